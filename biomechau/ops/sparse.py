@@ -1,0 +1,123 @@
+"""The compressed-sparse-row matrix that the force ops read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+
+class Transpose(NamedTuple):
+    """Column-wise view of a CSR matrix: what the kernels gather by muscle.
+
+    Attributes:
+        crow: (M + 1,) int64, start of each column's entries.
+        row: (nnz,) int64, row of each entry, ascending within a column.
+        order: (nnz,) int64, position of each entry in the row-wise arrays.
+    """
+
+    crow: Tensor
+    row: Tensor
+    order: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMatrix:
+    """A real (N, M) matrix in compressed-sparse-row form.
+
+    Attributes:
+        crow: (N + 1,) int64, start of each row's entries.
+        col: (nnz,) int64, column of each entry, strictly ascending within a row.
+        val: (nnz,) float32 or float64; may require grad.
+        shape: (N, M).
+
+    Raises:
+        TypeError: an index tensor is not int64, or ``val`` is not float32 or float64.
+        ValueError: the arrays do not describe a matrix of that shape.
+    """
+
+    crow: Tensor
+    col: Tensor
+    val: Tensor
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        num_rows, num_cols = self.shape
+        for name in ("crow", "col"):
+            index = getattr(self, name)
+            if index.dtype != torch.int64:
+                raise TypeError(f"{name} must be int64, got {index.dtype}")
+        if self.val.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"val must be float32 or float64, got {self.val.dtype}")
+        if self.crow.shape != (num_rows + 1,):
+            raise ValueError(f"crow must have shape ({num_rows + 1},), got {tuple(self.crow.shape)}")
+        if self.col.ndim != 1 or self.val.shape != self.col.shape:
+            raise ValueError(
+                f"col and val must be vectors of one length, got {tuple(self.col.shape)} and {tuple(self.val.shape)}"
+            )
+        nnz = self.col.numel()
+        if int(self.crow[0]) != 0 or int(self.crow[-1]) != nnz or bool((self.crow.diff() < 0).any()):
+            raise ValueError(f"crow must rise from 0 to {nnz}, the number of entries")
+        if nnz and (int(self.col.min()) < 0 or int(self.col.max()) >= num_cols):
+            raise ValueError(f"col must lie in [0, {num_cols}), got {int(self.col.min())} to {int(self.col.max())}")
+        flat = self.row * num_cols + self.col
+        if bool((flat.diff() <= 0).any()):
+            raise ValueError("col must ascend strictly within each row")
+
+    @property
+    def nnz(self) -> int:
+        """Number of stored entries."""
+        return self.col.numel()
+
+    @cached_property
+    def row(self) -> Tensor:
+        """(nnz,) int64, row of each entry."""
+        counts = self.crow.diff()
+        return torch.repeat_interleave(torch.arange(self.shape[0], device=counts.device), counts)
+
+    @cached_property
+    def transpose(self) -> Transpose:
+        """The column-wise index, made once and kept with the matrix."""
+        order = torch.argsort(self.col, stable=True)
+        counts = torch.bincount(self.col, minlength=self.shape[1])
+        crow = torch.zeros(self.shape[1] + 1, dtype=torch.int64, device=self.col.device)
+        torch.cumsum(counts, 0, out=crow[1:])
+        return Transpose(crow, self.row[order], order)
+
+    def with_values(self, val: Tensor) -> Self:
+        """The same pattern with other values (nnz,); keeps the index caches."""
+        if val.shape != self.val.shape:
+            raise ValueError(f"val must have shape {tuple(self.val.shape)}, got {tuple(val.shape)}")
+        new = replace(self, val=val)
+        for name in ("row", "transpose"):
+            if name in self.__dict__:
+                new.__dict__[name] = self.__dict__[name]
+        return new
+
+    def to(self, *args: object, **kwargs: object) -> Self:
+        """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
+        val = self.val.to(*args, **kwargs)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return replace(self, crow=self.crow.to(val.device), col=self.col.to(val.device), val=val)
+
+    def to_sparse_csr(self) -> Tensor:
+        """The matrix as a ``torch.sparse_csr_tensor``."""
+        return torch.sparse_csr_tensor(self.crow, self.col, self.val, self.shape)
+
+    def dense(self) -> Tensor:
+        """The matrix as an ordinary (N, M) tensor; differentiable in ``val``."""
+        out = self.val.new_zeros(self.shape)
+        return out.index_put((self.row, self.col), self.val)
+
+    @classmethod
+    def from_dense(cls, matrix: Tensor) -> SparseMatrix:
+        """The non-zero entries of an (N, M) tensor."""
+        if matrix.ndim != 2:
+            raise ValueError(f"matrix must have shape (N, M), got {tuple(matrix.shape)}")
+        row, col = matrix.nonzero(as_tuple=True)
+        crow = torch.zeros(matrix.shape[0] + 1, dtype=torch.int64, device=matrix.device)
+        torch.cumsum(torch.bincount(row, minlength=matrix.shape[0]), 0, out=crow[1:])
+        return SparseMatrix(crow, col, matrix[row, col], (matrix.shape[0], matrix.shape[1]))
