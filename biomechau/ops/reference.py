@@ -8,7 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from biomechau.ops import _check
 from biomechau.ops.sparse import SparseMatrix
+
+# What the implicit scheme solves with, as errors name it.
+IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
 
 
 def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None) -> Tensor:
@@ -39,6 +43,9 @@ def force_projection(
 
 def generalized_mass(blendshapes: Tensor, mass: Tensor, scale: float = 1.0) -> Tensor:
     """Eq. 4: M = scale sum_i m_i B(i)^T B(i)."""
+    good = (mass >= 0) & mass.isfinite()
+    if not bool(good.all()):
+        raise _check.bad_mass(mass, int((~good).flatten().nonzero()[0]))
     flat = blendshapes.flatten(1)
     return scale * ((flat * mass.repeat_interleave(3, -1)[..., None, :]) @ flat.mT)
 
@@ -54,14 +61,15 @@ def euler_rollout(
     scheme: str = "explicit",
 ) -> tuple[Tensor, Tensor]:
     """Eq. 6, step by step: M c'' + D c' + K c = Q with M, D, K symmetric."""
-    num_frames = force.shape[-2]
+    num_frames, num_batch_axes = force.shape[-2], force.ndim - 2
     per_frame = mass.ndim == force.ndim + 1
-    zero = mass.new_zeros(mass.shape[-2:])
-    mass = (mass + mass.mT) / 2
-    damping = zero if damping is None else (damping + damping.mT) / 2
-    stiffness = zero if stiffness is None else (stiffness + stiffness.mT) / 2
-    system = mass + dt * damping + dt * dt * stiffness if scheme == "implicit" else mass
-    factor = cholesky(system, "mass + dt damping + dt^2 stiffness" if scheme == "implicit" else "mass")
+    mass, damping, stiffness = (
+        mass.new_zeros(mass.shape[-2:]) if matrix is None else _symmetric(name, matrix, num_batch_axes)
+        for name, matrix in (("mass", mass), ("damping", damping), ("stiffness", stiffness))
+    )
+    factor = _cholesky("mass", mass, num_batch_axes)
+    if scheme == "implicit":
+        factor = _cholesky(IMPLICIT_SYSTEM, mass + dt * damping + dt * dt * stiffness, num_batch_axes)
 
     def apply(matrix: Tensor, vector: Tensor) -> Tensor:
         return (matrix @ vector[..., None])[..., 0]
@@ -85,16 +93,27 @@ def euler_rollout(
     return torch.stack(cs, -2), torch.stack(vs, -2)
 
 
-def cholesky(matrix: Tensor, name: str) -> Tensor:
+def _symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
+    """The symmetric part of (..., K, K), or ``ValueError`` naming the first matrix that is not symmetric or finite."""
+    with torch.no_grad():
+        gap = (matrix - matrix.mT).abs().flatten(-2).amax(-1)
+        good = gap <= 1e-3 * matrix.abs().flatten(-2).amax(-1)  # False for NaN too
+        good &= matrix.isfinite().flatten(-2).all(-1)
+    if not bool(good.all()):
+        index = int((~good).flatten().nonzero()[0])
+        raise _check.not_symmetric(name, _check.place(index, tuple(good.shape), num_batch_axes))
+    return (matrix + matrix.mT) / 2
+
+
+def _cholesky(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """Lower Cholesky factor of (..., K, K), or ``ValueError`` naming the first matrix that has none."""
     factor, info = torch.linalg.cholesky_ex(matrix)
-    # A pivot this small against its diagonal entry is rounding: the matrix is singular in this precision.
-    tolerance = matrix.shape[-1] * torch.finfo(matrix.dtype).eps
-    pivots = factor.detach().diagonal(dim1=-2, dim2=-1) ** 2
-    bad = (info != 0) | ~(pivots > tolerance * matrix.detach().diagonal(dim1=-2, dim2=-1)).all(-1)
-    if bool(bad.any()):
-        where = matrix.shape[:-2]
-        index = int(bad.flatten().nonzero()[0])
-        place = f" of sequence {index}" if where else ""
-        raise ValueError(f"{name}{place} must be symmetric positive definite: its Cholesky factorisation fails")
+    with torch.no_grad():
+        # A pivot this small against its diagonal entry is rounding: the matrix is singular in this precision.
+        tolerance = matrix.shape[-1] * torch.finfo(matrix.dtype).eps
+        pivots = factor.diagonal(dim1=-2, dim2=-1) ** 2
+        good = (info == 0) & (pivots > tolerance * matrix.diagonal(dim1=-2, dim2=-1)).all(-1)
+    if not bool(good.all()):
+        index = int((~good).flatten().nonzero()[0])
+        raise _check.not_positive_definite(name, _check.place(index, tuple(good.shape), num_batch_axes))
     return factor

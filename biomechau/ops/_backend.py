@@ -1,0 +1,63 @@
+"""Which implementation runs: the compiled kernels or the plain-torch twins."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biomechau import _core
+
+# Set BIOMECHAU_BACKEND=reference to run the twins in ops/reference.py everywhere.
+_CHOICES = ("kernels", "reference")
+_backend = os.environ.get("BIOMECHAU_BACKEND", "kernels")
+if _backend not in _CHOICES:
+    raise ValueError(f"BIOMECHAU_BACKEND must be one of {', '.join(_CHOICES)}, got {_backend!r}")
+
+_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2}
+_warned: set[str] = set()
+
+Buffer = tuple[int, int, int]
+
+
+def backends() -> dict[str, Any]:
+    """What was compiled and what will run.
+
+    Returns:
+        "compiled": devices with kernels; "openmp": whether they use threads; "instruction_set": what the CPU kernels
+        run with; "runs": for "cpu" and "cuda", "kernels" or "reference".
+    """
+    cuda = _core.cuda
+    return {
+        "compiled": ["cpu", "cuda"] if cuda else ["cpu"],
+        "openmp": _core.openmp,
+        "instruction_set": _core.isa(),
+        "runs": {
+            "cpu": _backend,
+            "cuda": _backend if cuda else "reference",
+        },
+    }
+
+
+def runs_reference(device: torch.device) -> bool:
+    """Whether tensors on this device go to the plain-torch twins; warns once where a kernel was to be expected."""
+    if _backend == "reference":
+        return True
+    if device.type == "cpu":
+        return False
+    if device.type not in _warned and not torch.compiler.is_compiling():
+        _warned.add(device.type)
+        warnings.warn(
+            f"biomechau was built without kernels for {device.type}: its plain-torch twins run there, more slowly",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return True
+
+
+def buffer(tensor: Tensor | None) -> Buffer | None:
+    """A contiguous tensor as the kernels take it: address, number of elements, dtype code."""
+    return None if tensor is None else (tensor.data_ptr(), tensor.numel(), _DTYPE_CODES[tensor.dtype])

@@ -1,0 +1,67 @@
+"""Checks of meaning, shared by the ops. Memory safety is checked again in the binding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FLOATS = (torch.float32, torch.float64)
+
+
+def same_kind(**tensors: Tensor | None) -> None:
+    """All given tensors are float32 or all float64, on one device."""
+    first_name = ""
+    dtype = device = None
+    for name, tensor in tensors.items():
+        if tensor is None:
+            continue
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+        if dtype is None:
+            first_name, dtype, device = name, tensor.dtype, tensor.device
+            if dtype not in FLOATS:
+                raise TypeError(f"{name} must be float32 or float64, got {dtype}")
+        else:
+            if tensor.dtype != dtype:
+                raise TypeError(f"{name} must be {dtype} as {first_name} is, got {tensor.dtype}")
+            if tensor.device != device:
+                raise ValueError(f"{name} must be on {device} as {first_name} is, got {tensor.device}")
+
+
+def shape(name: str, tensor: Tensor, expected: str, good: bool) -> None:
+    """``good`` says whether the tensor has the expected shape."""
+    if not good:
+        raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}")
+
+
+def place(index: int, axes: tuple[int, ...], num_batch_axes: int) -> str:
+    """How an error names entry ``index`` of a flattened (*batch,) or (*batch, T) array: its sequence, its frame."""
+    coordinates = []
+    for size in reversed(axes):
+        coordinates.insert(0, index % size)
+        index //= size
+    sequence, frame = coordinates[:num_batch_axes], coordinates[num_batch_axes:]
+    where = ""
+    if sequence:
+        where += f" of sequence {sequence[0] if len(sequence) == 1 else tuple(sequence)}"
+    if frame:
+        where += f"{',' if sequence else ' of'} frame {frame[0]}"
+    return where
+
+
+def not_positive_definite(name: str, where: str) -> ValueError:
+    """A matrix without Cholesky factor, in the precision of the call."""
+    return ValueError(f"{name}{where} must be symmetric positive definite, but it is singular or indefinite")
+
+
+def not_symmetric(name: str, where: str) -> ValueError:
+    """A matrix that differs from its transpose, or holds NaN or infinity."""
+    return ValueError(f"{name}{where} must be symmetric and finite")
+
+
+def bad_mass(mass: Tensor, index: int) -> ValueError:
+    """Vertex masses (..., N) with a negative or non-finite one at a flat index."""
+    vertex = index % mass.shape[-1]
+    where = place(index // mass.shape[-1], tuple(mass.shape[:-1]), mass.ndim - 1)
+    value = float(mass.flatten()[index])
+    return ValueError(f"mass{where} must be finite and not negative, got {value} at vertex {vertex}")

@@ -1,0 +1,70 @@
+"""One op, two doors: an autograd Function for eager calls, a ``torch.library`` custom op for everything that traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_PLAIN = (Tensor, torch.nn.Parameter)
+
+
+def register(
+    name: str,
+    schema: str,
+    forward: Callable[..., Any],
+    fake: Callable[..., Any],
+    setup_context: Callable[..., None] | None = None,
+    backward: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """Registers ``biomechau::<name>`` and returns the function that calls it.
+
+    Args:
+        name: op name below ``torch.ops.biomechau``.
+        schema: its signature in the schema language of torch.
+        forward: runs the kernel on real tensors; must not return its inputs.
+        fake: shapes and dtypes of the results, for tracing.
+        setup_context: what the backward keeps, ``(ctx, inputs, output)``.
+        backward: gradients of the inputs, ``(ctx, *output_gradients)``; without it the op has no derivative.
+
+    Eager calls of a differentiable op go through an autograd Function, which costs a fraction of the dispatcher's way;
+    under ``torch.compile``, export or with tensor subclasses the registered op is called.
+    """
+    op = torch.library.custom_op(f"biomechau::{name}", forward, mutates_args=(), schema=schema)
+    op.register_fake(fake)
+    eager: Callable[..., Any] = forward
+    if backward is not None:
+        op.register_autograd(backward, setup_context=setup_context)
+        members = {
+            "forward": staticmethod(forward),
+            "setup_context": staticmethod(setup_context),
+            "backward": staticmethod(once_differentiable(backward)),
+        }
+        eager = type(name, (torch.autograd.Function,), members).apply  # pyright: ignore[reportAttributeAccessIssue]
+
+    def call(*args: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return op(*args)
+        for arg in args:
+            if isinstance(arg, Tensor) and type(arg) not in _PLAIN:
+                return op(*args)
+        return eager(*args)
+
+    return call
+
+
+def empty_gradients(needs: list[bool], *inputs: Tensor | None) -> list[Tensor]:
+    """An uninitialised gradient for each wanted input, a tensor without elements for the others."""
+    like = next(tensor for tensor in inputs if tensor is not None)
+    return [
+        like.new_empty(tensor.shape if need and tensor is not None else (0,))
+        for tensor, need in zip(inputs, needs, strict=True)
+    ]
+
+
+def wanted_gradients(grads: list[Tensor], needs: list[bool], others: int) -> tuple[Tensor | None, ...]:
+    """What a backward returns: the wanted gradients, None elsewhere and for ``others`` inputs without one."""
+    return (*(grad if need else None for grad, need in zip(grads, needs, strict=True)), *([None] * others))

@@ -1,0 +1,261 @@
+"""The Euler rollout of the reduced equation of motion (Eq. 4-6)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biomechau import _core
+from biomechau.ops import _check, reference
+from biomechau.ops._backend import buffer, runs_reference
+from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+
+SCHEMES = ("explicit", "semi_implicit", "implicit")
+# Which axes a matrix has, as in csrc/euler_rollout/euler_rollout.h.
+_NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = range(4)
+
+
+def euler_rollout(
+    mass: Tensor,
+    force: Tensor,
+    c0: Tensor,
+    v0: Tensor,
+    dt: float = 1.0,
+    damping: Tensor | None = None,
+    stiffness: Tensor | None = None,
+    scheme: str = "explicit",
+) -> tuple[Tensor, Tensor]:
+    """Integrates M c'' + D c' + K c = Q over all frames (Eq. 6 and its stiff relatives).
+
+    With h = dt and a(c, v) = M^-1 (Q - D v - K c), one step is
+
+    - ``explicit`` (Eq. 6): c+ = c + h v; v+ = v + h a(c, v),
+    - ``semi_implicit``: v+ = v + h a(c, v); c+ = c + h v+,
+    - ``implicit``: (M + h D + h^2 K) v+ = M v + h (Q - K c); c+ = c + h v+.
+
+    Equivalent to a loop of ``torch.cholesky_solve`` over the frames. M, D and K are symmetric: their symmetric parts
+    are used, and their gradients are symmetric.
+
+    Args:
+        mass: M [mass], shape (K, K), (..., K, K), or (..., T, K, K) (not with ``implicit``).
+        force: generalized force Q of frames 0 .. T-1 [mass x length / time^2], shape (..., T, K).
+        c0: coefficients at frame 0, shape (..., K).
+        v0: their rates at frame 0 [1 / time], shape (..., K).
+        dt: time step [time]; 1.0 counts time in frames, as the paper does.
+        damping: D [mass / time], shape (K, K) or (..., K, K).
+        stiffness: K [mass / time^2], shape (K, K) or (..., K, K).
+        scheme: "explicit", "semi_implicit" or "implicit".
+
+    Returns:
+        c and v at frames 1 .. T, each of shape (..., T, K).
+
+    Raises:
+        TypeError: a tensor is not float32 or float64, or they differ.
+        ValueError: a shape does not fit, the devices differ, dt is not positive, the scheme is unknown, a matrix is not
+            symmetric, or what is solved with is not positive definite (the sequence is named).
+    """
+    _check.same_kind(mass=mass, force=force, c0=c0, v0=v0, damping=damping, stiffness=stiffness)
+    if not (dt > 0 and math.isfinite(dt)):
+        raise ValueError(f"dt must be a positive number, got {dt}")
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+    if force.ndim < 2:
+        _check.shape("force", force, "(..., T, K)", False)
+    *batch, num_frames, num_shapes = force.shape
+    state = (*batch, num_shapes)
+    if c0.shape != state:
+        _check.shape("c0", c0, str(state), False)
+    if v0.shape != state:
+        _check.shape("v0", v0, str(state), False)
+    spans = [_span(name, matrix, force) for name, matrix in _named(mass, damping, stiffness)]
+    if spans[0] == _PER_FRAME and scheme == "implicit":
+        raise ValueError("mass with a frame axis needs scheme 'explicit' or 'semi_implicit'")
+    if runs_reference(force.device):
+        return reference.euler_rollout(mass, force, c0, v0, dt, damping, stiffness, scheme)
+    c, v, _ = _op(mass, force, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme), spans)
+    return c, v
+
+
+def _named(mass: Tensor, damping: Tensor | None, stiffness: Tensor | None) -> tuple[tuple[str, Tensor | None], ...]:
+    return ("mass", mass), ("damping", damping), ("stiffness", stiffness)
+
+
+def _span(name: str, matrix: Tensor | None, force: Tensor) -> int:
+    """Which axes a matrix has beside (K, K)."""
+    if matrix is None:
+        return _NONE
+    batch, (num_frames, num_shapes) = force.shape[:-2], force.shape[-2:]
+    square = (num_shapes, num_shapes)
+    if matrix.shape == square:
+        return _SHARED
+    if matrix.shape == (*batch, *square):
+        return _PER_SEQUENCE
+    if name == "mass" and matrix.shape == (*batch, num_frames, *square):
+        return _PER_FRAME
+    expected = [square, (*batch, *square)] if batch else [square]
+    if name == "mass":
+        expected.append((*batch, num_frames, *square))
+    raise ValueError(f"{name} must have shape {' or '.join(map(str, expected))}, got {tuple(matrix.shape)}")
+
+
+def _sizes(force: Tensor, dt: float, scheme: int, spans: list[int]) -> _core.RolloutSizes:
+    return _core.RolloutSizes(force.shape[:-2].numel(), force.shape[-2], force.shape[-1], scheme, dt, *spans)
+
+
+def _factor_shape(force: Tensor, scheme: int, spans: list[int]) -> tuple[int, ...]:
+    """One Cholesky factor for each matrix that the scheme solves with."""
+    *batch, num_frames, num_shapes = force.shape
+    square = (num_shapes, num_shapes)
+    span = max(spans) if SCHEMES[scheme] == "implicit" else spans[0]
+    if span == _SHARED:
+        return square
+    return (*batch, *square) if span == _PER_SEQUENCE else (*batch, num_frames, *square)
+
+
+def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    return [None if tensor is None else tensor.contiguous() for tensor in tensors]
+
+
+def _forward(
+    mass: Tensor,
+    force: Tensor,
+    c0: Tensor,
+    v0: Tensor,
+    damping: Tensor | None,
+    stiffness: Tensor | None,
+    dt: float,
+    scheme: int,
+    spans: list[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    c, v, factor = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
+    held = _contiguous(mass, damping, stiffness, force, c0, v0)
+    kind, index = _core.euler_rollout_fwd(
+        _sizes(force, dt, scheme, spans),
+        *map(buffer, held),
+        buffer(c),
+        buffer(v),
+        buffer(factor),
+        torch.get_num_threads(),
+    )
+    if kind:
+        raise _fault(kind, index, mass, factor, damping, stiffness, force.ndim - 2)
+    return c, v, factor
+
+
+def _fault(
+    kind: int,
+    index: int,
+    mass: Tensor,
+    factor: Tensor,
+    damping: Tensor | None,
+    stiffness: Tensor | None,
+    num_batch_axes: int,
+) -> ValueError:
+    """What the kernel found wrong (RolloutFault in csrc/euler_rollout/euler_rollout.h), in words."""
+    name, matrix, error = {
+        1: ("mass", mass, _check.not_positive_definite),
+        2: (reference.IMPLICIT_SYSTEM, factor, _check.not_positive_definite),
+        3: ("mass", mass, _check.not_symmetric),
+        4: ("damping", damping, _check.not_symmetric),
+        5: ("stiffness", stiffness, _check.not_symmetric),
+    }[kind]
+    axes = () if matrix is None else tuple(matrix.shape[:-2])
+    return error(name, _check.place(index, axes, num_batch_axes))
+
+
+def _fake(
+    mass: Tensor,
+    force: Tensor,
+    c0: Tensor,
+    v0: Tensor,
+    damping: Tensor | None,
+    stiffness: Tensor | None,
+    dt: float,
+    scheme: int,
+    spans: list[int],
+) -> tuple[Tensor, Tensor, Tensor]:
+    c = force.new_empty(force.shape)
+    return c, torch.empty_like(c), force.new_empty(_factor_shape(force, scheme, spans))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    mass, _, c0, v0, damping, stiffness, *ctx.settings = inputs
+    ctx.save_for_backward(mass, c0, v0, damping, stiffness, *output)
+    ctx.mark_non_differentiable(output[2])
+
+
+def _backward(ctx: Any, grad_c: Tensor, grad_v: Tensor, _: Tensor) -> tuple[Any, ...]:
+    needs = list(ctx.needs_input_grad[:6])
+    grads = _bwd_op(grad_c, grad_v, needs, *ctx.saved_tensors, *ctx.settings)
+    return wanted_gradients(grads, needs, others=3)
+
+
+def _bwd(
+    grad_c: Tensor,
+    grad_v: Tensor,
+    needs: list[bool],
+    mass: Tensor,
+    c0: Tensor,
+    v0: Tensor,
+    damping: Tensor | None,
+    stiffness: Tensor | None,
+    c: Tensor,
+    v: Tensor,
+    factor: Tensor,
+    dt: float,
+    scheme: int,
+    spans: list[int],
+) -> list[Tensor]:
+    grads = _bwd_fake(grad_c, grad_v, needs, mass, c0, v0, damping, stiffness, c)
+    grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = grads
+    held = _contiguous(mass, damping, stiffness, c0, v0, c, v, factor, grad_c, grad_v)
+    _core.euler_rollout_bwd(
+        _sizes(c, dt, scheme, spans),
+        *map(buffer, held),
+        buffer(grad_force),
+        buffer(grad_c0),
+        buffer(grad_v0),
+        buffer(grad_mass),
+        buffer(grad_damping),
+        buffer(grad_stiffness),
+        torch.get_num_threads(),
+    )
+    return grads
+
+
+def _bwd_fake(
+    grad_c: Tensor,
+    grad_v: Tensor,
+    needs: list[bool],
+    mass: Tensor,
+    c0: Tensor,
+    v0: Tensor,
+    damping: Tensor | None,
+    stiffness: Tensor | None,
+    c: Tensor,
+    *_: Any,
+) -> list[Tensor]:
+    # The adjoint passes through the gradient of the force: it is always computed.
+    needs = [needs[0], True, *needs[2:]]
+    return empty_gradients(needs, mass, c, c0, v0, damping, stiffness)
+
+
+_bwd_op = register(
+    "euler_rollout_bwd",
+    "(Tensor grad_c, Tensor grad_v, bool[] needs, Tensor mass, Tensor c0, Tensor v0, Tensor? damping, "
+    "Tensor? stiffness, Tensor c, Tensor v, Tensor factor, float dt, int scheme, int[] spans) -> Tensor[]",
+    _bwd,
+    _bwd_fake,
+)
+_op = register(
+    "euler_rollout",
+    "(Tensor mass, Tensor force, Tensor c0, Tensor v0, Tensor? damping, Tensor? stiffness, float dt, int scheme, "
+    "int[] spans) -> (Tensor, Tensor, Tensor)",
+    _forward,
+    _fake,
+    _setup_context,
+    _backward,
+)

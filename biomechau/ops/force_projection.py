@@ -1,0 +1,143 @@
+"""Muscle forces to generalized forces on the blendshape coordinates (Eq. 9)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biomechau import _core
+from biomechau.ops import reference
+from biomechau.ops._backend import buffer, runs_reference
+from biomechau.ops._distribution import SCHEMA, index_arguments
+from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops.distribute_forces import check_force
+from biomechau.ops.reduced_projection import check_blendshapes, project, project_backward
+from biomechau.ops.sparse import SparseMatrix
+
+
+def force_projection(
+    blendshapes: Tensor, distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None
+) -> Tensor:
+    """Generalized force (Eq. 9): Q_k = sum_i B_k(i)^T sum_m P(i,m) F_m.
+
+    Equivalent to ``torch.einsum("kna,...na->...k", blendshapes, distribution.dense() @ force)``, but the vertices are
+    visited once to build the reduced projection, not once a frame. Where B and P do not change, build it once with
+    ``reduced_projection`` and multiply.
+
+    Args:
+        blendshapes: B, displacements [length], shape (K, N, 3).
+        distribution: P, (N, M) sparse; its values may require grad.
+        force: muscle forces [force unit], shape (..., M, 3); with ``directions`` scalars, shape (..., M).
+        directions: unit of force along the fibre at each entry of P, shape (nnz, 3).
+
+    Returns:
+        Q [force unit x length], shape (..., K).
+
+    Raises:
+        TypeError: a tensor is not float32 or float64, or they differ.
+        ValueError: a shape does not fit, or the tensors are on different devices.
+    """
+    check_blendshapes(blendshapes, distribution, directions, force=force)
+    check_force(distribution, force, directions)
+    if runs_reference(force.device):
+        return reference.force_projection(blendshapes, distribution, force, directions)
+    out, _ = _op(blendshapes, distribution.val, force, directions, *index_arguments(distribution))
+    return out
+
+
+def _batch(force: Tensor, directions: Tensor | None) -> torch.Size:
+    return force.shape[:-2] if directions is None else force.shape[:-1]
+
+
+def _sizes(force: Tensor, projection: Tensor, directions: Tensor | None) -> tuple[int, int, int]:
+    """Frames, shapes and force components of the matrix product Q = F A^T."""
+    num_shapes = projection.shape[0]
+    return _batch(force, directions).numel(), num_shapes, projection[0].numel() if num_shapes else 0
+
+
+def _forward(
+    blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *index: Any
+) -> tuple[Tensor, Tensor]:
+    projection = project(blendshapes, val, directions, *index)
+    force = force.contiguous()
+    out = force.new_empty((*_batch(force, directions), projection.shape[0]))
+    _core.apply_projection_fwd(
+        *_sizes(force, projection, directions), buffer(projection), buffer(force), buffer(out), torch.get_num_threads()
+    )
+    return out, projection
+
+
+def _fake(
+    blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *index: Any
+) -> tuple[Tensor, Tensor]:
+    num_shapes = blendshapes.shape[0]
+    shape = (num_shapes, index[-1]) if directions is not None else (num_shapes, index[-1], 3)
+    return force.new_empty((*_batch(force, directions), num_shapes)), force.new_empty(shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(output[1], *inputs[:-1])
+    ctx.num_muscles = inputs[-1]
+    ctx.mark_non_differentiable(output[1])
+
+
+def _backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Any, ...]:
+    needs = list(ctx.needs_input_grad[:4])
+    grads = _bwd_op(grad_out, needs, *ctx.saved_tensors, ctx.num_muscles)
+    return wanted_gradients(grads, needs, others=6)
+
+
+def _bwd(
+    grad_out: Tensor,
+    needs: list[bool],
+    projection: Tensor,
+    blendshapes: Tensor,
+    val: Tensor,
+    force: Tensor,
+    directions: Tensor | None,
+    *index: Any,
+) -> list[Tensor]:
+    need_blendshapes, need_val, need_force, need_directions = needs
+    need_projection = need_blendshapes or need_val or need_directions
+    grad_out, force = grad_out.contiguous(), force.contiguous()
+    grad_projection, grad_force = empty_gradients([need_projection, need_force], projection, force)
+    _core.apply_projection_bwd(
+        *_sizes(force, projection, directions),
+        buffer(projection),
+        buffer(force),
+        buffer(grad_out),
+        buffer(grad_projection),
+        buffer(grad_force),
+        torch.get_num_threads(),
+    )
+    if not need_projection:
+        return [val.new_empty(0), val.new_empty(0), grad_force, val.new_empty(0)]
+    grad_blendshapes, grad_val, grad_directions = project_backward(
+        grad_projection, [need_blendshapes, need_val, need_directions], blendshapes, val, directions, *index
+    )
+    return [grad_blendshapes, grad_val, grad_force, grad_directions]
+
+
+def _bwd_fake(
+    grad_out: Tensor, needs: list[bool], projection: Tensor, *inputs: Any
+) -> list[Tensor]:
+    return empty_gradients(needs, *inputs[:4])
+
+
+_bwd_op = register(
+    "force_projection_bwd",
+    "(Tensor grad_out, bool[] needs, Tensor projection, Tensor blendshapes, Tensor val, Tensor force, "
+    f"Tensor? directions, {SCHEMA}) -> Tensor[]",
+    _bwd,
+    _bwd_fake,
+)
+_op = register(
+    "force_projection",
+    f"(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, {SCHEMA}) -> (Tensor, Tensor)",
+    _forward,
+    _fake,
+    _setup_context,
+    _backward,
+)

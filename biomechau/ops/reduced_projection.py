@@ -1,0 +1,116 @@
+"""The reduced projection A: from muscle forces straight to blendshape coordinates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biomechau import _core
+from biomechau.ops import _check, reference
+from biomechau.ops._backend import buffer, runs_reference
+from biomechau.ops._distribution import SCHEMA, check_distribution, core_distribution, index_arguments
+from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops.sparse import SparseMatrix
+
+
+def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directions: Tensor | None = None) -> Tensor:
+    """The operator of Eq. 9, built once per (B, P): Q = A F without passing through the vertices.
+
+    A[k,m,:] = sum_i P(i,m) B_k(i); with fibre directions A[k,m] = sum_i P(i,m) B_k(i)^T d_m(i).
+    Equivalent to ``torch.einsum("nm,kna->kma", distribution.dense(), blendshapes)``.
+
+    Args:
+        blendshapes: B, displacements [length], shape (K, N, 3).
+        distribution: P, (N, M) sparse; its values may require grad.
+        directions: unit of force along the fibre at each entry of P, shape (nnz, 3).
+
+    Returns:
+        A [length], shape (K, M, 3); with ``directions`` shape (K, M).
+
+    Raises:
+        TypeError: a tensor is not float32 or float64, or they differ.
+        ValueError: a shape does not fit, or the tensors are on different devices.
+    """
+    check_blendshapes(blendshapes, distribution, directions)
+    if runs_reference(blendshapes.device):
+        return reference.reduced_projection(blendshapes, distribution, directions)
+    return _op(blendshapes, distribution.val, directions, *index_arguments(distribution))
+
+
+def check_blendshapes(
+    blendshapes: Tensor, distribution: SparseMatrix, directions: Tensor | None, **others: Tensor
+) -> None:
+    """B is (K, N, 3) over the vertices of P, and all is of one kind."""
+    check_distribution(distribution, directions, blendshapes=blendshapes, **others)
+    good = blendshapes.ndim == 3 and blendshapes.shape[1] == distribution.shape[0] and blendshapes.shape[2] == 3
+    if not good:
+        _check.shape("blendshapes", blendshapes, f"(K, {distribution.shape[0]}, 3)", False)
+
+
+def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
+    """The kernel on plain tensors; no gradient."""
+    p, _, _held = core_distribution(val, directions, *index)
+    blendshapes = blendshapes.contiguous()
+    out = _fake(blendshapes, val, directions, *index)
+    _core.reduced_projection_fwd(
+        p, blendshapes.shape[0], buffer(blendshapes), buffer(out), torch.get_num_threads()
+    )
+    return out
+
+
+def project_backward(
+    grad_out: Tensor, needs: list[bool], blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any
+) -> list[Tensor]:
+    """Gradients of B, the values of P and the directions, those that are needed."""
+    p, _, _held = core_distribution(val, directions, *index)
+    blendshapes, grad_out = blendshapes.contiguous(), grad_out.contiguous()
+    grads = empty_gradients(needs, blendshapes, val, directions)
+    _core.reduced_projection_bwd(
+        p,
+        blendshapes.shape[0],
+        buffer(blendshapes),
+        buffer(grad_out),
+        *(buffer(grad) for grad in grads),
+        torch.get_num_threads(),
+    )
+    return grads
+
+
+def _fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
+    shape = (blendshapes.shape[0], index[-1])
+    return val.new_empty(shape if directions is not None else (*shape, 3))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:-1])
+    ctx.num_muscles = inputs[-1]
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
+    needs = list(ctx.needs_input_grad[:3])
+    grads = _bwd_op(grad_out, needs, *ctx.saved_tensors, ctx.num_muscles)
+    return wanted_gradients(grads, needs, others=6)
+
+
+def _bwd_fake(
+    grad_out: Tensor, needs: list[bool], blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any
+) -> list[Tensor]:
+    return empty_gradients(needs, blendshapes, val, directions)
+
+
+_bwd_op = register(
+    "reduced_projection_bwd",
+    f"(Tensor grad_out, bool[] needs, Tensor blendshapes, Tensor val, Tensor? directions, {SCHEMA}) -> Tensor[]",
+    project_backward,
+    _bwd_fake,
+)
+_op = register(
+    "reduced_projection",
+    f"(Tensor blendshapes, Tensor val, Tensor? directions, {SCHEMA}) -> Tensor",
+    project,
+    _fake,
+    _setup_context,
+    _backward,
+)

@@ -1,0 +1,41 @@
+// What Python hands over for a tensor: where it lies, how many elements, of which type.
+// The binding compares every buffer with the sizes of the call before a kernel may touch it.
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace biomechau {
+
+enum class Dtype : int { float32 = 0, float64 = 1, int64 = 2 };
+
+template <class T> struct DtypeOf;
+template <> struct DtypeOf<float> { static constexpr Dtype value = Dtype::float32; };
+template <> struct DtypeOf<double> { static constexpr Dtype value = Dtype::float64; };
+template <> struct DtypeOf<std::int64_t> { static constexpr Dtype value = Dtype::int64; };
+
+struct Buffer {
+  std::uintptr_t address = 0;
+  std::int64_t numel = 0;
+  Dtype dtype = Dtype::float32;
+
+  bool given() const { return address != 0 || numel != 0; }
+
+  // The elements, once type and count are what the caller's sizes say.
+  template <class T> T* as(std::int64_t expected, const char* name) const {
+    if (dtype != DtypeOf<T>::value) throw std::invalid_argument(std::string(name) + " has the wrong dtype");
+    if (numel != expected)
+      throw std::invalid_argument(std::string(name) + " must have " + std::to_string(expected) + " elements, got " +
+                                  std::to_string(numel));
+    if (numel != 0 && address == 0) throw std::invalid_argument(std::string(name) + " has no memory");
+    return reinterpret_cast<T*>(address);
+  }
+
+  // Null when the argument was left out.
+  template <class T> T* as_optional(std::int64_t expected, const char* name) const {
+    return given() ? as<T>(expected, name) : nullptr;
+  }
+};
+
+}  // namespace biomechau

@@ -1,0 +1,54 @@
+// Threads and scratch memory of the CPU kernels.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <new>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace biomechau {
+namespace BIOMECHAU_ISA {
+
+// Calls fn(i) for i in [0, count). Which thread runs which i never changes a result: every task owns what it writes.
+// Below `min_work` operations in all, waking the threads costs more than it saves.
+template <class Fn> void parallel_for(std::int64_t count, double work, int num_threads, const Fn& fn) {
+  constexpr double min_work = 2e5;
+#if defined(_OPENMP)
+  if (num_threads > 1 && count > 1 && work > min_work) {
+#pragma omp parallel for schedule(dynamic) num_threads(num_threads)
+    for (std::int64_t i = 0; i < count; ++i) fn(i);
+    return;
+  }
+#else
+  (void)work;
+  (void)num_threads;
+  (void)min_work;
+#endif
+  for (std::int64_t i = 0; i < count; ++i) fn(i);
+}
+
+// An uninitialised array that frees itself.
+template <class T> class Scratch {
+ public:
+  explicit Scratch(std::int64_t size)
+      : data_(static_cast<T*>(std::malloc((size > 0 ? static_cast<std::size_t>(size) : 1) * sizeof(T)))) {
+    if (data_ == nullptr) throw std::bad_alloc();
+  }
+  ~Scratch() { std::free(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() { return data_; }
+  T& operator[](std::int64_t i) { return data_[i]; }
+
+ private:
+  T* data_;
+};
+
+inline std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+inline std::int64_t max_of(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
+
+}  // namespace BIOMECHAU_ISA
+}  // namespace biomechau

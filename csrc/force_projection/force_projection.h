@@ -1,0 +1,68 @@
+// Muscle forces to vertices (Eq. 1) and to blendshape coordinates (Eq. 9).
+//
+// X frames, N vertices, K blendshapes, M muscles, E entries of the distribution matrix P (N, M).
+// P is held twice: by vertex (crow, col) and by muscle (muscle_crow, muscle_row, muscle_entry), so that every sum is
+// gathered by the thread that owns its result. D = 3 for force vectors; with `directions` forces are scalars, D = 1.
+#pragma once
+
+#include <cstdint>
+
+#include "common/isa.h"
+
+namespace biomechau {
+
+template <class T> struct Distribution {
+  std::int64_t num_vertices, num_muscles, num_entries;
+  const std::int64_t* crow;          // (N + 1)
+  const std::int64_t* col;           // (E) muscle of each entry
+  const std::int64_t* muscle_crow;   // (M + 1)
+  const std::int64_t* muscle_row;    // (E) vertex of each entry, sorted by muscle
+  const std::int64_t* muscle_entry;  // (E) place of each of those in the order by vertex
+  const T* val;                      // (E)
+  const T* directions;               // (E, 3), or null: forces are vectors
+};
+
+template <class T> struct DistributeForces {  // F_ext(i) = sum_m P(i,m) F_m
+  Distribution<T> distribution;
+  std::int64_t num_frames;
+  const T* force;        // (X, M, D)
+  T* out;                // (X, N, 3)
+  const T* grad_out;     // (X, N, 3)
+  T* grad_val;           // (E), or null
+  T* grad_force;         // (X, M, D), or null
+  T* grad_directions;    // (E, 3), or null
+};
+
+template <class T> struct ReducedProjection {  // A[k,m,:] = sum_i P(i,m) B_k(i)
+  Distribution<T> distribution;
+  std::int64_t num_shapes;
+  const T* blendshapes;  // (K, N, 3)
+  T* out;                // (K, M, D)
+  const T* grad_out;     // (K, M, D)
+  T* grad_blendshapes;   // (K, N, 3), or null
+  T* grad_val;           // (E), or null
+  T* grad_directions;    // (E, 3), or null
+};
+
+template <class T> struct ApplyProjection {  // Q[x,k] = sum_j F[x,j] A[k,j], j = (muscle, axis)
+  std::int64_t num_frames, num_shapes, num_inputs;
+  const T* projection;   // (K, J)
+  const T* force;        // (X, J)
+  T* out;                // (X, K)
+  const T* grad_out;     // (X, K)
+  T* grad_projection;    // (K, J), or null
+  T* grad_force;         // (X, J), or null
+};
+
+template <class T> struct ForceProjectionKernels {
+  void (*distribute_forces_fwd)(const DistributeForces<T>&, int num_threads);
+  void (*distribute_forces_bwd)(const DistributeForces<T>&, int num_threads);
+  void (*reduced_projection_fwd)(const ReducedProjection<T>&, int num_threads);
+  void (*reduced_projection_bwd)(const ReducedProjection<T>&, int num_threads);
+  void (*apply_projection_fwd)(const ApplyProjection<T>&, int num_threads);
+  void (*apply_projection_bwd)(const ApplyProjection<T>&, int num_threads);
+};
+
+BIOMECHAU_DECLARE_KERNELS(ForceProjectionKernels, force_projection_kernels)
+
+}  // namespace biomechau

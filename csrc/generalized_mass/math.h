@@ -1,0 +1,30 @@
+// One row of one vertex's pair product B(i)^T B(i), and the derivative of its contraction with G.
+#pragma once
+
+#include <cstdint>
+
+namespace biomechau {
+namespace BIOMECHAU_ISA {
+
+// row (n) = bx X + by Y + bz Z: the products of one shape's displacement b (3) with those of n shapes, by axis.
+template <class T>
+inline void pair_row(std::int64_t n, const T* b, const T* __restrict x, const T* __restrict y, const T* __restrict z,
+                     T* __restrict row) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < n; ++j) row[j] = b[0] * x[j] + b[1] * y[j] + b[2] * z[j];
+}
+
+// y_a (n) += b_a g: one shape's share of Y = B(i) G, from which grad_m = scale <Y, B(i)> and grad_B(i) = 2 scale m Y.
+template <class T>
+inline void pair_row_vjp(std::int64_t n, const T* b, const T* __restrict g, T* __restrict y0, T* __restrict y1,
+                         T* __restrict y2) {
+#pragma omp simd
+  for (std::int64_t j = 0; j < n; ++j) {
+    y0[j] += b[0] * g[j];
+    y1[j] += b[1] * g[j];
+    y2[j] += b[2] * g[j];
+  }
+}
+
+}  // namespace BIOMECHAU_ISA
+}  // namespace biomechau
