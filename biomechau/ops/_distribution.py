@@ -39,13 +39,23 @@ def core_distribution(
     muscle_row: Tensor,
     muscle_entry: Tensor,
     num_muscles: int,
-) -> tuple[_core.Distribution, int, tuple[Tensor, ...]]:
-    """The kernels' view of P, its number of rows, and the tensors that must outlive the view."""
+) -> tuple[_core.Distribution, int, object]:
+    """The kernels' view of P, its number of rows, and what must be held while the view is used."""
     num_vertices = crow.shape[0] - 1
-    held = [tensor.contiguous() for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry, val)]
-    fibre = directions is not None
-    if fibre:
-        held.append(directions.contiguous())
-    buffers = [buffer(tensor) for tensor in held]
-    view = _core.Distribution(num_vertices, num_muscles, *buffers[:6], buffers[6] if fibre else None, fibre)
-    return view, num_vertices, tuple(held)
+    index = tuple(tensor.contiguous() for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry))
+    val = val.contiguous()
+    directions = None if directions is None else directions.contiguous()
+    crow_, col_, muscle_crow_, muscle_row_, muscle_entry_ = map(buffer, index)
+    view = _core.Distribution(
+        num_vertices,
+        num_muscles,
+        crow_,
+        col_,
+        muscle_crow_,
+        muscle_row_,
+        muscle_entry_,
+        buffer(val),
+        buffer(directions),
+        directions is not None,
+    )
+    return view, num_vertices, (index, val, directions)

@@ -36,11 +36,17 @@ def register(
     op = torch.library.custom_op(f"biomechau::{name}", forward, mutates_args=(), schema=schema)
     op.register_fake(fake)
     eager: Callable[..., Any] = forward
-    if backward is not None:
+    if backward is not None and setup_context is not None:
         op.register_autograd(backward, setup_context=setup_context)
+
+        def forward_and_save(ctx: Any, *args: Any) -> Any:
+            output = forward(*args)
+            setup_context(ctx, args, output)
+            return output
+
+        # Not with a setup_context of its own: torch then inspects the signature of `forward` at every call.
         members = {
-            "forward": staticmethod(forward),
-            "setup_context": staticmethod(setup_context),
+            "forward": staticmethod(forward_and_save),
             "backward": staticmethod(once_differentiable(backward)),
         }
         eager = type(name, (torch.autograd.Function,), members).apply  # pyright: ignore[reportAttributeAccessIssue]

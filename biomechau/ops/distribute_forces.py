@@ -23,7 +23,8 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
     Args:
         distribution: P, (N, M) sparse; its values may require grad.
         force: muscle forces [force unit], shape (..., M, 3); with ``directions`` scalars, shape (..., M).
-        directions: unit of force along the fibre at each entry of P, shape (nnz, 3): F_ext(i) = sum_m P(i,m) d_m(i) F_m.
+        directions: unit of force along the fibre at each entry of P, shape (nnz, 3); then F_m is
+            multiplied by P(i,m) d_m(i).
 
     Returns:
         Force at each vertex [force unit], shape (..., N, 3).
@@ -92,8 +93,9 @@ def _bwd(
     force, grad_out = force.contiguous(), grad_out.contiguous()
     grads = empty_gradients(needs, val, force, directions)
     num_frames = _batch(force, directions).numel()
+    grad_val, grad_force, grad_directions = map(buffer, grads)
     _core.distribute_forces_bwd(
-        p, num_frames, buffer(force), buffer(grad_out), *(buffer(grad) for grad in grads), torch.get_num_threads()
+        p, num_frames, buffer(force), buffer(grad_out), grad_val, grad_force, grad_directions, torch.get_num_threads()
     )
     return grads
 

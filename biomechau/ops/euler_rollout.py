@@ -64,7 +64,7 @@ def euler_rollout(
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
     if force.ndim < 2:
         _check.shape("force", force, "(..., T, K)", False)
-    *batch, num_frames, num_shapes = force.shape
+    *batch, _, num_shapes = force.shape
     state = (*batch, num_shapes)
     if c0.shape != state:
         _check.shape("c0", c0, str(state), False)
@@ -95,7 +95,7 @@ def _span(name: str, matrix: Tensor | None, force: Tensor) -> int:
         return _PER_SEQUENCE
     if name == "mass" and matrix.shape == (*batch, num_frames, *square):
         return _PER_FRAME
-    expected = [square, (*batch, *square)] if batch else [square]
+    expected: list[tuple[int, ...]] = [square, (*batch, *square)] if batch else [square]
     if name == "mass":
         expected.append((*batch, num_frames, *square))
     raise ValueError(f"{name} must have shape {' or '.join(map(str, expected))}, got {tuple(matrix.shape)}")
@@ -116,6 +116,7 @@ def _factor_shape(force: Tensor, scheme: int, spans: list[int]) -> tuple[int, ..
 
 
 def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+    """Copies where needed; the list must live until the kernel has read them."""
     return [None if tensor is None else tensor.contiguous() for tensor in tensors]
 
 
@@ -132,9 +133,15 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     c, v, factor = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
     held = _contiguous(mass, damping, stiffness, force, c0, v0)
+    mass_, damping_, stiffness_, force_, c0_, v0_ = map(buffer, held)
     kind, index = _core.euler_rollout_fwd(
         _sizes(force, dt, scheme, spans),
-        *map(buffer, held),
+        mass_,
+        damping_,
+        stiffness_,
+        force_,
+        c0_,
+        v0_,
         buffer(c),
         buffer(v),
         buffer(factor),
@@ -210,17 +217,27 @@ def _bwd(
     spans: list[int],
 ) -> list[Tensor]:
     grads = _bwd_fake(grad_c, grad_v, needs, mass, c0, v0, damping, stiffness, c)
-    grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = grads
+    grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = map(buffer, grads)
     held = _contiguous(mass, damping, stiffness, c0, v0, c, v, factor, grad_c, grad_v)
+    mass_, damping_, stiffness_, c0_, v0_, c_, v_, factor_, grad_c_, grad_v_ = map(buffer, held)
     _core.euler_rollout_bwd(
         _sizes(c, dt, scheme, spans),
-        *map(buffer, held),
-        buffer(grad_force),
-        buffer(grad_c0),
-        buffer(grad_v0),
-        buffer(grad_mass),
-        buffer(grad_damping),
-        buffer(grad_stiffness),
+        mass_,
+        damping_,
+        stiffness_,
+        c0_,
+        v0_,
+        c_,
+        v_,
+        factor_,
+        grad_c_,
+        grad_v_,
+        grad_force,
+        grad_c0,
+        grad_v0,
+        grad_mass,
+        grad_damping,
+        grad_stiffness,
         torch.get_num_threads(),
     )
     return grads

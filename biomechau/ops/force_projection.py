@@ -120,9 +120,7 @@ def _bwd(
     return [grad_blendshapes, grad_val, grad_force, grad_directions]
 
 
-def _bwd_fake(
-    grad_out: Tensor, needs: list[bool], projection: Tensor, *inputs: Any
-) -> list[Tensor]:
+def _bwd_fake(grad_out: Tensor, needs: list[bool], projection: Tensor, *inputs: Any) -> list[Tensor]:
     return empty_gradients(needs, *inputs[:4])
 
 

@@ -79,6 +79,7 @@ def _bwd(grad_out: Tensor, needs: list[bool], blendshapes: Tensor, mass: Tensor,
     blendshapes, mass, grad_out = blendshapes.contiguous(), mass.contiguous(), grad_out.contiguous()
     grads = empty_gradients(needs, blendshapes, mass)
     num_shapes, num_vertices, _ = blendshapes.shape
+    grad_blendshapes, grad_mass = map(buffer, grads)
     _core.generalized_mass_bwd(
         mass.shape[:-1].numel(),
         num_vertices,
@@ -87,7 +88,8 @@ def _bwd(grad_out: Tensor, needs: list[bool], blendshapes: Tensor, mass: Tensor,
         buffer(blendshapes),
         buffer(mass),
         buffer(grad_out),
-        *(buffer(grad) for grad in grads),
+        grad_blendshapes,
+        grad_mass,
         torch.get_num_threads(),
     )
     return grads

@@ -54,9 +54,7 @@ def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index:
     p, _, _held = core_distribution(val, directions, *index)
     blendshapes = blendshapes.contiguous()
     out = _fake(blendshapes, val, directions, *index)
-    _core.reduced_projection_fwd(
-        p, blendshapes.shape[0], buffer(blendshapes), buffer(out), torch.get_num_threads()
-    )
+    _core.reduced_projection_fwd(p, blendshapes.shape[0], buffer(blendshapes), buffer(out), torch.get_num_threads())
     return out
 
 
@@ -67,12 +65,15 @@ def project_backward(
     p, _, _held = core_distribution(val, directions, *index)
     blendshapes, grad_out = blendshapes.contiguous(), grad_out.contiguous()
     grads = empty_gradients(needs, blendshapes, val, directions)
+    grad_blendshapes, grad_val, grad_directions = map(buffer, grads)
     _core.reduced_projection_bwd(
         p,
         blendshapes.shape[0],
         buffer(blendshapes),
         buffer(grad_out),
-        *(buffer(grad) for grad in grads),
+        grad_blendshapes,
+        grad_val,
+        grad_directions,
         torch.get_num_threads(),
     )
     return grads

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+import copy
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -34,6 +34,8 @@ class SparseMatrix:
         col: (nnz,) int64, column of each entry, strictly ascending within a row.
         val: (nnz,) float32 or float64; may require grad.
         shape: (N, M).
+        row: (nnz,) int64, row of each entry; made from ``crow``.
+        transpose: the same index by column; made once and kept with the matrix.
 
     Raises:
         TypeError: an index tensor is not int64, or ``val`` is not float32 or float64.
@@ -44,6 +46,8 @@ class SparseMatrix:
     col: Tensor
     val: Tensor
     shape: tuple[int, int]
+    row: Tensor = field(init=False, repr=False)
+    transpose: Transpose = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         num_rows, num_cols = self.shape
@@ -64,6 +68,10 @@ class SparseMatrix:
             raise ValueError(f"crow must rise from 0 to {nnz}, the number of entries")
         if nnz and (int(self.col.min()) < 0 or int(self.col.max()) >= num_cols):
             raise ValueError(f"col must lie in [0, {num_cols}), got {int(self.col.min())} to {int(self.col.max())}")
+        # object.__setattr__: the two derived fields of a frozen class.
+        row = torch.repeat_interleave(torch.arange(num_rows, device=self.crow.device), self.crow.diff())
+        object.__setattr__(self, "row", row)
+        object.__setattr__(self, "transpose", _transpose(row, self.col, num_cols))
         flat = self.row * num_cols + self.col
         if bool((flat.diff() <= 0).any()):
             raise ValueError("col must ascend strictly within each row")
@@ -73,39 +81,25 @@ class SparseMatrix:
         """Number of stored entries."""
         return self.col.numel()
 
-    @cached_property
-    def row(self) -> Tensor:
-        """(nnz,) int64, row of each entry."""
-        counts = self.crow.diff()
-        return torch.repeat_interleave(torch.arange(self.shape[0], device=counts.device), counts)
-
-    @cached_property
-    def transpose(self) -> Transpose:
-        """The column-wise index, made once and kept with the matrix."""
-        order = torch.argsort(self.col, stable=True)
-        counts = torch.bincount(self.col, minlength=self.shape[1])
-        crow = torch.zeros(self.shape[1] + 1, dtype=torch.int64, device=self.col.device)
-        torch.cumsum(counts, 0, out=crow[1:])
-        return Transpose(crow, self.row[order], order)
-
     def with_values(self, val: Tensor) -> Self:
-        """The same pattern with other values (nnz,); keeps the index caches."""
+        """The same pattern with other values (nnz,), without looking at the index again."""
         if val.shape != self.val.shape:
             raise ValueError(f"val must have shape {tuple(self.val.shape)}, got {tuple(val.shape)}")
-        new = replace(self, val=val)
-        for name in ("row", "transpose"):
-            if name in self.__dict__:
-                new.__dict__[name] = self.__dict__[name]
+        new = copy.copy(self)
+        object.__setattr__(new, "val", val)
         return new
 
     def to(self, *args: object, **kwargs: object) -> Self:
         """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
-        val = self.val.to(*args, **kwargs)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        return replace(self, crow=self.crow.to(val.device), col=self.col.to(val.device), val=val)
+        new = self.with_values(self.val.to(*args, **kwargs))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        for name in ("crow", "col", "row"):
+            object.__setattr__(new, name, getattr(self, name).to(new.val.device))
+        object.__setattr__(new, "transpose", Transpose(*(index.to(new.val.device) for index in self.transpose)))
+        return new
 
     def to_sparse_csr(self) -> Tensor:
         """The matrix as a ``torch.sparse_csr_tensor``."""
-        return torch.sparse_csr_tensor(self.crow, self.col, self.val, self.shape)
+        return torch.sparse_csr_tensor(self.crow, self.col, self.val, self.shape, check_invariants=True)
 
     def dense(self) -> Tensor:
         """The matrix as an ordinary (N, M) tensor; differentiable in ``val``."""
@@ -119,5 +113,12 @@ class SparseMatrix:
             raise ValueError(f"matrix must have shape (N, M), got {tuple(matrix.shape)}")
         row, col = matrix.nonzero(as_tuple=True)
         crow = torch.zeros(matrix.shape[0] + 1, dtype=torch.int64, device=matrix.device)
-        torch.cumsum(torch.bincount(row, minlength=matrix.shape[0]), 0, out=crow[1:])
+        crow[1:] = torch.bincount(row, minlength=matrix.shape[0]).cumsum(0)
         return SparseMatrix(crow, col, matrix[row, col], (matrix.shape[0], matrix.shape[1]))
+
+
+def _transpose(row: Tensor, col: Tensor, num_cols: int) -> Transpose:
+    order = torch.argsort(col, stable=True)
+    crow = torch.zeros(num_cols + 1, dtype=torch.int64, device=col.device)
+    crow[1:] = torch.bincount(col, minlength=num_cols).cumsum(0)
+    return Transpose(crow, row[order], order)

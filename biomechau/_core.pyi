@@ -1,0 +1,143 @@
+"""CPU kernels of biomechau: addresses and sizes in, nothing of torch.
+
+A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64), contiguous, or as
+None where it is left out. Every size is compared with the others before memory is touched (ValueError).
+"""
+
+_Buffer = tuple[int, int, int] | None
+
+openmp: bool
+cuda: bool
+
+class Distribution:
+    def __init__(
+        self,
+        num_vertices: int,
+        num_muscles: int,
+        crow: _Buffer,
+        col: _Buffer,
+        muscle_crow: _Buffer,
+        muscle_row: _Buffer,
+        muscle_entry: _Buffer,
+        val: _Buffer,
+        directions: _Buffer,
+        fibre: bool,
+    ) -> None: ...
+
+class RolloutSizes:
+    def __init__(
+        self,
+        num_sequences: int,
+        num_frames: int,
+        num_coordinates: int,
+        scheme: int,
+        dt: float,
+        mass_span: int,
+        damping_span: int,
+        stiffness_span: int,
+    ) -> None: ...
+
+def distribute_forces_fwd(
+    distribution: Distribution, num_frames: int, force: _Buffer, out: _Buffer, num_threads: int
+) -> None: ...
+def distribute_forces_bwd(
+    distribution: Distribution,
+    num_frames: int,
+    force: _Buffer,
+    grad_out: _Buffer,
+    grad_val: _Buffer,
+    grad_force: _Buffer,
+    grad_directions: _Buffer,
+    num_threads: int,
+) -> None: ...
+def reduced_projection_fwd(
+    distribution: Distribution, num_shapes: int, blendshapes: _Buffer, out: _Buffer, num_threads: int
+) -> None: ...
+def reduced_projection_bwd(
+    distribution: Distribution,
+    num_shapes: int,
+    blendshapes: _Buffer,
+    grad_out: _Buffer,
+    grad_blendshapes: _Buffer,
+    grad_val: _Buffer,
+    grad_directions: _Buffer,
+    num_threads: int,
+) -> None: ...
+def apply_projection_fwd(
+    num_frames: int,
+    num_shapes: int,
+    num_inputs: int,
+    projection: _Buffer,
+    force: _Buffer,
+    out: _Buffer,
+    num_threads: int,
+) -> None: ...
+def apply_projection_bwd(
+    num_frames: int,
+    num_shapes: int,
+    num_inputs: int,
+    projection: _Buffer,
+    force: _Buffer,
+    grad_out: _Buffer,
+    grad_projection: _Buffer,
+    grad_force: _Buffer,
+    num_threads: int,
+) -> None: ...
+def generalized_mass_fwd(
+    num_sequences: int,
+    num_vertices: int,
+    num_shapes: int,
+    scale: float,
+    blendshapes: _Buffer,
+    mass: _Buffer,
+    out: _Buffer,
+    num_threads: int,
+) -> int: ...
+def generalized_mass_bwd(
+    num_sequences: int,
+    num_vertices: int,
+    num_shapes: int,
+    scale: float,
+    blendshapes: _Buffer,
+    mass: _Buffer,
+    grad_out: _Buffer,
+    grad_blendshapes: _Buffer,
+    grad_mass: _Buffer,
+    num_threads: int,
+) -> None: ...
+def euler_rollout_fwd(
+    sizes: RolloutSizes,
+    mass: _Buffer,
+    damping: _Buffer,
+    stiffness: _Buffer,
+    force: _Buffer,
+    c0: _Buffer,
+    v0: _Buffer,
+    c: _Buffer,
+    v: _Buffer,
+    factor: _Buffer,
+    num_threads: int,
+) -> tuple[int, int]: ...
+def euler_rollout_bwd(
+    sizes: RolloutSizes,
+    mass: _Buffer,
+    damping: _Buffer,
+    stiffness: _Buffer,
+    c0: _Buffer,
+    v0: _Buffer,
+    c: _Buffer,
+    v: _Buffer,
+    factor: _Buffer,
+    grad_c: _Buffer,
+    grad_v: _Buffer,
+    grad_force: _Buffer,
+    grad_c0: _Buffer,
+    grad_v0: _Buffer,
+    grad_mass: _Buffer,
+    grad_damping: _Buffer,
+    grad_stiffness: _Buffer,
+    num_threads: int,
+) -> None: ...
+def isa() -> str: ...
+def supported_isas() -> list[str]: ...
+def select_isa(name: str) -> None: ...

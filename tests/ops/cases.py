@@ -1,0 +1,95 @@
+"""Inputs of the op tests: small random problems and problems of real size."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from biomechau.ops import SparseMatrix
+
+# The one table of tolerances: largest error over the largest entry of the reference.
+TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+class ForceProblem(NamedTuple):
+    blendshapes: Tensor
+    distribution: SparseMatrix
+    force: Tensor
+    directions: Tensor | None
+
+
+def force_problem(
+    *,
+    batch: tuple[int, ...] = (2, 3),
+    num_vertices: int = 40,
+    num_shapes: int = 5,
+    num_muscles: int = 4,
+    density: float = 0.3,
+    fibre: bool = False,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> ForceProblem:
+    """A sparse P with some empty rows and one empty column, B with zeros, F and, for fibres, directions."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    dense = torch.rand(num_vertices, num_muscles, generator=gen, dtype=torch.float64).to(dtype)
+    dense[torch.rand(num_vertices, num_muscles, generator=gen) > density] = 0
+    if num_muscles > 1:
+        dense[:, -1] = 0
+    distribution = SparseMatrix.from_dense(dense)
+    blendshapes = randn(num_shapes, num_vertices, 3)
+    blendshapes[torch.rand(num_shapes, num_vertices, generator=gen) > 0.5] = 0
+    force = randn(*batch, num_muscles) if fibre else randn(*batch, num_muscles, 3)
+    directions = randn(distribution.nnz, 3) if fibre else None
+    return ForceProblem(blendshapes, distribution, force, directions)
+
+
+def spd(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0, scale: float = 1.0) -> Tensor:
+    """Well-conditioned symmetric positive definite matrices (..., K, K)."""
+    gen = torch.Generator().manual_seed(seed)
+    root = torch.randn(*shape, shape[-1], generator=gen, dtype=torch.float64) / shape[-1] ** 0.5
+    return (scale * (root @ root.mT + torch.eye(shape[-1], dtype=torch.float64))).to(dtype)
+
+
+def rollout_problem(
+    *,
+    batch: tuple[int, ...] = (2,),
+    num_frames: int = 4,
+    num_shapes: int = 3,
+    mass_axes: str = "shared",
+    elastic_axes: str | None = "shared",
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Arguments of ``euler_rollout``; ``*_axes`` is "shared", "sequence", "frame" (mass only) or None (no D, K)."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    axes = {"shared": (), "sequence": batch, "frame": (*batch, num_frames)}
+    problem: dict[str, Any] = {
+        "mass": spd(*axes[mass_axes], num_shapes, dtype=dtype, seed=seed),
+        "force": randn(*batch, num_frames, num_shapes),
+        "c0": randn(*batch, num_shapes),
+        "v0": randn(*batch, num_shapes),
+        "dt": 0.1,
+    }
+    if elastic_axes is not None:
+        problem["damping"] = spd(*axes[elastic_axes], num_shapes, dtype=dtype, seed=seed + 1, scale=0.7)
+        problem["stiffness"] = spd(*axes[elastic_axes], num_shapes, dtype=dtype, seed=seed + 2, scale=1.3)
+    return problem
+
+
+def assert_close(actual: Tensor, expected: Tensor) -> None:
+    """Equal up to TOLERANCE, measured against the largest entry."""
+    assert actual.shape == expected.shape
+    assert actual.dtype == expected.dtype
+    if expected.numel():
+        error = (actual.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-300)
+        assert error <= TOLERANCE[expected.dtype], f"relative error {error:.2e}"

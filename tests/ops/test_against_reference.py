@@ -1,0 +1,172 @@
+"""Every op equals its plain-torch twin, forward and backward, in both precisions and with every instruction set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from biomechau import _core, ops
+from biomechau.ops import reference
+from tests.ops.cases import assert_close, force_problem, rollout_problem
+
+DTYPES = [torch.float32, torch.float64]
+
+
+@pytest.fixture(params=_core.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _core.isa()
+    _core.select_isa(request.param)
+    yield request.param
+    _core.select_isa(before)
+
+
+def compare(op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, Tensor | None], seed: int = 0) -> None:
+    """Runs both on copies of the same inputs and compares the outputs and every gradient."""
+    results = []
+    for function in (op, twin):
+        leaves = {
+            name: None if value is None else value.detach().clone().requires_grad_() for name, value in inputs.items()
+        }
+        outputs = function(**leaves)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        gen = torch.Generator().manual_seed(seed)
+        weights = [torch.randn(out.shape, generator=gen, dtype=torch.float64).to(out.dtype) for out in outputs]
+        wanted = [leaf for leaf in leaves.values() if leaf is not None]
+        grads = torch.autograd.grad(outputs, wanted, weights, materialize_grads=True)
+        results.append((outputs, grads))
+    for actual, expected in zip(results[0][0] + results[0][1], results[1][0] + results[1][1], strict=True):
+        assert_close(actual, expected)
+
+
+def force_functions(name: str, problem: Any, module: Any) -> Callable[..., Tensor]:
+    """The op as a function of its differentiable tensors."""
+    function = getattr(module, name)
+
+    def call(**tensors: Tensor | None) -> Tensor:
+        distribution = problem.distribution.with_values(tensors["val"])
+        if name == "distribute_forces":
+            return function(distribution, tensors["force"], tensors["directions"])
+        if name == "reduced_projection":
+            return function(tensors["blendshapes"], distribution, tensors["directions"])
+        return function(tensors["blendshapes"], distribution, tensors["force"], tensors["directions"])
+
+    return call
+
+
+def force_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
+    inputs = {
+        "val": problem.distribution.val,
+        "directions": problem.directions,
+        "force": problem.force,
+        "blendshapes": problem.blendshapes,
+    }
+    inputs.pop({"distribute_forces": "blendshapes", "reduced_projection": "force"}.get(name), None)
+    return inputs
+
+
+FORCE_OPS = ["distribute_forces", "reduced_projection", "force_projection"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("name", FORCE_OPS)
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3), (2, 1, 3), (0,), (2, 0)])
+def test_force_ops(name: str, fibre: bool, dtype: torch.dtype, batch: tuple[int, ...], isa: str) -> None:
+    problem = force_problem(batch=batch, fibre=fibre, dtype=dtype)
+    compare(force_functions(name, problem, ops), force_functions(name, problem, reference), force_inputs(name, problem))
+
+
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("name", FORCE_OPS)
+@pytest.mark.parametrize("sizes", [{"density": 0.0}, {"num_muscles": 1}, {"num_shapes": 1}, {"num_vertices": 1}])
+def test_force_ops_at_the_edges(name: str, fibre: bool, sizes: dict[str, Any]) -> None:
+    problem = force_problem(fibre=fibre, **sizes)
+    compare(force_functions(name, problem, ops), force_functions(name, problem, reference), force_inputs(name, problem))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("num_vertices", [9_409, 26_719])
+def test_force_projection_at_face_size(num_vertices: int, fibre: bool, dtype: torch.dtype) -> None:
+    problem = force_problem(
+        num_vertices=num_vertices, num_shapes=53, num_muscles=31, density=0.07, batch=(2, 8), fibre=fibre, dtype=dtype
+    )
+    for name in FORCE_OPS:
+        compare(
+            force_functions(name, problem, ops), force_functions(name, problem, reference), force_inputs(name, problem)
+        )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3), (0,)])
+@pytest.mark.parametrize("num_vertices", [1, 31, 32, 33, 600])
+def test_generalized_mass(batch: tuple[int, ...], num_vertices: int, dtype: torch.dtype, isa: str) -> None:
+    blendshapes = force_problem(num_vertices=num_vertices, num_shapes=7, dtype=dtype).blendshapes
+    mass = torch.rand(*batch, num_vertices, dtype=dtype, generator=torch.Generator().manual_seed(1))
+
+    def at_scale(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda **tensors: function(tensors["blendshapes"], tensors["mass"], 0.5)
+
+    inputs: dict[str, Tensor | None] = {"blendshapes": blendshapes, "mass": mass}
+    compare(at_scale(ops.generalized_mass), at_scale(reference.generalized_mass), inputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("num_vertices", "batch"), [(9_409, ()), (26_719, (4,))])
+def test_generalized_mass_at_face_size(num_vertices: int, batch: tuple[int, ...], dtype: torch.dtype) -> None:
+    blendshapes = force_problem(num_vertices=num_vertices, num_shapes=53, dtype=dtype).blendshapes
+    mass = torch.rand(*batch, num_vertices, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    compare(ops.generalized_mass, reference.generalized_mass, {"blendshapes": blendshapes, "mass": mass})
+
+
+ROLLOUTS = [
+    (scheme, mass_axes, elastic_axes)
+    for scheme in ops.SCHEMES
+    for mass_axes in ("shared", "sequence", "frame")
+    for elastic_axes in (None, "shared", "sequence")
+    if not (scheme == "implicit" and mass_axes == "frame")
+]
+
+
+def rollout_with(function: Callable[..., Any], scheme: str, dt: float) -> Callable[..., Any]:
+    return lambda **tensors: function(**tensors, dt=dt, scheme=scheme)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("scheme", "mass_axes", "elastic_axes"), ROLLOUTS)
+@pytest.mark.parametrize(("batch", "num_frames"), [((), 4), ((3,), 1), ((2, 3), 5), ((2,), 0), ((0,), 3)])
+def test_euler_rollout(
+    scheme: str,
+    mass_axes: str,
+    elastic_axes: str | None,
+    batch: tuple[int, ...],
+    num_frames: int,
+    dtype: torch.dtype,
+) -> None:
+    problem = rollout_problem(
+        batch=batch, num_frames=num_frames, mass_axes=mass_axes, elastic_axes=elastic_axes, dtype=dtype
+    )
+    dt = problem.pop("dt")
+    compare(rollout_with(ops.euler_rollout, scheme, dt), rollout_with(reference.euler_rollout, scheme, dt), problem)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+@pytest.mark.parametrize("mass_axes", ["shared", "sequence"])
+def test_euler_rollout_at_face_size(scheme: str, mass_axes: str, dtype: torch.dtype, isa: str) -> None:
+    problem = rollout_problem(batch=(8,), num_frames=32, num_shapes=53, mass_axes=mass_axes, dtype=dtype)
+    dt = problem.pop("dt")
+    compare(rollout_with(ops.euler_rollout, scheme, dt), rollout_with(reference.euler_rollout, scheme, dt), problem)
+
+
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+def test_only_one_of_stiffness_and_damping(scheme: str) -> None:
+    for missing in ("damping", "stiffness"):
+        problem = rollout_problem(num_shapes=4)
+        dt = problem.pop("dt")
+        problem[missing] = None
+        compare(rollout_with(ops.euler_rollout, scheme, dt), rollout_with(reference.euler_rollout, scheme, dt), problem)

@@ -1,0 +1,91 @@
+"""The ops trace: torch.compile without graph breaks, and the checks of torch.library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from biomechau import ops
+from biomechau.ops._distribution import index_arguments
+from tests.ops.cases import assert_close, force_problem, rollout_problem
+
+
+def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:
+    """Arguments of ``torch.ops.biomechau.<name>``, differentiable tensors requiring grad."""
+    p = force_problem(fibre=fibre, num_vertices=9)
+    index = index_arguments(p.distribution)
+
+    def leaf(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.clone().requires_grad_()
+
+    val, force, b, d = (leaf(t) for t in (p.distribution.val, p.force, p.blendshapes, p.directions))
+    return {
+        "distribute_forces": (val, force, d, *index),
+        "reduced_projection": (b, val, d, *index),
+        "force_projection": (b, val, force, d, *index),
+    }[name]
+
+
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("name", ["distribute_forces", "reduced_projection", "force_projection"])
+def test_opcheck_of_force_ops(name: str, fibre: bool) -> None:
+    torch.library.opcheck(getattr(torch.ops.biomechau, name), op_arguments(name, fibre))
+
+
+def test_opcheck_of_generalized_mass() -> None:
+    b = force_problem(num_vertices=9).blendshapes.requires_grad_()
+    mass = torch.rand(2, 9, dtype=torch.float64, requires_grad=True)
+    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (b, mass, 0.5))
+
+
+@pytest.mark.parametrize("scheme", range(3))
+@pytest.mark.parametrize("elastic_axes", [None, "shared", "sequence"])
+def test_opcheck_of_euler_rollout(scheme: int, elastic_axes: str | None) -> None:
+    p = rollout_problem(elastic_axes=elastic_axes)
+    tensors = [p["mass"], p["force"], p["c0"], p["v0"], p.get("damping"), p.get("stiffness")]
+    leaves = [None if t is None else t.clone().requires_grad_() for t in tensors]
+    elastic = {None: 0, "shared": 1, "sequence": 2}[elastic_axes]
+    torch.library.opcheck(torch.ops.biomechau.euler_rollout, (*leaves, 0.1, scheme, [1, elastic, elastic]))
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler() -> None:
+    torch.compiler.reset()
+
+
+def physics(val: Tensor, force: Tensor, stiffness: Tensor, p: Any, r: dict[str, Any]) -> Tensor:
+    """Every op in one differentiable function, with learned values of P."""
+    distribution = p.distribution.with_values(torch.nn.functional.softplus(val))
+    q = ops.force_projection(p.blendshapes, distribution, force)
+    reduced = ops.reduced_projection(p.blendshapes, distribution)
+    spread = ops.distribute_forces(distribution, force)
+    mass = ops.generalized_mass(p.blendshapes, torch.ones(40, dtype=force.dtype), 0.5)
+    c, v = ops.euler_rollout(mass, q, r["c0"], r["v0"], 0.1, mass, stiffness, scheme="implicit")
+    return c.square().sum() + v.sum() + reduced.square().sum() + spread.square().sum()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # raised inside the compiler
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compile_fullgraph_equals_eager(backend: str) -> None:
+    p = force_problem(batch=(2, 6))
+    r = rollout_problem(batch=(2,), num_frames=6, num_shapes=5)
+    results = []
+    for function in (physics, torch.compile(physics, fullgraph=True, backend=backend)):
+        leaves = [t.clone().requires_grad_() for t in (p.distribution.val, p.force, r["stiffness"])]
+        out = function(*leaves, p, r)
+        results.append([out, *torch.autograd.grad(out, leaves)])
+    for actual, expected in zip(results[1], results[0], strict=True):
+        assert_close(actual, expected)
+
+
+def test_a_graph_does_not_grow_old_with_the_batch() -> None:
+    p = force_problem()
+    compiled = torch.compile(
+        lambda force: ops.force_projection(p.blendshapes, p.distribution, force), fullgraph=True, backend="aot_eager"
+    )
+    for frames in (3, 5, 8):
+        force = torch.randn(frames, 4, 3, dtype=torch.float64)
+        assert_close(compiled(force), ops.force_projection(p.blendshapes, p.distribution, force))

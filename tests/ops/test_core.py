@@ -1,0 +1,157 @@
+"""The compiled module: its stub, its independence of torch, its memory safety."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import biomechau
+from biomechau import _core
+from biomechau.ops._backend import buffer
+
+STUB = Path(biomechau.__file__).with_name("_core.pyi")
+
+
+def stub_signatures() -> dict[str, list[str] | None]:
+    """Public names of the stub; argument names for functions and constructors, None for variables."""
+    found: dict[str, list[str] | None] = {}
+    for node in ast.parse(STUB.read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = [arg.arg for arg in node.args.args]
+        elif isinstance(node, ast.ClassDef):
+            constructor = next(item for item in node.body if isinstance(item, ast.FunctionDef))
+            found[node.name] = [arg.arg for arg in constructor.args.args[1:]]
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found[node.target.id] = None
+    return found
+
+
+def module_signatures() -> dict[str, list[str] | None]:
+    """The same of the module, from the signatures that pybind11 writes into the docstrings."""
+    found: dict[str, list[str] | None] = {}
+    for name, value in vars(_core).items():
+        if name.startswith("_"):
+            continue
+        target = value.__init__ if isinstance(value, type) else value
+        if callable(target):
+            doc = target.__doc__ or ""
+            names = re.findall(r"[(,] ?(\w+): ", doc.splitlines()[0])
+            found[name] = [argument for argument in names if argument != "self"]
+        else:
+            found[name] = None
+    return found
+
+
+def test_stub_says_what_the_module_has() -> None:
+    assert stub_signatures() == module_signatures()
+
+
+def test_extension_does_not_need_torch() -> None:
+    path = _core.__file__
+    code = (
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('_core', {path!r})\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "spec.loader.exec_module(module)\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(module.isa())\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == _core.isa()
+
+
+def test_an_unknown_instruction_set_is_refused() -> None:
+    with pytest.raises(ValueError, match="no kernels named 'sse9'"):
+        _core.select_isa("sse9")
+
+
+class TestBuffersAreCompared:
+    """Wrong sizes reach the binding only by its direct use; it must refuse before it touches memory."""
+
+    floats = torch.zeros(30)
+    index = torch.tensor([0, 1, 2])
+
+    def distribution(self, **changes: Any) -> _core.Distribution:
+        arguments = {
+            "num_vertices": 2,
+            "num_muscles": 2,
+            "crow": buffer(self.index),
+            "col": buffer(self.index[:2]),
+            "muscle_crow": buffer(self.index),
+            "muscle_row": buffer(self.index[:2]),
+            "muscle_entry": buffer(self.index[:2]),
+            "val": buffer(self.floats[:2]),
+            "directions": None,
+            "fibre": False,
+        }
+        return _core.Distribution(**{**arguments, **changes})
+
+    def run(self, distribution: _core.Distribution, force: int = 6, out: int = 6, threads: int = 1) -> None:
+        result = torch.zeros(out)
+        _core.distribute_forces_fwd(distribution, 1, buffer(self.floats[:force]), buffer(result), threads)
+
+    def test_the_good_call_passes(self) -> None:
+        self.run(self.distribution())
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"crow": (1, 5, 2)}, "crow must have 3 elements, got 5"),
+            ({"val": (1, 3, 0)}, "val must have 2 elements, got 3"),
+            ({"muscle_row": (1, 2, 0)}, "muscle_row has the wrong dtype"),
+            ({"num_vertices": -1}, "sizes must not be negative"),
+            ({"fibre": True}, "directions must have 6 elements, got 0"),
+            ({"num_muscles": 1}, "muscle_crow must have 2 elements"),
+            ({"val": (0, 2, 0)}, "val has no memory"),
+        ],
+    )
+    def test_a_wrong_size(self, changes: dict[str, Any], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            self.run(self.distribution(**changes))
+
+    def test_a_wild_index(self) -> None:
+        wild = torch.tensor([0, 7])
+        with pytest.raises(ValueError, match="col holds an index out of range"):
+            self.run(self.distribution(col=buffer(wild)))
+        with pytest.raises(ValueError, match="muscle_entry holds an index out of range"):
+            self.run(self.distribution(muscle_entry=buffer(-wild)))
+        with pytest.raises(ValueError, match="crow must rise from 0"):
+            self.run(self.distribution(crow=buffer(torch.tensor([0, 9, 2]))))
+
+    def test_wrong_sizes_of_the_call(self) -> None:
+        with pytest.raises(ValueError, match="force must have 6 elements, got 5"):
+            self.run(self.distribution(), force=5)
+        with pytest.raises(ValueError, match="out must have 6 elements, got 7"):
+            self.run(self.distribution(), out=7)
+        with pytest.raises(ValueError, match="num_threads must be at least 1"):
+            self.run(self.distribution(), threads=0)
+
+    def test_sizes_that_overflow(self) -> None:
+        big = 2**40
+        one = buffer(self.floats[:1])
+        with pytest.raises(ValueError, match="sizes overflow"):
+            _core.generalized_mass_fwd(1, big, big, 1.0, one, one, one, 1)
+
+    def test_rollout(self) -> None:
+        f = [buffer(torch.zeros(n, dtype=torch.float64)) for n in (4, 6, 2)]
+        square, states, state = f
+        sizes = _core.RolloutSizes(1, 3, 2, 0, 0.1, 1, 0, 0)
+        with pytest.raises(ValueError, match="c0 must have 2 elements, got 6"):
+            _core.euler_rollout_fwd(sizes, square, None, None, states, states, state, states, states, square, 1)
+        good = {"scheme": 0, "mass_span": 1}
+        for bad, message in [
+            ({"scheme": 7}, "scheme must be 0, 1 or 2"),
+            ({"mass_span": 9}, "axis that the rollout does not know"),
+            ({"scheme": 2, "mass_span": 3}, "a mass per frame needs the explicit scheme"),
+        ]:
+            settings = {**good, **bad}
+            sizes = _core.RolloutSizes(1, 3, 2, settings["scheme"], 0.1, settings["mass_span"], 0, 0)
+            with pytest.raises(ValueError, match=message):
+                _core.euler_rollout_fwd(sizes, square, None, None, states, state, state, states, states, square, 1)

@@ -1,0 +1,248 @@
+"""What the public ops refuse, and in which words."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from biomechau import ops
+from biomechau.ops import SparseMatrix, _backend, reference
+from tests.ops.cases import force_problem, rollout_problem, spd
+
+
+def rollout(**changes: Any) -> None:
+    ops.euler_rollout(**{**rollout_problem(), **changes})
+
+
+# -- force ops ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64])
+def test_other_dtypes_are_refused(dtype: torch.dtype) -> None:
+    p = force_problem()
+    with pytest.raises(TypeError, match=r"force must be float32 or float64, got torch\."):
+        ops.distribute_forces(p.distribution, p.force.to(dtype))
+    with pytest.raises(TypeError, match="blendshapes must be float32 or float64"):
+        ops.reduced_projection(p.blendshapes.to(dtype), p.distribution)
+    with pytest.raises(TypeError, match="mass must be torch.float64 as blendshapes is"):
+        ops.generalized_mass(p.blendshapes, torch.ones(40).to(dtype))
+    with pytest.raises(TypeError, match="mass must be float32 or float64"):
+        rollout(mass=torch.eye(3).to(dtype))
+
+
+def test_mixed_precision_is_refused() -> None:
+    p = force_problem()
+    with pytest.raises(TypeError, match=r"distribution.val must be torch.float32 as force is, got torch.float64"):
+        ops.distribute_forces(p.distribution, p.force.float())
+    with pytest.raises(TypeError, match="c0 must be torch.float64 as mass is, got torch.float32"):
+        rollout(c0=torch.zeros(2, 3))
+
+
+def test_mixed_devices_are_refused() -> None:
+    p = force_problem()
+    with pytest.raises(ValueError, match=r"distribution.val must be on meta as force is, got cpu"):
+        ops.distribute_forces(p.distribution, p.force.to("meta"))
+    with pytest.raises(ValueError, match="mass must be on cpu as blendshapes is, got meta"):
+        ops.generalized_mass(p.blendshapes, torch.ones(40, dtype=torch.float64, device="meta"))
+    with pytest.raises(ValueError, match="v0 must be on cpu as mass is, got meta"):
+        rollout(v0=torch.zeros(2, 3, dtype=torch.float64, device="meta"))
+
+
+def test_arguments_that_are_not_tensors_are_refused() -> None:
+    p = force_problem()
+    with pytest.raises(TypeError, match="distribution must be a SparseMatrix or Distribution, got Tensor"):
+        ops.distribute_forces(p.distribution.dense(), p.force)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"force must be a torch.Tensor, got ndarray"):
+        ops.distribute_forces(p.distribution, p.force.numpy())  # pyright: ignore[reportArgumentType]
+
+
+def test_force_shapes_are_checked() -> None:
+    p = force_problem()
+    with pytest.raises(ValueError, match=r"force must have shape \(..., 4, 3\), got \(2, 3, 5, 3\)"):
+        ops.distribute_forces(p.distribution, torch.zeros(2, 3, 5, 3, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"force must have shape \(..., 4, 3\), got \(3,\)"):
+        ops.force_projection(p.blendshapes, p.distribution, torch.zeros(3, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"blendshapes must have shape \(K, 40, 3\), got \(5, 39, 3\)"):
+        ops.force_projection(p.blendshapes[:, 1:], p.distribution, p.force)
+    with pytest.raises(ValueError, match=r"blendshapes must have shape \(K, 40, 3\), got \(40, 3\)"):
+        ops.reduced_projection(p.blendshapes[0], p.distribution)
+    with pytest.raises(ValueError, match=r"directions must have shape \(\d+, 3\), got \(2, 3\)"):
+        ops.reduced_projection(p.blendshapes, p.distribution, torch.zeros(2, 3, dtype=torch.float64))
+    f = force_problem(fibre=True)
+    with pytest.raises(ValueError, match=r"force must have shape \(..., 4\) with directions, got \(4, 3\)"):
+        ops.distribute_forces(f.distribution, torch.zeros(4, 3, dtype=torch.float64), f.directions)
+
+
+# -- sparse matrix -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("crow", "col", "message"),
+    [
+        ([0, 1], [0], r"crow must have shape \(3,\), got \(2,\)"),
+        ([0, 2, 1], [0, 1], "crow must rise from 0 to 2"),
+        ([0, 1, 3], [0, 1], "crow must rise from 0 to 2"),
+        ([0, 1, 2], [0, 5], r"col must lie in \[0, 3\), got 0 to 5"),
+        ([0, 1, 2], [-1, 0], r"col must lie in \[0, 3\), got -1 to 0"),
+        ([0, 2, 2], [1, 1], "col must ascend strictly"),
+        ([0, 2, 2], [2, 1], "col must ascend strictly"),
+    ],
+)
+def test_a_broken_index_is_refused(crow: list[int], col: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SparseMatrix(torch.tensor(crow), torch.tensor(col), torch.ones(len(col)), (2, 3))
+
+
+def test_sparse_dtypes_are_checked() -> None:
+    crow, col = torch.tensor([0, 1]), torch.tensor([0])
+    with pytest.raises(TypeError, match=r"crow must be int64, got torch.int32"):
+        SparseMatrix(crow.int(), col, torch.ones(1), (1, 1))
+    with pytest.raises(TypeError, match=r"val must be float32 or float64, got torch.float16"):
+        SparseMatrix(crow, col, torch.ones(1).half(), (1, 1))
+    with pytest.raises(ValueError, match="col and val must be vectors of one length"):
+        SparseMatrix(crow, col, torch.ones(2), (1, 1))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")  # torch's own note on its format
+def test_sparse_round_trip() -> None:
+    dense = force_problem().distribution.dense()
+    matrix = SparseMatrix.from_dense(dense)
+    assert torch.equal(matrix.dense(), dense)
+    assert torch.equal(matrix.to_sparse_csr().to_dense(), dense)
+    assert matrix.to(torch.float32).val.dtype == torch.float32
+
+
+# -- generalized mass --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [ops, reference])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_bad_vertex_mass_is_named(module: Any, value: float) -> None:
+    blendshapes = force_problem().blendshapes
+    mass = torch.ones(3, 40, dtype=torch.float64)
+    mass[2, 7] = value
+    with pytest.raises(
+        ValueError, match=rf"mass of sequence 2 must be finite and not negative, got {value} at vertex 7"
+    ):
+        module.generalized_mass(blendshapes, mass)
+    with pytest.raises(ValueError, match=rf"mass must be finite and not negative, got {value} at vertex 7"):
+        module.generalized_mass(blendshapes, mass[2])
+
+
+def test_mass_shapes_are_checked() -> None:
+    blendshapes = force_problem().blendshapes
+    with pytest.raises(ValueError, match=r"mass must have shape \(..., 40\), got \(2, 39\)"):
+        ops.generalized_mass(blendshapes, torch.ones(2, 39, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"blendshapes must have shape \(K, N, 3\), got \(5, 120\)"):
+        ops.generalized_mass(blendshapes.flatten(1), torch.ones(40, dtype=torch.float64))
+
+
+# -- rollout -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dt", [0.0, -0.04, float("nan"), float("inf")])
+def test_dt_must_be_positive(dt: float) -> None:
+    with pytest.raises(ValueError, match="dt must be a positive number"):
+        rollout(dt=dt)
+
+
+def test_rollout_arguments_are_checked() -> None:
+    zeros = torch.zeros
+    with pytest.raises(ValueError, match="scheme must be one of explicit, semi_implicit, implicit, got 'rk4'"):
+        rollout(scheme="rk4")
+    with pytest.raises(ValueError, match=r"force must have shape \(..., T, K\), got \(3,\)"):
+        rollout(force=zeros(3).double())
+    with pytest.raises(ValueError, match=r"c0 must have shape \(2, 3\), got \(3,\)"):
+        rollout(c0=zeros(3).double())
+    with pytest.raises(ValueError, match=r"v0 must have shape \(2, 3\), got \(2, 4\)"):
+        rollout(v0=zeros(2, 4).double())
+    with pytest.raises(
+        ValueError, match=r"mass must have shape \(3, 3\) or \(2, 3, 3\) or \(2, 4, 3, 3\), got \(5, 3, 3\)"
+    ):
+        rollout(mass=spd(5, 3))
+    with pytest.raises(ValueError, match=r"damping must have shape \(3, 3\) or \(2, 3, 3\), got \(2, 4, 3, 3\)"):
+        rollout(damping=spd(2, 4, 3))
+    with pytest.raises(ValueError, match="mass with a frame axis needs scheme"):
+        rollout(mass=spd(2, 4, 3), scheme="implicit")
+
+
+SINGULAR = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("module", [ops, reference])
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+@pytest.mark.parametrize("bad", [SINGULAR, -torch.eye(3).double(), torch.diag(torch.tensor([1.0, 0, 1])).double()])
+def test_a_mass_that_is_not_positive_definite_is_named(module: Any, scheme: str, bad: torch.Tensor) -> None:
+    problem = rollout_problem(batch=(4,), mass_axes="sequence")
+    problem["mass"][2] = bad
+    with pytest.raises(ValueError, match="mass of sequence 2 must be symmetric positive definite"):
+        module.euler_rollout(**problem, scheme=scheme)
+    problem["mass"] = bad
+    with pytest.raises(ValueError, match="mass must be symmetric positive definite"):
+        module.euler_rollout(**problem, scheme=scheme)
+
+
+@pytest.mark.parametrize("module", [ops, reference])
+def test_a_singular_mass_is_seen_in_single_precision(module: Any) -> None:
+    shapes = torch.randn(20, 300, generator=torch.Generator().manual_seed(0))
+    shapes[7] = 0.3 * shapes[3] - 0.2 * shapes[11]
+    problem = rollout_problem(num_shapes=20, elastic_axes=None, dtype=torch.float32)
+    with pytest.raises(ValueError, match="mass must be symmetric positive definite, but it is singular"):
+        module.euler_rollout(**{**problem, "mass": shapes @ shapes.mT})
+
+
+@pytest.mark.parametrize("module", [ops, reference])
+def test_other_bad_matrices_are_named(module: Any) -> None:
+    problem = rollout_problem(batch=(2, 2), mass_axes="frame", elastic_axes="sequence")
+    mass, stiffness = problem["mass"].clone(), problem["stiffness"].clone()
+    mass[1, 0, 3] = SINGULAR
+    with pytest.raises(ValueError, match=r"mass of sequence \(1, 0\), frame 3 must be symmetric positive definite"):
+        module.euler_rollout(**{**problem, "mass": mass})
+    stiffness[0, 1, 0, 2] += 1
+    with pytest.raises(ValueError, match=r"stiffness of sequence \(0, 1\) must be symmetric and finite"):
+        module.euler_rollout(**{**problem, "stiffness": stiffness})
+    with pytest.raises(ValueError, match="damping must be symmetric and finite"):
+        module.euler_rollout(**{**problem, "damping": torch.full((3, 3), float("nan"), dtype=torch.float64)})
+    implicit = rollout_problem()
+    with pytest.raises(ValueError, match=r"mass \+ dt damping \+ dt\^2 stiffness must be symmetric positive definite"):
+        module.euler_rollout(**{**implicit, "stiffness": -1e4 * implicit["stiffness"]}, scheme="implicit")
+
+
+# -- backends ----------------------------------------------------------------------------------------------------------
+
+
+def test_reference_backend_runs_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = force_problem()
+    monkeypatch.setattr(_backend, "_backend", "reference")
+    assert ops.backends()["runs"]["cpu"] == "reference"
+    monkeypatch.setattr("biomechau._core.distribute_forces_fwd", None)  # would fail if called
+    assert torch.equal(
+        ops.distribute_forces(p.distribution, p.force), reference.distribute_forces(p.distribution, p.force)
+    )
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", "import biomechau"],
+        env={**os.environ, "BIOMECHAU_BACKEND": "cuda"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "BIOMECHAU_BACKEND must be one of kernels, reference, got 'cuda'" in run.stderr
+
+
+def test_a_device_without_kernels_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = force_problem()
+    matrix = p.distribution.to("meta")
+    monkeypatch.setattr(_backend, "_warned", set())
+    with pytest.warns(RuntimeWarning, match="built without kernels for meta"):
+        out = ops.distribute_forces(matrix, p.force.to("meta"))
+    assert out.shape == (2, 3, 40, 3)
+    ops.distribute_forces(matrix, p.force.to("meta"))  # a second warning would be an error
