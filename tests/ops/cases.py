@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from biomechau.ops import SparseMatrix
+from biomechau.ops import SCHEMES, SparseMatrix
 
 # The one table of tolerances: largest error over the largest entry of the reference.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -49,6 +50,35 @@ def force_problem(
     return ForceProblem(blendshapes, distribution, force, directions)
 
 
+FORCE_OPS = ["distribute_forces", "reduced_projection", "force_projection"]
+
+
+def force_functions(name: str, problem: Any, module: Any) -> Callable[..., Tensor]:
+    """The op as a function of its differentiable tensors."""
+    function = getattr(module, name)
+
+    def call(**tensors: Tensor | None) -> Tensor:
+        distribution = problem.distribution.with_values(tensors["val"])
+        if name == "distribute_forces":
+            return function(distribution, tensors["force"], tensors["directions"])
+        if name == "reduced_projection":
+            return function(tensors["blendshapes"], distribution, tensors["directions"])
+        return function(tensors["blendshapes"], distribution, tensors["force"], tensors["directions"])
+
+    return call
+
+
+def force_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
+    inputs = {
+        "val": problem.distribution.val,
+        "directions": problem.directions,
+        "force": problem.force,
+        "blendshapes": problem.blendshapes,
+    }
+    inputs.pop({"distribute_forces": "blendshapes", "reduced_projection": "force"}.get(name), None)
+    return inputs
+
+
 def spd(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0, scale: float = 1.0) -> Tensor:
     """Well-conditioned symmetric positive definite matrices (..., K, K)."""
     gen = torch.Generator().manual_seed(seed)
@@ -84,6 +114,16 @@ def rollout_problem(
         problem["damping"] = spd(*axes[elastic_axes], num_shapes, dtype=dtype, seed=seed + 1, scale=0.7)
         problem["stiffness"] = spd(*axes[elastic_axes], num_shapes, dtype=dtype, seed=seed + 2, scale=1.3)
     return problem
+
+
+# Every combination of scheme and matrix axes that the rollout takes.
+ROLLOUTS = [
+    (scheme, mass_axes, elastic_axes)
+    for scheme in SCHEMES
+    for mass_axes in ("shared", "sequence", "frame")
+    for elastic_axes in (None, "shared", "sequence")
+    if not (scheme == "implicit" and mass_axes == "frame")
+]
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:

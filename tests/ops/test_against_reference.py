@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from ops.cases import FORCE_OPS, ROLLOUTS, assert_close, force_functions, force_inputs, force_problem, rollout_problem
 from torch import Tensor
 
 from biomechau import _core, ops
 from biomechau.ops import reference
-from tests.ops.cases import assert_close, force_problem, rollout_problem
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -40,35 +40,6 @@ def compare(op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, 
         results.append((outputs, grads))
     for actual, expected in zip(results[0][0] + results[0][1], results[1][0] + results[1][1], strict=True):
         assert_close(actual, expected)
-
-
-def force_functions(name: str, problem: Any, module: Any) -> Callable[..., Tensor]:
-    """The op as a function of its differentiable tensors."""
-    function = getattr(module, name)
-
-    def call(**tensors: Tensor | None) -> Tensor:
-        distribution = problem.distribution.with_values(tensors["val"])
-        if name == "distribute_forces":
-            return function(distribution, tensors["force"], tensors["directions"])
-        if name == "reduced_projection":
-            return function(tensors["blendshapes"], distribution, tensors["directions"])
-        return function(tensors["blendshapes"], distribution, tensors["force"], tensors["directions"])
-
-    return call
-
-
-def force_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
-    inputs = {
-        "val": problem.distribution.val,
-        "directions": problem.directions,
-        "force": problem.force,
-        "blendshapes": problem.blendshapes,
-    }
-    inputs.pop({"distribute_forces": "blendshapes", "reduced_projection": "force"}.get(name), None)
-    return inputs
-
-
-FORCE_OPS = ["distribute_forces", "reduced_projection", "force_projection"]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -121,15 +92,6 @@ def test_generalized_mass_at_face_size(num_vertices: int, batch: tuple[int, ...]
     blendshapes = force_problem(num_vertices=num_vertices, num_shapes=53, dtype=dtype).blendshapes
     mass = torch.rand(*batch, num_vertices, dtype=dtype, generator=torch.Generator().manual_seed(1))
     compare(ops.generalized_mass, reference.generalized_mass, {"blendshapes": blendshapes, "mass": mass})
-
-
-ROLLOUTS = [
-    (scheme, mass_axes, elastic_axes)
-    for scheme in ops.SCHEMES
-    for mass_axes in ("shared", "sequence", "frame")
-    for elastic_axes in (None, "shared", "sequence")
-    if not (scheme == "implicit" and mass_axes == "frame")
-]
 
 
 def rollout_with(function: Callable[..., Any], scheme: str, dt: float) -> Callable[..., Any]:

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from ops.cases import assert_close, force_problem, rollout_problem
 from torch import Tensor
 
 from biomechau import ops
 from biomechau.ops._distribution import index_arguments
-from tests.ops.cases import assert_close, force_problem, rollout_problem
 
 
 def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
+from ops.cases import spd
 from torch import Tensor
 
 from biomechau import ops
-from tests.ops.cases import spd
 
 TIME = 1.0
 

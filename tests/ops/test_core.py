@@ -117,13 +117,13 @@ class TestBuffersAreCompared:
             self.run(self.distribution(**changes))
 
     def test_a_wild_index(self) -> None:
-        wild = torch.tensor([0, 7])
+        wild, negative, falling = (torch.tensor(index) for index in ([0, 7], [0, -7], [0, 9, 2]))
         with pytest.raises(ValueError, match="col holds an index out of range"):
             self.run(self.distribution(col=buffer(wild)))
         with pytest.raises(ValueError, match="muscle_entry holds an index out of range"):
-            self.run(self.distribution(muscle_entry=buffer(-wild)))
+            self.run(self.distribution(muscle_entry=buffer(negative)))
         with pytest.raises(ValueError, match="crow must rise from 0"):
-            self.run(self.distribution(crow=buffer(torch.tensor([0, 9, 2]))))
+            self.run(self.distribution(crow=buffer(falling)))
 
     def test_wrong_sizes_of_the_call(self) -> None:
         with pytest.raises(ValueError, match="force must have 6 elements, got 5"):
@@ -140,8 +140,8 @@ class TestBuffersAreCompared:
             _core.generalized_mass_fwd(1, big, big, 1.0, one, one, one, 1)
 
     def test_rollout(self) -> None:
-        f = [buffer(torch.zeros(n, dtype=torch.float64)) for n in (4, 6, 2)]
-        square, states, state = f
+        memory = [torch.zeros(size, dtype=torch.float64) for size in (4, 6, 2)]
+        square, states, state = map(buffer, memory)
         sizes = _core.RolloutSizes(1, 3, 2, 0, 0.1, 1, 0, 0)
         with pytest.raises(ValueError, match="c0 must have 2 elements, got 6"):
             _core.euler_rollout_fwd(sizes, square, None, None, states, states, state, states, states, square, 1)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from ops.cases import force_problem, rollout_problem, spd
 
 from biomechau import ops
 from biomechau.ops import SparseMatrix, _backend, reference
-from tests.ops.cases import force_problem, rollout_problem, spd
 
 
 def rollout(**changes: Any) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from ops.cases import FORCE_OPS, ROLLOUTS, force_functions, force_inputs, force_problem, rollout_problem
 from torch import Tensor
 
 from biomechau import ops
-from tests.ops.cases import force_problem, rollout_problem
-from tests.ops.test_against_reference import FORCE_OPS, ROLLOUTS, force_functions, force_inputs
 
 
 def check(function, inputs: dict[str, Tensor | None], wanted: str) -> None:

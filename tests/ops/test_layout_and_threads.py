@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from ops.cases import FORCE_OPS, ROLLOUTS, force_functions, force_inputs, force_problem, rollout_problem
 from torch import Tensor
 
 from biomechau import ops
-from tests.ops.cases import force_problem, rollout_problem
-from tests.ops.test_against_reference import FORCE_OPS, ROLLOUTS, force_functions, force_inputs
 
 
 def strided(tensor: Tensor) -> Tensor:
