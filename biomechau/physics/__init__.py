@@ -1,0 +1,9 @@
+"""The physical model of the face: its equation of motion, forwards and backwards, and the oracle that checks it."""
+
+from biomechau.physics.config import PhysicsConfig as PhysicsConfig
+from biomechau.physics.dynamics import FaceDynamics as FaceDynamics
+from biomechau.physics.inverse import InverseOptions as InverseOptions
+from biomechau.physics.inverse import InverseResult as InverseResult
+from biomechau.physics.inverse import inverse_dynamics as inverse_dynamics
+from biomechau.physics.inverse import required_force as required_force
+from biomechau.physics.newton import NewtonSimulation as NewtonSimulation

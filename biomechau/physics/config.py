@@ -1,0 +1,77 @@
+"""PhysicsConfig: every switch of the physical model in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+Law = Literal["elastic", "newton"]
+Force = Literal["fibre", "vector"]
+Scheme = Literal["implicit", "semi_implicit", "explicit"]
+_CHOICES = {"law": Law, "force": Force, "scheme": Scheme}
+
+
+@dataclass(frozen=True)
+class PhysicsConfig:
+    """The equation of motion M c'' + D c' + K c = A F, its forces and its integration.
+
+    Lengths are in cm, times in seconds, masses in units of the face.
+
+    Raises:
+        ValueError: a value outside its range, or an unknown name.
+    """
+
+    # "elastic": skin with stiffness K and damping D; "newton": D = K = 0 (Eq. 5)
+    law: Law = "elastic"
+    # "fibre": one pull >= 0 per muscle along directions of its own; "vector": one 3-vector per muscle (Eq. 1)
+    force: Force = "fibre"
+    # Euler's method: "implicit" is stable for every stiffness, "explicit" is Eq. 6
+    scheme: Scheme = "implicit"
+    # frames per second of the motion, > 0 [1/s]
+    fps: float = 25.0
+    # natural frequency of the face in the elastic law, > 0 [Hz]
+    f0: float = 3.0
+    # damping ratio in the elastic law, >= 0; 1 is critical [1]
+    zeta: float = 1.0
+    # share of the stiffness that comes from springs along the mesh edges, 0 to 1; the rest anchors each vertex [1]
+    edge_fraction: float = 0.15
+    # factor s of the generalized mass M = s sum_i m_i B(i)^T B(i), > 0; 1 is the kinetic energy, 0.5 Eq. 4 [1]
+    mass_scale: float = 1.0
+    # sum of the vertex masses, > 0 [mass of the face]
+    total_mass: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, choice in _CHOICES.items():
+            if getattr(self, name) not in get_args(choice):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(self, name)!r}")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in _CHOICES:
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise ValueError(f"{field.name} must be a finite number, got {value!r}")
+            if value < 0 or (value == 0 and field.name not in ("zeta", "edge_fraction")):
+                sign = "at least 0" if field.name in ("zeta", "edge_fraction") else "positive"
+                raise ValueError(f"{field.name} must be {sign}, got {value}")
+        if self.edge_fraction > 1:
+            raise ValueError(f"edge_fraction must be at most 1, got {self.edge_fraction}")
+
+    @property
+    def dt(self) -> float:
+        """Time step h = 1 / fps [s]."""
+        return 1 / self.fps
+
+    @property
+    def omega(self) -> float:
+        """Natural angular frequency w0 = 2 pi f0 [1/s]."""
+        return 2 * math.pi * self.f0
+
+    @classmethod
+    def paper(cls, fps: float = 25.0) -> PhysicsConfig:
+        """The paper to the letter: Eq. 5 with the half of Eq. 4, 3-vector forces, Eq. 6 with one frame a step.
+
+        The paper counts time in frames, this package in seconds. The motion is the same: rates are ``fps`` times and
+        accelerations ``fps`` squared times theirs, and forces are scaled per muscle (see ``FaceDynamics.force_scale``).
+        """
+        return cls(law="newton", force="vector", scheme="explicit", fps=fps, mass_scale=0.5)

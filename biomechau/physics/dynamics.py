@@ -1,0 +1,220 @@
+"""FaceDynamics: the reduced equation of motion of a face, as a torch module."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from biomechau import ops
+from biomechau.physics.config import PhysicsConfig
+from biomechau.physics.elastic import ElasticLaw
+from biomechau.physics.inverse import InverseOptions, inverse_dynamics
+from biomechau.rig.distribution import Distribution, muscle_displacements
+from biomechau.rig.face_rig import FaceRig
+
+# A shape whose root-mean-square displacement is below this share of the largest shape's does not move the region.
+_STILL = 1e-3
+# Smallest eigenvalue of the mass scaled to a unit diagonal below which float32 cannot tell it from a singular one.
+_SINGULAR = 1e-6
+# Acceleration that a unit force gives a muscle's own shapes under the law "newton" [1 / frame^2]: with it, forces of
+# facial motion are of the order of 1.
+_UNIT_ACCELERATION = 0.05
+
+
+class FaceDynamics(nn.Module):
+    """M c'' + D c' + K c = A F (Eq. 4-6 and 9), all operators built once from a rig and its muscles.
+
+    - M = s sum_i m_i B(i)^T B(i), with m_i the vertex areas scaled to the total mass.
+    - law ``elastic``: K = w0^2 [(1 - e) M + e kappa Kel] with kappa = tr M / tr Kel, and D = 2 zeta w0 M.
+      Law ``newton``: D = K = 0.
+    - force ``fibre``: A[k,m] = sum_i P(i,m) B_k(i)^T d_m(i). Under ``elastic``, P(i,m) d_m(i) is the force on vertex i
+      that holds the muscle's own shapes b_m in place, springs included, because a blendshape is the face come to rest
+      under that muscle. Under ``newton`` it is m_i b_m(i), which accelerates the face along b_m.
+      Force ``vector``: A[k,m,:] = sum_i P(i,m) B_k(i).
+
+    Unit of force: F_m = 1 holds the muscle's own shapes at full amplitude in static balance (``elastic``), or gives
+    them an acceleration of 0.05 per squared frame (``newton``), measured in the norm of M; for ``vector`` along the
+    direction of the largest response.
+
+    All tensors are buffers: ``.to()`` moves them, ``state_dict`` holds them. Build with ``dtype=torch.float64`` for
+    double precision throughout; ``.double()`` of a float32 module keeps its float32 rounding.
+
+    Args:
+        rig: the face; shapes that hardly move in it are dropped (``dropped_shapes``).
+        distribution: P, from ``Distribution.from_rig(rig)``.
+        config: the physical model.
+        dtype: torch.float32 or torch.float64, of the buffers; all are computed in float64.
+
+    Attributes:
+        mass, stiffness, damping: (K', K'), of the K' shapes that are kept.
+        projection: A, (K', M) for ``fibre`` or (K', M, 3) for ``vector``.
+        force_scale: (M,) factor in A by which F_m = 1 is the unit above: for ``vector`` the force of F_m = 1 where
+            P(i,m) = 1 [mass x cm / s^2], for ``fibre`` a factor of the force field described above [1].
+        blendshapes: (K', N, 3) [cm].
+        shape_names, shape_indices: the K' shapes and their positions in the rig.
+        dropped_shapes: names of the shapes left out.
+        muscles: the M muscles.
+
+    Raises:
+        TypeError: dtype is neither float32 nor float64.
+        ValueError: P does not fit the rig, shapes are linearly dependent (they are named), a muscle moves nothing.
+    """
+
+    mass: Tensor
+    stiffness: Tensor
+    damping: Tensor
+    projection: Tensor
+    force_scale: Tensor
+    blendshapes: Tensor
+
+    def __init__(
+        self,
+        rig: FaceRig,
+        distribution: Distribution,
+        config: PhysicsConfig | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        if dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"dtype must be float32 or float64, got {dtype}")
+        if distribution.shape[0] != rig.num_vertices:
+            raise ValueError(f"the distribution has {distribution.shape[0]} vertices, the rig {rig.num_vertices}")
+        self.config = config = PhysicsConfig() if config is None else config
+        self.muscles = distribution.muscles
+
+        vertex_masses = config.total_mass * rig.vertex_masses.double()
+        kept = _moving(rig, vertex_masses)
+        self.shape_indices = kept.nonzero()[:, 0].tolist()
+        self.shape_names = tuple(rig.names[k] for k in self.shape_indices)
+        self.dropped_shapes = tuple(name for name in rig.names if name not in self.shape_names)
+
+        blendshapes = rig.blendshapes[kept].double()
+        mass = ops.generalized_mass(blendshapes, vertex_masses, config.mass_scale)
+        _check_independent(mass, self.shape_names)
+        own = muscle_displacements(rig, self.muscles)
+        field = config.mass_scale * vertex_masses[:, None] * own
+        # The size of each muscle's own shapes, and what they are compared with below, in the norm of M.
+        size = torch.einsum("mna,mna->m", field, own).sqrt()
+        if config.law == "elastic":
+            law = ElasticLaw(rig, blendshapes, mass, config)
+            stiffness, damping, field, unit = law.stiffness, law.damping, law.static_force(field, own), 1.0
+            balance = stiffness
+        else:
+            stiffness, damping, unit = torch.zeros_like(mass), torch.zeros_like(mass), self.unit_acceleration
+            balance = mass
+
+        double = distribution.to(torch.float64)
+        directions = double.directions(field) if config.force == "fibre" else None
+        projection = ops.reduced_projection(blendshapes, double, directions)
+        response = torch.linalg.cholesky(mass).mT @ torch.linalg.solve(balance, projection.flatten(1))
+        reach = torch.linalg.matrix_norm(response.reshape(len(mass), self.num_muscles, -1).movedim(1, 0), 2)
+        if bool((reach == 0).any()):
+            raise ValueError(f"muscle {self.muscles.names[int((reach == 0).nonzero()[0])]} moves no shape of the rig")
+        scale = unit * size / reach
+
+        for name, value in (
+            ("mass", mass),
+            ("stiffness", stiffness),
+            ("damping", damping),
+            ("projection", projection * scale.reshape(-1, *[1] * (projection.ndim - 2))),
+            ("force_scale", scale),
+            ("blendshapes", blendshapes),
+        ):
+            self.register_buffer(name, value.to(dtype))
+
+    @property
+    def num_shapes(self) -> int:
+        """K', the shapes that are kept."""
+        return len(self.shape_names)
+
+    @property
+    def num_muscles(self) -> int:
+        """M."""
+        return len(self.muscles)
+
+    @property
+    def unit_acceleration(self) -> float:
+        """What F = 1 gives a muscle's own shapes under the law ``newton`` [1/s^2]."""
+        return _UNIT_ACCELERATION * self.config.fps**2
+
+    def generalized_force(self, force: Tensor) -> Tensor:
+        """Q = A F (Eq. 9): muscle forces (..., M) or (..., M, 3) to generalized forces (..., K').
+
+        Raises:
+            ValueError: forces of another shape.
+        """
+        unknowns = self.projection.shape[1:]
+        if force.shape[-len(unknowns) :] != unknowns:
+            raise ValueError(f"force must have shape (..., {', '.join(map(str, unknowns))}), got {tuple(force.shape)}")
+        return force.flatten(-len(unknowns)) @ self.projection.flatten(1).mT
+
+    def rollout(self, force: Tensor, c0: Tensor, v0: Tensor, mass: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Integrate the motion from its forces (Eq. 10).
+
+        Args:
+            force: muscle forces [unit of the class], shape (..., T, M), or (..., T, M, 3) for ``vector``.
+            c0: coefficients at the first frame, shape (..., K').
+            v0: their rates at the first frame [1/s], shape (..., K').
+            mass: replaces M: (K', K'), (..., K', K') or (..., T, K', K'), see ``ops.euler_rollout``.
+
+        Returns:
+            c and v [1/s] at the T frames after the first, each of shape (..., T, K').
+
+        Raises:
+            TypeError, ValueError: as ``ops.euler_rollout``.
+        """
+        elastic = self.config.law == "elastic"
+        return ops.euler_rollout(
+            self.mass if mass is None else mass,
+            self.generalized_force(force),
+            c0,
+            v0,
+            self.config.dt,
+            self.damping if elastic else None,
+            self.stiffness if elastic else None,
+            self.config.scheme,
+        )
+
+    def initial_state(self, c: Tensor, num_frames: int = 2) -> tuple[Tensor, Tensor]:
+        """c(0) and v(0) of a motion (..., T, K'): v(0) = (c(dt) - c(0)) / dt (Eq. 6), or a longer line fit.
+
+        Raises:
+            ValueError: fewer than two frames to fit, or more than there are.
+        """
+        if not 2 <= num_frames <= c.shape[-2]:
+            raise ValueError(f"num_frames must lie in [2, {c.shape[-2]}], got {num_frames}")
+        time = torch.arange(num_frames, dtype=c.dtype, device=c.device) * self.config.dt
+        time = time - time.mean()
+        return c[..., 0, :], torch.einsum("t,...tk->...k", time / time.square().sum(), c[..., :num_frames, :])
+
+    def deform(self, c: Tensor) -> Tensor:
+        """u = sum_k c_k B_k (Eq. 3): coefficients (..., K') to displacements [cm] (..., N, 3)."""
+        return torch.tensordot(c, self.blendshapes, 1)
+
+    def inverse(
+        self, c: Tensor, dt: float | None = None, options: InverseOptions | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Muscle forces and the generalized forces left over, see :func:`biomechau.physics.inverse_dynamics`."""
+        result = inverse_dynamics(self, c, dt, options)
+        return result.forces, result.residual
+
+
+def _moving(rig: FaceRig, vertex_masses: Tensor) -> Tensor:
+    """(K,) bool, the shapes that move the region."""
+    size = (rig.blendshapes.double().square().sum(-1) @ vertex_masses).sqrt()
+    if not bool((size > 0).any()):
+        raise ValueError("no shape of the rig moves a vertex that has mass")
+    return size > _STILL * size.max()
+
+
+def _check_independent(mass: Tensor, names: tuple[str, ...]) -> None:
+    """``ValueError`` naming the shapes of a (nearly) singular mass."""
+    diagonal = mass.diagonal().sqrt()
+    values, vectors = torch.linalg.eigh(mass / (diagonal[:, None] * diagonal))
+    if values[0] < _SINGULAR:
+        weight = vectors[:, 0].abs()
+        dependent = [name for name, w in zip(names, weight.tolist(), strict=True) if w > 0.1 * float(weight.max())]
+        raise ValueError(
+            f"the generalized mass is singular: the shapes {', '.join(dependent)} are linearly dependent; "
+            "leave one of them out with rig.select"
+        )

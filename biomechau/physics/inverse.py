@@ -1,0 +1,280 @@
+"""Inverse dynamics: from motion to the muscle forces behind it."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from biomechau.physics.config import Scheme
+from biomechau.physics.least_squares import smooth_least_squares
+from biomechau.physics.smoothing import whittaker
+
+if TYPE_CHECKING:
+    from biomechau.physics.dynamics import FaceDynamics
+
+Metric = Literal["coefficients", "mesh"]
+
+
+@dataclass(frozen=True)
+class InverseOptions:
+    """How the forces are fitted.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    # what counts as error: "coefficients", each weighed by the displacement of its own shape, as suits trackers, whose
+    # errors are independent from coefficient to coefficient; "mesh", the displacement of all vertices
+    metric: Metric = "coefficients"
+    # leave the shapes that belong to no muscle (gaze, cheek puff, jaw sideways) out of the fit, so that no muscle has
+    # to explain them
+    slack: bool = True
+    # frequency at which smoothing halves the coefficients before they are differentiated, > 0 [Hz]; None: off
+    cutoff: float | None = 6.0
+    # time constant tau of the forces, >= 0 [s]: Eq. 16 with the weight (tau fps)^2
+    smoothness: float = 0.05
+    # weight of Eq. 15, >= 0 [unit force]: about what a force must exceed to be kept
+    sparsity: float = 0.01
+    # percentile of each coefficient over its sequence to take as the neutral face, 0 to 100 (5 to 10 is usual); None: 0
+    neutral: float | None = None
+    # violation of the optimality conditions at which the solver stops, > 0 [share of the largest gradient]
+    tolerance: float = 1e-6
+    # iterations at which it stops anyway, with a warning, >= 1
+    max_iterations: int = 10000
+
+    def __post_init__(self) -> None:
+        if self.metric not in get_args(Metric):
+            raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, got {self.metric!r}")
+        if self.cutoff is not None and not self.cutoff > 0:
+            raise ValueError(f"cutoff must be positive or None, got {self.cutoff}")
+        for name in ("smoothness", "sparsity"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
+        if self.neutral is not None and not 0 <= self.neutral <= 100:
+            raise ValueError(f"neutral must lie in [0, 100] or be None, got {self.neutral}")
+        if not 0 < self.tolerance < 1:
+            raise ValueError(f"tolerance must lie in (0, 1), got {self.tolerance}")
+        if self.max_iterations < 1:
+            raise ValueError(f"max_iterations must be at least 1, got {self.max_iterations}")
+
+
+@dataclass(frozen=True, eq=False)
+class InverseResult:
+    """Forces, and all that they do not explain. ``...`` are the leading axes of the coefficients.
+
+    Attributes:
+        forces: muscle forces at each frame [unit of ``FaceDynamics``], (..., T, M) >= 0, or (..., T, M, 3).
+        residual: r = M c'' + D c' + K c - A F, generalized force that no muscle accounts for, (..., T, K').
+        coefficients: the motion that was inverted, after the neutral was removed and noise smoothed, (..., T, K').
+        neutral: what was removed from every frame, (..., K').
+        explained: (...,), share of the squared displacement in the fit that the forces account for.
+        slack_share: (...,), share of the squared displacement that was left out of the fit.
+        slack_shapes: names of the shapes that were left out.
+        rank: of the fitted system; below the number of unknowns the forces are not unique.
+        null_space: (n, M) or (n, M, 3), n patterns of force that change nothing in the fit, orthonormal in the
+            fit's own scaling of the unknowns.
+        condition: largest over smallest non-zero singular value of the fitted system, with unit columns.
+        iterations, gap, converged: of the solver, see :class:`biomechau.physics.least_squares.Solution`.
+    """
+
+    forces: Tensor
+    residual: Tensor
+    coefficients: Tensor
+    neutral: Tensor
+    explained: Tensor
+    slack_share: Tensor
+    slack_shapes: tuple[str, ...]
+    rank: int
+    null_space: Tensor
+    condition: float
+    iterations: int
+    gap: float
+    converged: bool
+
+
+def required_force(dynamics: FaceDynamics, c: Tensor, dt: float | None = None) -> Tensor:
+    """Q = M c'' + D c' + K c at each frame, with the differences that the integration scheme itself makes.
+
+    So the scheme, started with ``dynamics.initial_state(c)``, returns exactly c(1) .. c(T-1) when it is fed with
+    Q(0) .. Q(T-2) (``explicit``, ``semi_implicit``) or Q(1) .. Q(T-1) (``implicit``, whose force acts at the end of a
+    step). Where a difference reaches beyond the sequence, the motion is continued at constant velocity.
+
+    Args:
+        dynamics: the model.
+        c: coefficients, shape (..., T, K'), T >= 3.
+        dt: time step [s]; that of the model if not given.
+
+    Returns:
+        Q, shape (..., T, K').
+
+    Raises:
+        TypeError: c is of another dtype than the model.
+        ValueError: dt is not positive, c has another shape, or is not finite (the frame is named).
+    """
+    operators = dynamics.mass, dynamics.damping, dynamics.stiffness
+    return _required_force(_checked(dynamics, c), operators, dynamics.config.scheme, _step(dynamics, dt))
+
+
+def inverse_dynamics(
+    dynamics: FaceDynamics,
+    c: Tensor,
+    dt: float | None = None,
+    options: InverseOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> InverseResult:
+    """Find the F with M c'' + D c' + K c = A F + r, with F >= 0 for ``fibre`` forces.
+
+    The residual is turned into displacement by the static response K^-1 (law ``newton``: M^-1, in unit accelerations)
+    and weighed by the metric; minimised is its square over all frames with Eq. 15 and Eq. 16 added. Solved in float64
+    on the CPU; not differentiable. The results have the dtype and the device of c.
+
+    Args:
+        dynamics: the model.
+        c: coefficients of the shapes ``dynamics.shape_names``, shape (..., T, K'), T >= 3.
+        dt: time step [s]; that of the model if not given.
+        options: the fit.
+        progress: called with (done, total) while solving.
+
+    Raises:
+        TypeError: c is of another dtype than the model.
+        ValueError: dt is not positive, c has another shape, or is not finite (the frame is named).
+
+    Warns:
+        UserWarning: the solver stopped before it met its tolerance.
+    """
+    options = InverseOptions() if options is None else options
+    config = dynamics.config
+    h = _step(dynamics, dt)
+    fps = 1 / h
+    with torch.no_grad():
+        motion = _checked(dynamics, c).detach().cpu().double()
+        neutral = motion.new_zeros(motion[..., 0, :].shape)
+        if options.neutral is not None:
+            neutral = torch.from_numpy(np.percentile(motion.numpy(), options.neutral, axis=-2))
+            motion = motion - neutral[..., None, :]
+        if options.cutoff is not None:
+            motion = whittaker(motion, options.cutoff, fps)
+
+        mass, damping, stiffness, projection = (
+            getattr(dynamics, name).detach().cpu().double() for name in ("mass", "damping", "stiffness", "projection")
+        )
+        force = _required_force(motion, (mass, damping, stiffness), config.scheme, h)
+        columns = projection.flatten(1)
+        inertial = config.law == "newton"
+        weight = _response(mass, mass * dynamics.unit_acceleration if inertial else stiffness, options.metric)
+        target, matrix = force @ weight.T, weight @ columns
+
+        slack = _slack_indices(dynamics) if options.slack else []
+        total = target.square().sum((-2, -1))
+        if slack:
+            free = torch.linalg.qr(weight @ (mass if inertial else stiffness)[:, slack]).Q
+            target = target - (target @ free) @ free.T
+            matrix = matrix - free @ (free.T @ matrix)
+
+        # One length per muscle, so that the three axes of a vector stay alike; Eq. 15 and 16 count in units of force.
+        length = matrix.square().sum(0).reshape(dynamics.num_muscles, -1).mean(1).sqrt()
+        length = length.clamp_min(torch.finfo(length.dtype).tiny).repeat_interleave(columns.shape[1] // len(length))
+        solution = smooth_least_squares(
+            matrix / length,
+            target,
+            options.sparsity * length,
+            (options.smoothness * fps) ** 2,
+            config.force == "fibre",
+            options.tolerance,
+            options.max_iterations,
+            progress,
+        )
+        if not solution.converged:
+            warnings.warn(
+                f"the inverse dynamics stopped after {solution.iterations} iterations with a gap of "
+                f"{solution.gap:.1e}, above the tolerance {options.tolerance:.1e}",
+                UserWarning,
+                stacklevel=2,
+            )
+        unknowns = solution.x / length
+        reached = target.square().sum((-2, -1))
+        missed = (target - unknowns @ matrix.T).square().sum((-2, -1))
+        rank, condition, null_space = _identifiability(matrix / length)
+        shape = projection.shape[1:]
+
+        def like_input(value: Tensor) -> Tensor:
+            return value.to(device=c.device, dtype=c.dtype)
+
+        return InverseResult(
+            forces=like_input(unknowns.unflatten(-1, shape)),
+            residual=like_input(force - unknowns @ columns.T),
+            coefficients=like_input(motion),
+            neutral=like_input(neutral),
+            explained=like_input(torch.where(reached > 0, 1 - missed / reached, 1.0)),
+            slack_share=like_input(torch.where(total > 0, 1 - reached / total, 0.0)),
+            slack_shapes=tuple(dynamics.shape_names[k] for k in slack),
+            rank=rank,
+            null_space=like_input((null_space / length).unflatten(-1, shape)),
+            condition=condition,
+            iterations=solution.iterations,
+            gap=solution.gap,
+            converged=solution.converged,
+        )
+
+
+def _step(dynamics: FaceDynamics, dt: float | None) -> float:
+    dt = dynamics.config.dt if dt is None else dt
+    if not (dt > 0 and math.isfinite(dt)):
+        raise ValueError(f"dt must be positive, got {dt}")
+    return dt
+
+
+def _checked(dynamics: FaceDynamics, c: Tensor) -> Tensor:
+    if c.dtype != dynamics.mass.dtype:
+        raise TypeError(f"c must be {dynamics.mass.dtype} as the model is, got {c.dtype}")
+    if c.ndim < 2 or c.shape[-1] != dynamics.num_shapes or c.shape[-2] < 3:
+        raise ValueError(f"c must have shape (..., T, {dynamics.num_shapes}) with T >= 3, got {tuple(c.shape)}")
+    finite = torch.isfinite(c)
+    if not bool(finite.all()):
+        *_, frame, shape = (~finite).nonzero()[0].tolist()
+        raise ValueError(f"c is not finite at frame {frame}, shape {dynamics.shape_names[shape]}")
+    return c
+
+
+def _required_force(c: Tensor, operators: tuple[Tensor, Tensor, Tensor], scheme: Scheme, h: float) -> Tensor:
+    mass, damping, stiffness = operators
+    rate = c.diff(dim=-2) / h
+    # Rates of the T + 3 steps around the T frames, two continued at each end.
+    rate = torch.cat([rate[..., :1, :]] * 2 + [rate] + [rate[..., -1:, :]] * 2, -2)
+    change = rate.diff(dim=-2) / h
+    num_frames = c.shape[-2]
+    # rate[t + 1] leads into frame t and rate[t + 2] out of it; change[t + 1] lies between the two.
+    if scheme == "explicit":
+        velocity, acceleration = rate[..., 2 : num_frames + 2, :], change[..., 2 : num_frames + 2, :]
+    elif scheme == "semi_implicit":
+        velocity, acceleration = rate[..., 1 : num_frames + 1, :], change[..., 1 : num_frames + 1, :]
+    else:
+        velocity, acceleration = rate[..., 1 : num_frames + 1, :], change[..., :num_frames, :]
+    return acceleration @ mass + velocity @ damping + c @ stiffness
+
+
+def _response(mass: Tensor, resistance: Tensor, metric: Metric) -> Tensor:
+    """Generalized force to weighed static displacement: diag(M)^1/2 K^-1, or M^1/2 K^-1 by a Cholesky factor."""
+    root = mass.diagonal().sqrt().diag() if metric == "coefficients" else torch.linalg.cholesky(mass).mT
+    return torch.linalg.solve(resistance, root.mT).mT
+
+
+def _slack_indices(dynamics: FaceDynamics) -> list[int]:
+    """Shapes that no muscle calls its own."""
+    own = {name for muscle in dynamics.muscles for name in muscle.shapes}
+    return [k for k, name in enumerate(dynamics.shape_names) if name not in own]
+
+
+def _identifiability(matrix: Tensor) -> tuple[int, float, Tensor]:
+    """Rank, condition and a basis of the null space (n, M) of a matrix with unit columns."""
+    _, values, rows = torch.linalg.svd(matrix, full_matrices=True)
+    tolerance = max(matrix.shape) * torch.finfo(matrix.dtype).eps * float(values[0])
+    rank = int((values > tolerance).sum())
+    return rank, float(values[0] / values[rank - 1]), rows[rank:]

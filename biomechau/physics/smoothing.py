@@ -1,0 +1,41 @@
+"""Whittaker smoothing: the denoising of coefficients before they are differentiated."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import scipy.linalg
+import torch
+from torch import Tensor
+
+
+def whittaker(signal: Tensor, cutoff: float, fps: float) -> Tensor:
+    """The z that minimises sum_t (z_t - x_t)^2 + mu sum_t (z_{t+1} - 2 z_t + z_{t-1})^2.
+
+    A low-pass filter without delay: a sine of frequency f keeps 1 / (1 + (sin(pi f / fps) / sin(pi cutoff / fps))^4)
+    of its amplitude, half of it at the cutoff; straight lines pass unchanged.
+
+    Args:
+        signal: x, (..., T, K) float64, on the CPU.
+        cutoff: frequency that loses half its amplitude [Hz]; at or above fps / 2 the signal is returned as it is.
+        fps: frames per second.
+
+    Returns:
+        z, shape of the signal.
+    """
+    num_frames = signal.shape[-2]
+    if cutoff >= fps / 2 or num_frames < 3:
+        return signal
+    mu = (2 * math.sin(math.pi * cutoff / fps)) ** -4
+    # Upper bands of I + mu D^T D, D the second difference: three convolutions that stop at the ends.
+    banded = np.zeros((3, num_frames))
+    banded[2] = 1.0
+    for start, weight in enumerate((1.0, -2.0, 1.0)):
+        banded[2, start : num_frames - 2 + start] += mu * weight**2
+    banded[1, 1:-1] += mu * -2.0
+    banded[1, 2:] += mu * -2.0
+    banded[0, 2:] = mu
+    columns = signal.movedim(-2, 0)
+    smooth = scipy.linalg.solveh_banded(banded, columns.flatten(1).numpy(), check_finite=False)
+    return torch.from_numpy(smooth).reshape(columns.shape).movedim(0, -2)

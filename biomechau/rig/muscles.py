@@ -1,0 +1,200 @@
+"""Muscles: which there are, and which shapes of a rig show them at work."""
+
+from __future__ import annotations
+
+import csv
+import importlib.resources
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from biomechau.rig.names import canonical
+from biomechau.rig.storage import replacing
+
+SIDES = ("left", "right", "both")
+KINDS = ("sheet", "sphincter", "relax")
+_COLUMNS = ("name", "side", "kind", "action_units", "shapes", "source")
+
+
+@dataclass(frozen=True)
+class Muscle:
+    """One muscle, or one group of fibres that works as a muscle.
+
+    Attributes:
+        name: anatomical name in snake case, without the side.
+        side: "left" or "right" (the subject's), or "both".
+        kind: "sheet" pulls towards a fixed origin, "sphincter" closes a ring, "relax" is a relaxation.
+        action_units: numbers of the FACS units it serves.
+        shapes: blendshapes whose sum is the face at its full contraction; empty where no known shape shows it.
+        source: where the row comes from.
+
+    Raises:
+        ValueError: an unknown side or kind, an empty name, an action unit that is not positive.
+    """
+
+    name: str
+    side: str
+    kind: str
+    action_units: tuple[int, ...]
+    shapes: tuple[str, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name or any(c.isspace() for c in self.name):
+            raise ValueError(f"name of a muscle must be one word, got {self.name!r}")
+        if self.side not in SIDES:
+            raise ValueError(f"side of {self.name} must be one of {', '.join(SIDES)}, got {self.side!r}")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind of {self.name} must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if any(unit < 1 for unit in self.action_units):
+            raise ValueError(f"action units of {self.name} must be positive, got {self.action_units}")
+
+    @property
+    def identifier(self) -> str:
+        """Name with the side, as in tables and columns: ``zygomaticus_major_left``; the bare name for both sides."""
+        return self.name if self.side == "both" else f"{self.name}_{self.side}"
+
+
+class Muscles(tuple[Muscle, ...]):
+    """An ordered table of muscles with unique identifiers.
+
+    Raises:
+        ValueError: an identifier that comes twice.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, muscles: Iterable[Muscle] = ()) -> Muscles:
+        self = super().__new__(cls, muscles)
+        seen: set[str] = set()
+        for muscle in self:
+            if muscle.identifier in seen:
+                raise ValueError(f"muscle {muscle.identifier} comes twice")
+            seen.add(muscle.identifier)
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The identifiers, in order."""
+        return tuple(muscle.identifier for muscle in self)
+
+    @classmethod
+    def facs(cls) -> Muscles:
+        """The table that ships with the package: the facial muscles of FACS and the ARKit shapes that show them."""
+        with importlib.resources.as_file(importlib.resources.files("biomechau.rig") / "facs_muscles.csv") as path:
+            return cls.load(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Muscles:
+        """Read a table written by :meth:`save`, or a copy edited by hand.
+
+        CSV in UTF-8 with the columns ``name, side, kind, action_units, shapes, source``; several action units or
+        shapes in a cell are separated by spaces.
+
+        Raises:
+            OSError: the file cannot be read.
+            ValueError: a missing column, a broken row, a muscle that comes twice; the message names the line.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: expected UTF-8 text, found {error.reason} at byte {error.start}") from None
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(
+                f"{path}, line 1: expected the columns {', '.join(_COLUMNS)}; missing {', '.join(missing)}"
+            )
+        muscles: list[Muscle] = []
+        for row in reader:
+            try:
+                muscles.append(_parse(row))
+                cls(muscles)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+        if not muscles:
+            raise ValueError(f"{path}: expected one muscle a line below the header, found none")
+        return cls(muscles)
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as CSV; nothing is left at ``path`` if writing fails.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(_COLUMNS)
+            for m in self:
+                units = " ".join(map(str, m.action_units))
+                writer.writerow((m.name, m.side, m.kind, units, " ".join(m.shapes), m.source))
+
+    def match(self, shape_names: Iterable[str]) -> MuscleMatch:
+        """Find the muscles' shapes among those of a rig, in any spelling of :mod:`biomechau.rig.names`.
+
+        Where the rig has one shape for both sides, the left and the right muscle become one of side "both"; where it
+        splits the shape of a muscle of both sides, the muscle takes the two halves.
+        """
+        available = {canonical(name): name for name in shape_names}
+        found: dict[str, Muscle] = {}
+        left_out: dict[str, tuple[str, ...]] = {}
+        for muscle in self:
+            shapes: list[str] = []
+            missing: list[str] = []
+            side = muscle.side
+            for shape in muscle.shapes:
+                key = canonical(shape)
+                base, _, half = key.rpartition("_")
+                if key in available:
+                    shapes.append(available[key])
+                elif half and base in available:
+                    shapes.append(available[base])
+                    side = "both"
+                elif f"{key}_l" in available and f"{key}_r" in available:
+                    shapes += [available[f"{key}_l"], available[f"{key}_r"]]
+                else:
+                    missing.append(shape)
+            if missing or not shapes:
+                left_out[muscle.identifier] = tuple(missing)
+                continue
+            placed = replace(muscle, side=side, shapes=tuple(shapes))
+            twin = found.get(placed.identifier)
+            if twin is not None:
+                placed = replace(twin, shapes=tuple(dict.fromkeys((*twin.shapes, *shapes))))
+            found[placed.identifier] = placed
+        return MuscleMatch(Muscles(found.values()), MappingProxyType(left_out))
+
+
+@dataclass(frozen=True)
+class MuscleMatch:
+    """The muscles that a rig can show.
+
+    Attributes:
+        muscles: those whose shapes the rig has, with the rig's own shape names.
+        left_out: identifier of every other muscle, with the shapes that the rig lacks (none for a muscle that no
+            known shape shows).
+    """
+
+    muscles: Muscles
+    left_out: Mapping[str, tuple[str, ...]]
+
+
+def _parse(row: Mapping[str | None, str | list[str] | None]) -> Muscle:
+    cells = {}
+    for column in _COLUMNS:
+        cell = row[column]
+        if not isinstance(cell, str):
+            raise ValueError(f"expected {len(_COLUMNS)} cells, found no {column}")
+        cells[column] = cell.strip()
+    if None in row:
+        raise ValueError(f"expected {len(_COLUMNS)} cells, found more; quote a cell that holds a comma")
+    try:
+        units = tuple(int(unit) for unit in cells["action_units"].split())
+    except ValueError:
+        raise ValueError(
+            f"action_units must be whole numbers separated by spaces, got {cells['action_units']!r}"
+        ) from None
+    return Muscle(cells["name"], cells["side"], cells["kind"], units, tuple(cells["shapes"].split()), cells["source"])

@@ -1,0 +1,270 @@
+"""Inverse dynamics: exact on its own scheme, right on noisy motion, honest about what it cannot know."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from biomechau import ops
+from biomechau.physics import FaceDynamics, InverseOptions, PhysicsConfig, inverse_dynamics, required_force
+from biomechau.rig.distribution import Distribution
+from biomechau.rig.face_rig import FaceRig
+from biomechau.rig.muscles import Muscles
+
+EXACT = InverseOptions(cutoff=None, smoothness=0.0, sparsity=0.0, tolerance=1e-12)
+
+
+def performance(dynamics: FaceDynamics, num_frames: int, seed: int = 0) -> Tensor:
+    """Pulls in [0, 1] that come and go over about a second, some at a time, (T, M) float64."""
+    generator = torch.Generator().manual_seed(seed)
+    fps = dynamics.config.fps
+    time = torch.arange(num_frames, dtype=torch.float64)[:, None] / fps
+    force = torch.zeros(num_frames, dynamics.num_muscles, dtype=torch.float64)
+    for _ in range(1 + int(num_frames / fps / 6)):
+        start, onset, hold, offset, peak = torch.rand(5, dynamics.num_muscles, generator=generator, dtype=torch.float64)
+        start, onset, offset = start * (num_frames / fps - 1), 0.3 + 0.5 * onset, 0.3 + 0.7 * offset
+        rise = ((time - start) / onset).clamp(0, 1)
+        fall = ((start + onset + hold + offset - time) / offset).clamp(0, 1)
+        course = (0.3 + 0.7 * peak) * (0.5 - 0.5 * torch.cos(torch.pi * rise * fall))
+        force = torch.maximum(force, course)
+    return force
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Pearson's r of each column."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    return (a * b).sum(0) / (a.square().sum(0) * b.square().sum(0)).sqrt().clamp_min(1e-30)
+
+
+def motion_of(dynamics: FaceDynamics, force: Tensor, noise: float = 0.0) -> Tensor:
+    zero = torch.zeros(dynamics.num_shapes, dtype=torch.float64)
+    c, _ = dynamics.rollout(force, zero, zero)
+    return c + noise * torch.randn(c.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_rig: FaceRig, tiny_distribution: Distribution) -> FaceDynamics:
+    return FaceDynamics(tiny_rig, tiny_distribution, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("scheme", ["explicit", "semi_implicit", "implicit"])
+@pytest.mark.parametrize("law", ["newton", "elastic"])
+def test_exact_forces_reproduce_the_motion(
+    tiny_rig: FaceRig, tiny_distribution: Distribution, law: str, scheme: str
+) -> None:
+    """Any motion whatever, through Eq. 6 (explicit) and its relatives, to 1e-10."""
+    config = PhysicsConfig(law=law, scheme=scheme)  # pyright: ignore[reportArgumentType]
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, config, dtype=torch.float64)
+    c = torch.randn(3, 30, dynamics.num_shapes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    force = required_force(dynamics, c)
+    used = force[:, 1:] if scheme == "implicit" else force[:, :-1]
+    operators = (None, None) if law == "newton" else (dynamics.damping, dynamics.stiffness)
+    again, _ = ops.euler_rollout(dynamics.mass, used, *dynamics.initial_state(c), config.dt, *operators, scheme)
+    torch.testing.assert_close(again, c[:, 1:], rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("law", ["newton", "elastic"])
+def test_muscle_forces_return_from_their_own_motion(
+    tiny_rig: FaceRig, tiny_distribution: Distribution, law: str
+) -> None:
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(law=law), dtype=torch.float64)  # pyright: ignore[reportArgumentType]
+    force = performance(dynamics, 80)
+    result = inverse_dynamics(dynamics, motion_of(dynamics, force), options=EXACT)
+    # The first two frames lack the frames before them.
+    torch.testing.assert_close(result.forces[2:], force[2:], rtol=0, atol=1e-8)
+    assert result.residual[2:].abs().max() < 1e-6 * result.forces.max() * dynamics.projection.abs().max()
+    assert float(result.explained) == pytest.approx(1, abs=1e-6)
+    assert result.rank == dynamics.num_muscles
+    assert result.null_space.shape == (0, dynamics.num_muscles)
+    assert result.slack_shapes == ()
+
+
+def test_dt_is_that_of_the_model_unless_given(tiny: FaceDynamics) -> None:
+    c = motion_of(tiny, performance(tiny, 40))
+    torch.testing.assert_close(required_force(tiny, c), required_force(tiny, c, dt=0.04))
+    fast = required_force(tiny, c, dt=0.02)
+    line = torch.linspace(0, 1, 10, dtype=torch.float64)[:, None].expand(10, tiny.num_shapes)
+    steady = required_force(tiny, line, dt=0.02) - line @ tiny.stiffness
+    torch.testing.assert_close(steady, ((line[1] - line[0]) / 0.02 @ tiny.damping).expand(10, -1))
+    assert (fast - required_force(tiny, c)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("metric", ["coefficients", "mesh"])
+def test_noise_leaves_forces_nonnegative_and_recognisable(tiny: FaceDynamics, metric: str) -> None:
+    force = performance(tiny, 400)
+    options = InverseOptions(metric=metric)  # pyright: ignore[reportArgumentType]
+    result = inverse_dynamics(tiny, motion_of(tiny, force, noise=0.02), options=options)
+    assert bool((result.forces >= 0).all())
+    assert result.converged
+    assert result.gap <= options.tolerance
+    assert correlation(result.forces, force).median() >= 0.95
+
+
+def test_smoothing_is_what_noise_needs(tiny: FaceDynamics) -> None:
+    force = performance(tiny, 400)
+    noisy = motion_of(tiny, force, noise=0.02)
+    rough = inverse_dynamics(tiny, noisy, options=dataclasses.replace(EXACT, tolerance=1e-6)).forces
+    smooth = inverse_dynamics(tiny, noisy).forces
+    assert (smooth - force).norm() < 0.3 * (rough - force).norm()
+
+
+def test_sparsity_takes_small_forces_away(tiny: FaceDynamics) -> None:
+    force = performance(tiny, 200)
+    c = motion_of(tiny, force, noise=0.01)
+    plain, sparse = (inverse_dynamics(tiny, c, options=InverseOptions(sparsity=s)).forces for s in (0.0, 0.1))
+    assert (sparse == 0).sum() > 1.2 * (plain == 0).sum()
+    strong = force > 0.5
+    assert float((plain - sparse)[strong].mean()) == pytest.approx(0.1, abs=0.05)
+
+
+def test_motion_that_no_muscle_makes_is_left_out_and_reported(tiny_rig: FaceRig) -> None:
+    table = Muscles(m for m in Muscles.facs().match(tiny_rig.names).muscles if m.name != "incisivii_labii")
+    dynamics = FaceDynamics(tiny_rig, Distribution.from_rig(tiny_rig, table), dtype=torch.float64)
+    pucker = tiny_rig.names.index("mouthPucker")
+    c = torch.zeros(60, dynamics.num_shapes, dtype=torch.float64)
+    c[:, pucker] = torch.sin(torch.linspace(0, 6, 60, dtype=torch.float64)).abs()
+    for metric in ("coefficients", "mesh"):
+        result = inverse_dynamics(dynamics, c, options=InverseOptions(metric=metric))  # pyright: ignore[reportArgumentType]
+        assert result.slack_shapes == ("mouthPucker",)
+        assert float(result.slack_share) > 0.999
+        assert result.forces.max() < 0.01
+        left = required_force(dynamics, result.coefficients)
+        assert (result.residual - left).norm() < 0.01 * left.norm()
+    # In the metric of the mesh without slack, the muscles that share the mouth take the blame.
+    blamed = inverse_dynamics(dynamics, c, options=InverseOptions(metric="mesh", slack=False))
+    assert blamed.forces.max() > 0.1
+    assert float(blamed.slack_share) == 0
+
+
+def test_the_neutral_is_removed_on_request(tiny: FaceDynamics) -> None:
+    c = motion_of(tiny, performance(tiny, 200))
+    offset = torch.linspace(0.1, 0.3, tiny.num_shapes, dtype=torch.float64)
+    plain = inverse_dynamics(tiny, c, options=InverseOptions(neutral=5))
+    shifted = inverse_dynamics(tiny, c + offset, options=InverseOptions(neutral=5))
+    torch.testing.assert_close(shifted.neutral, plain.neutral + offset)
+    torch.testing.assert_close(shifted.forces, plain.forces, rtol=0, atol=1e-9)
+    assert inverse_dynamics(tiny, c + offset).neutral.abs().max() == 0
+
+
+def test_sequences_are_independent_and_keep_their_axes(tiny: FaceDynamics) -> None:
+    c = torch.stack([motion_of(tiny, performance(tiny, 50, seed)) for seed in range(4)]).unflatten(0, (2, 2))
+    result = inverse_dynamics(tiny, c)
+    assert result.forces.shape == (2, 2, 50, tiny.num_muscles)
+    assert result.residual.shape == result.coefficients.shape == c.shape
+    assert result.explained.shape == result.slack_share.shape == (2, 2)
+    assert result.neutral.shape == (2, 2, tiny.num_shapes)
+    alone = inverse_dynamics(tiny, c[1, 0])
+    torch.testing.assert_close(result.forces[1, 0], alone.forces, rtol=0, atol=1e-4)
+
+
+def test_vector_forces_are_not_unique_and_the_result_says_so(
+    tiny_rig: FaceRig, tiny_distribution: Distribution
+) -> None:
+    config = PhysicsConfig(force="vector")
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, config, dtype=torch.float64)
+    scalar = FaceDynamics(tiny_rig, tiny_distribution, dtype=torch.float64)
+    result = inverse_dynamics(dynamics, motion_of(scalar, performance(scalar, 50)))
+    assert result.forces.shape == (50, 8, 3)
+    assert result.rank == 8
+    assert result.null_space.shape == (16, 8, 3)
+    pushed = dynamics.generalized_force(result.null_space)
+    assert pushed.norm() <= 1e-9 * dynamics.projection.norm() * result.null_space.norm()
+
+
+def test_a_still_face_needs_no_force(tiny: FaceDynamics) -> None:
+    result = inverse_dynamics(tiny, torch.zeros(5, tiny.num_shapes, dtype=torch.float64))
+    assert torch.equal(result.forces, torch.zeros(5, tiny.num_muscles, dtype=torch.float64))
+    assert float(result.explained) == 1
+    assert float(result.slack_share) == 0
+
+
+def test_float32_models_give_float32_results(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
+    double = FaceDynamics(tiny_rig, tiny_distribution, dtype=torch.float64)
+    single = FaceDynamics(tiny_rig, tiny_distribution)
+    c = motion_of(double, performance(double, 60))
+    forces, residual = single.inverse(c.float())
+    assert forces.dtype == residual.dtype == torch.float32
+    torch.testing.assert_close(forces.double(), double.inverse(c)[0], rtol=0, atol=1e-4)
+
+
+def test_progress_is_reported_and_an_early_stop_warned_of(tiny: FaceDynamics) -> None:
+    c = motion_of(tiny, performance(tiny, 100), noise=0.02)
+    done: list[int] = []
+    inverse_dynamics(tiny, c, progress=lambda share, total: done.append(share * 100 // total))
+    assert done
+    assert done[-1] == 100
+    with pytest.warns(UserWarning, match="stopped after 3 iterations"):
+        result = inverse_dynamics(tiny, c, options=InverseOptions(max_iterations=3))
+    assert not result.converged
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"metric": "vertices"}, "metric must be one of coefficients, mesh"),
+        ({"cutoff": 0.0}, "cutoff must be positive or None"),
+        ({"smoothness": -1.0}, "smoothness must be at least 0"),
+        ({"sparsity": float("nan")}, "sparsity must be at least 0"),
+        ({"neutral": 101.0}, r"neutral must lie in \[0, 100\]"),
+        ({"tolerance": 0.0}, "tolerance must lie in"),
+        ({"max_iterations": 0}, "max_iterations must be at least 1"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        InverseOptions(**options)  # pyright: ignore[reportArgumentType]
+
+
+def test_bad_motion_is_refused(tiny: FaceDynamics) -> None:
+    c = torch.zeros(6, tiny.num_shapes, dtype=torch.float64)
+    with pytest.raises(ValueError, match=r"c must have shape \(..., T, 8\) with T >= 3, got \(6, 7\)"):
+        inverse_dynamics(tiny, c[:, 1:])
+    with pytest.raises(ValueError, match=r"T >= 3, got \(2, 8\)"):
+        inverse_dynamics(tiny, c[:2])
+    with pytest.raises(TypeError, match=r"c must be torch.float64 as the model is, got torch.float32"):
+        inverse_dynamics(tiny, c.float())
+    for dt in (0.0, -0.04, float("nan")):
+        with pytest.raises(ValueError, match="dt must be positive"):
+            inverse_dynamics(tiny, c, dt=dt)
+    c[4, 2] = torch.nan
+    with pytest.raises(ValueError, match="c is not finite at frame 4, shape browDown_L"):
+        inverse_dynamics(tiny, c)
+
+
+def test_forces_of_the_ict_face_return_from_noisy_motion(ict_rig: FaceRig, ict_distribution: Distribution) -> None:
+    """Coefficient noise 0.02; the paper's setting on the same data finds nothing of the kind."""
+    dynamics = FaceDynamics(ict_rig, ict_distribution, dtype=torch.float64)
+    force = performance(dynamics, 1500)
+    noisy = motion_of(dynamics, force, noise=0.02)
+    found = inverse_dynamics(dynamics, noisy)
+    assert correlation(found.forces, force).median() >= 0.95
+    assert found.rank == dynamics.num_muscles
+    paper = FaceDynamics(ict_rig, ict_distribution, PhysicsConfig.paper(), dtype=torch.float64)
+    literal = inverse_dynamics(paper, noisy)
+    assert correlation(literal.forces.norm(dim=-1), force).median() < 0.3
+    assert len(literal.null_space) == 3 * paper.num_muscles - literal.rank > 0
+
+
+def test_forces_of_a_real_capture_follow_its_channels(
+    ict_rig: FaceRig, ict_distribution: Distribution, capture_csv: Path
+) -> None:
+    from biomechau.corpus.live_link import read_live_link
+
+    sequence = read_live_link(capture_csv).resample(25.0)
+    coefficients = sequence.coefficients @ ict_rig.map_channels(sequence.channels).matrix
+    dynamics = FaceDynamics(ict_rig, ict_distribution)
+    c = coefficients[:, dynamics.shape_indices]
+    forces = inverse_dynamics(dynamics, c).forces
+    leading = {"frontalis_medialis", "frontalis_lateralis", "zygomaticus_major", "corrugator_supercilii", "digastric"}
+    checked = 0
+    for muscle, force in zip(dynamics.muscles, forces.T, strict=True):
+        channel = c[:, [dynamics.shape_names.index(shape) for shape in muscle.shapes]].mean(1)
+        if channel.max() - channel.min() > 0.15:
+            r = float(correlation(force[:, None], channel[:, None]))
+            assert r >= (0.85 if muscle.name in leading else 0.6), (muscle.identifier, r)
+            checked += muscle.name in leading
+    assert checked == 9

@@ -1,0 +1,115 @@
+"""The table of muscles: its content, its file, its match with the shapes of a rig."""
+
+from pathlib import Path
+
+import pytest
+
+from biomechau.rig.muscles import Muscle, Muscles
+
+HEADER = "name,side,kind,action_units,shapes,source\n"
+
+
+def test_the_facs_table_names_every_muscle_once_left_and_right_apart() -> None:
+    muscles = Muscles.facs()
+    paired = """
+        frontalis_medialis frontalis_lateralis corrugator_supercilii levator_palpebrae
+        orbicularis_oculi_orbitalis orbicularis_oculi_palpebralis orbicularis_oculi_pretarsalis
+        levator_labii_alaeque_nasi levator_labii_superioris zygomaticus_minor zygomaticus_major levator_anguli_oris
+        buccinator depressor_anguli_oris depressor_labii_inferioris mentalis risorius
+    """
+    single = """
+        incisivii_labii orbicularis_oris_peripheralis orbicularis_oris orbicularis_oris_superior
+        orbicularis_oris_inferior digastric
+    """
+    expected = {f"{name}_{side}" for name in paired.split() for side in ("left", "right")} | {*single.split()}
+    assert set(muscles.names) == expected
+    assert len(muscles) == len(set(muscles.names))
+
+
+def test_the_facs_table_covers_the_units_of_the_coded_corpora() -> None:
+    units = {unit for muscle in Muscles.facs() for unit in muscle.action_units}
+    assert units >= {1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 25, 26}
+
+
+def test_left_and_right_of_the_facs_table_mirror_each_other() -> None:
+    by_name = {muscle.identifier: muscle for muscle in Muscles.facs()}
+    for name, muscle in by_name.items():
+        if muscle.side == "left":
+            twin = by_name[name.removesuffix("left") + "right"]
+            assert twin.shapes == tuple(shape.replace("_L", "_R") for shape in muscle.shapes)
+            assert (twin.kind, twin.action_units) == (muscle.kind, muscle.action_units)
+
+
+def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
+    muscles = Muscles([*Muscles.facs(), Muscle("platysma", "both", "sheet", (21,), (), 'a "quoted", source')])
+    muscles.save(tmp_path / "muscles.csv")
+    assert Muscles.load(tmp_path / "muscles.csv") == muscles
+    assert [path.name for path in tmp_path.iterdir()] == ["muscles.csv"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected the columns name"),
+        ("name,side,kind,action_units,shapes\n", "line 1: .*missing source"),
+        (HEADER, "expected one muscle a line"),
+        (HEADER + "a,left,sheet,1,jawOpen,x\nb,up,sheet,1,jawOpen,x\n", "line 3: side of b must be one of left"),
+        (HEADER + "a,left,round,1,jawOpen,x\n", "line 2: kind of a must be one of sheet"),
+        (HEADER + "a,left,sheet,one,jawOpen,x\n", "line 2: action_units must be whole numbers"),
+        (HEADER + "a,left,sheet,0,jawOpen,x\n", "line 2: action units of a must be positive"),
+        (HEADER + ",left,sheet,1,jawOpen,x\n", "line 2: name of a muscle must be one word"),
+        (HEADER + "a,left,sheet,1\n", "line 2: expected 6 cells, found no shapes"),
+        (HEADER + "a,left,sheet,1,jawOpen,x,y\n", "line 2: expected 6 cells, found more"),
+        (HEADER + "a,left,sheet,1,jawOpen,x\na,left,sheet,2,jawOpen,x\n", "line 3: muscle a_left comes twice"),
+    ],
+)
+def test_a_broken_table_is_refused_by_file_and_line(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=rf"table\.csv.*{message}"):
+        Muscles.load(path)
+
+
+def test_a_table_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_bytes(b"name,\xff\xfe")
+    with pytest.raises(ValueError, match="expected UTF-8 text"):
+        Muscles.load(tmp_path / "table.csv")
+    with pytest.raises(OSError, match="nowhere"):
+        Muscles.load(tmp_path / "nowhere.csv")
+
+
+def test_identical_identifiers_are_refused() -> None:
+    with pytest.raises(ValueError, match="muscle digastric comes twice"):
+        Muscles([Muscle("digastric", "both", "sheet", (27,), ())] * 2)
+
+
+def test_match_finds_shapes_in_any_spelling() -> None:
+    match = Muscles.facs().match(["MouthSmileLeft", "mouthSmileRight"])
+    assert match.muscles.names == ("zygomaticus_major_left", "zygomaticus_major_right")
+    assert [muscle.shapes for muscle in match.muscles] == [("MouthSmileLeft",), ("mouthSmileRight",)]
+    assert match.left_out["digastric"] == ("jawOpen",)
+    assert match.left_out["levator_anguli_oris_left"] == ()
+
+
+def test_one_shape_for_both_sides_makes_one_muscle_of_two() -> None:
+    match = Muscles.facs().match(["browInnerUp", "mouthShrugLower"])
+    assert match.muscles.names == ("frontalis_medialis", "mentalis")
+    assert match.muscles[0].shapes == ("browInnerUp",)
+
+
+def test_split_shapes_of_a_muscle_of_both_sides_are_taken_together() -> None:
+    table = Muscles([Muscle("incisivii_labii", "both", "sphincter", (18,), ("mouthPucker",))])
+    assert table.match(["mouthPucker_L", "mouthPucker_R"]).muscles[0].shapes == ("mouthPucker_L", "mouthPucker_R")
+
+
+def test_a_muscle_with_one_split_and_one_unsplit_shape_takes_all_three() -> None:
+    table = Muscles(Muscle("m", side, "sheet", (1,), (f"a_{side[0]}", f"b_{side[0]}")) for side in ("left", "right"))
+    match = table.match(["a_L", "a_R", "b"])
+    assert match.muscles.names == ("m",)
+    assert match.muscles[0].shapes == ("a_L", "b", "a_R")
+
+
+def test_a_muscle_that_lacks_one_of_its_shapes_is_left_out() -> None:
+    match = Muscles.facs().match(["mouthPress_L", "jawOpen"])
+    assert match.muscles.names == ("digastric",)
+    assert match.left_out["orbicularis_oris"] == ("mouthPress_R",)
