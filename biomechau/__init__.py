@@ -1,7 +1,32 @@
-"""Muscle forces and facial action units from 3D facial motion."""
+"""biomechau: muscle forces and facial action units from 3D facial motion."""
 
 from importlib.metadata import version as _version
 
-from biomechau import ops as ops
+try:
+    from biomechau import _core as _core
+except ImportError as error:
+    raise ImportError(
+        "the compiled core of biomechau cannot be imported. In a source checkout, install it first "
+        "(pip install . and run from another folder, or pip install -e . --no-build-isolation)"
+    ) from error
+
+from biomechau import ops
+from biomechau.corpus import FaceSequence, read_sequence
+from biomechau.physics import FaceDynamics, InverseOptions, PhysicsConfig, inverse_dynamics
+from biomechau.rig import Distribution, FaceRig, Muscles
 
 __version__ = _version("biomechau")
+
+__all__ = [
+    "Distribution",
+    "FaceDynamics",
+    "FaceRig",
+    "FaceSequence",
+    "InverseOptions",
+    "Muscles",
+    "PhysicsConfig",
+    "__version__",
+    "inverse_dynamics",
+    "ops",
+    "read_sequence",
+]

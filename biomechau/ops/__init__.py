@@ -3,10 +3,8 @@
 from biomechau.ops import reference as reference
 from biomechau.ops._backend import backends as backends
 from biomechau.ops.distribute_forces import distribute_forces as distribute_forces
-from biomechau.ops.euler_rollout import SCHEMES as SCHEMES
-from biomechau.ops.euler_rollout import euler_rollout as euler_rollout
+from biomechau.ops.euler_rollout import SCHEMES as SCHEMES, euler_rollout as euler_rollout
 from biomechau.ops.force_projection import force_projection as force_projection
 from biomechau.ops.generalized_mass import generalized_mass as generalized_mass
 from biomechau.ops.reduced_projection import reduced_projection as reduced_projection
-from biomechau.ops.sparse import SparseMatrix as SparseMatrix
-from biomechau.ops.sparse import Transpose as Transpose
+from biomechau.ops.sparse import SparseMatrix as SparseMatrix, Transpose as Transpose

@@ -2,8 +2,10 @@
 
 from biomechau.physics.config import PhysicsConfig as PhysicsConfig
 from biomechau.physics.dynamics import FaceDynamics as FaceDynamics
-from biomechau.physics.inverse import InverseOptions as InverseOptions
-from biomechau.physics.inverse import InverseResult as InverseResult
-from biomechau.physics.inverse import inverse_dynamics as inverse_dynamics
-from biomechau.physics.inverse import required_force as required_force
+from biomechau.physics.inverse import (
+    InverseOptions as InverseOptions,
+    InverseResult as InverseResult,
+    inverse_dynamics as inverse_dynamics,
+    required_force as required_force,
+)
 from biomechau.physics.newton import NewtonSimulation as NewtonSimulation

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
+import trimesh
 from torch import Tensor
+
+from biomechau.rig import names as naming
+from biomechau.rig.fit import Bound, fit_coefficients
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,10 +23,14 @@ class FaceRig:
         neutral: (N, 3) float32, vertex positions at rest [cm].
         faces: (F, 3) int64, triangles, counter-clockwise seen from outside.
         blendshapes: (K, N, 3) float32, displacement of each vertex at full activation of each shape [cm].
-        names: K shape names, unique.
+        names: K shape names, unique in every spelling (:func:`biomechau.rig.names.canonical`).
         identity: (I, N, 3) float32, displacement of the neutral by each identity mode [cm]; I may be 0.
         identity_names: I names.
         provenance: where the rig came from, free text by key ("source", "region", "licence", ...).
+
+    Raises:
+        TypeError: a tensor of another dtype.
+        ValueError: shapes that do not fit, a value that is not finite, names that are not unique, a broken face index.
     """
 
     neutral: Tensor
@@ -31,6 +40,43 @@ class FaceRig:
     identity: Tensor = field(default_factory=lambda: torch.empty(0))
     identity_names: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("names", "identity_names"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.identity.shape == (0,):
+            object.__setattr__(self, "identity", self.neutral.new_empty((0, *self.neutral.shape)))
+        for name in ("neutral", "blendshapes", "identity"):
+            if getattr(self, name).dtype != torch.float32:
+                raise TypeError(f"{name} must be float32, got {getattr(self, name).dtype}")
+        if self.faces.dtype != torch.int64:
+            raise TypeError(f"faces must be int64, got {self.faces.dtype}")
+        if self.neutral.ndim != 2 or self.neutral.shape[-1] != 3 or not self.neutral.numel():
+            raise ValueError(f"neutral must have shape (N, 3) with N > 0, got {tuple(self.neutral.shape)}")
+        if self.faces.ndim != 2 or self.faces.shape[-1] != 3:
+            raise ValueError(f"faces must have shape (F, 3), got {tuple(self.faces.shape)}")
+        for name, shape_names in (("blendshapes", self.names), ("identity", self.identity_names)):
+            expected = (len(shape_names), self.num_vertices, 3)
+            if getattr(self, name).shape != expected:
+                raise ValueError(
+                    f"{name} must have shape {expected}: {expected[0]} names and {expected[1]} vertices of the "
+                    f"neutral, got {tuple(getattr(self, name).shape)}"
+                )
+            naming.index_by_name(shape_names, f"{name} names")
+        if self.faces.numel() and not 0 <= int(self.faces.min()) <= int(self.faces.max()) < self.num_vertices:
+            bad = int(((self.faces < 0) | (self.faces >= self.num_vertices)).any(1).nonzero()[0])
+            raise ValueError(f"face {bad} is {self.faces[bad].tolist()}: indices must lie in [0, {self.num_vertices})")
+        self._check_finite()
+
+    def _check_finite(self) -> None:
+        named = [("neutral", self.neutral)]
+        named += [(f"shape {name!r}", block) for name, block in zip(self.names, self.blendshapes, strict=True)]
+        named += [(f"identity mode {name!r}", b) for name, b in zip(self.identity_names, self.identity, strict=True)]
+        for what, block in named:
+            # A float64 sum of float32 values is finite exactly if all of them are, and is the fastest look at them.
+            if not torch.isfinite(block.sum(dtype=torch.float64)):
+                vertex = int((~torch.isfinite(block)).any(-1).nonzero()[0])
+                raise ValueError(f"{what} is not finite at vertex {vertex}: {block[vertex].tolist()}")
 
     @property
     def num_vertices(self) -> int:
@@ -42,16 +88,129 @@ class FaceRig:
         """K."""
         return self.blendshapes.shape[0]
 
+    @property
+    def mesh(self) -> trimesh.Trimesh:
+        """The neutral as a trimesh mesh, with the rig's own vertex and face order."""
+        return trimesh.Trimesh(self.neutral.cpu().numpy(), self.faces.cpu().numpy(), process=False, validate=False)
+
     @cached_property
     def edges(self) -> Tensor:
         """(E, 2) int64, each undirected mesh edge once, smaller index first."""
-        raise NotImplementedError
+        return torch.from_numpy(self.mesh.edges_unique.copy()).to(self.faces)
 
     @cached_property
     def vertex_masses(self) -> Tensor:
-        """(N,) barycentric vertex areas scaled to sum to 1; 0 where no triangle meets a vertex."""
-        raise NotImplementedError
+        """(N,) barycentric vertex areas scaled to sum to 1; 0 where no triangle meets a vertex.
+
+        Raises:
+            ValueError: the mesh has no area.
+        """
+        thirds = torch.from_numpy(self.mesh.area_faces.copy()).to(self.faces.device) / 3
+        areas = thirds.new_zeros(self.num_vertices).index_add_(0, self.faces.flatten(), thirds.repeat_interleave(3))
+        if not areas.sum() > 0:
+            raise ValueError("the rig's triangles have no area, so its vertices have no masses")
+        return (areas / areas.sum()).to(self.neutral.dtype)
+
+    def shape_indices(self, names: Sequence[str]) -> list[int]:
+        """Position of each named shape, in the order asked; any spelling that :mod:`biomechau.rig.names` knows.
+
+        Raises:
+            ValueError: the rig lacks some of the names; all of them are listed.
+        """
+        index = naming.index_by_name(self.names, "shape names")
+        unknown = [name for name in names if naming.canonical(name) not in index]
+        if unknown:
+            raise ValueError(f"the rig has no shapes {', '.join(map(repr, unknown))}; it has {', '.join(self.names)}")
+        return [index[naming.canonical(name)] for name in names]
 
     def select(self, names: Sequence[str]) -> FaceRig:
-        """The same face with only these shapes, in this order."""
-        raise NotImplementedError
+        """The same face with only these shapes, in this order.
+
+        Raises:
+            ValueError: a name that the rig lacks, or a name given twice.
+        """
+        chosen = self.shape_indices(names)
+        return replace(self, blendshapes=self.blendshapes[chosen], names=tuple(self.names[i] for i in chosen))
+
+    def with_identity(self, weights: Tensor) -> FaceRig:
+        """The face of another person: neutral + sum_i w_i identity_i, with the same blendshapes and identity modes.
+
+        Args:
+            weights: (I,) float32, about N(0, 1) for a plausible face.
+
+        Raises:
+            TypeError: weights that are not float32.
+            ValueError: weights of another shape, or not finite.
+        """
+        if weights.dtype != self.identity.dtype:
+            raise TypeError(f"weights must be {self.identity.dtype}, got {weights.dtype}")
+        if weights.shape != self.identity.shape[:1]:
+            raise ValueError(
+                f"weights must have shape ({len(self.identity)},), one per identity mode, got {tuple(weights.shape)}"
+            )
+        if not torch.isfinite(weights).all():
+            raise ValueError("weights must be finite")
+        return replace(self, neutral=self.neutral + torch.tensordot(weights, self.identity, 1))
+
+    def map_channels(self, channel_names: Sequence[str]) -> naming.ChannelMap:
+        """Match the channels of a capture to the shapes, see :func:`biomechau.rig.names.map_channels`."""
+        return naming.map_channels(channel_names, self.names)
+
+    @classmethod
+    def builtin(cls, num_vertices: int = 5000) -> FaceRig:
+        """The procedural face that ships with the package, see :func:`biomechau.rig.builtin.builtin_face`."""
+        from biomechau.rig.builtin import builtin_face
+
+        return builtin_face(num_vertices)
+
+    @classmethod
+    def from_ict(
+        cls,
+        folder: str | Path,
+        region: str = "face",
+        identity: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> FaceRig:
+        """The rig of a ``FaceXModel`` folder, see :func:`biomechau.rig.ict.read_ict`."""
+        from biomechau.rig.ict import read_ict
+
+        return read_ict(folder, region, identity, progress)
+
+    @classmethod
+    def from_obj_directory(
+        cls,
+        folder: str | Path,
+        neutral: str = "Neutral",
+        scale: float = 1.0,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> FaceRig:
+        """The rig of a folder of OBJ meshes, see :func:`biomechau.rig.obj_directory.read_obj_directory`."""
+        from biomechau.rig.obj_directory import read_obj_directory
+
+        return read_obj_directory(folder, neutral, scale, progress)
+
+    @classmethod
+    def load(cls, path: str | Path) -> FaceRig:
+        """Read a rig file, see :func:`biomechau.rig.storage.load_rig`."""
+        from biomechau.rig.storage import load_rig
+
+        return load_rig(path)
+
+    def save(self, path: str | Path) -> None:
+        """Write a rig file, see :func:`biomechau.rig.storage.save_rig`."""
+        from biomechau.rig.storage import save_rig
+
+        save_rig(self, path)
+
+    def fit(
+        self,
+        vertices: Tensor,
+        ridge: float = 1e-4,
+        bounds: tuple[Bound, Bound] = (0.0, 1.0),
+        masses: Tensor | None = None,
+        shapes: Sequence[str] | None = None,
+        rigid: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """Coefficients (..., K) of meshes (..., N, 3), see :func:`biomechau.rig.fit.fit_coefficients`."""
+        return fit_coefficients(self, vertices, ridge, bounds, masses, shapes, rigid, progress)

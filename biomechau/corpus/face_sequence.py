@@ -1,0 +1,135 @@
+"""FaceSequence: the coefficients of one recording over time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from biomechau.corpus.resampling import interpolate, is_supported
+
+# Interpolating across more than this would invent motion: syllables and blinks last 0.1 to 0.4 s.
+MAX_GAP = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class FaceSequence:
+    """Blendshape coefficients of one face over time.
+
+    Attributes:
+        name: short name of the recording.
+        coefficients: (T, C) float32, about 0 to 1.
+        channels: C channel names, in the spelling of the source.
+        timestamp: (T,) float64, time of each frame [s], strictly rising.
+        valid: (T,) bool, False where the coefficients are not a measurement.
+        fps: nominal frame rate [1/s].
+        dropped: gaps of the recording as (frame before the gap, number of missing frames). Frames count from 0 in the
+            recording as it was read, also after :meth:`resample`.
+        source: what was read, free text.
+        pose: (T, H) float32, head and eye angles [rad], apart from the blendshapes; H may be 0.
+        pose_channels: H names.
+        repeated: frames of the recording left out because their time was that of the frame before; they count with
+            themselves included.
+
+    Raises:
+        TypeError: a tensor of another dtype.
+        ValueError: shapes that do not fit, no frames, times that do not rise, a valid frame that is not finite.
+    """
+
+    name: str
+    coefficients: Tensor
+    channels: tuple[str, ...]
+    timestamp: Tensor
+    valid: Tensor
+    fps: float
+    dropped: tuple[tuple[int, int], ...] = ()
+    source: str = ""
+    pose: Tensor = field(default_factory=lambda: torch.empty(0))
+    pose_channels: tuple[str, ...] = ()
+    repeated: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.pose.shape == (0,):
+            object.__setattr__(self, "pose", self.coefficients.new_empty((len(self.coefficients), 0)))
+        num_frames = len(self.coefficients)
+        if num_frames == 0:
+            raise ValueError("a sequence must have at least one frame")
+        for name, dtype, shape in (
+            ("coefficients", torch.float32, (num_frames, len(self.channels))),
+            ("timestamp", torch.float64, (num_frames,)),
+            ("valid", torch.bool, (num_frames,)),
+            ("pose", torch.float32, (num_frames, len(self.pose_channels))),
+        ):
+            tensor = getattr(self, name)
+            if tensor.dtype != dtype:
+                raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
+            if tensor.shape != shape:
+                raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+        if not torch.isfinite(self.timestamp).all():
+            raise ValueError(f"timestamp is not finite in frame {int((~torch.isfinite(self.timestamp)).nonzero()[0])}")
+        if not (self.timestamp.diff() > 0).all():
+            raise ValueError(f"timestamp does not rise after frame {int((self.timestamp.diff() <= 0).nonzero()[0])}")
+        check_frame_rate(self.fps)
+        broken = (~torch.isfinite(self.coefficients) & self.valid[:, None]).nonzero()
+        if len(broken):
+            frame, channel = broken[0].tolist()
+            raise ValueError(f"coefficient {self.channels[channel]} is not finite in frame {frame}")
+
+    def __len__(self) -> int:
+        return len(self.timestamp)
+
+    @property
+    def num_dropped(self) -> int:
+        """Number of frames missing from the recording."""
+        return sum(count for _, count in self.dropped)
+
+    def resample(self, fps: float, max_gap: float = MAX_GAP) -> FaceSequence:
+        """The sequence on an even grid, frame n at n / fps seconds after the first.
+
+        Values are interpolated between the valid frames, with a low-pass filter first when ``fps`` is lower than the
+        sequence's own rate (:func:`biomechau.corpus.resampling.interpolate`). A new frame is valid when it
+        lies between two valid frames at most ``max_gap`` apart, or within half a recorded frame of one.
+
+        Args:
+            fps: new frame rate [1/s].
+            max_gap: longest time between two frames to interpolate across [s].
+
+        Raises:
+            ValueError: ``fps`` or ``max_gap`` not positive, or no valid frame.
+        """
+        check_frame_rate(fps)
+        if not max_gap > 0:
+            raise ValueError(f"max_gap must be positive, got {max_gap}")
+        if not self.valid.any():
+            raise ValueError(f"{self.name} has no valid frame to resample")
+        start, end = float(self.timestamp[0]), float(self.timestamp[-1])
+        # A microframe of slack, so that rounding cannot lose the last frame.
+        grid = start + np.arange(math.floor((end - start) * fps + 1e-6) + 1) / fps
+        known = self.timestamp[self.valid].numpy()
+
+        def onto_grid(values: Tensor) -> Tensor:
+            return torch.from_numpy(interpolate(known, values[self.valid].numpy(), self.fps, grid, fps))
+
+        return replace(
+            self,
+            coefficients=onto_grid(self.coefficients),
+            timestamp=torch.from_numpy(grid),
+            valid=torch.from_numpy(is_supported(known, self.fps, grid, max_gap)),
+            fps=float(fps),
+            pose=onto_grid(self.pose),
+        )
+
+
+def check_frame_rate(fps: float) -> None:
+    """Raise ``ValueError`` unless ``fps`` is a positive, finite number."""
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"fps must be positive, got {fps}")
+
+
+def find_dropped(timestamp: Tensor, fps: float) -> tuple[tuple[int, int], ...]:
+    """Gaps between recorded frames: (frame before, number of missing frames), from times (T,) [s] and the rate."""
+    missing = (timestamp.diff() * fps).round().long() - 1
+    return tuple((int(frame), int(missing[frame])) for frame in (missing > 0).nonzero()[:, 0])

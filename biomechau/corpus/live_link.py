@@ -1,0 +1,173 @@
+"""Reader of the CSV files that the Live Link Face app records."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
+from biomechau.rig.names import ARKIT_SHAPES, canonical
+
+_TIMECODE = re.compile(r"(\d+):([0-5]\d):([0-5]\d):(\d+)(\.\d+)?")
+_POSE = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll"))
+_OPTIONAL = frozenset({"tongueout"})  # some writers leave it out
+_DAY = 86400
+
+
+class _Row(NamedTuple):
+    line: int
+    fields: list[str]
+
+
+class _Timecode(NamedTuple):
+    seconds: int
+    frame: float
+
+
+def read_live_link(path: str | Path, timecode_fps: float | None = None) -> FaceSequence:
+    """Read a Live Link Face recording at its own frame rate, its first frame at 0 seconds.
+
+    Columns are found by name, in any order and spelling: ``Timecode``, the ARKit blendshapes (51 or 52), and head and
+    eye angles, which may be absent. Timecodes are ``HH:MM:SS:FF.mmm`` with a frame number FF; hours may pass 24, and a
+    recording may pass midnight. Missing frames are listed in ``dropped``; a frame with the timecode of the one before
+    is left out and listed in ``repeated``.
+
+    Args:
+        path: the CSV file.
+        timecode_fps: frames per second that FF counts. Default: 30 when FF starts again after 29, else 60.
+
+    Raises:
+        ValueError: no header, no frames, a column that is missing, unknown or there twice, a broken timecode, time
+            going backwards, a value that is not a finite number; the message names file, line and column.
+        OSError: the file cannot be read.
+    """
+    if timecode_fps is not None:
+        check_frame_rate(timecode_fps)
+    header, rows = _read_rows(path)
+    time_column, shape_columns, pose_columns = _find_columns(path, header)
+    timecodes = [_parse_timecode(path, row, row.fields[time_column]) for row in rows]
+    rate = timecode_fps or _infer_rate(timecodes)
+    ticks, repeated = _count_frames(path, rows, timecodes, rate)
+    values = np.array([_parse_values(path, row, header, shape_columns + pose_columns) for row in rows], np.float32)
+
+    kept = np.setdiff1d(np.arange(len(rows)), repeated)
+    values, ticks = values[kept], ticks[kept]
+    fps = rate / _usual_step(ticks)
+    timestamp = torch.from_numpy((ticks - ticks[0]) / rate)
+    return FaceSequence(
+        name=Path(path).stem,
+        coefficients=torch.from_numpy(values[:, : len(shape_columns)].copy()),
+        channels=tuple(header[column] for column in shape_columns),
+        timestamp=timestamp,
+        valid=torch.ones(len(kept), dtype=torch.bool),
+        fps=fps,
+        dropped=find_dropped(timestamp, fps),
+        source=f"Live Link Face {Path(path).name}, from timecode {rows[0].fields[time_column]}",
+        pose=torch.from_numpy(values[:, len(shape_columns) :].copy()),
+        pose_channels=tuple(header[column] for column in pose_columns),
+        repeated=tuple(repeated),
+    )
+
+
+def _read_rows(path: str | Path) -> tuple[list[str], list[_Row]]:
+    """The column names, and every line that is not blank with one field per column."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            rows = [_Row(reader.line_num, [field.strip() for field in fields]) for fields in reader if fields]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: not a CSV text file: {error}") from error
+    if not rows:
+        raise ValueError(f"{path}: the file is empty, expected a header line")
+    header, frames = rows[0].fields, rows[1:]
+    if not frames:
+        raise ValueError(f"{path}: no frames after the header line")
+    for row in frames:
+        if len(row.fields) != len(header):
+            raise ValueError(f"{path}:{row.line}: expected {len(header)} values, found {len(row.fields)}")
+    return header, frames
+
+
+def _find_columns(path: str | Path, header: list[str]) -> tuple[int, list[int], list[int]]:
+    """Positions of the timecode, of the blendshapes and of the head and eye angles."""
+    index: dict[str, int] = {}
+    for column, name in enumerate(header):
+        if canonical(name) in index:
+            raise ValueError(f"{path}:1: column {name!r} is there twice")
+        index[canonical(name)] = column
+    shapes, pose = ([canonical(name) for name in names] for names in (ARKIT_SHAPES, _POSE))
+    missing = [name for name in ("Timecode", *ARKIT_SHAPES) if canonical(name) not in index.keys() | _OPTIONAL]
+    if missing:
+        raise ValueError(f"{path}:1: missing column {', '.join(missing)}")
+    unknown = [
+        header[column] for key, column in index.items() if key not in {"timecode", "blendshapecount", *shapes, *pose}
+    ]
+    if unknown:
+        raise ValueError(f"{path}:1: unknown column {', '.join(map(repr, unknown))}")
+    shape_columns, pose_columns = (sorted(index[key] for key in keys if key in index) for keys in (shapes, pose))
+    return index["timecode"], shape_columns, pose_columns
+
+
+def _parse_timecode(path: str | Path, row: _Row, text: str) -> _Timecode:
+    match = _TIMECODE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{path}:{row.line}: column Timecode: expected HH:MM:SS:FF.mmm, found {text!r}")
+    hours, minutes, seconds, frame, fraction = match.groups()
+    return _Timecode(3600 * int(hours) + 60 * int(minutes) + int(seconds), float(frame + (fraction or "")))
+
+
+def _infer_rate(timecodes: list[_Timecode]) -> float:
+    """30 if frame numbers stay below 30 and run on without a gap where a second begins, else 60, the app's default."""
+    seconds, frames = np.array(timecodes).T
+    steps = np.diff(30 * seconds + frames)
+    runs_on = (np.diff(seconds) == 1) & (steps < 1.5 * np.median(steps)) if len(steps) else steps > 0
+    return 30.0 if frames.max() < 30 and runs_on.any() else 60.0
+
+
+def _count_frames(
+    path: str | Path, rows: list[_Row], timecodes: list[_Timecode], rate: float
+) -> tuple[np.ndarray, list[int]]:
+    """Time of each row in timecode frames, never falling, and the rows that repeat the time before them."""
+    ticks: list[float] = []
+    repeated: list[int] = []
+    midnight = 0
+    for index, (row, code) in enumerate(zip(rows, timecodes, strict=True)):
+        if code.frame >= math.ceil(rate):
+            raise ValueError(f"{path}:{row.line}: column Timecode: frame {code.frame:g} is not below {rate:g} fps")
+        tick = (code.seconds + midnight) * rate + code.frame
+        # The clock went back by most of a day: midnight. By less: a broken file.
+        if ticks and tick < ticks[-1] - _DAY / 2 * rate:
+            midnight += _DAY
+            tick += _DAY * rate
+        if ticks and tick < ticks[-1]:
+            raise ValueError(f"{path}:{row.line}: column Timecode: time goes backwards from the line before")
+        if ticks and tick == ticks[-1]:
+            repeated.append(index)
+        ticks.append(tick)
+    return np.array(ticks), repeated
+
+
+def _usual_step(ticks: np.ndarray) -> float:
+    """Timecode frames from one recorded frame to the next: 1, or 2, 3... or 1/2, 1/3... when the two rates differ."""
+    step = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 1.0
+    return float(round(step)) if step > 0.75 else 1 / round(1 / step)
+
+
+def _parse_values(path: str | Path, row: _Row, header: list[str], columns: list[int]) -> list[float]:
+    values = []
+    for column in columns:
+        try:
+            value = float(row.fields[column])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            found = row.fields[column]
+            raise ValueError(f"{path}:{row.line}: column {header[column]}: expected a finite number, found {found!r}")
+        values.append(value)
+    return values

@@ -1,0 +1,95 @@
+"""Reader of mesh sequences: folders of numbered OBJ files, fitted with the shapes of a rig."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
+from biomechau.corpus.npz_sequence import read_npz
+from biomechau.rig import FaceRig
+from biomechau.rig.obj import read_obj_vertices
+
+# Meshes read before they are fitted together.
+_CHUNK = 256
+
+
+def read_mesh_sequence(
+    path: str | Path,
+    rig: FaceRig,
+    fps: float | None = None,
+    rigid: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> FaceSequence:
+    """Read a moving mesh and fit its coefficients frame by frame (:meth:`FaceRig.fit`).
+
+    ``path`` is a folder of OBJ files, or an ``.npz`` file (:func:`biomechau.corpus.npz_sequence.read_npz`). OBJ files
+    are frames in the order of the last number in their names; numbers that are left out are dropped frames.
+
+    Args:
+        path: folder or file.
+        rig: the face, with the vertices of the meshes in the same order.
+        fps: frame rate [1/s]; needed for a folder.
+        rigid: fit the head's rigid motion too, and take it out.
+        progress: called with (frames done, frames in all).
+
+    Raises:
+        ValueError: no OBJ files, a name without a number, a number that is there twice, a mesh with another vertex
+            count than the rig, a broken file; the message names the file.
+        OSError: a file cannot be read.
+    """
+    if not Path(path).is_dir():
+        return read_npz(path, rig, fps, rigid, progress)
+    if fps is None:
+        raise ValueError(f"{path}: fps must be given: OBJ files do not tell it")
+    check_frame_rate(fps)
+    frames = _number_files(Path(path))
+    files = list(frames.values())
+    coefficients = []
+    for start in range(0, len(files), _CHUNK):
+        meshes = []
+        for done, file in enumerate(files[start : start + _CHUNK], start + 1):
+            vertices = read_obj_vertices(file)
+            if len(vertices) != rig.num_vertices:
+                raise ValueError(f"{file}: expected {rig.num_vertices} vertices as the rig, found {len(vertices)}")
+            meshes.append(torch.from_numpy(vertices.astype(np.float32)))
+            if progress is not None:
+                progress(done, len(files))
+        try:
+            coefficients.append(rig.fit(torch.stack(meshes), rigid=rigid))
+        except ValueError as error:
+            raise ValueError(f"{path}, counting frames from {files[start].name}: {error}") from error
+    numbers = np.array(list(frames))
+    step = np.diff(numbers).min() if len(numbers) > 1 else 1
+    timestamp = torch.from_numpy((numbers - numbers[0]) / (step * fps))
+    return FaceSequence(
+        name=Path(path).name,
+        coefficients=torch.cat(coefficients),
+        channels=rig.names,
+        timestamp=timestamp,
+        valid=torch.ones(len(numbers), dtype=torch.bool),
+        fps=fps,
+        dropped=find_dropped(timestamp, fps),
+        source=f"OBJ sequence {Path(path).name}, {files[0].name} to {files[-1].name}",
+    )
+
+
+def _number_files(folder: Path) -> dict[int, Path]:
+    """The OBJ files of a folder by the last number in their names, rising."""
+    files: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() != ".obj":
+            continue
+        digits = re.findall(r"\d+", path.stem)
+        if not digits:
+            raise ValueError(f"{path}: the name has no frame number")
+        if (number := int(digits[-1])) in files:
+            raise ValueError(f"{path}: frame number {number} is there twice, also as {files[number].name}")
+        files[number] = path
+    if not files:
+        raise ValueError(f"{folder}: no OBJ files")
+    return dict(sorted(files.items()))

@@ -1,0 +1,46 @@
+"""One function that reads any recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from biomechau.corpus.face_sequence import FaceSequence
+from biomechau.corpus.live_link import read_live_link
+from biomechau.corpus.mesh_sequence import read_mesh_sequence
+from biomechau.corpus.npz_sequence import read_npz
+from biomechau.rig import FaceRig
+
+
+def read_sequence(
+    path: str | Path,
+    rig: FaceRig | None = None,
+    fps: float | None = None,
+    rigid: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> FaceSequence:
+    """Read a recording at its own frame rate: Live Link Face ``.csv``, ``.npz``, or a folder of OBJ files.
+
+    Args:
+        path: file or folder.
+        rig: the face; needed for meshes.
+        fps: frame rate of the recording, where the file does not tell it or tells it wrongly [1/s].
+        rigid: fit the head's rigid motion too, and take it out (meshes only).
+        progress: called with (frames done, frames in all); meshes only.
+
+    Raises:
+        ValueError: a file of another kind, meshes without a rig, or what the reader of its kind finds.
+        OSError: the file cannot be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if rig is None:
+            raise ValueError(f"{path}: a rig must be given to fit meshes")
+        return read_mesh_sequence(path, rig, fps, rigid, progress)
+    if path.suffix.lower() == ".csv":
+        return read_live_link(path, fps)
+    if path.suffix.lower() == ".npz":
+        return read_npz(path, rig, fps, rigid, progress)
+    if not path.exists():
+        raise FileNotFoundError(f"no such file: {path}")
+    raise ValueError(f"{path}: expected a .csv or .npz file or a folder of OBJ files")

@@ -1,0 +1,46 @@
+"""Recorded frames onto an even time grid."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import resample_poly
+
+
+def interpolate(
+    times: NDArray[np.float64], values: NDArray[np.float32], rate: float, grid: NDArray[np.float64], grid_rate: float
+) -> NDArray[np.float32]:
+    """Values (T, C), recorded at about ``rate``, at the evenly spaced times of ``grid`` (T', starting at or before T).
+
+    Upwards: linear interpolation. Downwards: first linear onto an even grid of the recording's own rate, then a
+    zero-phase low-pass filter (windowed sinc, cut-off at half of ``grid_rate``), so that nothing faster than the new
+    rate can carry is folded into it. The filter rings at steps, so each channel is held within its recorded range.
+    Before the first and after the last recorded frame the value stays.
+    """
+    if not values.shape[1]:
+        return np.empty((len(grid), 0), np.float32)
+    if grid_rate >= rate:
+        return _linear(times, values, grid).astype(np.float32)
+    ratio = Fraction(grid_rate / rate).limit_denominator(1000)
+    own_grid = np.arange(grid[0], grid[-1] + 1 / grid_rate, 1 / rate)
+    even = _linear(times, values, own_grid)
+    slow = resample_poly(even, ratio.numerator, ratio.denominator, axis=0, padtype="line")[: len(grid)]
+    return slow.clip(values.min(0), values.max(0)).astype(np.float32)
+
+
+def is_supported(
+    times: NDArray[np.float64], rate: float, grid: NDArray[np.float64], max_gap: float
+) -> NDArray[np.bool_]:
+    """Whether each grid time lies between two recorded times at most ``max_gap`` apart, or half a frame from one."""
+    half_frame = 0.5 / rate
+    before = np.searchsorted(times, grid + half_frame, side="right") - 1
+    after = np.searchsorted(times, grid - half_frame, side="left")
+    inside = (before >= 0) & (after < len(times))
+    # A recorded time within half a frame comes both before and after, and the gap is not positive.
+    return inside & (times[after.clip(max=len(times) - 1)] - times[before.clip(min=0)] <= max_gap)
+
+
+def _linear(times: NDArray[np.float64], values: NDArray[np.float32], grid: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.stack([np.interp(grid, times, channel) for channel in values.T], 1)

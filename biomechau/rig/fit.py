@@ -1,0 +1,169 @@
+"""Mesh sequences to blendshape coefficients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from biomechau.rig.bounded_least_squares import solve_bounded
+
+if TYPE_CHECKING:
+    from biomechau.rig.face_rig import FaceRig
+
+Bound = float | Sequence[float] | Tensor
+# Frames whose displacements are formed at a time: 29 MB at 9,409 vertices.
+_CHUNK = 256
+# An alignment is done when the motion still found is below this, in radians; each round gains about two digits.
+_ALIGNED = 1e-8
+_MAX_ALIGNMENTS = 50
+
+
+@torch.no_grad()
+def fit_coefficients(
+    rig: FaceRig,
+    vertices: Tensor,
+    ridge: float = 1e-4,
+    bounds: tuple[Bound, Bound] = (0.0, 1.0),
+    masses: Tensor | None = None,
+    shapes: Sequence[str] | None = None,
+    rigid: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Bounded ridge regression of each frame in the mass norm, exact to the tolerance of the bounded solver.
+
+    c = argmin sum_i m_i |x_i - neutral_i - B(i) c|^2 + ridge tr(G)/K |c|^2 over lower <= c <= upper (the inverse of
+    Eq. 3), with G = sum_i m_i B(i)^T B(i). With ``rigid`` the head's rotation and translation are fitted together with
+    c and taken out. Not differentiable.
+
+    Args:
+        rig: the face, N vertices and K shapes.
+        vertices: positions [cm], (..., N, 3) float32 or float64.
+        ridge: weight of |c|^2 relative to the mean diagonal of G, >= 0.
+        bounds: lower and upper bound, each a number or K numbers (one per fitted shape); infinite for none.
+        masses: (N,) weights >= 0, default ``rig.vertex_masses``.
+        shapes: names of the shapes to fit, default all; the others get coefficient 0.
+        rigid: fit the head's rigid motion too.
+        progress: called with (frames done, frames in all).
+
+    Returns:
+        Coefficients (..., K) in the dtype of ``vertices``.
+
+    Raises:
+        TypeError: vertices or masses that are not float32 or float64.
+        ValueError: a shape that does not fit, a value that is not finite (named by frame and vertex), unknown shape
+            names, lower >= upper, shapes that depend on each other while ``ridge`` is 0, a rigid alignment that does
+            not converge (named by frame).
+    """
+    _check_vertices(rig, vertices)
+    if not (math.isfinite(ridge) and ridge >= 0):
+        raise ValueError(f"ridge must be >= 0, got {ridge}")
+    chosen = list(range(rig.num_shapes)) if shapes is None else rig.shape_indices(shapes)
+    lower, upper = _check_bounds(bounds, len(chosen), vertices.device)
+    weights = _check_masses(rig.vertex_masses if masses is None else masses, rig)
+
+    # In float32 the rounding of the rotated positions would keep the alignment from settling.
+    dtype = torch.float64 if rigid else vertices.dtype
+    neutral = rig.neutral.to(dtype)
+    basis = rig.blendshapes[chosen].double()
+    if rigid:
+        center = (weights[:, None] * rig.neutral).sum(0) / weights.sum()
+        basis = torch.cat([basis, _rigid_modes(rig.neutral - center)])
+        free = lower.new_full((6,), math.inf)
+        lower, upper = torch.cat([lower, -free]), torch.cat([upper, free])
+    weighted = (basis * weights[:, None]).flatten(1)
+    gram = weighted @ basis.flatten(1).T
+    diagonal = gram.diagonal()[: len(chosen)]
+    diagonal += ridge * diagonal.mean()
+    weighted = weighted.to(dtype)
+
+    def solve(positions: Tensor) -> Tensor:
+        return solve_bounded(gram, ((positions - neutral).flatten(1) @ weighted.T).double(), lower, upper)
+
+    frames = vertices.reshape(-1, *vertices.shape[-2:])
+    coefficients = vertices.new_zeros((len(frames), rig.num_shapes))
+    for start in range(0, len(frames), _CHUNK):
+        part = frames[start : start + _CHUNK].to(dtype)
+        fitted = _solve_with_motion(part, start, neutral, weights, solve) if rigid else solve(part)
+        coefficients[start : start + len(part), chosen] = fitted[:, : len(chosen)].to(vertices.dtype)
+        if progress is not None:
+            progress(start + len(part), len(frames))
+    return coefficients.reshape(*vertices.shape[:-2], rig.num_shapes)
+
+
+def _rigid_modes(offsets: Tensor) -> Tensor:
+    """Six further shapes (6, N, 3): unit translations, and unit rotations about the origin of ``offsets``."""
+    axes = torch.eye(3, dtype=torch.float64, device=offsets.device)
+    translations = axes[:, None].expand(3, len(offsets), 3)
+    return torch.cat([translations, torch.linalg.cross(translations, offsets.double().expand(3, -1, 3))])
+
+
+def _solve_with_motion(
+    positions: Tensor, first: int, neutral: Tensor, weights: Tensor, solve: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Gauss-Newton over pose and coefficients: solve for a small motion with the shapes, undo it, and again."""
+    share = (weights / weights.sum())[:, None]
+    center = (share * neutral).sum(-2)
+    positions = positions - (share * positions).sum(-2, keepdim=True)
+    u, _, vt = torch.linalg.svd(positions.mT @ (share * (neutral - center)))
+    mirror = torch.linalg.det(u @ vt).sign()
+    vt = torch.cat([vt[..., :2, :], vt[..., 2:, :] * mirror[..., None, None]], -2)
+    positions = positions @ (u @ vt) + center
+    motion = share.new_zeros(len(positions))
+    radius = float((neutral - center).norm(dim=-1).max())
+    for _ in range(_MAX_ALIGNMENTS):
+        solution = solve(positions)
+        shift, turn = solution[:, -6:-3], solution[:, -3:]
+        motion = turn.abs().amax(1) + shift.abs().amax(1) / radius
+        if bool((motion < _ALIGNED).all()):
+            return solution
+        # Rows are vertices, so p @ exp([turn]_x) rotates them by -turn.
+        skew = torch.linalg.cross(turn[:, None].expand(-1, 3, 3), torch.eye(3).to(turn).expand(len(turn), 3, 3)).mT
+        positions = (positions - center - shift[:, None]) @ torch.linalg.matrix_exp(skew) + center
+    raise ValueError(
+        f"the rigid alignment of frame {first + int(motion.argmax())} does not converge: "
+        "is the mesh that of the rig, and in centimetres?"
+    )
+
+
+def _check_vertices(rig: FaceRig, vertices: Tensor) -> None:
+    if vertices.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"vertices must be float32 or float64, got {vertices.dtype}")
+    expected = tuple(rig.neutral.shape)
+    if vertices.ndim < 2 or tuple(vertices.shape[-2:]) != expected:
+        raise ValueError(f"vertices must have shape (..., {expected[0]}, 3) as the rig, got {tuple(vertices.shape)}")
+    if vertices.device != rig.neutral.device:
+        raise ValueError(f"vertices are on {vertices.device}, the rig is on {rig.neutral.device}")
+    sums = vertices.sum((-2, -1), dtype=torch.float64)
+    if not torch.isfinite(sums).all():
+        frame = (~torch.isfinite(sums)).nonzero()[0].tolist()
+        broken = vertices[tuple(frame)]
+        vertex = int((~torch.isfinite(broken)).any(-1).nonzero()[0])
+        place = ", ".join(map(str, frame)) or "0"
+        raise ValueError(f"vertices are not finite in frame {place} at vertex {vertex}: {broken[vertex].tolist()}")
+
+
+def _check_bounds(bounds: tuple[Bound, Bound], num_shapes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    sides = []
+    for name, bound in zip(("lower", "upper"), bounds, strict=True):
+        value = torch.as_tensor(bound, dtype=torch.float64, device=device)
+        if value.ndim and value.shape != (num_shapes,):
+            raise ValueError(f"the {name} bound must be a number or {num_shapes} numbers, got {tuple(value.shape)}")
+        sides.append(value.expand(num_shapes).clone())
+    lower, upper = sides
+    if not bool((lower < upper).all()):
+        raise ValueError("every lower bound must be less than its upper bound")
+    return lower, upper
+
+
+def _check_masses(masses: Tensor, rig: FaceRig) -> Tensor:
+    if masses.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"masses must be float32 or float64, got {masses.dtype}")
+    if masses.shape != (rig.num_vertices,):
+        raise ValueError(f"masses must have shape ({rig.num_vertices},), got {tuple(masses.shape)}")
+    if not bool(torch.isfinite(masses).all() and (masses >= 0).all() and masses.sum() > 0):
+        raise ValueError("masses must be finite, >= 0 and not all 0")
+    return masses.double()

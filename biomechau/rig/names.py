@@ -1,0 +1,96 @@
+"""One spelling for the shape names of ARKit, Live Link Face, MediaPipe and ICT-FaceKit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+# The 52 blendshapes of ARKit, which Live Link Face and MediaPipe share.
+ARKIT_SHAPES = (
+    *("eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft", "eyeSquintLeft"),
+    *("eyeWideLeft", "eyeBlinkRight", "eyeLookDownRight", "eyeLookInRight", "eyeLookOutRight", "eyeLookUpRight"),
+    *("eyeSquintRight", "eyeWideRight", "jawForward", "jawLeft", "jawRight", "jawOpen", "mouthClose", "mouthFunnel"),
+    *("mouthPucker", "mouthLeft", "mouthRight", "mouthSmileLeft", "mouthSmileRight", "mouthFrownLeft"),
+    *("mouthFrownRight", "mouthDimpleLeft", "mouthDimpleRight", "mouthStretchLeft", "mouthStretchRight"),
+    *("mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper", "mouthPressLeft", "mouthPressRight"),
+    *("mouthLowerDownLeft", "mouthLowerDownRight", "mouthUpperUpLeft", "mouthUpperUpRight", "browDownLeft"),
+    *("browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff", "cheekSquintLeft"),
+    *("cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut"),
+)
+_SIDE = re.compile(r"(?P<base>.+?)(?:[\W_]*(?P<word>left|right)|[\W_]+(?P<letter>[lr]))", re.IGNORECASE)
+_SEPARATORS = re.compile(r"[\W_]+")
+# Here left and right say where the shape moves, not which half of the face it belongs to.
+_DIRECTIONS = frozenset({"jawleft", "jawright", "mouthleft", "mouthright"})
+
+
+def canonical(name: str) -> str:
+    """The spelling shared by all conventions: lower case, no separators, the side as ``_l`` or ``_r``.
+
+    >>> canonical("MouthSmileLeft"), canonical("mouthSmile_L"), canonical("JawLeft")
+    ('mouthsmile_l', 'mouthsmile_l', 'jawleft')
+    """
+    plain = _SEPARATORS.sub("", name).lower()
+    side = _SIDE.fullmatch(name.strip())
+    if plain in _DIRECTIONS or side is None:
+        return plain
+    base = _SEPARATORS.sub("", side["base"]).lower()
+    return f"{base}_{(side['word'] or side['letter'])[0].lower()}"
+
+
+def index_by_name(names: Iterable[str], what: str) -> dict[str, int]:
+    """Position of each name under its canonical spelling.
+
+    Raises:
+        ValueError: two names mean the same shape.
+    """
+    index: dict[str, int] = {}
+    spelled: dict[str, str] = {}
+    for position, name in enumerate(names):
+        key = canonical(name)
+        if key in index:
+            raise ValueError(f"{what} must be unique: {spelled[key]!r} and {name!r} are one name")
+        index[key], spelled[key] = position, name
+    return index
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelMap:
+    """How the channels of a capture drive the shapes of a rig: shapes (..., K) = channels (..., C) @ matrix.
+
+    Attributes:
+        matrix: (C, K) float32, weight of each channel in each shape.
+        missing_shapes: shapes that no channel drives; their coefficient is always 0.
+        unused_channels: channels that drive no shape.
+    """
+
+    matrix: Tensor
+    missing_shapes: tuple[str, ...]
+    unused_channels: tuple[str, ...]
+
+
+def map_channels(channel_names: Sequence[str], shape_names: Sequence[str]) -> ChannelMap:
+    """Match capture channels to shapes by canonical name.
+
+    A channel without a side (``BrowInnerUp``) drives the left and the right shape alike. A shape without a side is
+    driven by the mean of the left and right channels that exist.
+
+    Raises:
+        ValueError: two channels or two shapes have one canonical name.
+    """
+    channels = index_by_name(channel_names, "channel names")
+    matrix = torch.zeros(len(channel_names), len(shape_names))
+    missing = []
+    for name, column in index_by_name(shape_names, "shape names").items():
+        base, _, side = name.rpartition("_")
+        candidates = ((name,), (base,) if side else (), (f"{name}_l", f"{name}_r"))
+        sources = next((rows for keys in candidates if (rows := [channels[k] for k in keys if k in channels])), [])
+        if sources:
+            matrix[sources, column] = 1 / len(sources)
+        else:
+            missing.append(shape_names[column])
+    unused = tuple(name for name, row in zip(channel_names, matrix, strict=True) if not row.any())
+    return ChannelMap(matrix, tuple(missing), unused)

@@ -1,0 +1,97 @@
+"""Rig files: one safetensors file with the tensors, and names and provenance in its metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from biomechau.rig.face_rig import FaceRig
+
+FORMAT = "biomechau-rig"
+VERSION = "1"
+_TENSORS = ("neutral", "faces", "blendshapes", "identity")
+_Kind = TypeVar("_Kind", list, dict)
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, renamed onto it when the block ends well and removed when it does not."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def save_rig(rig: FaceRig, path: str | Path) -> None:
+    """Write a rig as one safetensors file; a failure leaves what was there before.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    # Cloned, because safetensors refuses tensors that share memory.
+    tensors = {
+        name: getattr(rig, name).detach().cpu().clone(memory_format=torch.contiguous_format) for name in _TENSORS
+    }
+    texts = {"names": rig.names, "identity_names": rig.identity_names, "provenance": dict(rig.provenance)}
+    metadata = {"format": FORMAT, "version": VERSION, **{key: json.dumps(text) for key, text in texts.items()}}
+    folder = Path(path).parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {folder}")
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata)
+
+
+def load_rig(path: str | Path) -> FaceRig:
+    """Read a rig that :func:`save_rig` wrote. The tensors are views of the memory-mapped file.
+
+    Raises:
+        ValueError: not a complete rig file of this version; the message names the file and the tensor.
+        OSError: the file cannot be read.
+    """
+    with open(path, "rb"):  # the system's own error for a missing or locked file; safetensors' names no path
+        pass
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise ValueError(f"{path}: not a rig file: its metadata lacks format {FORMAT!r}")
+            if metadata.get("version") != VERSION:
+                raise ValueError(f"{path}: rig format version {VERSION} expected, found {metadata.get('version')}")
+            missing = [name for name in _TENSORS if name not in file.keys()]  # noqa: SIM118, keys() is all it offers
+            if missing:
+                raise ValueError(f"{path}: missing tensor {', '.join(missing)}")
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a complete safetensors file: {error}") from error
+    try:
+        return FaceRig(
+            **tensors,
+            names=tuple(_texts(metadata, "names", list)),
+            identity_names=tuple(_texts(metadata, "identity_names", list)),
+            provenance=_texts(metadata, "provenance", dict),
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _texts(metadata: dict[str, str], key: str, kind: type[_Kind]) -> _Kind:
+    """One JSON entry of the metadata, which must be a list or a dictionary of strings."""
+    try:
+        value = json.loads(metadata.get(key, ""))
+    except json.JSONDecodeError:
+        value = None
+    texts = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts or ()):
+        raise ValueError(f"metadata {key!r} must be a JSON {kind.__name__} of strings, found {metadata.get(key)}")
+    return value

@@ -1,0 +1,82 @@
+"""Fixtures that all tests share: a tiny rig, and the ICT rig and a real capture where their data is present."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from biomechau.rig import FaceRig
+
+_REPOSITORY = Path(__file__).parents[1]
+_TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to left, chin to brow), direction of its pull
+    "browInnerUp_L": ((0.6, 0.9), (0.0, 1.0, 0.1)),
+    "browInnerUp_R": ((0.4, 0.9), (0.0, 1.0, 0.1)),
+    "browDown_L": ((0.7, 0.85), (-0.3, -0.9, 0.0)),
+    "browDown_R": ((0.3, 0.85), (0.3, -0.9, 0.0)),
+    "mouthSmile_L": ((0.65, 0.35), (0.8, 0.6, 0.2)),
+    "mouthSmile_R": ((0.35, 0.35), (-0.8, 0.6, 0.2)),
+    "mouthPucker": ((0.5, 0.3), (0.0, 0.1, 1.0)),
+    "jawOpen": ((0.5, 0.1), (0.0, -1.0, -0.2)),
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_rig() -> FaceRig:
+    """A dome of 9 x 11 vertices with 8 smooth, local shapes (K = 8, N = 99) and 2 identity modes."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.meshgrid(torch.linspace(0, 1, 9), torch.linspace(0, 1, 11), indexing="xy")
+    x, y = x.flatten(), y.flatten()
+    neutral = torch.stack([16 * (x - 0.5), 20 * (y - 0.5), 8 - 20 * (x - 0.5) ** 2 - 10 * (y - 0.5) ** 2], 1)
+    corner = (torch.arange(10)[:, None] * 9 + torch.arange(8)).flatten()
+    faces = torch.cat([corner[:, None] + torch.tensor([0, 1, 10]), corner[:, None] + torch.tensor([0, 10, 9])])
+    blendshapes = torch.stack(
+        [
+            (1 - 9 * ((x - cx) ** 2 + (y - cy) ** 2)).clamp(min=0)[:, None] ** 2
+            * (torch.tensor(pull) + 0.1 * torch.randn(99, 3, generator=generator))
+            for (cx, cy), pull in _TINY_SHAPES.values()
+        ]
+    )
+    identity = torch.stack([0.1 * neutral, 0.2 * torch.randn(99, 3, generator=generator)])
+    return FaceRig(neutral, faces, blendshapes, tuple(_TINY_SHAPES), identity, ("wide", "rough"), {"source": "test"})
+
+
+def _test_data(name: str) -> Path:
+    folder = Path(os.environ.get("BIOMECHAU_TEST_DATA", _REPOSITORY.parent / "shared" / "data"))
+    if not (folder / name).is_file():
+        pytest.skip(f"no {name} in {folder} (set BIOMECHAU_TEST_DATA)")
+    return folder / name
+
+
+@pytest.fixture(scope="session")
+def ict_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A FaceXModel folder with every expression shape and the first three identity modes, unpacked once."""
+    archive = _test_data("ict-facekit/ict-facekit.tar.xz")
+    cache = request.config.cache
+    parent = cache.mkdir("facexmodel") if cache else tmp_path_factory.mktemp("facexmodel")
+    folder = parent / f"{archive.stat().st_size}-{archive.stat().st_mtime_ns}"
+    if not folder.is_dir():
+        partial = Path(tempfile.mkdtemp(dir=parent))
+        with tarfile.open(archive) as tar:
+            members = [m for m in tar if "identity" not in m.name or m.name.endswith(("000.obj", "001.obj", "002.obj"))]
+            tar.extractall(partial, members, filter="data")
+        # Beside and rename, so that another test run never sees half a folder.
+        (partial / "FaceXModel").rename(folder)
+        partial.rmdir()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ict_rig(ict_folder: Path) -> FaceRig:
+    """The ICT face area (N = 9,409) with its expression shapes."""
+    return FaceRig.from_ict(ict_folder, identity=False)
+
+
+@pytest.fixture(scope="session")
+def capture_csv() -> Path:
+    """A real recording of the Live Link Face app: 180 frames at 60 fps, 61 channels, one gap of 7 frames."""
+    return _test_data("live-link-face/capture_60fps.csv")
