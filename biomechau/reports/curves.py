@@ -1,0 +1,171 @@
+"""Muscle forces over time as small multiples: one row a muscle, its sides in the same two colours everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
+
+Floats = npt.NDArray[np.floating]
+Rows = Sequence[tuple[str, dict[str, int]]]
+
+# Blue and vermilion stay apart for every kind of colour vision; grey is for muscles without a side.
+SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00", "both": "#4D4D4D"}
+# The left is drawn first and wider, so that it shows beneath a right of the same force.
+SIDE_WIDTHS = {"left": 2.2, "right": 1.1, "both": 1.3}
+INVALID_COLOUR = "#E3E3E3"
+MARK_COLOUR = "#333333"
+
+
+def split_identifier(identifier: str) -> tuple[str, str]:
+    """``"zygomaticus_major_left"`` -> ``("zygomaticus major", "left")``; the side is ``"both"`` where there is none."""
+    base, _, side = identifier.rpartition("_")
+    if side not in ("left", "right"):
+        base, side = identifier, "both"
+    return base.replace("_", " "), side
+
+
+@dataclass(frozen=True)
+class ForceCurves:
+    """What the curves of a figure show.
+
+    Attributes:
+        timestamp: (T,) time of each frame [s].
+        strength: (T, M) force of each muscle, its magnitude where forces are vectors [force unit].
+        identifiers: M muscle identifiers.
+        valid: (T,) frames that were captured, not filled in.
+        unit: text of the force axis.
+        reference: (T, M) known forces to draw beneath, if any [force unit].
+    """
+
+    timestamp: Floats
+    strength: Floats
+    identifiers: tuple[str, ...]
+    valid: npt.NDArray[np.bool_]
+    unit: str
+    reference: Floats | None = None
+
+    def strongest(self, count: int) -> Rows:
+        """The ``count`` muscles with the highest peaks, strongest first: readable name, column of each side."""
+        rows: dict[str, dict[str, int]] = {}
+        for column, identifier in enumerate(self.identifiers):
+            name, side = split_identifier(identifier)
+            rows.setdefault(name, {})[side] = column
+        peak = (self.strength if self.reference is None else self.reference).max(0, initial=0.0)
+        order = sorted(rows, key=lambda name: -max(peak[column] for column in rows[name].values()))
+        return [(name, rows[name]) for name in order[:count]]
+
+
+def draw_curves(
+    parent: SubFigure, curves: ForceCurves, marks: Sequence[float], num_rows: int, num_columns: int = 1
+) -> None:
+    """Fill ``parent`` with the strongest muscles, all on one force scale, ``marks`` as dashed lines [s]."""
+    rows = curves.strongest(num_rows * num_columns)
+    num_rows = -(-len(rows) // num_columns)
+    width, height = parent.bbox.width / parent.figure.dpi, parent.bbox.height / parent.figure.dpi
+    grid = parent.add_gridspec(
+        num_rows,
+        num_columns,
+        left=1.75 / width,
+        right=1 - 0.15 / width,
+        top=1 - 0.75 / height,
+        bottom=0.55 / height,
+        hspace=0.25,
+        wspace=1.75 * num_columns / (width - 1.9),
+    )
+    shown = [curves.strength] if curves.reference is None else [curves.strength, curves.reference]
+    columns = [column for _, sides in rows for column in sides.values()]
+    top = max(float(values[:, columns].max(initial=0.0)) for values in shown) or 1.0
+    for index, (name, sides) in enumerate(rows):
+        axes = parent.add_subplot(grid[index % num_rows, index // num_rows])
+        _draw_muscle(axes, curves, sides, marks)
+        axes.set_ylim(0.0, 1.08 * top)
+        axes.set_ylabel(_two_lines(name), rotation=0, ha="right", va="center", fontsize=9, labelpad=6)
+        last = index % num_rows == num_rows - 1 or index == len(rows) - 1
+        axes.tick_params(labelsize=8, length=2, labelbottom=last)
+        if last:
+            axes.set_xlabel("time [s]", fontsize=9)
+    parent.text(0.12 / width, 0.5, curves.unit, rotation=90, ha="left", va="center", fontsize=9)
+    _draw_legend(parent, curves, rows, (1.75 / width, 1 - 0.7 / height), bool(marks))
+
+
+def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: Sequence[float]) -> None:
+    for start, stop in _spans(curves.timestamp, ~curves.valid):
+        axes.axvspan(start, stop, color=INVALID_COLOUR, linewidth=0, zorder=0)
+    for mark in marks:
+        axes.axvline(mark, color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+    for side, column in sides.items():
+        if curves.reference is not None:
+            axes.plot(
+                curves.timestamp,
+                curves.reference[:, column],
+                color=SIDE_COLOURS[side],
+                linewidth=4.0,
+                alpha=0.3,
+                solid_capstyle="butt",
+                zorder=2,
+            )
+        style = {"color": SIDE_COLOURS[side], "linewidth": SIDE_WIDTHS[side]}
+        axes.plot(curves.timestamp, curves.strength[:, column], zorder=4 if side == "right" else 3, **style)
+    axes.margins(x=0.0)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tuple[float, float], marked: bool) -> None:
+    """One line above the curves, with an entry for each kind of mark that occurs in them."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    present = {side for _, sides in rows for side in sides}
+    labels = {"left": "left", "right": "right", "both": "unpaired"}
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], color=SIDE_COLOURS[side], linewidth=SIDE_WIDTHS[side], label=label)
+        for side, label in labels.items()
+        if side in present
+    ]
+    if curves.reference is not None:
+        handles.append(Line2D([], [], color="#888888", linewidth=4.0, alpha=0.4, label="true"))
+        handles.append(Line2D([], [], color="#888888", linewidth=1.3, label="recovered"))
+    if marked:
+        handles.append(Line2D([], [], color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), label="moment shown"))
+    if not curves.valid.all():
+        handles.append(Patch(color=INVALID_COLOUR, label="dropped or filled frames"))
+    parent.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=corner,
+        ncols=len(handles),
+        frameon=False,
+        fontsize=8.5,
+        borderaxespad=0.0,
+        borderpad=0.2,
+        handlelength=1.6,
+        columnspacing=1.4,
+    )
+
+
+def _two_lines(name: str) -> str:
+    """A muscle's name broken once, as near to its middle as a space allows."""
+    name = name[:1].upper() + name[1:]
+    spaces = [index for index, letter in enumerate(name) if letter == " "]
+    if not spaces or len(name) < 12:
+        return name
+    middle = min(spaces, key=lambda index: abs(2 * index - len(name)))
+    return f"{name[:middle]}\n{name[middle + 1 :]}"
+
+
+def _spans(timestamp: Floats, marked: npt.NDArray[np.bool_]) -> list[tuple[float, float]]:
+    """Start and end time [s] of each run of marked frames, half a frame wider on either side."""
+    half = 0.5 * float(np.median(np.diff(timestamp))) if len(timestamp) > 1 else 0.5
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(int)))
+    return [
+        (float(timestamp[start]) - half, float(timestamp[stop - 1]) + half)
+        for start, stop in zip(edges[::2], edges[1::2], strict=True)
+    ]

@@ -1,0 +1,90 @@
+"""The picture files: a capture's strongest frame, a performance at several moments, the shapes of a rig."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from biomechau.reports.figures import FacePicture, contact_sheet, forces_figure, save_figure, strip_figure
+from biomechau.reports.forces_report import Floats, ForcesReport
+from biomechau.reports.render import FaceRenderer
+from biomechau.rig import FaceRig
+
+
+def draw_forces(report: ForcesReport, path: Path) -> None:
+    """Write ``forces.png``: the strongest muscles over time, and the face at the strongest frame coloured by force."""
+    frame = report.strongest_frame
+    time = float(report.sequence.timestamp[frame])
+    force = report.vertex_force(report.result.forces[frame])
+    face = report.vertices(frame)
+    with FaceRenderer([face], report.rig.faces.numpy(), height=1000) as renderer:
+        picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
+    title = f"{report.sequence.name}: muscle forces"
+    scale = float(force.max()) or 1.0
+    save_figure(forces_figure(report.curves, picture, scale, report.vertex_force_unit, title), path)
+
+
+def draw_performance(report: ForcesReport, truth: Tensor, moments: Mapping[str, float], path: Path, title: str) -> None:
+    """Write ``demo.png``: recovered forces on the face at named moments [s], and their curves over the true ones.
+
+    Args:
+        report: the recovered forces.
+        truth: (T, M) the forces that made the motion, at the same frames.
+        moments: time of each face by its name.
+        path: of the PNG.
+        title: heading.
+    """
+    timestamp = report.sequence.timestamp.numpy()
+    frames = [int(np.abs(timestamp - time).argmin()) for time in moments.values()]
+    forces = [report.vertex_force(report.result.forces[frame]) for frame in frames]
+    faces = [report.vertices(frame) for frame in frames]
+    with FaceRenderer(faces, report.rig.faces.numpy(), height=500) as renderer:
+        pictures = [
+            FacePicture(renderer.picture(face, _share(force)), float(timestamp[frame]), f"{name}, {time:.1f} s")
+            for face, force, frame, (name, time) in zip(faces, forces, frames, moments.items(), strict=True)
+        ]
+    curves = replace(report.curves, reference=truth.double().numpy())
+    save_figure(strip_figure(curves, pictures, "muscle force, share of the moment's peak", title), path)
+
+
+def draw_shapes(
+    rig: FaceRig,
+    path: Path,
+    title: str,
+    shapes: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write a contact sheet: the neutral face and shapes at full activation, coloured by displacement.
+
+    Args:
+        rig: the face.
+        path: of the PNG.
+        title: heading.
+        shapes: names of the shapes to show; all of them if none are given.
+        progress: called with (faces rendered, faces in all).
+
+    Raises:
+        ValueError: a shape that the rig lacks.
+    """
+    indices = rig.shape_indices(shapes or rig.names)
+    neutral = rig.neutral.double().numpy()
+    displacements = [np.zeros_like(neutral), *rig.blendshapes[indices].double().numpy()]
+    sizes = [np.linalg.norm(displacement, axis=1) for displacement in displacements]
+    captions = ["neutral"]
+    captions += [f"{rig.names[i]}, {size.max():.2g} cm" for i, size in zip(indices, sizes[1:], strict=True)]
+    faces = []
+    with FaceRenderer([neutral + u for u in displacements], rig.faces.numpy(), height=450) as renderer:
+        for caption, displacement, size in zip(captions, displacements, sizes, strict=True):
+            faces.append((caption, renderer.picture(neutral + displacement, _share(size))))
+            if progress is not None:
+                progress(len(faces), len(displacements))
+    save_figure(contact_sheet(faces, "displacement, share of the shape's peak", title), path)
+
+
+def _share(values: Floats) -> Floats:
+    """Values over their peak; zeros stay zeros."""
+    return values / (values.max() or 1.0)

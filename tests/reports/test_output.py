@@ -1,0 +1,110 @@
+"""The files of a report: their contents, and that they appear whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from biomechau.corpus import FaceSequence
+from biomechau.physics import PhysicsConfig
+from biomechau.reports import output
+from biomechau.reports.forces_report import ForcesReport, analyse, summarise
+from biomechau.reports.output import staged_directory, to_json, write_forces, write_report
+from biomechau.rig import FaceRig
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(output, "viz_available", lambda: False)
+
+
+def read_csv(path: Path) -> tuple[list[str], np.ndarray]:
+    with path.open(newline="") as file:
+        header, *rows = csv.reader(file)
+    return header, np.array(rows, dtype=float)
+
+
+def test_csv_of_fibre_forces(report: ForcesReport, tmp_path: Path) -> None:
+    write_forces(report, tmp_path / "forces.csv")
+    header, values = read_csv(tmp_path / "forces.csv")
+    assert header == ["frame", "timestamp", *report.identifiers]
+    assert (values[:, 0] == np.arange(40)).all()
+    np.testing.assert_allclose(values[:, 1], np.arange(40) / 25, atol=1e-6)
+    np.testing.assert_allclose(values[:, 2:], report.strength, rtol=1e-5, atol=1e-12)
+
+
+def test_csv_of_vector_forces(tiny_rig: FaceRig, clip: FaceSequence, tmp_path: Path) -> None:
+    report = analyse(clip, tiny_rig, PhysicsConfig(force="vector"))
+    write_forces(report, tmp_path / "forces.csv")
+    header, values = read_csv(tmp_path / "forces.csv")
+    name = report.identifiers[3]
+    assert header[14:18] == [f"{name}_x", f"{name}_y", f"{name}_z", name]
+    np.testing.assert_allclose(values[:, 14:17], report.result.forces[:, 3], rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(values[:, 17], np.linalg.norm(values[:, 14:17], axis=1), rtol=1e-4, atol=1e-9)
+
+
+def test_json_refuses_what_json_lacks() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json({"peak": math.nan})
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_report_without_the_viz_extra(report: ForcesReport, tmp_path: Path) -> None:
+    summary = summarise(report)
+    written = write_report(report, summary, tmp_path / "a" / "b", lambda _: pytest.fail("drew without viz"))
+    assert written == [tmp_path / "a" / "b" / "forces.csv", tmp_path / "a" / "b" / "summary.json"]
+    assert json.loads(written[1].read_text(encoding="utf-8")) == summary
+
+
+@pytest.mark.usefixtures("no_pictures")
+def test_a_failing_write_keeps_the_earlier_report(
+    report: ForcesReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_report(report, summarise(report), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"forces.csv", "summary.json"}
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(output, "write_summary", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_report(report, {"other": 1}, tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_failing_block_leaves_no_new_directory(tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b"
+
+    def fail() -> None:
+        with staged_directory(out) as stage:
+            (stage / "x").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_of_the_directory_stay(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "x").write_text("old")
+    with staged_directory(tmp_path) as stage:
+        (stage / "x").write_text("new")
+        assert (tmp_path / "x").read_text() == "old"
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"notes.txt": "mine", "x": "new"}
+
+
+@pytest.mark.parametrize("inside", ["", "sub/dir"])
+def test_a_file_in_the_way_is_named(tmp_path: Path, inside: str) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(NotADirectoryError, match="file is a file, expected a directory"),
+        staged_directory(tmp_path / "file" / inside),
+    ):
+        pytest.fail("entered")
