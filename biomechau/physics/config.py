@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Literal, get_args
 
 Law = Literal["elastic", "newton"]
@@ -49,8 +50,9 @@ class PhysicsConfig:
             value = getattr(self, field.name)
             if field.name in _CHOICES:
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
                 raise ValueError(f"{field.name} must be a finite number, got {value!r}")
+            object.__setattr__(self, field.name, float(value))
             if value < 0 or (value == 0 and field.name not in ("zeta", "edge_fraction")):
                 sign = "at least 0" if field.name in ("zeta", "edge_fraction") else "positive"
                 raise ValueError(f"{field.name} must be {sign}, got {value}")

@@ -56,7 +56,7 @@ class FaceDynamics(nn.Module):
         muscles: the M muscles.
 
     Raises:
-        TypeError: dtype is neither float32 nor float64.
+        TypeError: dtype is neither float32 nor float64, or distribution is not a Distribution.
         ValueError: P does not fit the rig, shapes are linearly dependent (they are named), a muscle moves nothing.
     """
 
@@ -77,6 +77,8 @@ class FaceDynamics(nn.Module):
         super().__init__()
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be float32 or float64, got {dtype}")
+        if not isinstance(distribution, Distribution):
+            raise TypeError(f"distribution must be a Distribution, got {type(distribution).__name__}")
         if distribution.shape[0] != rig.num_vertices:
             raise ValueError(f"the distribution has {distribution.shape[0]} vertices, the rig {rig.num_vertices}")
         self.config = config = PhysicsConfig() if config is None else config
@@ -121,6 +123,8 @@ class FaceDynamics(nn.Module):
             ("blendshapes", blendshapes),
         ):
             self.register_buffer(name, value.to(dtype))
+            if not bool(getattr(self, name).isfinite().all()):
+                raise ValueError(f"{name} is not finite in {dtype}: f0, fps or the masses are out of its range")
 
     @property
     def num_shapes(self) -> int:
@@ -141,11 +145,10 @@ class FaceDynamics(nn.Module):
         """Q = A F (Eq. 9): muscle forces (..., M) or (..., M, 3) to generalized forces (..., K').
 
         Raises:
-            ValueError: forces of another shape.
+            TypeError, ValueError: forces of another dtype, device or shape than the model's.
         """
         unknowns = self.projection.shape[1:]
-        if force.shape[-len(unknowns) :] != unknowns:
-            raise ValueError(f"force must have shape (..., {', '.join(map(str, unknowns))}), got {tuple(force.shape)}")
+        self.check("force", force, tuple(unknowns))
         return force.flatten(-len(unknowns)) @ self.projection.flatten(1).mT
 
     def rollout(self, force: Tensor, c0: Tensor, v0: Tensor, mass: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -179,8 +182,10 @@ class FaceDynamics(nn.Module):
         """c(0) and v(0) of a motion (..., T, K'): v(0) = (c(dt) - c(0)) / dt (Eq. 6), or a longer line fit.
 
         Raises:
-            ValueError: fewer than two frames to fit, or more than there are.
+            TypeError, ValueError: c of another dtype, device or shape than the model's, fewer than two frames to fit,
+                or more than there are.
         """
+        self.check("c", c, (self.num_shapes,))
         if not 2 <= num_frames <= c.shape[-2]:
             raise ValueError(f"num_frames must lie in [2, {c.shape[-2]}], got {num_frames}")
         time = torch.arange(num_frames, dtype=c.dtype, device=c.device) * self.config.dt
@@ -188,8 +193,22 @@ class FaceDynamics(nn.Module):
         return c[..., 0, :], torch.einsum("t,...tk->...k", time / time.square().sum(), c[..., :num_frames, :])
 
     def deform(self, c: Tensor) -> Tensor:
-        """u = sum_k c_k B_k (Eq. 3): coefficients (..., K') to displacements [cm] (..., N, 3)."""
+        """u = sum_k c_k B_k (Eq. 3): coefficients (..., K') to displacements [cm] (..., N, 3).
+
+        Raises:
+            TypeError, ValueError: c of another dtype, device or shape than the model's.
+        """
+        self.check("c", c, (self.num_shapes,))
         return torch.tensordot(c, self.blendshapes, 1)
+
+    def check(self, name: str, tensor: Tensor, last: tuple[int, ...]) -> None:
+        """``TypeError`` or ``ValueError`` where dtype, device or the last axes are not the model's."""
+        if tensor.dtype != self.mass.dtype:
+            raise TypeError(f"{name} must be {self.mass.dtype} as the model is, got {tensor.dtype}")
+        if tensor.device != self.mass.device:
+            raise ValueError(f"{name} must be on {self.mass.device} as the model is, got {tensor.device}")
+        if tensor.ndim < len(last) or tensor.shape[tensor.ndim - len(last) :] != last:
+            raise ValueError(f"{name} must have shape (..., {', '.join(map(str, last))}), got {tuple(tensor.shape)}")
 
     def inverse(
         self, c: Tensor, dt: float | None = None, options: InverseOptions | None = None

@@ -128,6 +128,7 @@ def inverse_dynamics(
     dt: float | None = None,
     options: InverseOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
+    valid: Tensor | None = None,
 ) -> InverseResult:
     """Find the F with M c'' + D c' + K c = A F + r, with F >= 0 for ``fibre`` forces.
 
@@ -141,10 +142,13 @@ def inverse_dynamics(
         dt: time step [s]; that of the model if not given.
         options: the fit.
         progress: called with (done, total) while solving.
+        valid: (..., T) bool, frames that were recorded; the forces of the others (filled gaps) follow from their
+            neighbours alone, and they count neither for the neutral nor for the shares reported.
 
     Raises:
-        TypeError: c is of another dtype than the model.
-        ValueError: dt is not positive, c has another shape, or is not finite (the frame is named).
+        TypeError: c is of another dtype than the model, or valid is not bool.
+        ValueError: dt is not positive, c or valid has another shape, c is not finite (the frame is named), or no frame
+            is valid.
 
     Warns:
         UserWarning: the solver stopped before it met its tolerance.
@@ -155,9 +159,11 @@ def inverse_dynamics(
     fps = 1 / h
     with torch.no_grad():
         motion = _checked(dynamics, c).detach().cpu().double()
+        observed = _checked_valid(valid, motion)
         neutral = motion.new_zeros(motion[..., 0, :].shape)
         if options.neutral is not None:
-            neutral = torch.from_numpy(np.percentile(motion.numpy(), options.neutral, axis=-2))
+            recorded = motion.masked_fill(~observed[..., None], math.nan)
+            neutral = torch.from_numpy(np.nanpercentile(recorded.numpy(), options.neutral, axis=-2))
             motion = motion - neutral[..., None, :]
         if options.cutoff is not None:
             motion = whittaker(motion, options.cutoff, fps)
@@ -172,7 +178,7 @@ def inverse_dynamics(
         target, matrix = force @ weight.T, weight @ columns
 
         slack = _slack_indices(dynamics) if options.slack else []
-        total = target.square().sum((-2, -1))
+        total = _energy(target, observed)
         if slack:
             free = torch.linalg.qr(weight @ (mass if inertial else stiffness)[:, slack]).Q
             target = target - (target @ free) @ free.T
@@ -187,6 +193,7 @@ def inverse_dynamics(
             options.sparsity * length,
             (options.smoothness * fps) ** 2,
             config.force == "fibre",
+            observed,
             options.tolerance,
             options.max_iterations,
             progress,
@@ -199,8 +206,8 @@ def inverse_dynamics(
                 stacklevel=2,
             )
         unknowns = solution.x / length
-        reached = target.square().sum((-2, -1))
-        missed = (target - unknowns @ matrix.T).square().sum((-2, -1))
+        reached = _energy(target, observed)
+        missed = _energy(target - unknowns @ matrix.T, observed)
         rank, condition, null_space = _identifiability(matrix / length)
         shape = projection.shape[1:]
 
@@ -232,15 +239,32 @@ def _step(dynamics: FaceDynamics, dt: float | None) -> float:
 
 
 def _checked(dynamics: FaceDynamics, c: Tensor) -> Tensor:
-    if c.dtype != dynamics.mass.dtype:
-        raise TypeError(f"c must be {dynamics.mass.dtype} as the model is, got {c.dtype}")
-    if c.ndim < 2 or c.shape[-1] != dynamics.num_shapes or c.shape[-2] < 3:
+    dynamics.check("c", c, (dynamics.num_shapes,))
+    if c.ndim < 2 or c.shape[-2] < 3:
         raise ValueError(f"c must have shape (..., T, {dynamics.num_shapes}) with T >= 3, got {tuple(c.shape)}")
     finite = torch.isfinite(c)
     if not bool(finite.all()):
         *_, frame, shape = (~finite).nonzero()[0].tolist()
         raise ValueError(f"c is not finite at frame {frame}, shape {dynamics.shape_names[shape]}")
     return c
+
+
+def _checked_valid(valid: Tensor | None, c: Tensor) -> Tensor:
+    """(..., T) bool of c (..., T, K')."""
+    if valid is None:
+        return torch.ones(c.shape[:-1], dtype=torch.bool)
+    if valid.dtype != torch.bool:
+        raise TypeError(f"valid must be bool, got {valid.dtype}")
+    if valid.shape != c.shape[:-1]:
+        raise ValueError(f"valid must have shape {tuple(c.shape[:-1])}, got {tuple(valid.shape)}")
+    if not bool(valid.any(-1).all()):
+        raise ValueError("valid must hold at least one frame of every sequence")
+    return valid.cpu()
+
+
+def _energy(value: Tensor, observed: Tensor) -> Tensor:
+    """Sum of squares over the observed frames, (..., T, R) to (...)."""
+    return (value.square().sum(-1) * observed).sum(-1)
 
 
 def _required_force(c: Tensor, operators: tuple[Tensor, Tensor, Tensor], scheme: Scheme, h: float) -> Tensor:

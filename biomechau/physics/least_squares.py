@@ -36,6 +36,7 @@ def smooth_least_squares(
     sparsity: Tensor,
     smoothness: float,
     nonnegative: bool,
+    observed: Tensor | None = None,
     tolerance: float = 1e-6,
     max_iterations: int = 10000,
     progress: Callable[[int, int], None] | None = None,
@@ -51,12 +52,16 @@ def smooth_least_squares(
         sparsity: w >= 0, (M,).
         smoothness: >= 0.
         nonnegative: ask for x >= 0.
+        observed: (..., T) bool, frames whose target counts; all if not given. The others follow from their neighbours.
         tolerance: gap at which to stop.
         max_iterations: iterations at which to stop anyway.
         progress: called with (done, 100), on a logarithmic scale of the gap.
     """
     gram = matrix.T @ matrix
+    counts = None if observed is None else observed[..., None].to(target.dtype)
     linear = target @ matrix
+    if counts is not None:
+        linear = linear * counts
     x = torch.zeros_like(linear)
     scale = float(linear.abs().max()) if linear.numel() else 0.0
     if scale == 0:
@@ -65,7 +70,7 @@ def smooth_least_squares(
     threshold = sparsity / lipschitz
 
     def gradient(at: Tensor) -> Tensor:
-        slope = at @ gram - linear
+        slope = (at if counts is None else at * counts) @ gram - linear
         if smoothness > 0 and at.shape[-2] > 1:
             step = smoothness * at.diff(dim=-2)
             slope[..., 1:, :] += step

@@ -160,7 +160,7 @@ def analyse(
         distribution = Distribution.from_rig(rig, muscles)
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = (sequence.coefficients @ channels.matrix)[:, dynamics.shape_indices]
-        result = inverse_dynamics(dynamics, coefficients, options=options, progress=progress)
+        result = inverse_dynamics(dynamics, coefficients, None, options, progress, sequence.valid)
     notes = tuple(str(entry.message) for entry in caught)
     return ForcesReport(rig, distribution, dynamics, sequence, channels, coefficients, options, result, notes)
 
