@@ -20,6 +20,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg, subc
 
 from biomechau import __version__
 from biomechau.corpus import read_sequence
+from biomechau.files import replacing
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.reports.demo import demonstrate
 from biomechau.reports.figures import MISSING_VIZ, viz_available
@@ -29,7 +30,6 @@ from biomechau.reports.rig_report import describe_rig
 from biomechau.reports.terminal import forces_notes, forces_table, progress_bar, recovery_table, rig_table, tell
 from biomechau.rig import FaceRig, Muscles
 from biomechau.rig.ict import NEUTRAL
-from biomechau.rig.storage import replacing
 
 DESCRIPTION = f"""Muscle forces from 3D facial motion, through a physical model of the face.
 
@@ -121,9 +121,7 @@ class Forces(Command):
     Writes forces.csv, summary.json and forces.png.
     """
 
-    input: Annotated[
-        str, Positional, arg(metavar="INPUT", help="Live Link Face .csv, .npz, or a folder of numbered OBJ meshes.")
-    ]
+    input: Annotated[str, Positional, arg(metavar="INPUT", help="Live Link Face .csv, .npz, or folder of OBJ meshes.")]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use in place of the built-in one.")] = None
@@ -131,6 +129,7 @@ class Forces(Command):
         float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
     paper: Annotated[Switch, arg(help="Physics to the letter of the paper; beside it only --fps may be given.")] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON in place of the table.")] = False
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
@@ -146,7 +145,7 @@ class Forces(Command):
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
         with progress_bar("reading meshes", self.json) as progress:
-            sequence = read_sequence(self.input, rig, self.recorded_fps, self.rigid, progress)
+            sequence = read_sequence(self.input, rig, self.recorded_fps, self.rigid, self.scale, progress)
         with progress_bar("inverse dynamics", self.json) as progress:
             report = analyse(sequence, rig, config, self.inverse, muscles, progress)
         summary = summarise(report)

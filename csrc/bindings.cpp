@@ -5,6 +5,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
+
 #include "common/buffer.h"
 #include "common/isa_select.h"
 #include "euler_rollout/euler_rollout.h"
@@ -255,7 +257,7 @@ struct RolloutSizes {
   double dt;
   int mass_span, damping_span, stiffness_span;
 
-  template <class T> EulerRollout<T> view(Buffer mass, Buffer damping, Buffer stiffness, Buffer c0, Buffer v0) const {
+  template <class T> EulerRollout<T> view(Buffer mass, Buffer c0, Buffer v0, Buffer damping, Buffer stiffness) const {
     if (scheme < 0 || scheme > 2) throw std::invalid_argument("scheme must be 0, 1 or 2");
     if (mass_span < 1 || mass_span > 3 || damping_span < 0 || damping_span > 2 || stiffness_span < 0 || stiffness_span > 2)
       throw std::invalid_argument("a matrix has an axis that the rollout does not know");
@@ -263,18 +265,21 @@ struct RolloutSizes {
     args.num_sequences = num_sequences;
     args.num_frames = num_frames;
     args.num_coordinates = num_coordinates;
+    states();  // refuses sizes whose products overflow
     args.scheme = static_cast<Scheme>(scheme);
     args.dt = static_cast<T>(dt);
+    if (!(args.dt > 0) || !std::isfinite(args.dt))
+      throw std::invalid_argument("dt must be a positive number in the precision of the tensors");
     args.mass_span = static_cast<Span>(mass_span);
     args.damping_span = static_cast<Span>(damping_span);
     args.stiffness_span = static_cast<Span>(stiffness_span);
     if (args.scheme == Scheme::implicit && args.mass_span == Span::per_frame)
-      throw std::invalid_argument("a mass per frame needs the explicit scheme");
+      throw std::invalid_argument("a mass per frame needs the explicit or semi-implicit scheme");
     args.mass = mass.as<T>(matrices(args, args.mass_span), "mass");
-    args.damping = damping.as_optional<T>(matrices(args, args.damping_span), "damping");
-    args.stiffness = stiffness.as_optional<T>(matrices(args, args.stiffness_span), "stiffness");
     args.c0 = c0.as<T>(product({num_sequences, num_coordinates}), "c0");
     args.v0 = v0.as<T>(product({num_sequences, num_coordinates}), "v0");
+    args.damping = damping.as_optional<T>(matrices(args, args.damping_span), "damping");
+    args.stiffness = stiffness.as_optional<T>(matrices(args, args.stiffness_span), "stiffness");
     return args;
   }
   template <class T> int64_t matrices(const EulerRollout<T>& args, Span span) const {
@@ -284,16 +289,17 @@ struct RolloutSizes {
 };
 
 // Returns (kind of fault, 0 for none; index of the matrix that has it).
-std::pair<int, int64_t> euler_rollout_fwd(const RolloutSizes& sizes, Buffer mass, Buffer damping, Buffer stiffness,
-                                          Buffer force, Buffer c0, Buffer v0, Buffer c, Buffer v, Buffer factor,
-                                          int num_threads) {
+std::pair<int, int64_t> euler_rollout_fwd(const RolloutSizes& sizes, Buffer mass, Buffer force, Buffer c0, Buffer v0,
+                                          Buffer damping, Buffer stiffness, Buffer c, Buffer v, Buffer acceleration,
+                                          Buffer factor, int num_threads) {
   check_threads(num_threads);
   return dispatch(force.dtype, [&](auto zero) {
     using T = decltype(zero);
-    EulerRollout<T> args = sizes.view<T>(mass, damping, stiffness, c0, v0);
+    EulerRollout<T> args = sizes.view<T>(mass, c0, v0, damping, stiffness);
     args.force = force.as<T>(sizes.states(), "force");
     args.c = c.as<T>(sizes.states(), "c");
     args.v = v.as<T>(sizes.states(), "v");
+    args.acceleration = acceleration.as<T>(sizes.states(), "acceleration");
     args.factor = factor.as<T>(sizes.matrices(args, args.factor_span()), "factor");
     py::gil_scoped_release release;
     const RolloutFault fault = select_euler_rollout_kernels<T>().euler_rollout_fwd(args, num_threads);
@@ -301,24 +307,25 @@ std::pair<int, int64_t> euler_rollout_fwd(const RolloutSizes& sizes, Buffer mass
   });
 }
 
-void euler_rollout_bwd(const RolloutSizes& sizes, Buffer mass, Buffer damping, Buffer stiffness, Buffer c0, Buffer v0,
-                       Buffer c, Buffer v, Buffer factor, Buffer grad_c, Buffer grad_v, Buffer grad_force,
-                       Buffer grad_c0, Buffer grad_v0, Buffer grad_mass, Buffer grad_damping, Buffer grad_stiffness,
-                       int num_threads) {
+void euler_rollout_bwd(const RolloutSizes& sizes, Buffer mass, Buffer c0, Buffer v0, Buffer damping, Buffer stiffness,
+                       Buffer c, Buffer v, Buffer acceleration, Buffer factor, Buffer grad_c, Buffer grad_v,
+                       Buffer grad_mass, Buffer grad_force, Buffer grad_c0, Buffer grad_v0, Buffer grad_damping,
+                       Buffer grad_stiffness, int num_threads) {
   check_threads(num_threads);
   dispatch(c.dtype, [&](auto zero) {
     using T = decltype(zero);
-    EulerRollout<T> args = sizes.view<T>(mass, damping, stiffness, c0, v0);
+    EulerRollout<T> args = sizes.view<T>(mass, c0, v0, damping, stiffness);
     args.c = c.as<T>(sizes.states(), "c");
     args.v = v.as<T>(sizes.states(), "v");
+    args.acceleration = acceleration.as<T>(sizes.states(), "acceleration");
     args.factor = factor.as<T>(sizes.matrices(args, args.factor_span()), "factor");
     args.grad_c = grad_c.as<T>(sizes.states(), "grad_c");
     args.grad_v = grad_v.as<T>(sizes.states(), "grad_v");
-    args.grad_force = grad_force.as<T>(sizes.states(), "grad_force");
     const int64_t states = product({sizes.num_sequences, sizes.num_coordinates});
+    args.grad_mass = grad_mass.as_optional<T>(sizes.matrices(args, args.mass_span), "grad_mass");
+    args.grad_force = grad_force.as<T>(sizes.states(), "grad_force");
     args.grad_c0 = grad_c0.as_optional<T>(states, "grad_c0");
     args.grad_v0 = grad_v0.as_optional<T>(states, "grad_v0");
-    args.grad_mass = grad_mass.as_optional<T>(sizes.matrices(args, args.mass_span), "grad_mass");
     args.grad_damping = grad_damping.as_optional<T>(sizes.matrices(args, args.damping_span), "grad_damping");
     args.grad_stiffness = grad_stiffness.as_optional<T>(sizes.matrices(args, args.stiffness_span), "grad_stiffness");
     py::gil_scoped_release release;
@@ -364,11 +371,11 @@ PYBIND11_MODULE(_core, m) {
         "blendshapes"_a, "mass"_a, "out"_a, "num_threads"_a);
   m.def("generalized_mass_bwd", &generalized_mass_bwd, "num_sequences"_a, "num_vertices"_a, "num_shapes"_a, "scale"_a,
         "blendshapes"_a, "mass"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_mass"_a, "num_threads"_a);
-  m.def("euler_rollout_fwd", &euler_rollout_fwd, "sizes"_a, "mass"_a, "damping"_a, "stiffness"_a, "force"_a, "c0"_a,
-        "v0"_a, "c"_a, "v"_a, "factor"_a, "num_threads"_a);
-  m.def("euler_rollout_bwd", &euler_rollout_bwd, "sizes"_a, "mass"_a, "damping"_a, "stiffness"_a, "c0"_a, "v0"_a,
-        "c"_a, "v"_a, "factor"_a, "grad_c"_a, "grad_v"_a, "grad_force"_a, "grad_c0"_a, "grad_v0"_a, "grad_mass"_a,
-        "grad_damping"_a, "grad_stiffness"_a, "num_threads"_a);
+  m.def("euler_rollout_fwd", &euler_rollout_fwd, "sizes"_a, "mass"_a, "force"_a, "c0"_a, "v0"_a, "damping"_a,
+        "stiffness"_a, "c"_a, "v"_a, "acceleration"_a, "factor"_a, "num_threads"_a);
+  m.def("euler_rollout_bwd", &euler_rollout_bwd, "sizes"_a, "mass"_a, "c0"_a, "v0"_a, "damping"_a, "stiffness"_a, "c"_a,
+        "v"_a, "acceleration"_a, "factor"_a, "grad_c"_a, "grad_v"_a, "grad_mass"_a, "grad_force"_a, "grad_c0"_a,
+        "grad_v0"_a, "grad_damping"_a, "grad_stiffness"_a, "num_threads"_a);
 
   m.def("isa", &isa_name, "Instruction set that the kernels run with.");
   m.def("supported_isas", &supported_isas, "Instruction sets that this processor and this build can run.");

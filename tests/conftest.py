@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
@@ -56,17 +57,20 @@ def _test_data(name: str) -> Path:
 def ict_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A FaceXModel folder with every expression shape and the first three identity modes, unpacked once."""
     archive = _test_data("ict-facekit/ict-facekit.tar.xz")
-    cache = request.config.cache
+    cache = getattr(request.config, "cache", None)  # absent when the plugin is switched off
     parent = cache.mkdir("facexmodel") if cache else tmp_path_factory.mktemp("facexmodel")
     folder = parent / f"{archive.stat().st_size}-{archive.stat().st_mtime_ns}"
     if not folder.is_dir():
         partial = Path(tempfile.mkdtemp(dir=parent))
         with tarfile.open(archive) as tar:
-            members = [m for m in tar if "identity" not in m.name or m.name.endswith(("000.obj", "001.obj", "002.obj"))]
+            wanted = [m for m in tar if m.name.startswith("FaceXModel/")]
+            members = [
+                m for m in wanted if "identity" not in m.name or m.name.endswith(("000.obj", "001.obj", "002.obj"))
+            ]
             tar.extractall(partial, members, filter="data")
         # Beside and rename, so that another test run never sees half a folder.
         (partial / "FaceXModel").rename(folder)
-        partial.rmdir()
+        shutil.rmtree(partial)
     return folder
 
 

@@ -168,6 +168,7 @@ def test_import_of_an_obj_folder(tiny_rig: FaceRig, tmp_path: Path, capsys: pyte
     assert main(arguments) == 0
     assert capsys.readouterr().out == f"{out}: 99 vertices, 1 shapes, 0 identity modes\n"
     rig = FaceRig.load(out)
+    assert rig.provenance["scale"] == "2 cm per unit"
     torch.testing.assert_close(rig.neutral, 2 * tiny_rig.neutral)
     torch.testing.assert_close(rig.blendshapes[0], 2 * tiny_rig.blendshapes[-1], atol=1e-4, rtol=1e-4)
     assert_error(capsys, ["rig", "import", str(folder), "--out", str(out)], "Neutral", "rest.obj")
@@ -299,6 +300,22 @@ def test_paper_sets_all_physics(rig_file: str, capture_npz: str, tmp_path: Path)
 
 
 @pytest.mark.usefixtures("no_viz")
+def test_meshes_in_other_units(
+    tiny_rig: FaceRig, rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = tmp_path / "smile.npz", tmp_path / "out"
+    bump = np.sin(np.linspace(0, np.pi, 31, dtype=np.float32))[:, None, None] ** 2
+    smile = bump * tiny_rig.blendshapes[tiny_rig.names.index("mouthSmile_L")].numpy()
+    np.savez(path, vertices=10 * (tiny_rig.neutral.numpy() + smile), fps=30.0)
+    arguments = ["forces", str(path), "--rig", rig_file, "--out", str(out), "--json"]
+    assert_error(capsys, arguments, "smile.npz", "10 times as large as the rig", "scale")
+    assert main([*arguments, "--scale", "0.1"]) == 0
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
+    assert summary["input"]["source"] == "vertices (0.1 cm per unit) of smile.npz"
+    assert summary["muscles"]["zygomaticus_major_left"]["peak"] > 0.5
+
+
+@pytest.mark.usefixtures("no_viz")
 def test_a_muscle_table_of_the_user(rig_file: str, capture_npz: str, tmp_path: Path) -> None:
     Muscles(m for m in Muscles.facs() if m.name == "zygomaticus_major").save(tmp_path / "mine.csv")
     arguments = ["forces", capture_npz, "--rig", rig_file, "--muscles", str(tmp_path / "mine.csv")]
@@ -321,7 +338,7 @@ def test_forces_errors(rig_file: str, capture_npz: str, tmp_path: Path, capsys: 
     fails(str(wrong), words=("wrong.csv:1", "missing column", "eyeBlinkLeft"))
     fails(capture_npz, "--rig", "nowhere", words=("nowhere", "No such file"))
     fails(capture_npz, "--rig", str(wrong), words=("wrong.csv", "safetensors"))
-    fails(capture_npz, "--muscles", str(wrong), words=("wrong.csv, line 1", "missing"))
+    fails(capture_npz, "--muscles", str(wrong), words=("wrong.csv:1", "missing"))
     fails(str(tmp_path), "--rig", rig_file, words=("fps must be given",))
 
 

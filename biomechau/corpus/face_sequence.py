@@ -68,10 +68,7 @@ class FaceSequence:
                 raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
             if tensor.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
-        if not torch.isfinite(self.timestamp).all():
-            raise ValueError(f"timestamp is not finite in frame {int((~torch.isfinite(self.timestamp)).nonzero()[0])}")
-        if not (self.timestamp.diff() > 0).all():
-            raise ValueError(f"timestamp does not rise after frame {int((self.timestamp.diff() <= 0).nonzero()[0])}")
+        check_timestamp(self.timestamp)
         check_frame_rate(self.fps)
         broken = (~torch.isfinite(self.coefficients) & self.valid[:, None]).nonzero()
         if len(broken):
@@ -127,6 +124,14 @@ def check_frame_rate(fps: float) -> None:
     """Raise ``ValueError`` unless ``fps`` is a positive, finite number."""
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be positive, got {fps}")
+
+
+def check_timestamp(timestamp: Tensor) -> None:
+    """Raise ``ValueError`` unless the times (T,) are finite and strictly rising; the message names the frame."""
+    if not torch.isfinite(timestamp).all():
+        raise ValueError(f"timestamp is not finite in frame {int((~torch.isfinite(timestamp)).nonzero()[0])}")
+    if not (timestamp.diff() > 0).all():
+        raise ValueError(f"timestamp does not rise after frame {int((timestamp.diff() <= 0).nonzero()[0])}")
 
 
 def find_dropped(timestamp: Tensor, fps: float) -> tuple[tuple[int, int], ...]:

@@ -14,7 +14,11 @@ import torch
 from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
 from biomechau.rig.names import ARKIT_SHAPES, canonical
 
-_TIMECODE = re.compile(r"(\d+):([0-5]\d):([0-5]\d):(\d+)(\.\d+)?")
+# Drop-frame timecodes have a semicolon before the frame number.
+_TIMECODE = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)[:;](\d{1,3})(\.\d+)?", re.ASCII)
+# Frame numbers that start again before this do not count 60 a second, whatever few frames were dropped there.
+_BELOW_60 = 55
+_LARGEST_COEFFICIENT = 10.0  # far above what any face does: 35 is a percentage
 _POSE = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll"))
 _OPTIONAL = frozenset({"tongueout"})  # some writers leave it out
 _DAY = 86400
@@ -34,17 +38,20 @@ def read_live_link(path: str | Path, timecode_fps: float | None = None) -> FaceS
     """Read a Live Link Face recording at its own frame rate, its first frame at 0 seconds.
 
     Columns are found by name, in any order and spelling: ``Timecode``, the ARKit blendshapes (51 or 52), and head and
-    eye angles, which may be absent. Timecodes are ``HH:MM:SS:FF.mmm`` with a frame number FF; hours may pass 24, and a
-    recording may pass midnight. Missing frames are listed in ``dropped``; a frame with the timecode of the one before
-    is left out and listed in ``repeated``.
+    eye angles, which may be absent. Timecodes are ``HH:MM:SS:FF.mmm`` with a frame number FF, or ``HH:MM:SS;FF.mmm``;
+    hours may pass 24, and a recording may pass midnight. Missing frames are listed in ``dropped``, and so are the
+    numbers that a drop-frame timecode leaves out; a frame with the timecode of the one before is left out and listed in
+    ``repeated``.
 
     Args:
         path: the CSV file.
-        timecode_fps: frames per second that FF counts. Default: 30 when FF starts again after 29, else 60.
+        timecode_fps: frames per second that FF counts. Default: 30 when FF starts again after 29, else 60; ``source``
+            tells when 60 is a guess.
 
     Raises:
-        ValueError: no header, no frames, a column that is missing, unknown or there twice, a broken timecode, time
-            going backwards, a value that is not a finite number; the message names file, line and column.
+        ValueError: no header, no frames, a column that is missing, unknown or there twice, a broken timecode, frame
+            numbers of another rate than 30 or 60 without ``timecode_fps``, time going backwards, a value that is not a
+            finite number, a coefficient beyond 10; the message names file, line and column.
         OSError: the file cannot be read.
     """
     if timecode_fps is not None:
@@ -52,45 +59,55 @@ def read_live_link(path: str | Path, timecode_fps: float | None = None) -> FaceS
     header, rows = _read_rows(path)
     time_column, shape_columns, pose_columns = _find_columns(path, header)
     timecodes = [_parse_timecode(path, row, row.fields[time_column]) for row in rows]
-    rate = timecode_fps or _infer_rate(timecodes)
+    rate = timecode_fps or _infer_rate(path, timecodes)
     ticks, repeated = _count_frames(path, rows, timecodes, rate)
-    values = np.array([_parse_values(path, row, header, shape_columns + pose_columns) for row in rows], np.float32)
+    coefficients = _parse_columns(path, rows, header, shape_columns, _LARGEST_COEFFICIENT)
+    pose = _parse_columns(path, rows, header, pose_columns, float(np.finfo(np.float32).max))
 
     kept = np.setdiff1d(np.arange(len(rows)), repeated)
-    values, ticks = values[kept], ticks[kept]
+    ticks = ticks[kept]
+    source = f"Live Link Face {Path(path).name}, from timecode {rows[0].fields[time_column]}"
+    if timecode_fps is None and rate == 60 and max(code.frame for code in timecodes) < 30:
+        source += ", taken as 60 timecode frames a second, which its few frames do not tell"
     fps = rate / _usual_step(ticks)
     timestamp = torch.from_numpy((ticks - ticks[0]) / rate)
     return FaceSequence(
         name=Path(path).stem,
-        coefficients=torch.from_numpy(values[:, : len(shape_columns)].copy()),
+        coefficients=torch.from_numpy(coefficients[kept]),
         channels=tuple(header[column] for column in shape_columns),
         timestamp=timestamp,
         valid=torch.ones(len(kept), dtype=torch.bool),
         fps=fps,
         dropped=find_dropped(timestamp, fps),
-        source=f"Live Link Face {Path(path).name}, from timecode {rows[0].fields[time_column]}",
-        pose=torch.from_numpy(values[:, len(shape_columns) :].copy()),
+        source=source,
+        pose=torch.from_numpy(pose[kept]),
         pose_channels=tuple(header[column] for column in pose_columns),
         repeated=tuple(repeated),
     )
 
 
 def _read_rows(path: str | Path) -> tuple[list[str], list[_Row]]:
-    """The column names, and every line that is not blank with one field per column."""
+    """The column names, and every line that is not blank with one field per column; empty last columns are left out."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file)
-            rows = [_Row(reader.line_num, [field.strip() for field in fields]) for fields in reader if fields]
+            rows = [_Row(reader.line_num, [field.strip() for field in fields]) for fields in reader]
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a CSV text file: {error}") from error
+    rows = [row for row in rows if any(row.fields)]
     if not rows:
         raise ValueError(f"{path}: the file is empty, expected a header line")
     header, frames = rows[0].fields, rows[1:]
+    if len(header) == 1 and (separator := re.search("[;\t]", header[0])):
+        raise ValueError(f"{path}:{rows[0].line}: separated by {separator[0]!r}, expected ','")
     if not frames:
         raise ValueError(f"{path}: no frames after the header line")
+    while not header[-1]:
+        header.pop()
     for row in frames:
-        if len(row.fields) != len(header):
+        if len(row.fields) < len(header) or any(row.fields[len(header) :]):
             raise ValueError(f"{path}:{row.line}: expected {len(header)} values, found {len(row.fields)}")
+        del row.fields[len(header) :]
     return header, frames
 
 
@@ -122,12 +139,22 @@ def _parse_timecode(path: str | Path, row: _Row, text: str) -> _Timecode:
     return _Timecode(3600 * int(hours) + 60 * int(minutes) + int(seconds), float(frame + (fraction or "")))
 
 
-def _infer_rate(timecodes: list[_Timecode]) -> float:
+def _infer_rate(path: str | Path, timecodes: list[_Timecode]) -> float:
     """30 if frame numbers stay below 30 and run on without a gap where a second begins, else 60, the app's default."""
     seconds, frames = np.array(timecodes).T
-    steps = np.diff(30 * seconds + frames)
-    runs_on = (np.diff(seconds) == 1) & (steps < 1.5 * np.median(steps)) if len(steps) else steps > 0
-    return 30.0 if frames.max() < 30 and runs_on.any() else 60.0
+    steps = np.diff(frames)
+    within = steps[(np.diff(seconds) == 0) & (steps > 0)]
+    usual = np.median(within) if len(within) else math.nan
+    # The rate at which each second would run on into the next; frames dropped in between make it too low.
+    rates = usual - steps[np.diff(seconds) == 1]
+    if frames.max() < 30 and (abs(rates - 30) < usual / 2).any():
+        return 30.0
+    if frames.max() < (apparent := rates.max(initial=-math.inf)) < _BELOW_60:
+        raise ValueError(
+            f"{path}: column Timecode: frame numbers start again after {frames.max():g}, as at {apparent:g} frames a "
+            "second: give timecode_fps (--recorded-fps)"
+        )
+    return 60.0
 
 
 def _count_frames(
@@ -159,15 +186,21 @@ def _usual_step(ticks: np.ndarray) -> float:
     return float(round(step)) if step > 0.75 else 1 / round(1 / step)
 
 
-def _parse_values(path: str | Path, row: _Row, header: list[str], columns: list[int]) -> list[float]:
-    values = []
-    for column in columns:
-        try:
-            value = float(row.fields[column])
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
+def _parse_columns(
+    path: str | Path, rows: list[_Row], header: list[str], columns: list[int], limit: float
+) -> np.ndarray:
+    """Values (T, columns) float32, none beyond the limit in size."""
+    values = np.empty((len(rows), len(columns)), np.float32)
+    for index, row in enumerate(rows):
+        for position, column in enumerate(columns):
             found = row.fields[column]
-            raise ValueError(f"{path}:{row.line}: column {header[column]}: expected a finite number, found {found!r}")
-        values.append(value)
+            try:
+                # Python also reads 1_0 and the digits of other scripts.
+                value = float(found) if found.isascii() and "_" not in found else math.nan
+            except ValueError:
+                value = math.nan
+            if not abs(value) <= limit:
+                expected = f"a number of at most {limit:g} in size" if math.isfinite(value) else "a finite number"
+                raise ValueError(f"{path}:{row.line}: column {header[column]}: expected {expected}, found {found!r}")
+            values[index, position] = value
     return values

@@ -1,4 +1,4 @@
-"""Reader of mesh sequences: folders of numbered OBJ files, fitted with the shapes of a rig."""
+"""Reader of folders of numbered OBJ files, fitted with the shapes of a rig."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
-from biomechau.corpus.npz_sequence import read_npz
+from biomechau.corpus.units import check_scale, check_size
 from biomechau.rig import FaceRig
 from biomechau.rig.obj import read_obj_vertices
 
@@ -19,35 +19,36 @@ _CHUNK = 256
 
 
 def read_mesh_sequence(
-    path: str | Path,
+    folder: str | Path,
     rig: FaceRig,
-    fps: float | None = None,
+    fps: float,
     rigid: bool = False,
+    scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceSequence:
     """Read a moving mesh and fit its coefficients frame by frame (:meth:`FaceRig.fit`).
 
-    ``path`` is a folder of OBJ files, or an ``.npz`` file (:func:`biomechau.corpus.npz_sequence.read_npz`). OBJ files
-    are frames in the order of the last number in their names; numbers that are left out are dropped frames.
+    The OBJ files are frames in the order of the last number in their names; numbers that are left out are dropped
+    frames.
 
     Args:
-        path: folder or file.
+        folder: folder of OBJ files.
         rig: the face, with the vertices of the meshes in the same order.
-        fps: frame rate [1/s]; needed for a folder.
+        fps: frame rate [1/s].
         rigid: fit the head's rigid motion too, and take it out.
+        scale: centimetres per unit of the files.
         progress: called with (frames done, frames in all).
 
     Raises:
         ValueError: no OBJ files, a name without a number, a number that is there twice, a mesh with another vertex
-            count than the rig, a broken file; the message names the file.
-        OSError: a file cannot be read.
+            count than the rig, a first mesh more than three times as large or as small as the rig, a broken file; the
+            message names the file.
+        OSError: the folder or a file cannot be read.
     """
-    if not Path(path).is_dir():
-        return read_npz(path, rig, fps, rigid, progress)
-    if fps is None:
-        raise ValueError(f"{path}: fps must be given: OBJ files do not tell it")
+    folder = Path(folder)
     check_frame_rate(fps)
-    frames = _number_files(Path(path))
+    check_scale(scale)
+    frames = _number_files(folder)
     files = list(frames.values())
     coefficients = []
     for start in range(0, len(files), _CHUNK):
@@ -56,25 +57,27 @@ def read_mesh_sequence(
             vertices = read_obj_vertices(file)
             if len(vertices) != rig.num_vertices:
                 raise ValueError(f"{file}: expected {rig.num_vertices} vertices as the rig, found {len(vertices)}")
-            meshes.append(torch.from_numpy(vertices.astype(np.float32)))
+            meshes.append(torch.from_numpy(scale * vertices).float())
             if progress is not None:
                 progress(done, len(files))
         try:
+            if start == 0:
+                check_size(rig, meshes[0])
             coefficients.append(rig.fit(torch.stack(meshes), rigid=rigid))
         except ValueError as error:
-            raise ValueError(f"{path}, counting frames from {files[start].name}: {error}") from error
+            raise ValueError(f"{folder}, counting frames from {files[start].name}: {error}") from error
     numbers = np.array(list(frames))
     step = np.diff(numbers).min() if len(numbers) > 1 else 1
     timestamp = torch.from_numpy((numbers - numbers[0]) / (step * fps))
     return FaceSequence(
-        name=Path(path).name,
+        name=folder.name,
         coefficients=torch.cat(coefficients),
         channels=rig.names,
         timestamp=timestamp,
         valid=torch.ones(len(numbers), dtype=torch.bool),
         fps=fps,
         dropped=find_dropped(timestamp, fps),
-        source=f"OBJ sequence {Path(path).name}, {files[0].name} to {files[-1].name}",
+        source=f"OBJ sequence {folder.name}, {files[0].name} to {files[-1].name}, {scale:g} cm per unit",
     )
 
 

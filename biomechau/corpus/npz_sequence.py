@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -13,11 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
+from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, check_timestamp, find_dropped
+from biomechau.corpus.units import check_scale, check_size
 from biomechau.rig import FaceRig
-from biomechau.rig.names import ARKIT_SHAPES, canonical
+from biomechau.rig.names import ARKIT_SHAPES, canonical, index_by_name
 
 _ARRAYS = ("vertices", "coefficients", "names", "timestamp", "fps")
+# What numpy and zipfile raise for broken, encrypted or hostile content.
+_LOAD_ERRORS = (
+    *(ValueError, TypeError, OSError, EOFError, MemoryError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
+)
+_LONGEST_STEP = 1.0  # [s] between frames; more is no recording of motion, but milliseconds
+_RATE_TOLERANCE = 0.1  # by which the file's rate and its times may differ
 
 
 def read_npz(
@@ -25,23 +33,28 @@ def read_npz(
     rig: FaceRig | None = None,
     fps: float | None = None,
     rigid: bool = False,
+    scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceSequence:
     """Read one recording from an ``.npz`` file.
 
-    It holds either ``vertices`` (T, N, 3) [cm], which are fitted with the shapes of the rig, or ``coefficients`` (T, K)
-    and ``names`` (K strings). Beside them ``timestamp`` (T,) [s], or ``fps``, or neither when ``fps`` is an argument.
+    It holds either ``vertices`` (T, N, 3), which are fitted with the shapes of the rig, or ``coefficients`` (T, K) and
+    ``names`` (K strings). Beside them ``timestamp`` (T,) [s], or ``fps``, or both, or neither when ``fps`` is an
+    argument.
 
     Args:
         path: the file.
         rig: the face; needed for vertices. Names must be shapes of it, or ARKit's.
-        fps: frame rate [1/s], instead of the file's own.
+        fps: frame rate [1/s], in place of the file's own rate and times.
         rigid: fit the head's rigid motion too, and take it out (vertices only).
+        scale: centimetres per unit of the vertices.
         progress: called with (frames done, frames in all).
 
     Raises:
         ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, unknown
-            shape names, a value that is not finite (named by frame), no frame rate; the message names the file.
+            shape names, a value that is not finite (named by frame), a first mesh more than three times as large or as
+            small as the rig, no frame rate, times that do not rise, are not in seconds or are at odds with the file's
+            rate; the message names the file.
         OSError: the file cannot be read.
     """
     arrays = _load_arrays(path)
@@ -49,11 +62,17 @@ def read_npz(
         if "vertices" in arrays:
             if rig is None:
                 raise ValueError("a rig must be given to fit vertices")
-            channels = rig.names
-            coefficients = rig.fit(_float_tensor(arrays, "vertices", 3), rigid=rigid, progress=progress).float()
+            check_scale(scale)
+            vertices = _float_tensor(arrays, "vertices", 3).mul_(scale)
+            timestamp, fps = _timing(arrays, len(vertices), fps)
+            if vertices.shape[1:] == rig.neutral.shape:  # if not, the fit says so
+                check_size(rig, vertices[0])
+            channels, coefficients = rig.names, rig.fit(vertices, rigid=rigid, progress=progress).float()
+            content = f"vertices ({scale:g} cm per unit)"
         else:
             channels, coefficients = _named_coefficients(arrays, rig)
-        timestamp, fps = _timing(arrays, len(coefficients), fps)
+            timestamp, fps = _timing(arrays, len(coefficients), fps)
+            content = "coefficients"
         return FaceSequence(
             name=Path(path).stem,
             coefficients=coefficients,
@@ -62,7 +81,7 @@ def read_npz(
             valid=torch.ones(len(coefficients), dtype=torch.bool),
             fps=fps,
             dropped=find_dropped(timestamp, fps),
-            source=f"{'vertices' if 'vertices' in arrays else 'coefficients'} of {Path(path).name}",
+            source=f"{content} of {Path(path).name}",
         )
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
@@ -71,10 +90,17 @@ def read_npz(
 def _load_arrays(path: str | Path) -> dict[str, NDArray[np.generic]]:
     with open(path, "rb") as stream:
         try:
-            with np.load(stream, allow_pickle=False) as file:
-                return {name: file[name] for name in _ARRAYS if name in file}
-        except (ValueError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            file = np.load(stream, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            with file:
+                arrays = {name: file[name] for name in _ARRAYS if name in file}
+        except _LOAD_ERRORS as error:
             raise ValueError(f"{path}: not a complete .npz file of plain arrays: {error}") from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives the bytes of a member that is no array
+            raise ValueError(f"{path}: not a complete .npz file of plain arrays: {name} is no array")
+    return arrays
 
 
 def _float_tensor(arrays: dict[str, NDArray[np.generic]], name: str, ndim: int) -> Tensor:
@@ -93,6 +119,7 @@ def _named_coefficients(arrays: dict[str, NDArray[np.generic]], rig: FaceRig | N
     if arrays["names"].dtype.kind != "U" or arrays["names"].ndim != 1:
         raise TypeError(f"names must be a vector of strings, got {arrays['names'].dtype} {arrays['names'].shape}")
     names = tuple(arrays["names"].tolist())
+    index_by_name(names, "channel names")
     if rig is not None:
         arkit = {canonical(name) for name in ARKIT_SHAPES}
         unknown = [name for name in rig.map_channels(names).unused_channels if canonical(name) not in arkit]
@@ -102,17 +129,46 @@ def _named_coefficients(arrays: dict[str, NDArray[np.generic]], rig: FaceRig | N
 
 
 def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float | None) -> tuple[Tensor, float]:
-    """Time of each frame and the frame rate, from the argument, the file's rate, or the usual step of its times."""
-    if fps is None and "fps" in arrays:
-        fps = float(arrays["fps"])
+    """Time of each frame and the frame rate: the argument's, or else those of the file."""
     if fps is not None:
         check_frame_rate(fps)
-    if "timestamp" in arrays:
-        timestamp = _float_tensor(arrays, "timestamp", 1).double()
-        step = float(timestamp.diff().median()) if num_frames > 1 else math.nan
-        fps = 1 / step if fps is None and step > 0 else fps
-    else:
-        timestamp = torch.arange(num_frames, dtype=torch.float64) / (fps or math.nan)
-    if fps is None:
-        raise ValueError("fps must be given: the file has neither fps nor a rising timestamp")
-    return timestamp, fps
+        return _even_times(num_frames, fps), fps
+    rate = _own_rate(arrays)
+    if "timestamp" not in arrays:
+        if rate is None:
+            raise ValueError("fps must be given: the file has neither fps nor timestamp")
+        return _even_times(num_frames, rate), rate
+    timestamp = _float_tensor(arrays, "timestamp", 1).double()
+    if len(timestamp) != num_frames:
+        raise ValueError(f"timestamp must have shape ({num_frames},), got {tuple(timestamp.shape)}")
+    check_timestamp(timestamp)
+    if num_frames == 1:
+        if rate is None:
+            raise ValueError("fps must be given: the time of a single frame does not tell it")
+        return timestamp, rate
+    step = float(timestamp.diff().median())
+    if rate is None:
+        if step > _LONGEST_STEP:
+            raise ValueError(f"the usual step of timestamp is {step:g}: are the times in seconds?")
+        return timestamp, 1 / step
+    if not abs(rate * step - 1) <= _RATE_TOLERANCE:
+        raise ValueError(
+            f"fps is {rate:g}, but the usual step of timestamp is {step:g} s, {1 / step:g} frames a second"
+        )
+    return timestamp, rate
+
+
+def _own_rate(arrays: dict[str, NDArray[np.generic]]) -> float | None:
+    """The file's ``fps``, if it has one."""
+    if "fps" not in arrays:
+        return None
+    array = arrays["fps"]
+    if array.shape != () or array.dtype.kind not in "iuf":
+        raise TypeError(f"fps must be a single number, got {array.dtype} of shape {array.shape}")
+    rate = float(array)
+    check_frame_rate(rate)
+    return rate
+
+
+def _even_times(num_frames: int, fps: float) -> Tensor:
+    return torch.arange(num_frames, dtype=torch.float64) / fps

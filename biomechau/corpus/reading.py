@@ -17,6 +17,7 @@ def read_sequence(
     rig: FaceRig | None = None,
     fps: float | None = None,
     rigid: bool = False,
+    scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> FaceSequence:
     """Read a recording at its own frame rate: Live Link Face ``.csv``, ``.npz``, or a folder of OBJ files.
@@ -26,21 +27,25 @@ def read_sequence(
         rig: the face; needed for meshes.
         fps: frame rate of the recording, where the file does not tell it or tells it wrongly [1/s].
         rigid: fit the head's rigid motion too, and take it out (meshes only).
+        scale: centimetres per unit of the recording (meshes only).
         progress: called with (frames done, frames in all); meshes only.
 
     Raises:
-        ValueError: a file of another kind, meshes without a rig, or what the reader of its kind finds.
+        ValueError: a file of another kind, meshes without a rig, OBJ files without a frame rate, or what the reader of
+            its kind finds.
         OSError: the file cannot be read.
     """
     path = Path(path)
     if path.is_dir():
         if rig is None:
             raise ValueError(f"{path}: a rig must be given to fit meshes")
-        return read_mesh_sequence(path, rig, fps, rigid, progress)
+        if fps is None:
+            raise ValueError(f"{path}: fps must be given: OBJ files do not tell it")
+        return read_mesh_sequence(path, rig, fps, rigid, scale, progress)
     if path.suffix.lower() == ".csv":
         return read_live_link(path, fps)
     if path.suffix.lower() == ".npz":
-        return read_npz(path, rig, fps, rigid, progress)
+        return read_npz(path, rig, fps, rigid, scale, progress)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
     raise ValueError(f"{path}: expected a .csv or .npz file or a folder of OBJ files")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 
 def interpolate(
@@ -14,7 +14,7 @@ def interpolate(
 ) -> NDArray[np.float32]:
     """Values (T, C), recorded at about ``rate``, at the evenly spaced times of ``grid`` (T', starting at or before T).
 
-    Upwards: linear interpolation. Downwards: first linear onto an even grid of the recording's own rate, then a
+    Upwards: linear interpolation. Downwards: first linear onto an even grid of about the recording's own rate, then a
     zero-phase low-pass filter (windowed sinc, cut-off at half of ``grid_rate``), so that nothing faster than the new
     rate can carry is folded into it. The filter rings at steps, so each channel is held within its recorded range.
     Before the first and after the last recorded frame the value stays.
@@ -23,10 +23,14 @@ def interpolate(
         return np.empty((len(grid), 0), np.float32)
     if grid_rate >= rate:
         return _linear(times, values, grid).astype(np.float32)
-    ratio = Fraction(grid_rate / rate).limit_denominator(1000)
-    own_grid = np.arange(grid[0], grid[-1] + 1 / grid_rate, 1 / rate)
+    # Here, because scipy.signal takes half a second to import and only this call needs it.
+    from scipy.signal import resample_poly
+
+    # The filter takes a ratio of whole numbers. The even grid has this ratio exactly, so that no time is lost or won.
+    ratio = Fraction(rate / grid_rate).limit_denominator(1000)
+    own_grid = grid[0] + np.arange(math.ceil(len(grid) * ratio)) / float(grid_rate * ratio)
     even = _linear(times, values, own_grid)
-    slow = resample_poly(even, ratio.numerator, ratio.denominator, axis=0, padtype="line")[: len(grid)]
+    slow = resample_poly(even, ratio.denominator, ratio.numerator, axis=0, padtype="line")[: len(grid)]
     return slow.clip(values.min(0), values.max(0)).astype(np.float32)
 
 

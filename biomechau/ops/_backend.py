@@ -58,6 +58,11 @@ def runs_reference(device: torch.device) -> bool:
     return True
 
 
+def dense(tensor: Tensor) -> Tensor:
+    """The tensor with its values lying in memory one after the other, as the kernels read them."""
+    return tensor.contiguous().resolve_neg()
+
+
 def buffer(tensor: Tensor | None) -> Buffer | None:
-    """A contiguous tensor as the kernels take it: address, number of elements, dtype code."""
+    """A dense tensor as the kernels take it: address, number of elements, dtype code. Hold the tensor meanwhile."""
     return None if tensor is None else (tensor.data_ptr(), tensor.numel(), _DTYPE_CODES[tensor.dtype])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 FLOATS = (torch.float32, torch.float64)
 
 
-def same_kind(**tensors: Tensor | None) -> None:
-    """All given tensors are float32 or all float64, on one device."""
+def same_kind(*optional: str, **tensors: Tensor | None) -> None:
+    """All tensors are float32 or all float64, on one device; those named ``optional`` may be None."""
     first_name = ""
     dtype = device = None
     for name, tensor in tensors.items():
-        if tensor is None:
+        if tensor is None and name in optional:
             continue
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
@@ -28,10 +30,17 @@ def same_kind(**tensors: Tensor | None) -> None:
                 raise ValueError(f"{name} must be on {device} as {first_name} is, got {tensor.device}")
 
 
-def shape(name: str, tensor: Tensor, expected: str, good: bool) -> None:
-    """``good`` says whether the tensor has the expected shape."""
-    if not good:
-        raise ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}")
+def positive_number(name: str, value: float) -> None:
+    """A Python number above 0 and finite; a tensor would silently lose its gradient."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a Python number, got {type(value).__name__}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a positive number, got {value}")
+
+
+def wrong_shape(name: str, tensor: Tensor, expected: str) -> ValueError:
+    """A tensor of another shape than expected."""
+    return ValueError(f"{name} must have shape {expected}, got {tuple(tensor.shape)}")
 
 
 def place(index: int, axes: tuple[int, ...], num_batch_axes: int) -> str:

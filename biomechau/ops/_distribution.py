@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check
-from biomechau.ops._backend import buffer
+from biomechau.ops._backend import buffer, dense
 from biomechau.ops.sparse import SparseMatrix
 
 # The index of P in an op's schema: by vertex, then by muscle.
@@ -19,9 +20,24 @@ def check_distribution(distribution: SparseMatrix, directions: Tensor | None, **
     """P, its fibre directions and the other tensors of the call have one dtype and device and fit each other."""
     if not isinstance(distribution, SparseMatrix):
         raise TypeError(f"distribution must be a SparseMatrix or Distribution, got {type(distribution).__name__}")
-    _check.same_kind(**others, directions=directions, **{"distribution.val": distribution.val})
-    if directions is not None and (directions.ndim != 2 or directions.shape != (distribution.nnz, 3)):
-        _check.shape("directions", directions, f"({distribution.nnz}, 3)", False)
+    _check.same_kind("directions", **others, directions=directions, **{"distribution.val": distribution.val})
+    if directions is not None and directions.shape != (distribution.nnz, 3):
+        raise _check.wrong_shape("directions", directions, f"({distribution.nnz}, 3)")
+
+
+def check_force(distribution: SparseMatrix, force: Tensor, directions: Tensor | None) -> None:
+    """Vector forces are (..., M, 3), fibre forces (..., M)."""
+    num_muscles = distribution.shape[1]
+    if directions is None:
+        if force.ndim < 2 or force.shape[-2] != num_muscles or force.shape[-1] != 3:
+            raise _check.wrong_shape("force", force, f"(..., {num_muscles}, 3)")
+    elif force.ndim < 1 or force.shape[-1] != num_muscles:
+        raise _check.wrong_shape("force", force, f"(..., {num_muscles}) with directions")
+
+
+def batch_shape(force: Tensor, directions: Tensor | None) -> torch.Size:
+    """The leading axes of muscle forces."""
+    return force.shape[:-2] if directions is None else force.shape[:-1]
 
 
 def index_arguments(distribution: SparseMatrix) -> tuple[Any, ...]:
@@ -42,9 +58,9 @@ def core_distribution(
 ) -> tuple[_core.Distribution, int, object]:
     """The kernels' view of P, its number of rows, and what must be held while the view is used."""
     num_vertices = crow.shape[0] - 1
-    index = tuple(tensor.contiguous() for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry))
-    val = val.contiguous()
-    directions = None if directions is None else directions.contiguous()
+    index = tuple(dense(tensor) for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry))
+    val = dense(val)
+    directions = None if directions is None else dense(directions)
     crow_, col_, muscle_crow_, muscle_row_, muscle_entry_ = map(buffer, index)
     view = _core.Distribution(
         num_vertices,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -28,32 +27,41 @@ def register(
         forward: runs the kernel on real tensors; must not return its inputs.
         fake: shapes and dtypes of the results, for tracing.
         setup_context: what the backward keeps, ``(ctx, inputs, output)``.
-        backward: gradients of the inputs, ``(ctx, *output_gradients)``; without it the op has no derivative.
+        backward: gradients of the inputs, ``(ctx, *output_gradients)``; without it, a derivative is an error.
 
-    Eager calls of a differentiable op go through an autograd Function, which costs a fraction of the dispatcher's way;
-    under ``torch.compile``, export or with tensor subclasses the registered op is called.
+    Eager calls go through an autograd Function, which costs a fraction of the dispatcher's way; under
+    ``torch.compile``, export, dispatch modes or with tensor subclasses the registered op is called.
     """
+
+    def no_derivative(ctx: Any, *grads: Any) -> NoReturn:
+        raise RuntimeError(
+            f"biomechau::{name} has no derivative: the ops are differentiable once. "
+            "For second derivatives call the plain-torch twins in biomechau.ops.reference"
+        )
+
+    setup = setup_context or (lambda ctx, inputs, output: None)
+    derivative = backward or no_derivative
     op = torch.library.custom_op(f"biomechau::{name}", forward, mutates_args=(), schema=schema)
     op.register_fake(fake)
-    eager: Callable[..., Any] = forward
-    if backward is not None and setup_context is not None:
-        op.register_autograd(backward, setup_context=setup_context)
+    op.register_autograd(derivative, setup_context=setup)
 
-        def forward_and_save(ctx: Any, *args: Any) -> Any:
-            output = forward(*args)
-            setup_context(ctx, args, output)
-            return output
+    def forward_and_save(ctx: Any, *args: Any) -> Any:
+        output = forward(*args)
+        setup(ctx, args, output)
+        return tuple(output) if isinstance(output, list) else output  # autograd does not look into lists
 
-        # Not with a setup_context of its own: torch then inspects the signature of `forward` at every call.
-        members = {
-            "forward": staticmethod(forward_and_save),
-            "backward": staticmethod(once_differentiable(backward)),
-        }
-        eager = type(name, (torch.autograd.Function,), members).apply  # pyright: ignore[reportAttributeAccessIssue]
+    # Not with a setup_context of its own: torch then inspects the signature of `forward` at every call.
+    members = {"forward": staticmethod(forward_and_save), "backward": staticmethod(derivative)}
+    eager = type(name, (torch.autograd.Function,), members).apply  # pyright: ignore[reportAttributeAccessIssue]
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
             return op(*args)
+        if torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                f"biomechau::{name} does not run under the transforms of torch.func (vmap, grad, vectorized "
+                "jacobians); call the plain-torch twins in biomechau.ops.reference there"
+            )
         for arg in args:
             if isinstance(arg, Tensor) and type(arg) not in _PLAIN:
                 return op(*args)
@@ -71,6 +79,6 @@ def empty_gradients(needs: list[bool], *inputs: Tensor | None) -> list[Tensor]:
     ]
 
 
-def wanted_gradients(grads: list[Tensor], needs: list[bool], others: int) -> tuple[Tensor | None, ...]:
+def wanted_gradients(grads: Sequence[Tensor], needs: list[bool], others: int) -> tuple[Tensor | None, ...]:
     """What a backward returns: the wanted gradients, None elsewhere and for ``others`` inputs without one."""
     return (*(grad if need else None for grad, need in zip(grads, needs, strict=True)), *([None] * others))

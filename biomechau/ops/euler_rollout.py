@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, runs_reference
+from biomechau.ops._backend import buffer, dense, runs_reference
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 
 SCHEMES = ("explicit", "semi_implicit", "implicit")
@@ -30,14 +29,14 @@ def euler_rollout(
 ) -> tuple[Tensor, Tensor]:
     """Integrates M c'' + D c' + K c = Q over all frames (Eq. 6 and its stiff relatives).
 
-    With h = dt and a(c, v) = M^-1 (Q - D v - K c), one step is
+    With h = dt, one step is v+ = v + h a and
 
-    - ``explicit`` (Eq. 6): c+ = c + h v; v+ = v + h a(c, v),
-    - ``semi_implicit``: v+ = v + h a(c, v); c+ = c + h v+,
-    - ``implicit``: (M + h D + h^2 K) v+ = M v + h (Q - K c); c+ = c + h v+.
+    - ``explicit`` (Eq. 6): a = M^-1 (Q - D v - K c), c+ = c + h v,
+    - ``semi_implicit``: the same a, c+ = c + h v+,
+    - ``implicit``: (M + h D + h^2 K) a = Q - D v - K (c + h v), c+ = c + h v+; D and K act on the new state.
 
     Equivalent to a loop of ``torch.cholesky_solve`` over the frames. M, D and K are symmetric: their symmetric parts
-    are used, and their gradients are symmetric.
+    are used (a difference beyond a thousandth of the largest entry is an error), and their gradients are symmetric.
 
     Args:
         mass: M [mass], shape (K, K), (..., K, K), or (..., T, K, K) (not with ``implicit``).
@@ -53,34 +52,34 @@ def euler_rollout(
         c and v at frames 1 .. T, each of shape (..., T, K).
 
     Raises:
-        TypeError: a tensor is not float32 or float64, or they differ.
+        TypeError: a tensor is not float32 or float64, or they differ; dt is not a Python number.
         ValueError: a shape does not fit, the devices differ, dt is not positive, the scheme is unknown, a matrix is not
-            symmetric, or what is solved with is not positive definite (the sequence is named).
+            symmetric, M is not positive definite, or M + h D + h^2 K is not (``implicit``). The sequence is named.
+
+    Example:
+        >>> c, v = ops.euler_rollout(torch.eye(1), torch.tensor([[2.0], [0.0], [0.0]]), torch.zeros(1), torch.ones(1))
+        >>> c.flatten(), v.flatten()
+        (tensor([1., 4., 7.]), tensor([3., 3., 3.]))
     """
-    _check.same_kind(mass=mass, force=force, c0=c0, v0=v0, damping=damping, stiffness=stiffness)
-    if not (dt > 0 and math.isfinite(dt)):
-        raise ValueError(f"dt must be a positive number, got {dt}")
+    tensors = {"mass": mass, "force": force, "c0": c0, "v0": v0, "damping": damping, "stiffness": stiffness}
+    _check.same_kind("damping", "stiffness", **tensors)
+    _check.positive_number("dt", dt)
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
-    if force.ndim < 2:
-        _check.shape("force", force, "(..., T, K)", False)
-    *batch, _, num_shapes = force.shape
-    state = (*batch, num_shapes)
+    if force.ndim < 2 or force.shape[-1] == 0:
+        raise _check.wrong_shape("force", force, "(..., T, K) with K > 0")
+    state = (*force.shape[:-2], force.shape[-1])
     if c0.shape != state:
-        _check.shape("c0", c0, str(state), False)
+        raise _check.wrong_shape("c0", c0, str(state))
     if v0.shape != state:
-        _check.shape("v0", v0, str(state), False)
-    spans = [_span(name, matrix, force) for name, matrix in _named(mass, damping, stiffness)]
+        raise _check.wrong_shape("v0", v0, str(state))
+    spans = [_span(name, tensors[name], force) for name in ("mass", "damping", "stiffness")]
     if spans[0] == _PER_FRAME and scheme == "implicit":
         raise ValueError("mass with a frame axis needs scheme 'explicit' or 'semi_implicit'")
     if runs_reference(force.device):
         return reference.euler_rollout(mass, force, c0, v0, dt, damping, stiffness, scheme)
-    c, v, _ = _op(mass, force, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme), spans)
+    c, v, *_ = _op(mass, force, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme), spans)
     return c, v
-
-
-def _named(mass: Tensor, damping: Tensor | None, stiffness: Tensor | None) -> tuple[tuple[str, Tensor | None], ...]:
-    return ("mass", mass), ("damping", damping), ("stiffness", stiffness)
 
 
 def _span(name: str, matrix: Tensor | None, force: Tensor) -> int:
@@ -98,7 +97,7 @@ def _span(name: str, matrix: Tensor | None, force: Tensor) -> int:
     expected: list[tuple[int, ...]] = [square, (*batch, *square)] if batch else [square]
     if name == "mass":
         expected.append((*batch, num_frames, *square))
-    raise ValueError(f"{name} must have shape {' or '.join(map(str, expected))}, got {tuple(matrix.shape)}")
+    raise _check.wrong_shape(name, matrix, " or ".join(map(str, expected)))
 
 
 def _sizes(force: Tensor, dt: float, scheme: int, spans: list[int]) -> _core.RolloutSizes:
@@ -115,9 +114,9 @@ def _factor_shape(force: Tensor, scheme: int, spans: list[int]) -> tuple[int, ..
     return (*batch, *square) if span == _PER_SEQUENCE else (*batch, num_frames, *square)
 
 
-def _contiguous(*tensors: Tensor | None) -> list[Tensor | None]:
+def _dense(*tensors: Tensor | None) -> list[Tensor | None]:
     """Copies where needed; the list must live until the kernel has read them."""
-    return [None if tensor is None else tensor.contiguous() for tensor in tensors]
+    return [None if tensor is None else dense(tensor) for tensor in tensors]
 
 
 def _forward(
@@ -130,26 +129,27 @@ def _forward(
     dt: float,
     scheme: int,
     spans: list[int],
-) -> tuple[Tensor, Tensor, Tensor]:
-    c, v, factor = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
-    held = _contiguous(mass, damping, stiffness, force, c0, v0)
-    mass_, damping_, stiffness_, force_, c0_, v0_ = map(buffer, held)
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    c, v, acceleration, factor = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
+    held = _dense(mass, force, c0, v0, damping, stiffness)
+    mass_, force_, c0_, v0_, damping_, stiffness_ = map(buffer, held)
     kind, index = _core.euler_rollout_fwd(
         _sizes(force, dt, scheme, spans),
         mass_,
-        damping_,
-        stiffness_,
         force_,
         c0_,
         v0_,
+        damping_,
+        stiffness_,
         buffer(c),
         buffer(v),
+        buffer(acceleration),
         buffer(factor),
         torch.get_num_threads(),
     )
     if kind:
         raise _fault(kind, index, mass, factor, damping, stiffness, force.ndim - 2)
-    return c, v, factor
+    return c, v, acceleration, factor
 
 
 def _fault(
@@ -183,27 +183,24 @@ def _fake(
     dt: float,
     scheme: int,
     spans: list[int],
-) -> tuple[Tensor, Tensor, Tensor]:
-    c = force.new_empty(force.shape)
-    return c, torch.empty_like(c), force.new_empty(_factor_shape(force, scheme, spans))
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    c, v, acceleration = (force.new_empty(force.shape) for _ in range(3))
+    return c, v, acceleration, force.new_empty(_factor_shape(force, scheme, spans))
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     mass, _, c0, v0, damping, stiffness, *ctx.settings = inputs
     ctx.save_for_backward(mass, c0, v0, damping, stiffness, *output)
-    ctx.mark_non_differentiable(output[2])
+    ctx.mark_non_differentiable(*output[2:])
 
 
-def _backward(ctx: Any, grad_c: Tensor, grad_v: Tensor, _: Tensor) -> tuple[Any, ...]:
+def _backward(ctx: Any, grad_c: Tensor, grad_v: Tensor, *_: Tensor) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:6])
-    grads = _bwd_op(grad_c, grad_v, needs, *ctx.saved_tensors, *ctx.settings)
+    grads = _bwd_op(*ctx.saved_tensors, *ctx.settings, grad_c, grad_v, needs)
     return wanted_gradients(grads, needs, others=3)
 
 
 def _bwd(
-    grad_c: Tensor,
-    grad_v: Tensor,
-    needs: list[bool],
     mass: Tensor,
     c0: Tensor,
     v0: Tensor,
@@ -211,31 +208,36 @@ def _bwd(
     stiffness: Tensor | None,
     c: Tensor,
     v: Tensor,
+    acceleration: Tensor,
     factor: Tensor,
     dt: float,
     scheme: int,
     spans: list[int],
+    grad_c: Tensor,
+    grad_v: Tensor,
+    needs: list[bool],
 ) -> list[Tensor]:
-    grads = _bwd_fake(grad_c, grad_v, needs, mass, c0, v0, damping, stiffness, c)
+    grads = _bwd_fake(mass, c0, v0, damping, stiffness, c, needs)
     grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = map(buffer, grads)
-    held = _contiguous(mass, damping, stiffness, c0, v0, c, v, factor, grad_c, grad_v)
-    mass_, damping_, stiffness_, c0_, v0_, c_, v_, factor_, grad_c_, grad_v_ = map(buffer, held)
+    held = _dense(mass, c0, v0, damping, stiffness, c, v, acceleration, factor, grad_c, grad_v)
+    mass_, c0_, v0_, damping_, stiffness_, c_, v_, acceleration_, factor_, grad_c_, grad_v_ = map(buffer, held)
     _core.euler_rollout_bwd(
         _sizes(c, dt, scheme, spans),
         mass_,
-        damping_,
-        stiffness_,
         c0_,
         v0_,
+        damping_,
+        stiffness_,
         c_,
         v_,
+        acceleration_,
         factor_,
         grad_c_,
         grad_v_,
+        grad_mass,
         grad_force,
         grad_c0,
         grad_v0,
-        grad_mass,
         grad_damping,
         grad_stiffness,
         torch.get_num_threads(),
@@ -244,33 +246,24 @@ def _bwd(
 
 
 def _bwd_fake(
-    grad_c: Tensor,
-    grad_v: Tensor,
-    needs: list[bool],
-    mass: Tensor,
-    c0: Tensor,
-    v0: Tensor,
-    damping: Tensor | None,
-    stiffness: Tensor | None,
-    c: Tensor,
-    *_: Any,
+    mass: Tensor, c0: Tensor, v0: Tensor, damping: Tensor | None, stiffness: Tensor | None, c: Tensor, *rest: Any
 ) -> list[Tensor]:
     # The adjoint passes through the gradient of the force: it is always computed.
-    needs = [needs[0], True, *needs[2:]]
-    return empty_gradients(needs, mass, c, c0, v0, damping, stiffness)
+    need_mass, _, *others = rest[-1]
+    return empty_gradients([need_mass, True, *others], mass, c, c0, v0, damping, stiffness)
 
 
 _bwd_op = register(
     "euler_rollout_bwd",
-    "(Tensor grad_c, Tensor grad_v, bool[] needs, Tensor mass, Tensor c0, Tensor v0, Tensor? damping, "
-    "Tensor? stiffness, Tensor c, Tensor v, Tensor factor, float dt, int scheme, int[] spans) -> Tensor[]",
+    "(Tensor mass, Tensor c0, Tensor v0, Tensor? damping, Tensor? stiffness, Tensor c, Tensor v, Tensor acceleration, "
+    "Tensor factor, float dt, int scheme, int[] spans, Tensor grad_c, Tensor grad_v, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )
 _op = register(
     "euler_rollout",
     "(Tensor mass, Tensor force, Tensor c0, Tensor v0, Tensor? damping, Tensor? stiffness, float dt, int scheme, "
-    "int[] spans) -> (Tensor, Tensor, Tensor)",
+    "int[] spans) -> (Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _fake,
     _setup_context,

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import reference
-from biomechau.ops._backend import buffer, runs_reference
-from biomechau.ops._distribution import SCHEMA, index_arguments
+from biomechau.ops._backend import buffer, dense, runs_reference
+from biomechau.ops._distribution import SCHEMA, batch_shape, check_force, index_arguments
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
-from biomechau.ops.distribute_forces import check_force
 from biomechau.ops.reduced_projection import check_blendshapes, project, project_backward
 from biomechau.ops.sparse import SparseMatrix
 
@@ -38,6 +37,11 @@ def force_projection(
     Raises:
         TypeError: a tensor is not float32 or float64, or they differ.
         ValueError: a shape does not fit, or the tensors are on different devices.
+
+    Example:
+        >>> P = ops.SparseMatrix.from_dense(torch.tensor([[1.0], [0.5]]))
+        >>> ops.force_projection(torch.ones(1, 2, 3), P, torch.tensor([[1.0, 0.0, 3.0]]))
+        tensor([6.])
     """
     check_blendshapes(blendshapes, distribution, directions, force=force)
     check_force(distribution, force, directions)
@@ -47,22 +51,18 @@ def force_projection(
     return out
 
 
-def _batch(force: Tensor, directions: Tensor | None) -> torch.Size:
-    return force.shape[:-2] if directions is None else force.shape[:-1]
-
-
 def _sizes(force: Tensor, projection: Tensor, directions: Tensor | None) -> tuple[int, int, int]:
     """Frames, shapes and force components of the matrix product Q = F A^T."""
-    num_shapes = projection.shape[0]
-    return _batch(force, directions).numel(), num_shapes, projection[0].numel() if num_shapes else 0
+    num_inputs = projection.shape[1] * (3 if directions is None else 1)
+    return batch_shape(force, directions).numel(), projection.shape[0], num_inputs
 
 
 def _forward(
     blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *index: Any
 ) -> tuple[Tensor, Tensor]:
     projection = project(blendshapes, val, directions, *index)
-    force = force.contiguous()
-    out = force.new_empty((*_batch(force, directions), projection.shape[0]))
+    force = dense(force)
+    out = force.new_empty((*batch_shape(force, directions), projection.shape[0]))
     _core.apply_projection_fwd(
         *_sizes(force, projection, directions), buffer(projection), buffer(force), buffer(out), torch.get_num_threads()
     )
@@ -74,34 +74,27 @@ def _fake(
 ) -> tuple[Tensor, Tensor]:
     num_shapes = blendshapes.shape[0]
     shape = (num_shapes, index[-1]) if directions is not None else (num_shapes, index[-1], 3)
-    return force.new_empty((*_batch(force, directions), num_shapes)), force.new_empty(shape)
+    return force.new_empty((*batch_shape(force, directions), num_shapes)), force.new_empty(shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(output[1], *inputs[:-1])
+    ctx.save_for_backward(*inputs[:-1], output[1])
     ctx.num_muscles = inputs[-1]
     ctx.mark_non_differentiable(output[1])
 
 
 def _backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:4])
-    grads = _bwd_op(grad_out, needs, *ctx.saved_tensors, ctx.num_muscles)
+    *inputs, projection = ctx.saved_tensors
+    grads = _bwd_op(*inputs, ctx.num_muscles, projection, grad_out, needs)
     return wanted_gradients(grads, needs, others=6)
 
 
-def _bwd(
-    grad_out: Tensor,
-    needs: list[bool],
-    projection: Tensor,
-    blendshapes: Tensor,
-    val: Tensor,
-    force: Tensor,
-    directions: Tensor | None,
-    *index: Any,
-) -> list[Tensor]:
+def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
+    *index, projection, grad_out, needs = rest
     need_blendshapes, need_val, need_force, need_directions = needs
     need_projection = need_blendshapes or need_val or need_directions
-    grad_out, force = grad_out.contiguous(), force.contiguous()
+    grad_out, force, projection = dense(grad_out), dense(force), dense(projection)
     grad_projection, grad_force = empty_gradients([need_projection, need_force], projection, force)
     _core.apply_projection_bwd(
         *_sizes(force, projection, directions),
@@ -115,19 +108,19 @@ def _bwd(
     if not need_projection:
         return [val.new_empty(0), val.new_empty(0), grad_force, val.new_empty(0)]
     grad_blendshapes, grad_val, grad_directions = project_backward(
-        grad_projection, [need_blendshapes, need_val, need_directions], blendshapes, val, directions, *index
+        blendshapes, val, directions, *index, grad_projection, [need_blendshapes, need_val, need_directions]
     )
     return [grad_blendshapes, grad_val, grad_force, grad_directions]
 
 
-def _bwd_fake(grad_out: Tensor, needs: list[bool], projection: Tensor, *inputs: Any) -> list[Tensor]:
-    return empty_gradients(needs, *inputs[:4])
+def _bwd_fake(*inputs: Any) -> list[Tensor]:
+    return empty_gradients(inputs[-1], *inputs[:4])
 
 
 _bwd_op = register(
     "force_projection_bwd",
-    "(Tensor grad_out, bool[] needs, Tensor projection, Tensor blendshapes, Tensor val, Tensor force, "
-    f"Tensor? directions, {SCHEMA}) -> Tensor[]",
+    f"(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, {SCHEMA}, Tensor projection, "
+    "Tensor grad_out, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, runs_reference
+from biomechau.ops._backend import buffer, dense, runs_reference
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 
 
@@ -22,27 +22,34 @@ def generalized_mass(blendshapes: Tensor, mass: Tensor, scale: float = 1.0) -> T
     Args:
         blendshapes: B, displacements [length], shape (K, N, 3).
         mass: vertex masses [mass], shape (..., N), none negative.
-        scale: factor of the sum.
+        scale: factor of the sum, > 0.
 
     Returns:
         M [mass x length^2], shape (..., K, K), symmetric positive semi-definite.
 
     Raises:
-        TypeError: a tensor is not float32 or float64, or they differ.
-        ValueError: a shape does not fit, the devices differ, or a mass is negative or not finite (its place is named).
+        TypeError: a tensor is not float32 or float64, or they differ; scale is not a Python number.
+        ValueError: a shape does not fit, the devices differ, scale is not positive, or a mass is negative or not finite
+            (its place is named).
+
+    Example:
+        >>> ops.generalized_mass(torch.ones(2, 4, 3), torch.full((4,), 0.25))
+        tensor([[3., 3.],
+                [3., 3.]])
     """
     _check.same_kind(blendshapes=blendshapes, mass=mass)
     if blendshapes.ndim != 3 or blendshapes.shape[2] != 3:
-        _check.shape("blendshapes", blendshapes, "(K, N, 3)", False)
-    num_vertices = blendshapes.shape[1]
-    _check.shape("mass", mass, f"(..., {num_vertices})", mass.ndim >= 1 and mass.shape[-1] == num_vertices)
+        raise _check.wrong_shape("blendshapes", blendshapes, "(K, N, 3)")
+    if mass.ndim < 1 or mass.shape[-1] != blendshapes.shape[1]:
+        raise _check.wrong_shape("mass", mass, f"(..., {blendshapes.shape[1]})")
+    _check.positive_number("scale", scale)
     if runs_reference(mass.device):
         return reference.generalized_mass(blendshapes, mass, scale)
     return _op(blendshapes, mass, float(scale))
 
 
 def _forward(blendshapes: Tensor, mass: Tensor, scale: float) -> Tensor:
-    blendshapes, mass = blendshapes.contiguous(), mass.contiguous()
+    blendshapes, mass = dense(blendshapes), dense(mass)
     out = _fake(blendshapes, mass, scale)
     num_shapes, num_vertices, _ = blendshapes.shape
     bad = _core.generalized_mass_fwd(
@@ -72,11 +79,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:2])
-    return wanted_gradients(_bwd_op(grad_out, needs, *ctx.saved_tensors, ctx.scale), needs, others=1)
+    return wanted_gradients(_bwd_op(*ctx.saved_tensors, ctx.scale, grad_out, needs), needs, others=1)
 
 
-def _bwd(grad_out: Tensor, needs: list[bool], blendshapes: Tensor, mass: Tensor, scale: float) -> list[Tensor]:
-    blendshapes, mass, grad_out = blendshapes.contiguous(), mass.contiguous(), grad_out.contiguous()
+def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, needs: list[bool]) -> list[Tensor]:
+    blendshapes, mass, grad_out = dense(blendshapes), dense(mass), dense(grad_out)
     grads = empty_gradients(needs, blendshapes, mass)
     num_shapes, num_vertices, _ = blendshapes.shape
     grad_blendshapes, grad_mass = map(buffer, grads)
@@ -95,13 +102,13 @@ def _bwd(grad_out: Tensor, needs: list[bool], blendshapes: Tensor, mass: Tensor,
     return grads
 
 
-def _bwd_fake(grad_out: Tensor, needs: list[bool], blendshapes: Tensor, mass: Tensor, scale: float) -> list[Tensor]:
+def _bwd_fake(blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, needs: list[bool]) -> list[Tensor]:
     return empty_gradients(needs, blendshapes, mass)
 
 
 _bwd_op = register(
     "generalized_mass_bwd",
-    "(Tensor grad_out, bool[] needs, Tensor blendshapes, Tensor mass, float scale) -> Tensor[]",
+    "(Tensor blendshapes, Tensor mass, float scale, Tensor grad_out, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, runs_reference
+from biomechau.ops._backend import buffer, dense, runs_reference
 from biomechau.ops._distribution import SCHEMA, check_distribution, core_distribution, index_arguments
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.sparse import SparseMatrix
@@ -32,6 +32,11 @@ def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directio
     Raises:
         TypeError: a tensor is not float32 or float64, or they differ.
         ValueError: a shape does not fit, or the tensors are on different devices.
+
+    Example:
+        >>> P = ops.SparseMatrix.from_dense(torch.tensor([[1.0], [0.5]]))
+        >>> ops.reduced_projection(torch.ones(1, 2, 3), P)
+        tensor([[[1.5000, 1.5000, 1.5000]]])
     """
     check_blendshapes(blendshapes, distribution, directions)
     if runs_reference(blendshapes.device):
@@ -46,24 +51,23 @@ def check_blendshapes(
     check_distribution(distribution, directions, blendshapes=blendshapes, **others)
     good = blendshapes.ndim == 3 and blendshapes.shape[1] == distribution.shape[0] and blendshapes.shape[2] == 3
     if not good:
-        _check.shape("blendshapes", blendshapes, f"(K, {distribution.shape[0]}, 3)", False)
+        raise _check.wrong_shape("blendshapes", blendshapes, f"(K, {distribution.shape[0]}, 3)")
 
 
 def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
     """The kernel on plain tensors; no gradient."""
     p, _, _held = core_distribution(val, directions, *index)
-    blendshapes = blendshapes.contiguous()
+    blendshapes = dense(blendshapes)
     out = _fake(blendshapes, val, directions, *index)
     _core.reduced_projection_fwd(p, blendshapes.shape[0], buffer(blendshapes), buffer(out), torch.get_num_threads())
     return out
 
 
-def project_backward(
-    grad_out: Tensor, needs: list[bool], blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any
-) -> list[Tensor]:
+def project_backward(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
     """Gradients of B, the values of P and the directions, those that are needed."""
+    *index, grad_out, needs = rest
     p, _, _held = core_distribution(val, directions, *index)
-    blendshapes, grad_out = blendshapes.contiguous(), grad_out.contiguous()
+    blendshapes, grad_out = dense(blendshapes), dense(grad_out)
     grads = empty_gradients(needs, blendshapes, val, directions)
     grad_blendshapes, grad_val, grad_directions = map(buffer, grads)
     _core.reduced_projection_bwd(
@@ -91,19 +95,17 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:3])
-    grads = _bwd_op(grad_out, needs, *ctx.saved_tensors, ctx.num_muscles)
+    grads = _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
     return wanted_gradients(grads, needs, others=6)
 
 
-def _bwd_fake(
-    grad_out: Tensor, needs: list[bool], blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any
-) -> list[Tensor]:
-    return empty_gradients(needs, blendshapes, val, directions)
+def _bwd_fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
+    return empty_gradients(rest[-1], blendshapes, val, directions)
 
 
 _bwd_op = register(
     "reduced_projection_bwd",
-    f"(Tensor grad_out, bool[] needs, Tensor blendshapes, Tensor val, Tensor? directions, {SCHEMA}) -> Tensor[]",
+    f"(Tensor blendshapes, Tensor val, Tensor? directions, {SCHEMA}, Tensor grad_out, bool[] needs) -> Tensor[]",
     project_backward,
     _bwd_fake,
 )

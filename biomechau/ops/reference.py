@@ -5,6 +5,10 @@ Same signatures, same meaning, autograd does the backward pass. Written to be re
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 from torch import Tensor
 
@@ -14,7 +18,22 @@ from biomechau.ops.sparse import SparseMatrix
 # What the implicit scheme solves with, as errors name it.
 IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
 
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
+
+def _in_full_precision(twin: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """As the kernels do: autocast does not turn float32 into something less."""
+
+    @functools.wraps(twin)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            return twin(*args, **kwargs)
+
+    return run
+
+
+@_in_full_precision
 def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None) -> Tensor:
     """Eq. 1: F_ext(i) = sum_m P(i,m) F_m, or sum_m P(i,m) d_m(i) F_m with fibre directions."""
     if directions is None:
@@ -25,6 +44,7 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
     return out.index_add(-2, distribution.row, entries)
 
 
+@_in_full_precision
 def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directions: Tensor | None = None) -> Tensor:
     """A[k,m,:] = sum_i P(i,m) B_k(i), or A[k,m] = sum_i P(i,m) B_k(i)^T d_m(i) with fibre directions."""
     entries = distribution.val[:, None] * blendshapes[:, distribution.row]
@@ -34,6 +54,7 @@ def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directio
     return out.index_add(1, distribution.col, entries)
 
 
+@_in_full_precision
 def force_projection(
     blendshapes: Tensor, distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None
 ) -> Tensor:
@@ -41,15 +62,15 @@ def force_projection(
     return torch.einsum("kna,...na->...k", blendshapes, distribute_forces(distribution, force, directions))
 
 
+@_in_full_precision
 def generalized_mass(blendshapes: Tensor, mass: Tensor, scale: float = 1.0) -> Tensor:
     """Eq. 4: M = scale sum_i m_i B(i)^T B(i)."""
-    good = (mass >= 0) & mass.isfinite()
-    if not bool(good.all()):
-        raise _check.bad_mass(mass, int((~good).flatten().nonzero()[0]))
+    _require((mass >= 0) & mass.isfinite(), lambda index: _check.bad_mass(mass, index))
     flat = blendshapes.flatten(1)
     return scale * ((flat * mass.repeat_interleave(3, -1)[..., None, :]) @ flat.mT)
 
 
+@_in_full_precision
 def euler_rollout(
     mass: Tensor,
     force: Tensor,
@@ -63,27 +84,25 @@ def euler_rollout(
     """Eq. 6, step by step: M c'' + D c' + K c = Q with M, D, K symmetric."""
     num_frames, num_batch_axes = force.shape[-2], force.ndim - 2
     per_frame = mass.ndim == force.ndim + 1
+    implicit = scheme == "implicit"
     mass, damping, stiffness = (
         mass.new_zeros(mass.shape[-2:]) if matrix is None else _symmetric(name, matrix, num_batch_axes)
         for name, matrix in (("mass", mass), ("damping", damping), ("stiffness", stiffness))
     )
     factor = _cholesky("mass", mass, num_batch_axes)
-    if scheme == "implicit":
+    if implicit:
         factor = _cholesky(IMPLICIT_SYSTEM, mass + dt * damping + dt * dt * stiffness, num_batch_axes)
 
     def apply(matrix: Tensor, vector: Tensor) -> Tensor:
         return (matrix @ vector[..., None])[..., 0]
 
-    def solve(rhs: Tensor, t: int) -> Tensor:
-        return torch.cholesky_solve(rhs[..., None], factor[..., t, :, :] if per_frame else factor)[..., 0]
-
     c, v = c0, v0
     cs, vs = [], []
     for t in range(num_frames):
-        if scheme == "implicit":
-            v_next = solve(apply(mass, v) + dt * (force[..., t, :] - apply(stiffness, c)), t)
-        else:
-            v_next = v + dt * solve(force[..., t, :] - apply(damping, v) - apply(stiffness, c), t)
+        ahead = c + dt * v if implicit else c
+        rhs = force[..., t, :] - apply(damping, v) - apply(stiffness, ahead)
+        a = torch.cholesky_solve(rhs[..., None], factor[..., t, :, :] if per_frame else factor)[..., 0]
+        v_next = v + dt * a
         c = c + dt * (v if scheme == "explicit" else v_next)
         v = v_next
         cs.append(c)
@@ -93,15 +112,23 @@ def euler_rollout(
     return torch.stack(cs, -2), torch.stack(vs, -2)
 
 
+def _require(good: Tensor, error: Callable[[int], ValueError]) -> None:
+    """Raises ``error`` of the first flat index that is not good; in a compiled graph, its text without the place."""
+    if torch.compiler.is_compiling():
+        torch._assert_async(  # pyright: ignore[reportPrivateImportUsage]
+            good.all(), "a mass or a matrix of biomechau is not what its op needs: run it uncompiled"
+        )
+    elif not bool(good.all()):
+        raise error(int((~good).flatten().nonzero()[0]))
+
+
 def _symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """The symmetric part of (..., K, K), or ``ValueError`` naming the first matrix that is not symmetric or finite."""
     with torch.no_grad():
         gap = (matrix - matrix.mT).abs().flatten(-2).amax(-1)
         good = gap <= 1e-3 * matrix.abs().flatten(-2).amax(-1)  # False for NaN too
         good &= matrix.isfinite().flatten(-2).all(-1)
-    if not bool(good.all()):
-        index = int((~good).flatten().nonzero()[0])
-        raise _check.not_symmetric(name, _check.place(index, tuple(good.shape), num_batch_axes))
+    _require(good, lambda i: _check.not_symmetric(name, _check.place(i, tuple(good.shape), num_batch_axes)))
     return (matrix + matrix.mT) / 2
 
 
@@ -113,7 +140,5 @@ def _cholesky(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
         tolerance = matrix.shape[-1] * torch.finfo(matrix.dtype).eps
         pivots = factor.diagonal(dim1=-2, dim2=-1) ** 2
         good = (info == 0) & (pivots > tolerance * matrix.diagonal(dim1=-2, dim2=-1)).all(-1)
-    if not bool(good.all()):
-        index = int((~good).flatten().nonzero()[0])
-        raise _check.not_positive_definite(name, _check.place(index, tuple(good.shape), num_batch_axes))
+    _require(good, lambda i: _check.not_positive_definite(name, _check.place(i, tuple(good.shape), num_batch_axes)))
     return factor

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
+
+from biomechau.ops import _check
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Transpose(NamedTuple):
@@ -38,8 +42,8 @@ class SparseMatrix:
         transpose: the same index by column; made once and kept with the matrix.
 
     Raises:
-        TypeError: an index tensor is not int64, or ``val`` is not float32 or float64.
-        ValueError: the arrays do not describe a matrix of that shape.
+        TypeError: an index is not an int64 tensor, or ``val`` is not float32 or float64.
+        ValueError: the arrays do not describe a matrix of that shape, or are on different devices.
     """
 
     crow: Tensor
@@ -53,16 +57,15 @@ class SparseMatrix:
         num_rows, num_cols = self.shape
         for name in ("crow", "col"):
             index = getattr(self, name)
+            if not isinstance(index, Tensor):
+                raise TypeError(f"{name} must be a torch.Tensor, got {type(index).__name__}")
             if index.dtype != torch.int64:
                 raise TypeError(f"{name} must be int64, got {index.dtype}")
-        if self.val.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"val must be float32 or float64, got {self.val.dtype}")
+        self._check_values(self.val)
+        if self.crow.device != self.col.device:
+            raise ValueError(f"crow must be on {self.col.device} as col is, got {self.crow.device}")
         if self.crow.shape != (num_rows + 1,):
             raise ValueError(f"crow must have shape ({num_rows + 1},), got {tuple(self.crow.shape)}")
-        if self.col.ndim != 1 or self.val.shape != self.col.shape:
-            raise ValueError(
-                f"col and val must be vectors of one length, got {tuple(self.col.shape)} and {tuple(self.val.shape)}"
-            )
         nnz = self.col.numel()
         if int(self.crow[0]) != 0 or int(self.crow[-1]) != nnz or bool((self.crow.diff() < 0).any()):
             raise ValueError(f"crow must rise from 0 to {nnz}, the number of entries")
@@ -81,21 +84,31 @@ class SparseMatrix:
         """Number of stored entries."""
         return self.col.numel()
 
+    def _check_values(self, val: Tensor) -> None:
+        """``val`` fits the index."""
+        _check.same_kind(val=val)
+        if self.col.ndim != 1 or val.shape != self.col.shape:
+            raise ValueError(
+                f"col and val must be vectors of one length, got {tuple(self.col.shape)} and {tuple(val.shape)}"
+            )
+        if val.device != self.col.device:
+            raise ValueError(f"val must be on {self.col.device} as col is, got {val.device}")
+
     def with_values(self, val: Tensor) -> Self:
         """The same pattern with other values (nnz,), without looking at the index again."""
-        if val.shape != self.val.shape:
-            raise ValueError(f"val must have shape {tuple(self.val.shape)}, got {tuple(val.shape)}")
+        self._check_values(val)
         new = copy.copy(self)
         object.__setattr__(new, "val", val)
         return new
 
     def to(self, *args: object, **kwargs: object) -> Self:
         """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
-        new = self.with_values(self.val.to(*args, **kwargs))  # pyright: ignore[reportCallIssue, reportArgumentType]
+        val = self.val.to(*args, **kwargs)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        new = copy.copy(self)
         for name in ("crow", "col", "row"):
-            object.__setattr__(new, name, getattr(self, name).to(new.val.device))
-        object.__setattr__(new, "transpose", Transpose(*(index.to(new.val.device) for index in self.transpose)))
-        return new
+            object.__setattr__(new, name, getattr(self, name).to(val.device))
+        object.__setattr__(new, "transpose", Transpose(*(index.to(val.device) for index in self.transpose)))
+        return new.with_values(val)
 
     def to_sparse_csr(self) -> Tensor:
         """The matrix as a ``torch.sparse_csr_tensor``."""
@@ -106,11 +119,11 @@ class SparseMatrix:
         out = self.val.new_zeros(self.shape)
         return out.index_put((self.row, self.col), self.val)
 
-    @classmethod
-    def from_dense(cls, matrix: Tensor) -> SparseMatrix:
+    @staticmethod
+    def from_dense(matrix: Tensor) -> SparseMatrix:
         """The non-zero entries of an (N, M) tensor."""
         if matrix.ndim != 2:
-            raise ValueError(f"matrix must have shape (N, M), got {tuple(matrix.shape)}")
+            raise _check.wrong_shape("matrix", matrix, "(N, M)")
         row, col = matrix.nonzero(as_tuple=True)
         crow = torch.zeros(matrix.shape[0] + 1, dtype=torch.int64, device=matrix.device)
         crow[1:] = torch.bincount(row, minlength=matrix.shape[0]).cumsum(0)

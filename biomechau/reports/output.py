@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from biomechau.files import staged_directory
 from biomechau.reports.figures import viz_available
 from biomechau.reports.forces_report import ForcesReport
 
@@ -25,7 +22,7 @@ def write_report(
     Args:
         report: the forces.
         summary: of the report.
-        out: directory to write to, made when missing; see :func:`staged_directory`.
+        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
         draw: writes more pictures into the directory it is called with; called with the ``viz`` extra only.
 
     Returns:
@@ -69,36 +66,3 @@ def write_summary(summary: dict[str, Any], path: Path) -> None:
 def to_json(summary: dict[str, Any]) -> str:
     """Indented JSON; NaN and infinity, which JSON lacks, are refused."""
     return json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-@contextmanager
-def staged_directory(out: str | Path) -> Iterator[Path]:
-    """A directory to write files into; they move into ``out`` when the block ends well.
-
-    When the block raises, ``out`` is as it was before: earlier files keep their contents, and an ``out`` that did not
-    exist still does not. Files of ``out`` that the block does not write are left alone.
-
-    Args:
-        out: directory to write to; made, with its parents, when missing.
-
-    Raises:
-        OSError: ``out`` is a file, or cannot be written.
-    """
-    out = Path(out)
-    # On the file system of ``out``, so that moving is renaming.
-    parent = out.absolute()
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise NotADirectoryError(f"cannot write to {out}: {parent} is a file, expected a directory")
-    try:
-        stage = Path(tempfile.mkdtemp(prefix=".biomechau-", dir=parent))
-    except OSError as error:
-        raise OSError(f"cannot write to {out}: {error.strerror}") from error
-    try:
-        yield stage
-        out.mkdir(parents=True, exist_ok=True)
-        for path in sorted(stage.iterdir()):
-            os.replace(path, out / path.name)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)

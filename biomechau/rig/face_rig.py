@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-import trimesh
 from torch import Tensor
 
 from biomechau.rig import names as naming
 from biomechau.rig.fit import Bound, fit_coefficients
+
+if TYPE_CHECKING:
+    import trimesh
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +32,7 @@ class FaceRig:
         provenance: where the rig came from, free text by key ("source", "region", "licence", ...).
 
     Raises:
-        TypeError: a tensor of another dtype.
+        TypeError: what is not a tensor, a tensor of another dtype, names that are not a sequence of strings.
         ValueError: shapes that do not fit, a value that is not finite, names that are not unique, a broken face index.
     """
 
@@ -43,7 +46,10 @@ class FaceRig:
 
     def __post_init__(self) -> None:
         for name in ("names", "identity_names"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, naming.name_tuple(getattr(self, name), name))
+        for name in ("neutral", "faces", "blendshapes", "identity"):
+            if not isinstance(getattr(self, name), Tensor):
+                raise TypeError(f"{name} must be a torch.Tensor, got {type(getattr(self, name)).__name__}")
         if self.identity.shape == (0,):
             object.__setattr__(self, "identity", self.neutral.new_empty((0, *self.neutral.shape)))
         for name in ("neutral", "blendshapes", "identity"):
@@ -91,6 +97,9 @@ class FaceRig:
     @property
     def mesh(self) -> trimesh.Trimesh:
         """The neutral as a trimesh mesh, with the rig's own vertex and face order."""
+        # Here, because importing trimesh takes half a second that every command would wait for.
+        import trimesh
+
         return trimesh.Trimesh(self.neutral.cpu().numpy(), self.faces.cpu().numpy(), process=False, validate=False)
 
     @cached_property
@@ -115,8 +124,10 @@ class FaceRig:
         """Position of each named shape, in the order asked; any spelling that :mod:`biomechau.rig.names` knows.
 
         Raises:
+            TypeError: names that are not a sequence of strings.
             ValueError: the rig lacks some of the names; all of them are listed.
         """
+        names = naming.name_tuple(names, "names")
         index = naming.index_by_name(self.names, "shape names")
         unknown = [name for name in names if naming.canonical(name) not in index]
         if unknown:
@@ -127,6 +138,7 @@ class FaceRig:
         """The same face with only these shapes, in this order.
 
         Raises:
+            TypeError: names that are not a sequence of strings.
             ValueError: a name that the rig lacks, or a name given twice.
         """
         chosen = self.shape_indices(names)
@@ -134,6 +146,8 @@ class FaceRig:
 
     def with_identity(self, weights: Tensor) -> FaceRig:
         """The face of another person: neutral + sum_i w_i identity_i, with the same blendshapes and identity modes.
+
+        ``provenance["identity_weights"]`` names the weights that are not 0, after those of an earlier call.
 
         Args:
             weights: (I,) float32, about N(0, 1) for a plausible face.
@@ -150,7 +164,13 @@ class FaceRig:
             )
         if not torch.isfinite(weights).all():
             raise ValueError("weights must be finite")
-        return replace(self, neutral=self.neutral + torch.tensordot(weights, self.identity, 1))
+        used = [f"{name}={w:g}" for name, w in zip(self.identity_names, weights.tolist(), strict=True) if w]
+        trace = "; ".join(filter(None, (self.provenance.get("identity_weights"), ", ".join(used))))
+        return replace(
+            self,
+            neutral=self.neutral + torch.tensordot(weights, self.identity, 1),
+            provenance={**self.provenance, "identity_weights": trace} if trace else self.provenance,
+        )
 
     def map_channels(self, channel_names: Sequence[str]) -> naming.ChannelMap:
         """Match the channels of a capture to the shapes, see :func:`biomechau.rig.names.map_channels`."""

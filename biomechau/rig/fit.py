@@ -55,13 +55,15 @@ def fit_coefficients(
     Raises:
         TypeError: vertices or masses that are not float32 or float64.
         ValueError: a shape that does not fit, a value that is not finite (named by frame and vertex), unknown shape
-            names, lower >= upper, shapes that depend on each other while ``ridge`` is 0, a rigid alignment that does
-            not converge (named by frame).
+            names, no shape to fit, lower >= upper, shapes that depend on each other while ``ridge`` is 0, a rigid
+            alignment that does not converge (named by frame).
     """
     _check_vertices(rig, vertices)
     if not (math.isfinite(ridge) and ridge >= 0):
         raise ValueError(f"ridge must be >= 0, got {ridge}")
     chosen = list(range(rig.num_shapes)) if shapes is None else rig.shape_indices(shapes)
+    if not chosen:
+        raise ValueError("a fit needs at least one shape, got none")
     lower, upper = _check_bounds(bounds, len(chosen), vertices.device)
     weights = _check_masses(rig.vertex_masses if masses is None else masses, rig)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from biomechau.rig.names import canonical
-from biomechau.rig.storage import replacing
+from biomechau.files import replacing
+from biomechau.rig.names import canonical, index_by_name
 
 SIDES = ("left", "right", "both")
 KINDS = ("sheet", "sphincter", "relax")
@@ -31,7 +31,9 @@ class Muscle:
         source: where the row comes from.
 
     Raises:
-        ValueError: an unknown side or kind, an empty name, an action unit that is not positive.
+        TypeError: shapes that are not a sequence of strings.
+        ValueError: an unknown side or kind, an empty name, an action unit that is not positive, a shape given twice in
+            any spelling.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Muscle:
             raise ValueError(f"kind of {self.name} must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if any(unit < 1 for unit in self.action_units):
             raise ValueError(f"action units of {self.name} must be positive, got {self.action_units}")
+        index_by_name(self.shapes, f"shapes of {self.identifier}")
 
     @property
     def identifier(self) -> str:
@@ -95,36 +98,40 @@ class Muscles(tuple[Muscle, ...]):
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: a missing column, a broken row, a muscle that comes twice; the message names the line.
+            ValueError: a column that is missing or comes twice, a broken row, a muscle that comes twice; the message
+                names the line.
         """
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}: expected UTF-8 text, found {error.reason} at byte {error.start}") from None
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        missing = [column for column in _COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            raise ValueError(
-                f"{path}, line 1: expected the columns {', '.join(_COLUMNS)}; missing {', '.join(missing)}"
-            )
-        muscles: list[Muscle] = []
-        for row in reader:
-            try:
-                muscles.append(_parse(row))
-                cls(muscles)
-            except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+        reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+        muscles: dict[str, Muscle] = {}
+        try:
+            header = _parse_header(next(reader, []))
+            for row in filter(None, reader):
+                muscle = _parse_row(header, row)
+                if muscle.identifier in muscles:
+                    raise ValueError(f"muscle {muscle.identifier} comes twice")
+                muscles[muscle.identifier] = muscle
+        except (ValueError, csv.Error) as error:
+            raise ValueError(f"{path}:{max(reader.line_num, 1)}: {error}") from None
         if not muscles:
             raise ValueError(f"{path}: expected one muscle a line below the header, found none")
-        return cls(muscles)
+        return cls(muscles.values())
 
     def save(self, path: str | Path) -> None:
         """Write the table as CSV; nothing is left at ``path`` if writing fails.
 
         Raises:
             OSError: the file cannot be written.
+            ValueError: a shape name that is not one word; white space separates the shapes of a cell.
         """
+        for m in self:
+            for shape in m.shapes:
+                if shape.split() != [shape]:
+                    raise ValueError(f"{path}: a shape name must be one word in a table, {m.identifier} has {shape!r}")
         with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_COLUMNS)
@@ -160,7 +167,8 @@ class Muscles(tuple[Muscle, ...]):
             if missing or not shapes:
                 left_out[muscle.identifier] = tuple(missing)
                 continue
-            placed = replace(muscle, side=side, shapes=tuple(shapes))
+            # Without repeats: both halves of a muscle may have found the one shape that the rig does not split.
+            placed = replace(muscle, side=side, shapes=tuple(dict.fromkeys(shapes)))
             twin = found.get(placed.identifier)
             if twin is not None:
                 placed = replace(twin, shapes=tuple(dict.fromkeys((*twin.shapes, *shapes))))
@@ -182,15 +190,23 @@ class MuscleMatch:
     left_out: Mapping[str, tuple[str, ...]]
 
 
-def _parse(row: Mapping[str | None, str | list[str] | None]) -> Muscle:
-    cells = {}
-    for column in _COLUMNS:
-        cell = row[column]
-        if not isinstance(cell, str):
-            raise ValueError(f"expected {len(_COLUMNS)} cells, found no {column}")
-        cells[column] = cell.strip()
-    if None in row:
-        raise ValueError(f"expected {len(_COLUMNS)} cells, found more; quote a cell that holds a comma")
+def _parse_header(row: list[str]) -> list[str]:
+    header = [cell.strip() for cell in row]
+    missing = [column for column in _COLUMNS if column not in header]
+    if missing:
+        raise ValueError(f"expected the columns {', '.join(_COLUMNS)}; missing {', '.join(missing)}")
+    twice = [column for column in _COLUMNS if header.count(column) > 1]
+    if twice:
+        raise ValueError(f"column {twice[0]} comes twice")
+    return header
+
+
+def _parse_row(header: list[str], row: list[str]) -> Muscle:
+    if len(row) < len(header):
+        raise ValueError(f"expected {len(header)} cells, found no {header[len(row)]}")
+    if len(row) > len(header):
+        raise ValueError(f"expected {len(header)} cells, found {len(row)}; quote a cell that holds a comma")
+    cells = {column: cell.strip() for column, cell in zip(header, row, strict=True)}
     try:
         units = tuple(int(unit) for unit in cells["action_units"].split())
     except ValueError:

@@ -21,7 +21,8 @@ ARKIT_SHAPES = (
     *("browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff", "cheekSquintLeft"),
     *("cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut"),
 )
-_SIDE = re.compile(r"(?P<base>.+?)(?:[\W_]*(?P<word>left|right)|[\W_]+(?P<letter>[lr]))", re.IGNORECASE)
+# A side is set off by a separator or by its capital: "mouth_left", "mouthLeft" and "mouthL", but not "cleft".
+_SIDE = re.compile(r"(?P<base>.+?)(?P<side>(?<=[\W_])(?i:left|right|l|r)|Left|Right|(?<=[a-z])[LR])")
 _SEPARATORS = re.compile(r"[\W_]+")
 # Here left and right say where the shape moves, not which half of the face it belongs to.
 _DIRECTIONS = frozenset({"jawleft", "jawright", "mouthleft", "mouthright"})
@@ -38,18 +39,34 @@ def canonical(name: str) -> str:
     if plain in _DIRECTIONS or side is None:
         return plain
     base = _SEPARATORS.sub("", side["base"]).lower()
-    return f"{base}_{(side['word'] or side['letter'])[0].lower()}"
+    return f"{base}_{side['side'][0].lower()}"
+
+
+def name_tuple(names: Iterable[str], what: str) -> tuple[str, ...]:
+    """The names as a tuple.
+
+    Raises:
+        TypeError: one string in place of several, or a name that is not a string.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"{what} must be a sequence of strings, got the one string {names!r}")
+    names = tuple(names)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{what} must be strings, got {name!r}")
+    return names
 
 
 def index_by_name(names: Iterable[str], what: str) -> dict[str, int]:
     """Position of each name under its canonical spelling.
 
     Raises:
+        TypeError: one string in place of several, or a name that is not a string.
         ValueError: two names mean the same shape.
     """
     index: dict[str, int] = {}
     spelled: dict[str, str] = {}
-    for position, name in enumerate(names):
+    for position, name in enumerate(name_tuple(names, what)):
         key = canonical(name)
         if key in index:
             raise ValueError(f"{what} must be unique: {spelled[key]!r} and {name!r} are one name")

@@ -6,7 +6,6 @@ vertices in another order instead of 26,719, and blendshapes could no longer be 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -14,8 +13,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-# Continued or indented lines: rare, and left to the line-by-line reader.
-_IRREGULAR = re.compile(rb"\\\r?\n|\n[ \t]+v")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +60,7 @@ def read_obj(path: str | Path) -> ObjMesh:
         ValueError: a broken line (named by file and line), or no vertices.
         OSError: the file cannot be read.
     """
-    return _parse_lines(path, Path(path).read_bytes())
+    return _parse_lines(path, _read_bytes(path))
 
 
 def read_obj_vertices(path: str | Path) -> NDArray[np.float64]:
@@ -72,9 +70,9 @@ def read_obj_vertices(path: str | Path) -> NDArray[np.float64]:
         ValueError: a broken vertex line (named by file and line), or no vertices.
         OSError: the file cannot be read.
     """
-    data = Path(path).read_bytes()
-    if not _IRREGULAR.search(data):
-        lines = [line for line in data.splitlines() if line.startswith((b"v ", b"v\t"))]
+    data = _read_bytes(path)
+    if b"\\" not in data:  # continued lines are rare, and left to the line-by-line reader
+        lines = [line for line in data.splitlines() if line.lstrip().startswith((b"v ", b"v\t"))]
         try:
             vertices = np.loadtxt(lines, usecols=(1, 2, 3), ndmin=2) if lines else np.empty((0, 3))
         except ValueError:
@@ -86,14 +84,18 @@ def read_obj_vertices(path: str | Path) -> NDArray[np.float64]:
 
 def face_lines(path: str | Path) -> list[bytes]:
     """The ``f`` lines of an OBJ file as they stand: equal lines mean equal faces."""
-    return [line for line in Path(path).read_bytes().splitlines() if line.lstrip().startswith(b"f")]
+    return [line for line in _read_bytes(path).splitlines() if line.lstrip().startswith(b"f")]
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    return Path(path).read_bytes().removeprefix(_BYTE_ORDER_MARK)
 
 
 def _parse_lines(path: str | Path, data: bytes) -> ObjMesh:
     vertices: list[tuple[float, float, float]] = []
     sizes: list[int] = []
     corners: list[int] = []
-    face_lines: list[int] = []
+    polygon_lines: list[int] = []
     continued = b""
     for number, line in enumerate(data.splitlines(), 1):
         line = continued + line.split(b"#", 1)[0].rstrip()
@@ -109,17 +111,16 @@ def _parse_lines(path: str | Path, data: bytes) -> ObjMesh:
         elif tokens[0] == b"f":
             corners.extend(_polygon(tokens, len(vertices), path, number))
             sizes.append(len(tokens) - 1)
-            face_lines.append(number)
+            polygon_lines.append(number)
     if not vertices:
         raise ValueError(f"{path}: no vertices: an OBJ file needs lines 'v x y z'")
-    polygon_sizes, corner_array = np.array(sizes, np.int64), np.array(corners, np.int64)
-    # Faces may stand before their vertices, so the upper bound is known only now.
-    outside = np.flatnonzero(corner_array >= len(vertices))
-    if outside.size:
-        polygon = int(np.searchsorted(np.cumsum(polygon_sizes), outside[0], side="right"))
-        found = corner_array[outside[0]] + 1
-        _fail(path, face_lines[polygon], f"face index {found} is broken: the file has {len(vertices)} vertices")
-    return ObjMesh(np.array(vertices), polygon_sizes, corner_array)
+    # Faces may stand before their vertices, so the upper bound is known only now; checked before int64 could overflow.
+    if max(corners, default=0) >= len(vertices):
+        outside = next(place for place, corner in enumerate(corners) if corner >= len(vertices))
+        polygon = int(np.searchsorted(np.cumsum(sizes), outside, side="right"))
+        found = corners[outside] + 1
+        _fail(path, polygon_lines[polygon], f"face index {found} is broken: the file has {len(vertices)} vertices")
+    return ObjMesh(np.array(vertices), np.array(sizes, np.int64), np.array(corners, np.int64))
 
 
 def _vertex(tokens: list[bytes], path: str | Path, number: int) -> tuple[float, float, float]:

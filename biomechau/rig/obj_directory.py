@@ -77,6 +77,7 @@ def read_obj_directory(
         provenance={
             "source": f"OBJ folder {Path(folder).name}",
             "neutral": neutrals[0].name,
+            "scale": f"{scale:g} cm per unit",
             "dropped_shapes": ", ".join(path.stem for path, kept in zip(shapes, moves, strict=True) if not kept),
         },
     )

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import reprlib
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
+from biomechau.files import replacing
 from biomechau.rig.face_rig import FaceRig
 
 FORMAT = "biomechau-rig"
 VERSION = "1"
 _TENSORS = ("neutral", "faces", "blendshapes", "identity")
 _Kind = TypeVar("_Kind", list, dict)
-
-
-@contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, renamed onto it when the block ends well and removed when it does not."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def save_rig(rig: FaceRig, path: str | Path) -> None:
@@ -45,11 +32,9 @@ def save_rig(rig: FaceRig, path: str | Path) -> None:
     }
     texts = {"names": rig.names, "identity_names": rig.identity_names, "provenance": dict(rig.provenance)}
     metadata = {"format": FORMAT, "version": VERSION, **{key: json.dumps(text) for key, text in texts.items()}}
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"cannot write {path}: there is no folder {folder}")
     with replacing(path) as partial:
-        save_file(tensors, partial, metadata)
+        # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
+        partial.write_bytes(save(tensors, metadata))
 
 
 def load_rig(path: str | Path) -> FaceRig:
@@ -89,9 +74,10 @@ def _texts(metadata: dict[str, str], key: str, kind: type[_Kind]) -> _Kind:
     """One JSON entry of the metadata, which must be a list or a dictionary of strings."""
     try:
         value = json.loads(metadata.get(key, ""))
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         value = None
     texts = value.values() if isinstance(value, dict) else value
     if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts or ()):
-        raise ValueError(f"metadata {key!r} must be a JSON {kind.__name__} of strings, found {metadata.get(key)}")
+        found = reprlib.repr(metadata.get(key))
+        raise ValueError(f"metadata {key!r} must be a JSON {kind.__name__} of strings, found {found}")
     return value

@@ -4,6 +4,13 @@
 // compiled for AVX-512 could otherwise be the copy that the linker keeps for everybody.
 #pragma once
 
+// For what a header shares between the instruction sets: never a function of its own that the linker could pick.
+#if defined(_MSC_VER)
+#define BIOMECHAU_INLINE __forceinline
+#else
+#define BIOMECHAU_INLINE inline __attribute__((always_inline))
+#endif
+
 namespace biomechau {
 
 enum class Isa : int { baseline = 0, avx2 = 1, avx512 = 2 };

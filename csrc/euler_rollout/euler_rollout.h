@@ -1,7 +1,7 @@
 // M c'' + D c' + K c = Q integrated by Euler steps (Eq. 4-6), and its adjoint.
 //
 // S sequences, T frames, K coordinates. M, D, K are symmetric: only their symmetric parts are read, gradients are
-// symmetric. M has L matrices: one for all sequences, one a sequence, or (explicit scheme) one a frame.
+// symmetric. M has L matrices: one for all sequences, one a sequence, or (not with the implicit scheme) one a frame.
 #pragma once
 
 #include <cstdint>
@@ -20,35 +20,36 @@ template <class T> struct EulerRollout {
   Span mass_span, damping_span, stiffness_span;
   // inputs
   const T* mass;       // (L, K, K)
-  const T* damping;    // (1 or S, K, K), or null
-  const T* stiffness;  // (1 or S, K, K), or null
   const T* force;      // (S, T, K)
   const T* c0;         // (S, K)
   const T* v0;         // (S, K)
+  const T* damping;    // (1 or S, K, K), or null
+  const T* stiffness;  // (1 or S, K, K), or null
   // outputs
   T* c;                // (S, T, K) c_1 .. c_T
   T* v;                // (S, T, K) v_1 .. v_T
+  T* acceleration;     // (S, T, K) (v_t+1 - v_t) / h, kept for the backward pass: the difference would lose digits
   T* factor;           // (L', K, K) Cholesky factors; L' as the matrices that are solved with
   // gradients of the outputs
   const T* grad_c;     // (S, T, K)
   const T* grad_v;     // (S, T, K)
   // gradients of the inputs; null: not wanted (grad_force is always written, the others are sums over it)
+  T* grad_mass;        // (L, K, K)
   T* grad_force;       // (S, T, K)
   T* grad_c0;          // (S, K)
   T* grad_v0;          // (S, K)
-  T* grad_mass;        // (L, K, K)
   T* grad_damping;     // as damping
   T* grad_stiffness;   // as stiffness
 
   // The implicit scheme solves with M + h D + h^2 K, the others with M.
-  Span factor_span() const {
+  BIOMECHAU_INLINE Span factor_span() const {
     if (scheme != Scheme::implicit) return mass_span;
     Span widest = mass_span;
     if (damping_span > widest) widest = damping_span;
     if (stiffness_span > widest) widest = stiffness_span;
     return widest;
   }
-  std::int64_t count(Span span) const {
+  BIOMECHAU_INLINE std::int64_t count(Span span) const {
     switch (span) {
       case Span::none: return 0;
       case Span::shared: return 1;
@@ -57,7 +58,7 @@ template <class T> struct EulerRollout {
     }
   }
   // Index of the matrix that frame t of sequence s uses.
-  std::int64_t index(Span span, std::int64_t s, std::int64_t t) const {
+  BIOMECHAU_INLINE std::int64_t index(Span span, std::int64_t s, std::int64_t t) const {
     switch (span) {
       case Span::per_sequence: return s;
       case Span::per_frame: return s * num_frames + t;

@@ -1,10 +1,8 @@
-// One Euler step of each scheme and, right beneath, its adjoint.
-//
-// `Matrices` holds, for one frame, the symmetric M, D, K (D, K may be null) and the Cholesky factor of what the scheme
-// solves with. In the adjoints lambda and mu come in as the gradients of c+ and v+ and leave as those of c and v;
-// r leaves as the gradient of Q. The gradients of the matrices are sums of r with the states that multiply them:
-//   grad_M -= r ((v+ - v) / h)^T,   grad_D -= r v*^T,   grad_K -= r c*^T,
-// with (c*, v*) = (c, v), for the implicit scheme (c+, v+).
+// One Euler step and, right beneath, its adjoint. All three schemes are one formula:
+//   a = F^-1 (Q - D v - K (c + theta v)),   v+ = v + h a,   c+ = c + h v (explicit, Eq. 6) or c + h v+ (the others),
+// with F = M and theta = 0, for the implicit scheme F = M + h D + h^2 K and theta = h, which is
+//   (M + h D + h^2 K) v+ = M v + h (Q - K c)
+// solved for the increment of v, so that no digits are lost when the step is short.
 #pragma once
 
 #include <cstdint>
@@ -14,55 +12,46 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-template <class T> struct Matrices {
+template <class T> struct Step {
   std::int64_t n;
-  const T* mass;
-  const T* damping;
-  const T* stiffness;
-  const T* factor;
+  T h, theta;
+  bool explicit_position;
+  const T* damping;    // (n, n) symmetric, or null
+  const T* stiffness;  // (n, n) symmetric, or null
+  const T* factor;     // of F
 };
 
-// c+ = c + h v;  v+ = v + h M^-1 (Q - D v - K c)          (explicit, Eq. 6)
-// v+ = v + h M^-1 (Q - D v - K c);  c+ = c + h v+          (semi-implicit)
+// force, c, v (n) -> a, c_next, v_next (n)
 template <class T>
-inline void step_with_acceleration(const Matrices<T>& m, T h, bool explicit_position, const T* force, const T* c,
-                                   const T* v, T* c_next, T* v_next) {
-  for (std::int64_t k = 0; k < m.n; ++k) v_next[k] = force[k];
-  if (m.damping) symmetric_apply(m.n, T(-1), m.damping, v, v_next);
-  if (m.stiffness) symmetric_apply(m.n, T(-1), m.stiffness, c, v_next);
-  cholesky_solve(m.n, m.factor, v_next);
-  for (std::int64_t k = 0; k < m.n; ++k) {
-    v_next[k] = v[k] + h * v_next[k];
-    c_next[k] = c[k] + h * (explicit_position ? v[k] : v_next[k]);
+inline void euler_step(const Step<T>& step, const T* force, const T* c, const T* v, T* a, T* c_next, T* v_next) {
+  const std::int64_t n = step.n;
+  for (std::int64_t k = 0; k < n; ++k) {
+    a[k] = force[k];
+    c_next[k] = c[k] + step.theta * v[k];
+  }
+  if (step.damping) symmetric_apply(n, T(-1), step.damping, v, a);
+  if (step.stiffness) symmetric_apply(n, T(-1), step.stiffness, c_next, a);
+  cholesky_solve(n, step.factor, a);
+  for (std::int64_t k = 0; k < n; ++k) {
+    v_next[k] = v[k] + step.h * a[k];
+    c_next[k] = c[k] + step.h * (step.explicit_position ? v[k] : v_next[k]);
   }
 }
-template <class T>
-inline void step_with_acceleration_vjp(const Matrices<T>& m, T h, bool explicit_position, T* lambda, T* mu, T* r) {
-  if (!explicit_position) axpy(m.n, h, lambda, mu);
-  for (std::int64_t k = 0; k < m.n; ++k) r[k] = h * mu[k];
-  cholesky_solve(m.n, m.factor, r);
-  if (explicit_position) axpy(m.n, h, lambda, mu);
-  if (m.damping) symmetric_apply(m.n, T(-1), m.damping, r, mu);
-  if (m.stiffness) symmetric_apply(m.n, T(-1), m.stiffness, r, lambda);
-}
 
-// (M + h D + h^2 K) v+ = M v + h (Q - K c);  c+ = c + h v+   (implicit)
-template <class T>
-inline void step_implicit(const Matrices<T>& m, T h, const T* force, const T* c, const T* v, T* c_next, T* v_next) {
-  for (std::int64_t k = 0; k < m.n; ++k) v_next[k] = h * force[k];
-  symmetric_apply(m.n, T(1), m.mass, v, v_next);
-  if (m.stiffness) symmetric_apply(m.n, -h, m.stiffness, c, v_next);
-  cholesky_solve(m.n, m.factor, v_next);
-  for (std::int64_t k = 0; k < m.n; ++k) c_next[k] = c[k] + h * v_next[k];
-}
-template <class T> inline void step_implicit_vjp(const Matrices<T>& m, T h, T* lambda, T* mu, T* r) {
-  axpy(m.n, h, lambda, mu);
-  for (std::int64_t k = 0; k < m.n; ++k) r[k] = mu[k];
-  cholesky_solve(m.n, m.factor, r);
-  for (std::int64_t k = 0; k < m.n; ++k) mu[k] = 0;
-  symmetric_apply(m.n, T(1), m.mass, r, mu);
-  for (std::int64_t k = 0; k < m.n; ++k) r[k] *= h;
-  if (m.stiffness) symmetric_apply(m.n, T(-1), m.stiffness, r, lambda);
+// lambda, mu (n): gradients of c+ and v+ in, of c and v out; r (n): gradient of Q out. The gradients of the matrices
+// are sums over the frames of r with what multiplies them:
+//   grad_M -= r a^T,   grad_D -= r v*^T,   grad_K -= r c*^T,   (c*, v*) = (c, v), for the implicit scheme (c+, v+).
+template <class T> inline void euler_step_vjp(const Step<T>& step, T* lambda, T* mu, T* r) {
+  const std::int64_t n = step.n;
+  if (!step.explicit_position) axpy(n, step.h, lambda, mu);
+  for (std::int64_t k = 0; k < n; ++k) r[k] = step.h * mu[k];
+  cholesky_solve(n, step.factor, r);
+  if (step.explicit_position) axpy(n, step.h, lambda, mu);
+  if (step.damping) symmetric_apply(n, T(-1), step.damping, r, mu);
+  if (step.stiffness) {
+    if (step.theta != 0) symmetric_apply(n, -step.theta, step.stiffness, r, mu);
+    symmetric_apply(n, T(-1), step.stiffness, r, lambda);
+  }
 }
 
 }  // namespace BIOMECHAU_ISA

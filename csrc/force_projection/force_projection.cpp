@@ -118,7 +118,7 @@ template <class T> void reduced_projection_bwd(const ReducedProjection<T>& args,
     });
   }
   if (!args.grad_val && !args.grad_directions) return;
-  Scratch<T> fibre_sums(args.grad_directions || p.directions ? 3 * p.num_entries : 0);
+  Scratch<T> fibre_sums(p.directions ? 3 * p.num_entries : 0);
   parallel_for((p.num_entries + entry_block - 1) / entry_block, work, num_threads, [&](std::int64_t task) {
     // Entries in the order by muscle: neighbours share a row of grad_out and lie close together in each shape.
     const std::int64_t begin = task * entry_block, end = min_of(p.num_entries, begin + entry_block);

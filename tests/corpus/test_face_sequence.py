@@ -182,3 +182,16 @@ def test_long_recording_keeps_its_time() -> None:
     slow = _sequence(_times(36001, 60), _tone(1), 60).resample(23.976)
     error = slow.coefficients[-200:-30, 0].numpy() - _tone(1)(slow.timestamp[-200:-30]).numpy()
     assert np.abs(error).max() < 0.02
+
+
+@pytest.mark.parametrize("fps", [59.9938, 59.994, 60.005, 62.4844])
+def test_long_recording_of_an_odd_rate_keeps_its_time(fps: float) -> None:
+    slow = _sequence(_times(36000, fps), _tone(1), fps).resample(25)
+    error = slow.coefficients[20:-20, 0].numpy() - _tone(1)(slow.timestamp[20:-20]).numpy()
+    assert np.abs(error).max() < 0.005
+
+
+def test_rate_may_be_lowered_a_thousandfold() -> None:
+    slow = _sequence(_times(240001, 60), lambda times: torch.full_like(times, 0.25), 60).resample(0.01)
+    assert len(slow) == 41
+    torch.testing.assert_close(slow.coefficients[:, 0], torch.full((41,), 0.25), atol=1e-3, rtol=0)

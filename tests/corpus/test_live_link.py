@@ -29,7 +29,7 @@ def _row(timecode: str, header: Sequence[str] = HEADER) -> list[str]:
 
 
 def _write(path: Path, rows: Sequence[Sequence[str]]) -> Path:
-    path.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    path.write_text("\n".join(",".join(row) for row in rows) + "\n", encoding="utf-8")
     return path
 
 
@@ -46,7 +46,7 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
     torch.testing.assert_close(sequence.coefficients, (torch.arange(52) / 100).expand(3, 52))
     torch.testing.assert_close(sequence.pose, (-torch.arange(9) / 10).expand(3, 9))
     assert sequence.valid.all()
-    assert sequence.source == "Live Link Face take.csv, from timecode 01:00:00:00.000"
+    assert sequence.source.startswith("Live Link Face take.csv, from timecode 01:00:00:00.000")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,29 @@ def test_frame_rate_is_told_by_the_timecodes(tmp_path: Path, ticks: Sequence[flo
     torch.testing.assert_close(sequence.timestamp, torch.arange(len(ticks), dtype=torch.float64) / fps)
 
 
+@pytest.mark.parametrize("rate", [15, 24, 25, 48, 50])
+def test_other_timecode_rates_must_be_confirmed(tmp_path: Path, rate: int) -> None:
+    message = rf"take\.csv: column Timecode: frame numbers start again after {rate - 1}, .*give timecode_fps"
+    with pytest.raises(ValueError, match=message):
+        _read_ticks(tmp_path, range(100), rate)
+    with pytest.raises(ValueError, match=message):
+        _read_ticks(tmp_path, range(rate - 2, rate + 2), rate)
+    assert read_live_link(tmp_path / "take.csv", timecode_fps=rate).fps == rate
+
+
+def test_frames_dropped_where_a_second_begins_do_not_hide_60(tmp_path: Path) -> None:
+    sequence = _read_ticks(tmp_path, [*range(40, 58), *range(60, 80)])
+    assert sequence.fps == 60
+    assert sequence.dropped == ((17, 2),)
+
+
+@pytest.mark.parametrize(("ticks", "rate", "guess"), [(range(5), 30, True), (range(25, 35), 30, False)])
+def test_source_tells_that_the_rate_is_a_guess(tmp_path: Path, ticks: range, rate: int, guess: bool) -> None:
+    sequence = _read_ticks(tmp_path, ticks, rate)
+    assert ("taken as 60 timecode frames a second" in sequence.source) is guess
+    assert "taken as" not in read_live_link(tmp_path / "take.csv", timecode_fps=60).source
+
+
 def test_argument_overrides_the_rate(tmp_path: Path) -> None:
     path = _write(tmp_path / "take.csv", [HEADER, *(_row(_timecode(tick, 30)) for tick in range(5))])
     assert read_live_link(path, timecode_fps=30).fps == 30
@@ -114,6 +137,31 @@ def test_timecode_without_fraction_is_read(tmp_path: Path) -> None:
     rows = [HEADER, _row("10:00:00:58"), _row("10:00:00:59"), _row("10:00:01:00")]
     sequence = read_live_link(_write(tmp_path / "take.csv", rows))
     torch.testing.assert_close(sequence.timestamp, torch.arange(3, dtype=torch.float64) / 60)
+
+
+def test_drop_frame_timecode_is_read(tmp_path: Path) -> None:
+    rows = [HEADER, _row("10:00:00;58.5"), _row("10:00:00;59.5"), _row("10:00:01;00.5")]
+    sequence = read_live_link(_write(tmp_path / "take.csv", rows))
+    torch.testing.assert_close(sequence.timestamp, torch.arange(3, dtype=torch.float64) / 60)
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("with_header", [True, False])
+def test_empty_last_columns_and_blank_lines_are_left_out(tmp_path: Path, columns: int, with_header: bool) -> None:
+    empty = [""] * columns
+    rows = [[*HEADER, *(empty if with_header else [])], *([*_row(_timecode(tick)), *empty] for tick in range(3))]
+    sequence = read_live_link(_write(tmp_path / "take.csv", [*rows, ["   "], [" ", *empty]]))
+    assert len(sequence) == 3
+    assert sequence.pose_channels == tuple(POSE)
+    assert sequence.pose[2, -1].item() == pytest.approx(-0.8)
+
+
+@pytest.mark.parametrize(("separator", "shown"), [(";", "';'"), ("\t", r"'\\t'")])
+def test_other_separators_are_named(tmp_path: Path, separator: str, shown: str) -> None:
+    path = tmp_path / "take.csv"
+    path.write_text("\n".join(separator.join(row) for row in (HEADER, _row(_timecode(0)))))
+    with pytest.raises(ValueError, match=rf"take\.csv:1: separated by {shown}, expected ','"):
+        read_live_link(path)
 
 
 @pytest.mark.parametrize("hours", [24, 47, 99])
@@ -157,6 +205,18 @@ BROKEN: dict[str, tuple[Callable[[list[list[str]]], object], str]] = {
         ":5: column EyeBlinkLeft: expected a finite number, found 'NaN'",
     ),
     "inf": (lambda rows: rows[1].__setitem__(62, "-inf"), ":2: column RightEyeRoll: expected a finite number"),
+    "percent": (lambda rows: rows[2].__setitem__(19, "35"), ":3: column JawOpen: expected a number of at most 10 in s"),
+    "huge": (lambda rows: rows[1].__setitem__(19, "1e39"), ":2: column JawOpen: expected a number of at most 10 in s"),
+    "huge-angle": (
+        lambda rows: rows[1].__setitem__(62, "-1e39"),
+        r":2: column RightEyeRoll: expected a number of at most 3.4\S+ in size, found '-1e39'",
+    ),
+    "underscore": (lambda rows: rows[2].__setitem__(19, "1_0"), ":3: column JawOpen: expected a finite number"),
+    "digits": (lambda rows: rows[2].__setitem__(19, "\u0661"), ":3: column JawOpen: expected a finite number"),
+    "timecode-digits": (
+        lambda rows: rows[2].__setitem__(0, "01:00:00:0\u0661.0"),
+        ":3: column Timecode: expected HH:MM:SS:FF.mmm",
+    ),
     "short": (lambda rows: rows[3].pop(), ":4: expected 63 values, found 62"),
     "long": (lambda rows: rows[3].append("0"), ":4: expected 63 values, found 64"),
     "timecode": (lambda rows: rows[2].__setitem__(0, "01:00:00.016"), ":3: column Timecode: expected HH:MM:SS:FF.mmm"),

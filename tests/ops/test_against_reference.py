@@ -132,3 +132,51 @@ def test_only_one_of_stiffness_and_damping(scheme: str) -> None:
         dt = problem.pop("dt")
         problem[missing] = None
         compare(rollout_with(ops.euler_rollout, scheme, dt), rollout_with(reference.euler_rollout, scheme, dt), problem)
+
+
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+@pytest.mark.parametrize("dt", [1 / 25, 1 / 240, 1e-3])
+def test_short_steps_lose_no_digits(scheme: str, dt: float) -> None:
+    """float32 against the float64 twin: the gradient of the mass needs accelerations, not differences of rates."""
+    single = rollout_problem(batch=(4,), num_frames=32, num_shapes=20, dtype=torch.float32)
+    single.pop("dt")
+    results = []
+    for function, dtype in ((ops.euler_rollout, torch.float32), (reference.euler_rollout, torch.float64)):
+        leaves = {name: value.to(dtype).requires_grad_() for name, value in single.items()}
+        c, v = function(**leaves, dt=dt, scheme=scheme)
+        weight = torch.linspace(-1, 1, c.numel(), dtype=dtype).reshape(c.shape)
+        results.append((c, v, *torch.autograd.grad((c, v), list(leaves.values()), (weight, weight))))
+    for actual, expected in zip(*results, strict=True):
+        assert_close(actual, expected.float())
+
+
+@pytest.mark.parametrize("mass_axes", ["shared", "sequence"])
+def test_implicit_solves_its_equation(mass_axes: str) -> None:
+    """(M + h D + h^2 K) v+ = M v + h (Q - K c), as implicit Euler is usually written."""
+    p = rollout_problem(mass_axes=mass_axes)
+    c, v = ops.euler_rollout(**p, scheme="implicit")
+    before_c = torch.cat([p["c0"][:, None], c[:, :-1]], 1)
+    before_v = torch.cat([p["v0"][:, None], v[:, :-1]], 1)
+    mass, damping, stiffness, h = p["mass"], p["damping"], p["stiffness"], p["dt"]
+    left = v @ (mass + h * damping + h * h * stiffness)
+    right = before_v @ mass + h * (p["force"] - before_c @ stiffness)
+    torch.testing.assert_close(left, right, rtol=0, atol=1e-12)
+    torch.testing.assert_close(c, before_c + h * v, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", FORCE_OPS)
+def test_no_shapes(name: str) -> None:
+    problem = force_problem(num_shapes=0)
+    compare(force_functions(name, problem, ops), force_functions(name, problem, reference), force_inputs(name, problem))
+
+
+def test_autocast_changes_nothing() -> None:
+    p = force_problem(dtype=torch.float32)
+    r = rollout_problem(dtype=torch.float32)
+    for module in (ops, reference):
+        expected = module.force_projection(p.blendshapes, p.distribution, p.force), *module.euler_rollout(**r)
+        with torch.autocast("cpu", torch.bfloat16):
+            actual = module.force_projection(p.blendshapes, p.distribution, p.force), *module.euler_rollout(**r)
+        for a, b in zip(actual, expected, strict=True):
+            assert a.dtype == torch.float32
+            assert torch.equal(a, b)

@@ -8,8 +8,10 @@ import pytest
 import torch
 from ops.cases import assert_close, force_problem, rollout_problem
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from biomechau import ops
+from biomechau.ops import _backend
 from biomechau.ops._distribution import index_arguments
 
 
@@ -81,11 +83,77 @@ def test_compile_fullgraph_equals_eager(backend: str) -> None:
         assert_close(actual, expected)
 
 
-def test_a_graph_does_not_grow_old_with_the_batch() -> None:
+def test_reference_backend_compiles_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_backend, "_backend", "reference")
+    p = force_problem(batch=(2, 6))
+    r = rollout_problem(batch=(2,), num_frames=6, num_shapes=5)
+    leaves = [t.clone().requires_grad_() for t in (p.distribution.val, p.force, r["stiffness"])]
+    expected = physics(*leaves, p, r)
+    actual = torch.compile(physics, fullgraph=True, backend="aot_eager")(*leaves, p, r)
+    assert_close(actual, expected)
+
+
+def dynamic(tensor: Tensor, axis: int) -> Tensor:
+    torch._dynamo.mark_dynamic(tensor, axis)
+    return tensor
+
+
+def test_one_graph_serves_every_batch_size() -> None:
     p = force_problem()
+    counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(
-        lambda force: ops.force_projection(p.blendshapes, p.distribution, force), fullgraph=True, backend="aot_eager"
+        lambda force: ops.force_projection(p.blendshapes, p.distribution, force), fullgraph=True, backend=counter
     )
     for frames in (3, 5, 8):
         force = torch.randn(frames, 4, 3, dtype=torch.float64)
-        assert_close(compiled(force), ops.force_projection(p.blendshapes, p.distribution, force))
+        assert_close(compiled(dynamic(force, 0)), ops.force_projection(p.blendshapes, p.distribution, force.clone()))
+    assert counter.frame_count == 1
+
+
+def test_one_graph_serves_every_face() -> None:
+    counter = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(ops.generalized_mass, fullgraph=True, backend=counter)
+    for num_vertices in (30, 40, 50):
+        blendshapes = force_problem(num_vertices=num_vertices).blendshapes
+        mass = torch.rand(num_vertices, dtype=torch.float64)
+        expected = ops.generalized_mass(blendshapes, mass)
+        assert_close(compiled(dynamic(blendshapes, 1), dynamic(mass, 0)), expected)
+    assert counter.frame_count == 1
+
+
+def test_time_steps_may_change() -> None:
+    p = rollout_problem()
+    p.pop("dt")
+    compiled = torch.compile(
+        lambda dt, force: ops.euler_rollout(**{**p, "force": force}, dt=dt)[0], fullgraph=True, backend="aot_eager"
+    )
+    for dt in (1 / 25, 1 / 30, 1 / 60):
+        assert_close(compiled(dt, p["force"]), ops.euler_rollout(**p, dt=dt)[0])
+
+
+def test_one_graph_serves_every_length() -> None:
+    counter = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(lambda **kw: ops.euler_rollout(**kw, scheme="implicit"), fullgraph=True, backend=counter)
+    for num_frames in (4, 7, 9):
+        p = rollout_problem(num_frames=num_frames)
+        expected = ops.euler_rollout(**p, scheme="implicit")
+        p["force"] = dynamic(p["force"].clone(), 1)
+        for actual, other in zip(compiled(**p), expected, strict=True):
+            assert_close(actual, other)
+    assert counter.frame_count == 1
+
+
+def test_traced_graphs_hold_the_op() -> None:
+    p = force_problem()
+
+    def project(force: Tensor) -> Tensor:
+        return ops.force_projection(p.blendshapes, p.distribution, force)
+
+    graph = make_fx(project, tracing_mode="real")(p.force)
+    assert torch.equal(graph(2 * p.force), project(2 * p.force))
+
+
+def test_functional_transforms_are_refused_with_advice() -> None:
+    p = force_problem(batch=(3,))
+    with pytest.raises(RuntimeError, match="biomechau.ops.reference there"):
+        torch.func.vmap(lambda force: ops.force_projection(p.blendshapes, p.distribution, force))(p.force)

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from ops.cases import force_problem, rollout_problem
 
 import biomechau
-from biomechau import _core
+from biomechau import _core, ops
 from biomechau.ops._backend import buffer
 
 STUB = Path(biomechau.__file__).with_name("_core.pyi")
@@ -144,14 +145,55 @@ class TestBuffersAreCompared:
         square, states, state = map(buffer, memory)
         sizes = _core.RolloutSizes(1, 3, 2, 0, 0.1, 1, 0, 0)
         with pytest.raises(ValueError, match="c0 must have 2 elements, got 6"):
-            _core.euler_rollout_fwd(sizes, square, None, None, states, states, state, states, states, square, 1)
-        good = {"scheme": 0, "mass_span": 1}
+            _core.euler_rollout_fwd(sizes, square, states, states, state, None, None, *[states] * 3, square, 1)
+        good = {"scheme": 0, "mass_span": 1, "dt": 0.1}
         for bad, message in [
             ({"scheme": 7}, "scheme must be 0, 1 or 2"),
             ({"mass_span": 9}, "axis that the rollout does not know"),
-            ({"scheme": 2, "mass_span": 3}, "a mass per frame needs the explicit scheme"),
+            ({"scheme": 2, "mass_span": 3}, "a mass per frame needs the explicit or semi-implicit scheme"),
+            ({"dt": 0.0}, "dt must be a positive number in the precision"),
         ]:
             settings = {**good, **bad}
-            sizes = _core.RolloutSizes(1, 3, 2, settings["scheme"], 0.1, settings["mass_span"], 0, 0)
+            sizes = _core.RolloutSizes(1, 3, 2, settings["scheme"], settings["dt"], settings["mass_span"], 0, 0)
             with pytest.raises(ValueError, match=message):
-                _core.euler_rollout_fwd(sizes, square, None, None, states, state, state, states, states, square, 1)
+                _core.euler_rollout_fwd(sizes, square, states, state, state, None, None, *[states] * 3, square, 1)
+
+
+def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One element too many in any one buffer of any kernel is an error, whatever the others are."""
+    seen = set()
+
+    def checking(name: str, original: Any) -> Any:
+        def call(*args: Any) -> Any:
+            seen.add(name)
+            for i, argument in enumerate(args):
+                if not isinstance(argument, tuple):
+                    continue
+                address, numel, code = argument
+                assert numel > 0, (name, i)
+                for wrong in ((address, numel + 1, code), (address, numel, 2), (0, numel, code)):
+                    with pytest.raises(ValueError, match=r"\d+ elements|wrong dtype|no memory|take float32"):
+                        original(*args[:i], wrong, *args[i + 1 :])
+            return original(*args)
+
+        return call
+
+    kernels = {name for name in stub_signatures() if name.endswith(("_fwd", "_bwd"))}
+    for name in kernels:
+        monkeypatch.setattr(_core, name, checking(name, getattr(_core, name)))
+    p = force_problem(fibre=True)
+    r = rollout_problem(mass_axes="sequence", elastic_axes="sequence")
+    dt = r.pop("dt")
+    distribution = p.distribution.with_values(p.distribution.val.requires_grad_())
+    masses = torch.rand(2, 40, dtype=torch.float64, requires_grad=True)
+    assert p.directions is not None
+    for tensor in (p.force, p.blendshapes, p.directions, *r.values()):
+        tensor.requires_grad_()
+    outputs = [
+        ops.distribute_forces(distribution, p.force, p.directions),
+        ops.force_projection(p.blendshapes, distribution, p.force, p.directions),
+        ops.generalized_mass(p.blendshapes, masses),
+        *ops.euler_rollout(**r, dt=dt),
+    ]
+    torch.stack([out.sum() for out in outputs]).sum().backward()
+    assert seen == kernels

@@ -117,6 +117,18 @@ def test_sparse_round_trip() -> None:
     assert matrix.to(torch.float32).val.dtype == torch.float32
 
 
+def test_sparse_devices_are_checked() -> None:
+    matrix = force_problem().distribution
+    with pytest.raises(ValueError, match="val must be on meta as col is, got cpu"):
+        matrix.to("meta").with_values(matrix.val)
+    with pytest.raises(ValueError, match="crow must be on cpu as col is, got meta"):
+        SparseMatrix(matrix.crow.to("meta"), matrix.col, matrix.val, matrix.shape)
+    with pytest.raises(TypeError, match="val must be float32 or float64, got torch.float16"):
+        matrix.to(torch.float16)
+    with pytest.raises(TypeError, match="crow must be a torch.Tensor, got list"):
+        SparseMatrix([0, 1], matrix.col, matrix.val, (1, 1))  # pyright: ignore[reportArgumentType]
+
+
 # -- generalized mass --------------------------------------------------------------------------------------------------
 
 
@@ -151,11 +163,39 @@ def test_dt_must_be_positive(dt: float) -> None:
         rollout(dt=dt)
 
 
+def test_numbers_must_be_plain_numbers() -> None:
+    p = force_problem()
+    with pytest.raises(TypeError, match="dt must be a Python number, got Tensor"):
+        rollout(dt=torch.tensor(0.1, requires_grad=True))
+    with pytest.raises(TypeError, match="dt must be a Python number, got NoneType"):
+        rollout(dt=None)
+    with pytest.raises(TypeError, match="scale must be a Python number, got Tensor"):
+        ops.generalized_mass(p.blendshapes, torch.ones(40).double(), torch.tensor(1.0))  # pyright: ignore[reportArgumentType]
+    for scale in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="scale must be a positive number"):
+            ops.generalized_mass(p.blendshapes, torch.ones(40).double(), scale)
+    single = rollout_problem(dtype=torch.float32)
+    for dt in (1e-46, 1e40):
+        with pytest.raises(ValueError, match="dt must be a positive number in the precision of the tensors"):
+            ops.euler_rollout(**{**single, "dt": dt})
+
+
+def test_what_is_needed_may_not_be_none() -> None:
+    p = force_problem()
+    with pytest.raises(TypeError, match=r"force must be a torch.Tensor, got NoneType"):
+        ops.distribute_forces(p.distribution, None)  # pyright: ignore[reportArgumentType]
+    for name in ("mass", "force", "c0", "v0"):
+        with pytest.raises(TypeError, match=rf"{name} must be a torch.Tensor, got NoneType"):
+            rollout(**{name: None})
+
+
 def test_rollout_arguments_are_checked() -> None:
     zeros = torch.zeros
     with pytest.raises(ValueError, match="scheme must be one of explicit, semi_implicit, implicit, got 'rk4'"):
         rollout(scheme="rk4")
-    with pytest.raises(ValueError, match=r"force must have shape \(..., T, K\), got \(3,\)"):
+    with pytest.raises(ValueError, match=r"force must have shape \(..., T, K\) with K > 0, got \(2, 4, 0\)"):
+        rollout(force=zeros(2, 4, 0).double())
+    with pytest.raises(ValueError, match=r"force must have shape \(..., T, K\) with K > 0, got \(3,\)"):
         rollout(force=zeros(3).double())
     with pytest.raises(ValueError, match=r"c0 must have shape \(2, 3\), got \(3,\)"):
         rollout(c0=zeros(3).double())

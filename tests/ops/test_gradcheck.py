@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from ops.cases import FORCE_OPS, ROLLOUTS, force_functions, force_inputs, force_problem, rollout_problem
 from torch import Tensor
 
-from biomechau import ops
+from biomechau import _core, ops
+from biomechau.ops._distribution import index_arguments
 
 
 def check(function, inputs: dict[str, Tensor | None], wanted: str) -> None:
@@ -57,21 +60,50 @@ def test_euler_rollout(scheme: str, mass_axes: str, elastic_axes: str | None, wa
 
 
 @pytest.mark.parametrize("name", FORCE_OPS)
-def test_a_gradient_nobody_asked_for_is_not_given(name: str) -> None:
+def test_a_gradient_nobody_asked_for_is_not_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = force_problem()
     inputs = force_inputs(name, problem)
+    kernel = {"force_projection": "reduced_projection"}.get(name, name) + "_bwd"
+    asked: dict[str, bool] = {}
+    original = getattr(_core, kernel)
+    names = {"distribute_forces": ("val", "force", "directions")}.get(name, ("blendshapes", "val", "directions"))
+
+    def spy(*args: Any) -> None:
+        asked.update({key: buffer[1] > 0 for key, buffer in zip(names, args[-4:-1], strict=True)})
+        original(*args)
+
+    monkeypatch.setattr(_core, kernel, spy)
     val = problem.distribution.val.clone().requires_grad_()
-    out = force_functions(name, problem, ops)(**{**inputs, "val": val})
-    out.sum().backward()
-    assert val.grad is not None
-    assert all(value.grad is None for key, value in inputs.items() if value is not None and key != "val")
+    force_functions(name, problem, ops)(**{**inputs, "val": val}).sum().backward()
+    assert asked == {key: key == "val" for key in names}
 
 
-def test_backward_twice_is_refused_clearly() -> None:
+@pytest.mark.parametrize("registered", [False, True])
+def test_second_derivatives_are_refused(registered: bool) -> None:
+    """Also where they would only be a part of the answer: a gradient penalty must not be silently wrong."""
     problem = force_problem()
     force = problem.force.clone().requires_grad_()
-    (grad,) = torch.autograd.grad(
-        ops.force_projection(problem.blendshapes, problem.distribution, force).square().sum(), force, create_graph=True
-    )
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
+    if registered:
+        index = index_arguments(problem.distribution)
+        op = torch.ops.biomechau.force_projection
+        out, _ = op(problem.blendshapes, problem.distribution.val, force, None, *index)
+    else:
+        out = ops.force_projection(problem.blendshapes, problem.distribution, force)
+    (grad,) = torch.autograd.grad(out.square().sum(), force, create_graph=True)
+    with pytest.raises(RuntimeError, match="force_projection_bwd has no derivative: the ops are differentiable once"):
+        torch.autograd.grad(out.sum() + grad.square().sum(), force)
+
+
+def test_second_derivatives_of_masses_and_rollouts_are_refused() -> None:
+    mass = torch.rand(40, dtype=torch.float64, requires_grad=True)
+    blendshapes = force_problem().blendshapes.requires_grad_()
+    out = ops.generalized_mass(blendshapes, mass)
+    (grad,) = torch.autograd.grad(out.sum(), mass, create_graph=True)
+    with pytest.raises(RuntimeError, match="generalized_mass_bwd has no derivative"):
+        torch.autograd.grad(grad.sum(), blendshapes)
+    problem = rollout_problem()
+    problem["mass"].requires_grad_()
+    c, _ = ops.euler_rollout(**problem)
+    (grad,) = torch.autograd.grad(c.sum(), problem["mass"], create_graph=True)
+    with pytest.raises(RuntimeError, match="euler_rollout_bwd has no derivative"):
+        torch.autograd.grad(c.sum() + grad.sum(), problem["mass"])

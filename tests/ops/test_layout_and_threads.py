@@ -97,7 +97,8 @@ def threads() -> Iterator[Callable[[int], None]]:
 def test_force_ops_give_the_same_bits_for_any_thread_count(
     name: str, fibre: bool, dtype: torch.dtype, threads: Callable[[int], None]
 ) -> None:
-    problem = force_problem(num_vertices=6_000, num_shapes=20, num_muscles=9, batch=(70,), fibre=fibre, dtype=dtype)
+    # large enough that every loop runs on several threads
+    problem = force_problem(num_vertices=6_000, num_shapes=20, num_muscles=9, batch=(1_200,), fibre=fibre, dtype=dtype)
     function, inputs = force_functions(name, problem, ops), force_inputs(name, problem)
     results = []
     for count in (1, 2, 3):
@@ -127,7 +128,7 @@ def test_rollout_gives_the_same_bits_for_any_thread_count(
     scheme: str, mass_axes: str, elastic_axes: str | None, dtype: torch.dtype, threads: Callable[[int], None]
 ) -> None:
     problem = rollout_problem(
-        batch=(9,), num_frames=12, num_shapes=21, mass_axes=mass_axes, elastic_axes=elastic_axes, dtype=dtype
+        batch=(9,), num_frames=20, num_shapes=41, mass_axes=mass_axes, elastic_axes=elastic_axes, dtype=dtype
     )
     dt = problem.pop("dt")
     results = []
@@ -136,3 +137,28 @@ def test_rollout_gives_the_same_bits_for_any_thread_count(
         results.append(outputs_and_gradients(lambda **kw: ops.euler_rollout(**kw, dt=dt, scheme=scheme), problem))
     assert_same_bits(results[0], results[1])
     assert_same_bits(results[0], results[2])
+
+
+def test_lazy_negatives_are_read_with_their_sign() -> None:
+    p = force_problem()
+    negated = torch._neg_view(p.force)
+    assert negated.is_neg()
+    out = ops.force_projection(p.blendshapes, p.distribution, negated)
+    assert torch.equal(out, -ops.force_projection(p.blendshapes, p.distribution, p.force))
+    r = rollout_problem()
+    force = torch._neg_view(r["force"])
+    c, _ = ops.euler_rollout(**{**r, "force": force})
+    expected, _ = ops.euler_rollout(**{**r, "force": -r["force"]})
+    assert torch.equal(c, expected)
+
+
+def test_expanded_and_offset_inputs() -> None:
+    p = force_problem(batch=(4,))
+    expanded = p.force[:1].expand(4, -1, -1)
+    out = ops.force_projection(p.blendshapes, p.distribution, expanded)
+    assert torch.equal(out, ops.force_projection(p.blendshapes, p.distribution, expanded.clone()))
+    offset = torch.cat([p.force, p.force])[3:6]
+    assert torch.equal(
+        ops.force_projection(p.blendshapes, p.distribution, offset),
+        ops.force_projection(p.blendshapes, p.distribution, offset.clone()),
+    )

@@ -14,7 +14,7 @@ from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
 from biomechau.reports import output
 from biomechau.reports.forces_report import ForcesReport, analyse, summarise
-from biomechau.reports.output import staged_directory, to_json, write_forces, write_report
+from biomechau.reports.output import to_json, write_forces, write_report
 from biomechau.rig import FaceRig
 
 
@@ -76,35 +76,3 @@ def test_a_failing_write_keeps_the_earlier_report(
     with pytest.raises(OSError, match="disk full"):
         write_report(report, {"other": 1}, tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_a_failing_block_leaves_no_new_directory(tmp_path: Path) -> None:
-    out = tmp_path / "a" / "b"
-
-    def fail() -> None:
-        with staged_directory(out) as stage:
-            (stage / "x").write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_other_files_of_the_directory_stay(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "x").write_text("old")
-    with staged_directory(tmp_path) as stage:
-        (stage / "x").write_text("new")
-        assert (tmp_path / "x").read_text() == "old"
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"notes.txt": "mine", "x": "new"}
-
-
-@pytest.mark.parametrize("inside", ["", "sub/dir"])
-def test_a_file_in_the_way_is_named(tmp_path: Path, inside: str) -> None:
-    (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(NotADirectoryError, match="file is a file, expected a directory"),
-        staged_directory(tmp_path / "file" / inside),
-    ):
-        pytest.fail("entered")

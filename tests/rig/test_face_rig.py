@@ -1,8 +1,11 @@
 """FaceRig: what it refuses, and what it derives from its mesh."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +21,28 @@ def _with_value(tensor: Tensor, index: tuple[int, ...], value: float) -> Tensor:
 
 BROKEN: dict[str, tuple[Callable[[FaceRig], dict[str, object]], type[Exception], str]] = {
     "neutral-float64": (lambda r: {"neutral": r.neutral.double()}, TypeError, "neutral must be float32, got torch.fl"),
+    "neutral-numpy": (
+        lambda r: {"neutral": r.neutral.numpy()},
+        TypeError,
+        "neutral must be a torch.Tensor, got ndarray",
+    ),
+    "faces-list": (lambda r: {"faces": r.faces.tolist()}, TypeError, "faces must be a torch.Tensor, got list"),
+    "identity-numpy": (
+        lambda r: {"identity": np.zeros((2, 99, 3), np.float32)},
+        TypeError,
+        "identity must be a torch.Tensor",
+    ),
+    "names-one-string": (
+        lambda r: {"names": "abcdefgh"},
+        TypeError,
+        "names must be a sequence of strings, got the one string 'abcdefgh'",
+    ),
+    "names-numbers": (lambda r: {"names": range(8)}, TypeError, "names must be strings, got 0"),
+    "identity-names-one-string": (
+        lambda r: {"identity_names": "ab"},
+        TypeError,
+        "identity_names must be a sequence of strings",
+    ),
     "neutral-flat": (lambda r: {"neutral": r.neutral.flatten()}, ValueError, r"neutral must have shape \(N, 3\)"),
     "neutral-empty": (lambda r: {"neutral": r.neutral[:0]}, ValueError, r"N > 0, got \(0, 3\)"),
     "neutral-nan": (
@@ -95,6 +120,11 @@ def test_trimesh_view_keeps_the_order_of_vertices_and_faces(tiny_rig: FaceRig) -
     assert torch.equal(torch.from_numpy(doubled.mesh.faces.copy()), doubled.faces)
 
 
+def test_importing_the_package_does_not_import_trimesh() -> None:
+    code = "import biomechau, sys; assert 'trimesh' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_select_takes_shapes_in_the_order_asked_and_in_any_spelling(tiny_rig: FaceRig) -> None:
     rig = tiny_rig.select(["JawOpen", "MouthSmileLeft"])
     assert rig.names == ("jawOpen", "mouthSmile_L")
@@ -110,6 +140,22 @@ def test_unknown_shapes_are_all_named(tiny_rig: FaceRig) -> None:
 def test_selecting_a_shape_twice_is_refused(tiny_rig: FaceRig) -> None:
     with pytest.raises(ValueError, match="must be unique"):
         tiny_rig.select(["jawOpen", "jawOpen"])
+
+
+def test_one_string_in_place_of_names_is_refused(tiny_rig: FaceRig) -> None:
+    for call in (tiny_rig.select, tiny_rig.shape_indices):
+        with pytest.raises(TypeError, match="names must be a sequence of strings, got the one string 'jawOpen'"):
+            call("jawOpen")
+    with pytest.raises(TypeError, match="channel names must be a sequence of strings"):
+        tiny_rig.map_channels("JawOpen")
+
+
+def test_identity_weights_are_told_in_the_provenance(tiny_rig: FaceRig) -> None:
+    assert tiny_rig.with_identity(torch.zeros(2)).provenance == {"source": "test"}
+    person = tiny_rig.with_identity(torch.tensor([2.0, -0.1]))
+    assert person.provenance == {"source": "test", "identity_weights": "wide=2, rough=-0.1"}
+    moved_on = person.with_identity(torch.tensor([0.0, 1.0]))
+    assert moved_on.provenance["identity_weights"] == "wide=2, rough=-0.1; rough=1"
 
 
 def test_identity_weights_move_the_neutral_only(tiny_rig: FaceRig) -> None:

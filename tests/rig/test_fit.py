@@ -79,6 +79,15 @@ def test_singular_matrix_is_refused(gram: Tensor, message: str) -> None:
         solve_bounded(gram.double(), torch.ones(1, 3, dtype=torch.float64), *bounds)
 
 
+@pytest.mark.parametrize("rigid", [False, True])
+def test_fit_without_shapes_is_refused(tiny_rig: FaceRig, rigid: bool) -> None:
+    bare = replace(tiny_rig, blendshapes=tiny_rig.blendshapes[:0], names=())
+    with pytest.raises(ValueError, match="at least one shape, got none"):
+        bare.fit(bare.neutral, rigid=rigid)
+    with pytest.raises(ValueError, match="at least one shape, got none"):
+        tiny_rig.fit(tiny_rig.neutral, shapes=[], rigid=rigid)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 2e-5), (torch.float64, 1e-9)])
 @pytest.mark.parametrize("batch", [(), (5,), (2, 3), (0,), (300,)])
 def test_known_coefficients_come_back(

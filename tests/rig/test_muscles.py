@@ -50,24 +50,51 @@ def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "line 1: expected the columns name"),
-        ("name,side,kind,action_units,shapes\n", "line 1: .*missing source"),
-        (HEADER, "expected one muscle a line"),
-        (HEADER + "a,left,sheet,1,jawOpen,x\nb,up,sheet,1,jawOpen,x\n", "line 3: side of b must be one of left"),
-        (HEADER + "a,left,round,1,jawOpen,x\n", "line 2: kind of a must be one of sheet"),
-        (HEADER + "a,left,sheet,one,jawOpen,x\n", "line 2: action_units must be whole numbers"),
-        (HEADER + "a,left,sheet,0,jawOpen,x\n", "line 2: action units of a must be positive"),
-        (HEADER + ",left,sheet,1,jawOpen,x\n", "line 2: name of a muscle must be one word"),
-        (HEADER + "a,left,sheet,1\n", "line 2: expected 6 cells, found no shapes"),
-        (HEADER + "a,left,sheet,1,jawOpen,x,y\n", "line 2: expected 6 cells, found more"),
-        (HEADER + "a,left,sheet,1,jawOpen,x\na,left,sheet,2,jawOpen,x\n", "line 3: muscle a_left comes twice"),
+        ("", "1: expected the columns name"),
+        ("name,side,kind,action_units,shapes\n", "1: .*missing source"),
+        (HEADER, " expected one muscle a line"),
+        (HEADER + "a,left,sheet,1,jawOpen,x\nb,up,sheet,1,jawOpen,x\n", "3: side of b must be one of left"),
+        (HEADER + "a,left,round,1,jawOpen,x\n", "2: kind of a must be one of sheet"),
+        (HEADER + "a,left,sheet,one,jawOpen,x\n", "2: action_units must be whole numbers"),
+        (HEADER + "a,left,sheet,0,jawOpen,x\n", "2: action units of a must be positive"),
+        (HEADER + ",left,sheet,1,jawOpen,x\n", "2: name of a muscle must be one word"),
+        (HEADER + "a,left,sheet,1\n", "2: expected 6 cells, found no shapes"),
+        (HEADER + "a,left,sheet,1,jawOpen,x,y\n", "2: expected 6 cells, found 7; quote"),
+        ("name," + HEADER, "1: column name comes twice"),
+        (HEADER + "a,left,sheet,1,jawOpen JawOpen,x\n", "2: shapes of a_left must be unique: 'jawOpen' and 'JawOpen'"),
+        (HEADER + 'a,left,sheet,1,jawOpen,"x\nb,left,sheet,1,jawOpen,x\n', "3: unexpected end of data"),
+        (HEADER + "a,left,sheet,1,jawOpen,x\na,left,sheet,2,jawOpen,x\n", "3: muscle a_left comes twice"),
     ],
 )
 def test_a_broken_table_is_refused_by_file_and_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "table.csv"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(ValueError, match=rf"table\.csv.*{message}"):
+    with pytest.raises(ValueError, match=rf"table\.csv:{message}"):
         Muscles.load(path)
+
+
+@pytest.mark.parametrize(("start", "line"), [("", 1), (HEADER + "a,left,sheet,1,jawOpen,", 2)])
+def test_a_cell_longer_than_csv_allows_is_refused_by_file_and_line(tmp_path: Path, start: str, line: int) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(start + "x" * 200_000)
+    with pytest.raises(ValueError, match=rf"table\.csv:{line}: field larger than field limit"):
+        Muscles.load(path)
+
+
+def test_a_table_edited_by_hand_may_have_spaces_blank_lines_and_columns_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(
+        'name, side, note, kind, action_units, shapes, source\n\na, left, mine, sheet, 1 2, jawOpen , "x, y"\n'
+    )
+    assert Muscles.load(path) == (Muscle("a", "left", "sheet", (1, 2), ("jawOpen",), "x, y"),)
+
+
+@pytest.mark.parametrize("shape", ["jaw open", "jaw\topen", " jawOpen", ""])
+def test_a_table_cannot_hold_a_shape_name_of_several_words(tmp_path: Path, shape: str) -> None:
+    muscles = Muscles([Muscle("digastric", "both", "sheet", (27,), (shape,))])
+    with pytest.raises(ValueError, match=f"one word in a table, digastric has {shape!r}".replace("\\", r"\\")):
+        muscles.save(tmp_path / "table.csv")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_table_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> None:
@@ -81,6 +108,13 @@ def test_a_table_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> Non
 def test_identical_identifiers_are_refused() -> None:
     with pytest.raises(ValueError, match="muscle digastric comes twice"):
         Muscles([Muscle("digastric", "both", "sheet", (27,), ())] * 2)
+
+
+def test_a_shape_given_twice_in_any_spelling_is_refused() -> None:
+    with pytest.raises(ValueError, match="shapes of digastric must be unique: 'jawOpen' and 'JawOpen' are one name"):
+        Muscle("digastric", "both", "sheet", (27,), ("jawOpen", "JawOpen"))
+    with pytest.raises(TypeError, match="shapes of digastric must be a sequence of strings"):
+        Muscle("digastric", "both", "sheet", (27,), "jawOpen")  # pyright: ignore[reportArgumentType]
 
 
 def test_match_finds_shapes_in_any_spelling() -> None:
@@ -100,6 +134,16 @@ def test_one_shape_for_both_sides_makes_one_muscle_of_two() -> None:
 def test_split_shapes_of_a_muscle_of_both_sides_are_taken_together() -> None:
     table = Muscles([Muscle("incisivii_labii", "both", "sphincter", (18,), ("mouthPucker",))])
     assert table.match(["mouthPucker_L", "mouthPucker_R"]).muscles[0].shapes == ("mouthPucker_L", "mouthPucker_R")
+
+
+def test_both_halves_of_a_muscle_take_an_unsplit_shape_once() -> None:
+    table = Muscles([Muscle("orbicularis_oris", "both", "sphincter", (24,), ("mouthPress_L", "mouthPress_R"))])
+    assert table.match(["mouthPress"]).muscles[0].shapes == ("mouthPress",)
+
+
+def test_shapes_of_several_words_are_matched() -> None:
+    match = Muscles.facs().match(["mouth smile left", "jaw open"])
+    assert [muscle.shapes for muscle in match.muscles] == [("mouth smile left",), ("jaw open",)]
 
 
 def test_a_muscle_with_one_split_and_one_unsplit_shape_takes_all_three() -> None:

@@ -17,6 +17,11 @@ from biomechau.rig.names import ARKIT_SHAPES, canonical, map_channels
         (("MouthPucker", "mouth_pucker"), "mouthpucker"),
         (("LeftEyeYaw",), "lefteyeyaw"),
         (("mouthRoll",), "mouthroll"),
+        (("eyeBlinkL", "eyeBlinkLeft", "eye_blink_l"), "eyeblink_l"),
+        (("smileR", "SmileRight", "smile right"), "smile_r"),
+        (("cleft", "CLEFT"), "cleft"),
+        (("bright", "Bright"), "bright"),
+        (("NASAL",), "nasal"),
     ],
 )
 def test_spellings_of_one_shape_share_one_canonical_name(spellings: tuple[str, ...], expected: str) -> None:

@@ -73,8 +73,15 @@ def test_triangles_cover_polygons_of_every_size_with_their_orientation(tmp_path:
         CUBE_SIDE.replace("1/1/1 2/1/1 3/1/1 4/1/1", "-5 -4/-1/-1 -3 -2//-1"),
         "\n".join([line for line in CUBE_SIDE.splitlines() if line[0] == "f"] + CUBE_SIDE.splitlines()[:-2]),
         CUBE_SIDE.rstrip("\n"),
+        "\ufeff" + CUBE_SIDE[CUBE_SIDE.index("v 0") :],
+        "\ufeff" + CUBE_SIDE[CUBE_SIDE.index("f ") :] + CUBE_SIDE[: CUBE_SIDE.index("f ")],
+        " \t" + CUBE_SIDE[CUBE_SIDE.index("v 0") :],
+        CUBE_SIDE.replace("v 1 0 0", "  v 1 0 0").replace("\n", "\r"),
     ],
-    ids=["crlf", "cr", "continued", "spaces", "weights", "negative", "faces-first", "no-last-newline"],
+    ids=[
+        *("crlf", "cr", "continued", "spaces", "weights", "negative", "faces-first", "no-last-newline"),
+        *("byte-order-mark", "byte-order-mark-face", "indented-first", "indented-cr"),
+    ],
 )
 def test_other_writers_are_understood(tmp_path: Path, text: str) -> None:
     expected = read_obj(_write(tmp_path, CUBE_SIDE))
@@ -86,6 +93,7 @@ def test_other_writers_are_understood(tmp_path: Path, text: str) -> None:
 
 BROKEN = {
     "face-too-large": (14, "f 2 6 3", "face index 6 is broken: the file has 5 vertices"),
+    "face-huge": (14, f"f 1 2 {10**19}", f"face index {10**19} is broken: the file has 5 vertices"),
     "face-zero": (14, "f 0 1 2", "face index 0 is broken"),
     "face-negative": (14, "f 1 2 -6", "face index -6 is broken"),
     "face-text": (14, "f 1 two 3", "whole numbers as indices, found '1 two 3'"),
@@ -119,4 +127,7 @@ def test_file_without_vertices_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_face_lines_are_the_lines_of_faces(tmp_path: Path) -> None:
-    assert face_lines(_write(tmp_path, CUBE_SIDE)) == [b"f 1/1/1 2/1/1 3/1/1 4/1/1", b"f 2//1 5//1 3"]
+    expected = [b"f 1/1/1 2/1/1 3/1/1 4/1/1", b"f 2//1 5//1 3"]
+    assert face_lines(_write(tmp_path, CUBE_SIDE)) == expected
+    faces_first = "\ufeff" + CUBE_SIDE[CUBE_SIDE.index("f ") :]
+    assert face_lines(_write(tmp_path, faces_first)) == expected

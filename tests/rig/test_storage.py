@@ -59,11 +59,11 @@ def test_failed_save_keeps_the_old_file_and_leaves_nothing(
 ) -> None:
     before = saved.read_bytes()
 
-    def fail(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half")
+    def fail(path: Path, data: bytes) -> None:
+        path.write_text("half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("biomechau.rig.storage.save_file", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="disk full"):
         tiny_rig.save(saved)
     assert saved.read_bytes() == before
@@ -73,6 +73,18 @@ def test_failed_save_keeps_the_old_file_and_leaves_nothing(
 def test_saving_into_a_missing_folder_names_it(tiny_rig: FaceRig, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no folder .*nowhere"):
         tiny_rig.save(tmp_path / "nowhere" / "rig.safetensors")
+
+
+def test_a_path_that_cannot_be_written_is_an_os_error(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=f"'{tmp_path}/n{{300}}'"):
+        tiny_rig.save(tmp_path / ("n" * 300))  # longer than file systems allow
+    assert not list(tmp_path.iterdir())
+
+
+def test_saved_file_has_the_mode_of_any_new_file(saved: Path) -> None:
+    other = saved.with_name("other")
+    other.touch()
+    assert saved.stat().st_mode == other.stat().st_mode
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -102,6 +114,8 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, str]], object], s
     "shape": (lambda t, m: t.update(neutral=t["neutral"][1:]), r"blendshapes must have shape \(8, 98, 3\)"),
     "nan": (lambda t, m: t["neutral"][4].fill_(torch.nan), "neutral is not finite at vertex 4"),
     "names": (lambda t, m: m.pop("names"), "metadata 'names' must be a JSON list of strings, found None"),
+    "names-nested": (lambda t, m: m.update(names="[" * 100_000), "metadata 'names' must be a JSON list of strings"),
+    "names-digits": (lambda t, m: m.update(names="1" * 10_000), "JSON list of strings, found '1{1,20}...1{1,20}'$"),
     "names-kind": (lambda t, m: m.update(names=json.dumps([1] * 8)), "metadata 'names' must be a JSON list of strings"),
     "provenance": (lambda t, m: m.update(provenance="[]"), "metadata 'provenance' must be a JSON dict of strings"),
 }

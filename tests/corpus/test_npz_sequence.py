@@ -1,0 +1,172 @@
+"""Recordings in .npz files: meshes, coefficients, their times, and broken files."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from biomechau.corpus import read_npz, read_sequence
+from biomechau.rig import FaceRig
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_vertices_of_an_npz_are_fitted(
+    tiny_rig: FaceRig, tmp_path: Path, vertices: Tensor, coefficients: Tensor, dtype: type
+) -> None:
+    np.savez(tmp_path / "take.npz", vertices=vertices.numpy().astype(dtype), fps=50)
+    sequence = read_npz(tmp_path / "take.npz", tiny_rig)
+    torch.testing.assert_close(sequence.coefficients, coefficients, atol=2e-3, rtol=0)
+    assert sequence.fps == 50
+    assert sequence.timestamp[-1].item() == pytest.approx(4 / 50)
+    assert sequence.name == "take"
+
+
+def test_times_of_an_npz_tell_rate_and_gaps(tiny_rig: FaceRig, tmp_path: Path, vertices: Tensor) -> None:
+    times = np.array([2, 2.02, 2.04, 2.1, 2.12])
+    np.savez(tmp_path / "take.npz", vertices=vertices.numpy(), timestamp=times)
+    sequence = read_npz(tmp_path / "take.npz", tiny_rig)
+    assert sequence.fps == pytest.approx(50)
+    assert sequence.dropped == ((2, 2),)
+    assert sequence.timestamp.tolist() == times.tolist()
+    for fps in (48, 54):
+        np.savez(tmp_path / "take.npz", vertices=vertices.numpy(), timestamp=times, fps=fps)
+        assert read_npz(tmp_path / "take.npz", tiny_rig).fps == fps
+        assert read_npz(tmp_path / "take.npz", tiny_rig).timestamp.tolist() == times.tolist()
+
+
+def test_argument_replaces_rate_and_times_of_an_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "take.npz", coefficients=VALUES, names=NAMES, fps=50, timestamp=np.array([2, 2.02, 2.1, 2.12]))
+    sequence = read_npz(tmp_path / "take.npz", fps=100)
+    assert sequence.fps == 100
+    assert sequence.timestamp.tolist() == [0, 0.01, 0.02, 0.03]
+    assert sequence.dropped == ()
+
+
+def test_single_frame_with_its_time(tmp_path: Path) -> None:
+    np.savez(tmp_path / "take.npz", coefficients=VALUES[:1], names=NAMES, fps=50, timestamp=np.array([2.5]))
+    assert read_npz(tmp_path / "take.npz").timestamp.tolist() == [2.5]
+    np.savez(tmp_path / "take.npz", coefficients=VALUES[:1], names=NAMES, timestamp=np.array([2.5]))
+    with pytest.raises(ValueError, match=r"take\.npz: fps must be given: the time of a single frame"):
+        read_npz(tmp_path / "take.npz")
+
+
+@pytest.mark.parametrize("with_rig", [True, False])
+def test_coefficients_of_an_npz_are_taken_as_they_are(
+    tiny_rig: FaceRig, tmp_path: Path, coefficients: Tensor, with_rig: bool
+) -> None:
+    names = ["BrowInnerUp", "JawOpen", "TongueOut"]
+    np.savez(tmp_path / "take.npz", coefficients=coefficients[:, :3].numpy(), names=names, fps=30)
+    sequence = read_npz(tmp_path / "take.npz", tiny_rig if with_rig else None)
+    assert sequence.channels == tuple(names)
+    assert torch.equal(sequence.coefficients, coefficients[:, :3])
+
+
+VALUES = np.zeros((4, 2), np.float32)
+NAMES = ["jawOpen", "mouthPucker"]
+MESHES = np.random.default_rng(0).normal(0, 5, (4, 99, 3)).astype(np.float32)
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "unknown-names": ({"names": ["jawOpen", "smirk"]}, "unknown shape smirk: neither in the rig nor one of ARKit's"),
+    "names-twice": ({"names": ["jawOpen", "JawOpen"]}, "channel names must be unique"),
+    "names-missing": ({"names": None}, "missing array names"),
+    "names-count": ({"names": ["jawOpen"]}, r"coefficients must have shape \(4, 1\), got \(4, 2\)"),
+    "names-bytes": ({"names": np.array([b"a", b"b"])}, "names must be a vector of strings"),
+    "nothing": ({"names": None, "coefficients": None}, "missing array coefficients, names: expected vertices, or"),
+    "nan": ({"coefficients": VALUES + np.nan}, "coefficient jawOpen is not finite in frame 0"),
+    "integers": ({"coefficients": VALUES.astype(int)}, "coefficients must be float32 or float64, got int64"),
+    "axes": ({"coefficients": VALUES[0]}, r"coefficients must have 2 axes and at least one frame, got shape \(2,\)"),
+    "no-frames": ({"coefficients": VALUES[:0]}, "at least one frame"),
+    "no-rate": ({"fps": None}, "fps must be given"),
+    "rate": ({"fps": -30}, "fps must be positive, got -30"),
+    "times-count": ({"timestamp": np.arange(3.0)}, r"timestamp must have shape \(4,\), got \(3,\)"),
+    "times-fall": ({"timestamp": np.array([0.0, 2, 1, 3])}, "timestamp does not rise after frame 1"),
+    "times-stay": ({"timestamp": np.zeros(4), "fps": None}, "timestamp does not rise after frame 0"),
+    "times-nan": ({"timestamp": np.array([0, np.nan, 1, 2]), "fps": None}, "timestamp is not finite in frame 1"),
+    "times-milli": ({"timestamp": np.arange(4) * 33.3, "fps": None}, "step of timestamp is 33.3: are the times in sec"),
+    "times-rate": ({"timestamp": np.arange(4) / 50}, "fps is 30, but the usual step of timestamp is 0.02 s, 50 frames"),
+    "rate-axes": ({"fps": [30.0]}, r"fps must be a single number, got float64 of shape \(1,\)"),
+    "rate-text": ({"fps": "30"}, r"fps must be a single number, got <U2 of shape \(\)"),
+    "vertex-count": ({"vertices": MESHES[:, 1:]}, r"vertices must have shape \(\.\.\., 99, 3\)"),
+    "vertex-nan": ({"vertices": MESHES + np.inf}, "vertices are not finite in frame 0 at vertex 0"),
+    "vertex-dtype": ({"vertices": MESHES.astype(np.float16)}, "vertices must be float32 or float64, got float16"),
+    "vertex-frames": ({"vertices": MESHES[:0]}, r"vertices must have 3 axes and at least one frame, got shape \(0,"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN.values(), ids=BROKEN)
+def test_broken_npz_is_named(tiny_rig: FaceRig, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    arrays = {"coefficients": VALUES, "names": NAMES, "fps": 30, **change}
+    np.savez(tmp_path / "take.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(ValueError, match=rf"take\.npz: .*{message}"):
+        read_npz(tmp_path / "take.npz", tiny_rig)
+
+
+def test_npz_of_vertices_needs_a_rig(tmp_path: Path) -> None:
+    np.savez(tmp_path / "take.npz", vertices=MESHES, fps=30)
+    with pytest.raises(ValueError, match=r"take\.npz: a rig must be given"):
+        read_npz(tmp_path / "take.npz")
+
+
+def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "take.npz", coefficients=VALUES, names=np.array(["a", 1], object))
+    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file of plain arrays"):
+        read_npz(tmp_path / "take.npz")
+
+
+def test_names_of_an_npz_are_unique_without_a_rig_too(tmp_path: Path) -> None:
+    np.savez(tmp_path / "take.npz", coefficients=VALUES, names=["jawOpen", "JawOpen"], fps=30)
+    with pytest.raises(ValueError, match=r"take\.npz: channel names must be unique"):
+        read_npz(tmp_path / "take.npz")
+
+
+def _hostile_shape(path: Path) -> None:
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 2), }\n"  # 8 TB
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("vertices.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+
+
+def _no_array(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("vertices", "no array")
+
+
+def _set_zip_field(path: Path, offset: int, value: int) -> None:
+    """Set one byte of both headers of the only member; the offset is that in its first header."""
+    np.savez(path, coefficients=VALUES)
+    data = bytearray(path.read_bytes())
+    data[offset] = data[data.index(b"PK\x01\x02") + offset + 2] = value
+    path.write_bytes(data)
+
+
+HOSTILE: dict[str, Callable[[Path], None]] = {
+    "shape": _hostile_shape,
+    "no-array": _no_array,
+    "encrypted": lambda path: _set_zip_field(path, 6, 1),
+    "compression": lambda path: _set_zip_field(path, 8, 99),
+}
+
+
+@pytest.mark.parametrize("write", HOSTILE.values(), ids=HOSTILE)
+def test_npz_with_hostile_content_is_named(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "take.npz")
+    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file of plain arrays: \S"):
+        read_npz(tmp_path / "take.npz")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 200, -30])
+def test_truncated_npz_is_named(tiny_rig: FaceRig, tmp_path: Path, keep: int) -> None:
+    np.savez(tmp_path / "take.npz", vertices=MESHES, fps=30)
+    (tmp_path / "take.npz").write_bytes((tmp_path / "take.npz").read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file"):
+        read_npz(tmp_path / "take.npz", tiny_rig)
+
+
+def test_single_array_file_is_named(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    np.save(tmp_path / "take.npy", MESHES)
+    (tmp_path / "take.npy").rename(tmp_path / "take.npz")
+    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file of plain arrays: it holds a single"):
+        read_sequence(tmp_path / "take.npz", tiny_rig)
