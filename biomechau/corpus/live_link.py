@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
-from biomechau.rig.names import ARKIT_SHAPES, canonical
+from biomechau.rig.names import ARKIT_SHAPES, canonical, shortened
 
 # Drop-frame timecodes have a semicolon before the frame number.
 _TIMECODE = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)[:;](\d{1,3})(\.\d+)?", re.ASCII)
@@ -121,7 +121,8 @@ def _find_columns(path: str | Path, header: list[str]) -> tuple[int, list[int], 
     shapes, pose = ([canonical(name) for name in names] for names in (ARKIT_SHAPES, _POSE))
     missing = [name for name in ("Timecode", *ARKIT_SHAPES) if canonical(name) not in index.keys() | _OPTIONAL]
     if missing:
-        raise ValueError(f"{path}:1: missing column {', '.join(missing)}")
+        columns = "column" if len(missing) == 1 else "columns"
+        raise ValueError(f"{path}:1: missing {columns} {shortened(missing)}; is it a Live Link Face recording?")
     unknown = [
         header[column] for key, column in index.items() if key not in {"timecode", "blendshapecount", *shapes, *pose}
     ]

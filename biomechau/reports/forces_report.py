@@ -20,7 +20,7 @@ from biomechau.corpus import FaceSequence
 from biomechau.physics import FaceDynamics, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
 from biomechau.reports.curves import ForceCurves
 from biomechau.rig import Distribution, FaceRig, Muscles, fibre_directions
-from biomechau.rig.names import ChannelMap
+from biomechau.rig.names import ChannelMap, shortened
 
 Floats = npt.NDArray[np.float64]
 
@@ -153,7 +153,7 @@ def analyse(
     if not channels.matrix.any():
         raise ValueError(
             f"{sequence.name}: none of its {len(sequence.channels)} channels drives a shape of the rig; "
-            f"channels {_shortened(sequence.channels)}, shapes {_shortened(rig.names)}"
+            f"channels {shortened(sequence.channels)}, shapes {shortened(rig.names)}"
         )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -250,8 +250,3 @@ def summarise(report: ForcesReport) -> dict[str, Any]:
         "converged": result.converged,
         "warnings": list(report.warnings),
     }
-
-
-def _shortened(names: tuple[str, ...]) -> str:
-    """The first few of a list of names."""
-    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -111,3 +111,9 @@ def map_channels(channel_names: Sequence[str], shape_names: Sequence[str]) -> Ch
             missing.append(shape_names[column])
     unused = tuple(name for name, row in zip(channel_names, matrix, strict=True) if not row.any())
     return ChannelMap(matrix, tuple(missing), unused)
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """The first few of a list of names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
