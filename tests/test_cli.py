@@ -88,7 +88,7 @@ def test_entry_point() -> None:
 
 def test_pictures_are_imported_when_they_are_drawn() -> None:
     code = "import sys, biomechau.cli; sys.exit(not {'matplotlib', 'pyvista'}.isdisjoint(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes close otherwise elsewhere")
@@ -97,7 +97,7 @@ def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
     read, write = os.pipe()
     os.close(read)
     try:
-        done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run([sys.executable, "-I", "-c", code], stdout=write, stderr=subprocess.PIPE, check=False)
     finally:
         os.close(write)
     assert done.returncode == 1

@@ -7,5 +7,5 @@ import sys
 def test_slow_libraries_are_imported_when_they_are_used() -> None:
     """scipy.signal and trimesh add about a second to the import, and most uses of the package need neither."""
     code = "import sys, biomechau; print([name for name in ('scipy.signal', 'trimesh') if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -64,7 +64,7 @@ def test_extension_does_not_need_torch() -> None:
         "assert 'torch' not in sys.modules\n"
         "print(module.isa())\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == _core.isa()
 
 

@@ -268,7 +268,7 @@ def test_reference_backend_runs_when_asked(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_an_unknown_backend_is_refused() -> None:
     run = subprocess.run(
-        [sys.executable, "-c", "import biomechau"],
+        [sys.executable, "-I", "-c", "import biomechau"],
         env={**os.environ, "BIOMECHAU_BACKEND": "cuda"},
         capture_output=True,
         text=True,
