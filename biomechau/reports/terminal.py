@@ -52,9 +52,9 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
         _listing("shapes that no channel drives", channels["missing_shapes"]),
         _listing("muscles without a channel", unmeasured),
         _listing("muscles that the rig cannot show", summary["muscles_left_out"]),
-        f"{1 - summary['residual_share']:.1%} of the motion explained by muscles; "
+        f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
+        f"{1 - summary['residual_share']:.1%} of the motion of the muscles' shapes is explained; "
         f"rank {summary['rank']} of {summary['unknowns']} unknowns, condition {summary['condition']:.1f}",
-        f"{slack:.1%} of the motion belongs to shapes without a muscle" if slack else "",
     ]
     return [note for note in notes if note]
 
