@@ -136,7 +136,7 @@ def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float 
     rate = _own_rate(arrays)
     if "timestamp" not in arrays:
         if rate is None:
-            raise ValueError("fps must be given: the file has neither fps nor timestamp")
+            raise ValueError("fps must be given (--recorded-fps): the file has neither fps nor timestamp")
         return _even_times(num_frames, rate), rate
     timestamp = _float_tensor(arrays, "timestamp", 1).double()
     if len(timestamp) != num_frames:
@@ -144,7 +144,7 @@ def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float 
     check_timestamp(timestamp)
     if num_frames == 1:
         if rate is None:
-            raise ValueError("fps must be given: the time of a single frame does not tell it")
+            raise ValueError("fps must be given (--recorded-fps): the time of a single frame does not tell it")
         return timestamp, rate
     step = float(timestamp.diff().median())
     if rate is None:

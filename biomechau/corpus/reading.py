@@ -40,7 +40,7 @@ def read_sequence(
         if rig is None:
             raise ValueError(f"{path}: a rig must be given to fit meshes")
         if fps is None:
-            raise ValueError(f"{path}: fps must be given: OBJ files do not tell it")
+            raise ValueError(f"{path}: fps must be given (--recorded-fps): OBJ files do not tell it")
         return read_mesh_sequence(path, rig, fps, rigid, scale, progress)
     if path.suffix.lower() == ".csv":
         return read_live_link(path, fps)

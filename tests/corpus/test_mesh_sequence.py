@@ -83,7 +83,7 @@ def test_a_head_that_is_turned_and_larger_keeps_its_scale(tiny_rig: FaceRig, tmp
 
 
 def test_folder_needs_a_rate(tiny_rig: FaceRig, folder: Path) -> None:
-    with pytest.raises(ValueError, match="fps must be given: OBJ files do not tell it"):
+    with pytest.raises(ValueError, match=r"fps must be given \(--recorded-fps\): OBJ files do not tell it"):
         read_sequence(folder, tiny_rig)
     with pytest.raises(ValueError, match="fps must be positive"):
         read_mesh_sequence(folder, tiny_rig, 0)
