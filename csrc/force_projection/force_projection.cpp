@@ -118,34 +118,33 @@ template <class T> void reduced_projection_bwd(const ReducedProjection<T>& args,
     });
   }
   if (!args.grad_val && !args.grad_directions) return;
-  Scratch<T> fibre_sums(p.directions ? 3 * p.num_entries : 0);
+  // Entries in the order by muscle, as they lie close together in each shape and share a row of grad_out.
+  const std::int64_t width = p.directions ? 3 : 1;
+  Scratch<T> sums(width * p.num_entries);
   parallel_for((p.num_entries + entry_block - 1) / entry_block, work, num_threads, [&](std::int64_t task) {
-    // Entries in the order by muscle: neighbours share a row of grad_out and lie close together in each shape.
     const std::int64_t begin = task * entry_block, end = min_of(p.num_entries, begin + entry_block);
-    for (std::int64_t l = begin; l < end; ++l) {
-      const std::int64_t e = p.muscle_entry[l];
-      if (p.directions)
-        for (int a = 0; a < 3; ++a) fibre_sums[3 * e + a] = 0;
-      else
-        args.grad_val[e] = 0;
-    }
+    T* sum = sums.data() + width * begin;
+    for (std::int64_t i = 0; i < width * (end - begin); ++i) sum[i] = 0;
     for (std::int64_t k = 0; k < args.num_shapes; ++k) {
       const T* shape = args.blendshapes + k * p.num_vertices * 3;
       const T* grad_out = args.grad_out + k * p.num_muscles * (p.directions ? 1 : 3);
-      for (std::int64_t l = begin; l < end; ++l) {
-        const std::int64_t e = p.muscle_entry[l];
-        const T* b = shape + 3 * p.muscle_row[l];
-        if (p.directions)
-          spread_vector(grad_out[p.col[e]], b, fibre_sums.data() + 3 * e);
-        else
-          args.grad_val[e] += spread_vector_vjp_p(b, grad_out + 3 * p.col[e]);
+      std::int64_t l = begin;
+      while (l < end) {
+        const std::int64_t m = p.col[p.muscle_entry[l]], last = min_of(end, p.muscle_crow[m + 1]);
+        if (last <= l) return;  // not the transpose of P: nothing sensible can be computed
+        for (; l < last; ++l) {
+          const T* b = shape + 3 * p.muscle_row[l];
+          if (p.directions)
+            spread_vector(grad_out[m], b, sum + 3 * (l - begin));
+          else
+            sum[l - begin] += spread_vector_vjp_p(b, grad_out + 3 * m);
+        }
       }
     }
-    if (!p.directions) return;
     for (std::int64_t l = begin; l < end; ++l) {
       const std::int64_t e = p.muscle_entry[l];
-      const T* w = fibre_sums.data() + 3 * e;
-      if (args.grad_val) args.grad_val[e] = spread_vector_vjp_p(p.directions + 3 * e, w);
+      const T* w = sum + width * (l - begin);
+      if (args.grad_val) args.grad_val[e] = p.directions ? spread_vector_vjp_p(p.directions + 3 * e, w) : *w;
       if (args.grad_directions)
         for (int a = 0; a < 3; ++a) args.grad_directions[3 * e + a] = p.val[e] * w[a];
     }

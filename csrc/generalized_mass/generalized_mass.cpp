@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "common/linalg.h"
+#include "common/vector.h"
 #include "generalized_mass/math.h"
 
 namespace biomechau {
@@ -10,21 +11,22 @@ namespace BIOMECHAU_ISA {
 namespace {
 
 constexpr std::int64_t block = 32;  // vertices packed together: their displacements fit in the first-level cache
-constexpr std::int64_t lane = 16;   // rows are padded to whole vectors of any instruction set
+constexpr std::int64_t lane = 16;   // rows are padded to whole vectors of both precisions
+constexpr std::int64_t batch = 16;  // sequences whose masses are gathered together
+constexpr std::int64_t few_sequences = 8;  // below it a dot product a sequence is less work than a padded product
 
 // The displacements of one block of vertices, shape index fastest, and which shapes move each vertex.
 template <class T> struct Panel {
   std::int64_t stride;
   T* values;               // (block, 3, stride)
-  std::int64_t* active;    // (block, K) shapes that move the vertex
-  std::int64_t* count;     // (block)
+  std::int64_t* active;    // (block, K + 1) shapes that move the vertex, rising, then -1
 
   static std::int64_t size(std::int64_t stride) { return block * 3 * stride; }
 
   void load(const GeneralizedMass<T>& args, std::int64_t begin, std::int64_t num) {
     const std::int64_t num_shapes = args.num_shapes;
+    std::int64_t count[block] = {};
     for (std::int64_t v = 0; v < num; ++v) {
-      count[v] = 0;
       for (int a = 0; a < 3; ++a)
         for (std::int64_t k = num_shapes; k < stride; ++k) values[(v * 3 + a) * stride + k] = 0;
     }
@@ -33,9 +35,11 @@ template <class T> struct Panel {
       for (std::int64_t v = 0; v < num; ++v) {
         const T* b = shape + 3 * v;
         for (int a = 0; a < 3; ++a) values[(v * 3 + a) * stride + k] = b[a];
-        if (b[0] != 0 || b[1] != 0 || b[2] != 0) active[v * num_shapes + count[v]++] = k;
+        active[v * (num_shapes + 1) + count[v]] = k;  // stays when the shape moves the vertex; no branch to mispredict
+        count[v] += (b[0] != 0) | (b[1] != 0) | (b[2] != 0);
       }
     }
+    for (std::int64_t v = 0; v < num; ++v) active[v * (num_shapes + 1) + count[v]] = -1;
   }
   const T* axis(std::int64_t v, int a) const { return values + (v * 3 + a) * stride; }
 };
@@ -55,41 +59,56 @@ template <class T> std::int64_t first_bad_mass(const GeneralizedMass<T>& args) {
   return -1;
 }
 
-// Adds the upper triangle of scale sum_i m_si B(i)^T B(i) over vertices [begin, end) to out (S, K, stride).
+// The vertices of a panel that one shape moves, shape after shape.
+template <class T> struct Members {
+  std::int64_t cursor[block] = {};
+  std::int64_t vertex[block + 1];
+
+  // Fills `vertex` for shape k and returns how many there are; k must rise from call to call.
+  std::int64_t find(const Panel<T>& panel, std::int64_t num, std::int64_t num_shapes, std::int64_t k) {
+    std::int64_t count = 0;
+    for (std::int64_t v = 0; v < num; ++v) {
+      const bool moves = panel.active[v * (num_shapes + 1) + cursor[v]] == k;
+      vertex[count] = v;
+      count += moves;
+      cursor[v] += moves;
+    }
+    return count;
+  }
+};
+
+// pairs (members, stride): from `first` on, the products of shape k with every shape at each of its vertices.
+template <class T>
+void load_pairs(const Panel<T>& panel, const Members<T>& members, std::int64_t count, std::int64_t k,
+                std::int64_t first, T* pairs) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t v = members.vertex[i];
+    const T b[3] = {panel.axis(v, 0)[k], panel.axis(v, 1)[k], panel.axis(v, 2)[k]};
+    pair_row(panel.stride - first, b, panel.axis(v, 0) + first, panel.axis(v, 1) + first, panel.axis(v, 2) + first,
+             pairs + i * panel.stride + first);
+  }
+}
+
+// Adds the upper triangle of sum_i m_si B(i)^T B(i) over vertices [begin, end) to out (S, K, stride).
 template <class T>
 void accumulate(const GeneralizedMass<T>& args, std::int64_t begin, std::int64_t end, Panel<T> panel, T* pairs, T* out) {
   const std::int64_t num_shapes = args.num_shapes, stride = panel.stride;
-  std::int64_t cursor[block], member[block];
   for (std::int64_t start = begin; start < end; start += block) {
     const std::int64_t num = min_of(block, end - start);
     panel.load(args, start, num);
-    for (std::int64_t v = 0; v < num; ++v) cursor[v] = 0;
+    Members<T> members;
     for (std::int64_t k = 0; k < num_shapes; ++k) {
-      // The pair products of shape k at every vertex that it moves, formed once and scaled S times.
-      const std::int64_t first = k / lane * lane;
-      std::int64_t members = 0;
-      for (std::int64_t v = 0; v < num; ++v) {
-        if (cursor[v] == panel.count[v] || panel.active[v * num_shapes + cursor[v]] != k) continue;
-        ++cursor[v];
-        const T b[3] = {panel.axis(v, 0)[k], panel.axis(v, 1)[k], panel.axis(v, 2)[k]};
-        pair_row(stride - first, b, panel.axis(v, 0) + first, panel.axis(v, 1) + first, panel.axis(v, 2) + first,
-                 pairs + members * stride + first);
-        member[members++] = v;
-      }
-      if (members == 0) continue;
-      for (std::int64_t s = 0; s < args.num_sequences; ++s) {
-        const T* mass = args.mass + s * args.num_vertices + start;
-        T* row = out + (s * num_shapes + k) * stride;
-        for (std::int64_t j = first; j < stride; j += lane) {
-          T sum[lane];
-          for (int l = 0; l < lane; ++l) sum[l] = row[j + l];
-          for (std::int64_t v = 0; v < members; ++v) {
-            const T m = mass[member[v]];
-            const T* pair = pairs + v * stride + j;
-            for (int l = 0; l < lane; ++l) sum[l] += m * pair[l];
-          }
-          for (int l = 0; l < lane; ++l) row[j + l] = sum[l];
-        }
+      // The pair products of shape k are formed once and scaled S times.
+      const std::int64_t first = k / lane * lane, count = members.find(panel, num, num_shapes, k);
+      load_pairs(panel, members, count, k, first, pairs);
+      for (std::int64_t s = 0; s < args.num_sequences; s += batch) {
+        const std::int64_t size = min_of(batch, args.num_sequences - s);
+        T mass[batch * block];
+        for (std::int64_t r = 0; r < size; ++r)
+          for (std::int64_t i = 0; i < count; ++i)
+            mass[r * block + i] = args.mass[(s + r) * args.num_vertices + start + members.vertex[i]];
+        add_product(size, count, stride - first, mass, block, pairs + first, stride,
+                    out + (s * num_shapes + k) * stride + first, num_shapes * stride);
       }
     }
   }
@@ -111,7 +130,7 @@ template <class T> std::int64_t generalized_mass_fwd(const GeneralizedMass<T>& a
     for (std::int64_t i = 0; i < size; ++i) out[i] = 0;
     T* own_values = values.data() + piece * (Panel<T>::size(stride) + block * stride);
     std::int64_t* own_indices = indices.data() + piece * block * (num_shapes + 1);
-    const Panel<T> panel{stride, own_values, own_indices, own_indices + block * num_shapes};
+    const Panel<T> panel{stride, own_values, own_indices};
     accumulate(args, piece * length, min_of(args.num_vertices, (piece + 1) * length), panel,
                own_values + Panel<T>::size(stride), out);
   });
@@ -127,52 +146,134 @@ template <class T> std::int64_t generalized_mass_fwd(const GeneralizedMass<T>& a
   return -1;
 }
 
-template <class T> void generalized_mass_bwd(const GeneralizedMass<T>& args, int num_threads) {
-  const std::int64_t num_shapes = args.num_shapes, stride = padded(num_shapes);
-  // G = (grad + grad^T) / 2, padded; M is symmetric in its two shapes whatever grad_out is.
-  Scratch<T> sym(args.num_sequences * num_shapes * stride);
-  for (std::int64_t s = 0; s < args.num_sequences; ++s) {
-    const T* grad = args.grad_out + s * num_shapes * num_shapes;
-    T* out = sym.data() + s * num_shapes * stride;
+// G_s = (grad_s + grad_s^T) / 2, shape after shape: `full` (K, S, stride) and, to meet the upper triangle of the pair
+// products, `upper` (K, stride, width), transposed, with every entry right of the diagonal counted twice.
+template <class T> struct Gradients {
+  std::int64_t num_shapes, num_sequences, stride, width;
+  Scratch<T> full, upper;
+
+  Gradients(const GeneralizedMass<T>& args, std::int64_t stride_)
+      : num_shapes(args.num_shapes),
+        num_sequences(args.num_sequences),
+        stride(stride_),
+        width(padded(args.num_sequences)),
+        full(num_shapes * num_sequences * stride),
+        upper(num_shapes * stride * width) {
+    for (std::int64_t i = 0; i < num_shapes * stride * width; ++i) upper[i] = 0;
     for (std::int64_t k = 0; k < num_shapes; ++k)
-      for (std::int64_t l = 0; l < stride; ++l)
-        out[k * stride + l] = l < num_shapes ? (grad[k * num_shapes + l] + grad[l * num_shapes + k]) / 2 : T(0);
+      for (std::int64_t s = 0; s < num_sequences; ++s) {
+        const T* grad = args.grad_out + s * num_shapes * num_shapes;
+        T* row = full.data() + (k * num_sequences + s) * stride;
+        for (std::int64_t l = 0; l < num_shapes; ++l) {
+          row[l] = (grad[k * num_shapes + l] + grad[l * num_shapes + k]) / 2;
+          if (l >= k) upper[(k * stride + l) * width + s] = l == k ? row[l] : 2 * row[l];
+        }
+        for (std::int64_t l = num_shapes; l < stride; ++l) row[l] = 0;
+      }
   }
+  const T* full_rows(std::int64_t k) { return full.data() + k * num_sequences * stride; }
+  const T* upper_rows(std::int64_t k) { return upper.data() + k * stride * width; }
+};
+
+// The scratch of one task of the backward pass.
+template <class T> struct BackwardScratch {
+  T* panel;        // (block, 3, stride)
+  T* grad_panel;   // (block, 3, stride)
+  T* pairs;        // (block, stride)
+  T* mass;         // (block, width) of the vertices, then (block, width) of the members
+  T* grad_mass;    // likewise
+
+  static std::int64_t size(std::int64_t stride, std::int64_t width) {
+    return 2 * Panel<T>::size(stride) + block * stride + 4 * block * width;
+  }
+  BackwardScratch(T* memory, std::int64_t stride, std::int64_t width)
+      : panel(memory),
+        grad_panel(panel + Panel<T>::size(stride)),
+        pairs(grad_panel + Panel<T>::size(stride)),
+        mass(pairs + block * stride),
+        grad_mass(mass + 2 * block * width) {}
+};
+
+// grad_mass (vertex, s) += <row k of G_s, row k of the pair products>
+template <class T>
+void add_mass_gradient(Gradients<T>& gradients, const Members<T>& members, std::int64_t count, std::int64_t k,
+                       std::int64_t first, const BackwardScratch<T>& own) {
+  const std::int64_t width = gradients.width, stride = gradients.stride, num_sequences = gradients.num_sequences;
+  if (num_sequences < few_sequences) {
+    for (std::int64_t i = 0; i < count; ++i)
+      for (std::int64_t s = 0; s < num_sequences; ++s) {
+        const T *pair = own.pairs + i * stride + k, *g = gradients.full_rows(k) + s * stride + k;
+        own.grad_mass[members.vertex[i] * width + s] += 2 * dot(stride - k, pair, g) - pair[0] * g[0];
+      }
+    return;
+  }
+  T* sums = own.grad_mass + block * width;
+  for (std::int64_t i = 0; i < count * width; ++i) sums[i] = 0;
+  add_product(count, stride - first, width, own.pairs + first, stride, gradients.upper_rows(k) + first * width, width,
+              sums, width);
+  for (std::int64_t i = 0; i < count; ++i)
+    axpy(num_sequences, T(1), sums + i * width, own.grad_mass + members.vertex[i] * width);
+}
+
+// grad_B(i) += what shape k adds to B(i) sum_s m_si G_s
+template <class T>
+void add_blendshape_gradient(Gradients<T>& gradients, const Panel<T>& panel, const Members<T>& members,
+                             std::int64_t count, std::int64_t k, const BackwardScratch<T>& own) {
+  const std::int64_t width = gradients.width, stride = gradients.stride;
+  T* mass = own.mass + block * width;
+  for (std::int64_t i = 0; i < count; ++i)
+    for (std::int64_t s = 0; s < width; ++s) mass[i * width + s] = own.mass[members.vertex[i] * width + s];
+  for (std::int64_t i = 0; i < count * stride; ++i) own.pairs[i] = 0;
+  add_product(count, gradients.num_sequences, stride, mass, width, gradients.full_rows(k), stride, own.pairs, stride);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t v = members.vertex[i];
+    const T b[3] = {panel.axis(v, 0)[k], panel.axis(v, 1)[k], panel.axis(v, 2)[k]};
+    T* grad = own.grad_panel + v * 3 * stride;
+    pair_row_vjp(stride, b, own.pairs + i * stride, grad, grad + stride, grad + 2 * stride);
+  }
+}
+
+template <class T> void generalized_mass_bwd(const GeneralizedMass<T>& args, int num_threads) {
+  const std::int64_t num_shapes = args.num_shapes, num_sequences = args.num_sequences, stride = padded(num_shapes);
+  Gradients<T> gradients(args, stride);
+  const std::int64_t width = gradients.width;
   constexpr std::int64_t task_vertices = 8 * block;
   const std::int64_t tasks = (args.num_vertices + task_vertices - 1) / task_vertices;
-  const std::int64_t own = 2 * Panel<T>::size(stride) + 3 * stride;
-  Scratch<T> values(tasks * own);
+  Scratch<T> values(tasks * BackwardScratch<T>::size(stride, width));
   Scratch<std::int64_t> indices(tasks * block * (num_shapes + 1));
-  const double work = 6.0 * args.num_sequences * args.num_vertices * num_shapes * stride / 2;
+  const double work = 2.0 * (3 + num_sequences) * args.num_vertices * num_shapes * stride / 2;
   parallel_for(tasks, work, num_threads, [&](std::int64_t task) {
-    T* own_values = values.data() + task * own;
-    std::int64_t* own_indices = indices.data() + task * block * (num_shapes + 1);
-    Panel<T> panel{stride, own_values, own_indices, own_indices + block * num_shapes};
-    T* grad_panel = own_values + Panel<T>::size(stride);
-    T* y = grad_panel + Panel<T>::size(stride);
+    const BackwardScratch<T> own(values.data() + task * BackwardScratch<T>::size(stride, width), stride, width);
+    Panel<T> panel{stride, own.panel, indices.data() + task * block * (num_shapes + 1)};
     const std::int64_t end = min_of(args.num_vertices, (task + 1) * task_vertices);
     for (std::int64_t start = task * task_vertices; start < end; start += block) {
       const std::int64_t num = min_of(block, end - start);
       panel.load(args, start, num);
-      for (std::int64_t i = 0; i < num * 3 * stride; ++i) grad_panel[i] = 0;
-      for (std::int64_t s = 0; s < args.num_sequences; ++s)
-        for (std::int64_t v = 0; v < num; ++v) {
-          for (std::int64_t i = 0; i < 3 * stride; ++i) y[i] = 0;
-          for (std::int64_t l = 0; l < panel.count[v]; ++l) {
-            const std::int64_t k = panel.active[v * num_shapes + l];
-            const T b[3] = {panel.axis(v, 0)[k], panel.axis(v, 1)[k], panel.axis(v, 2)[k]};
-            pair_row_vjp(stride, b, sym.data() + (s * num_shapes + k) * stride, y, y + stride, y + 2 * stride);
-          }
-          const std::int64_t at = s * args.num_vertices + start + v;
-          if (args.grad_mass) args.grad_mass[at] = args.scale * dot(3 * stride, y, panel.axis(v, 0));
-          if (args.grad_blendshapes)
-            axpy(3 * stride, 2 * args.scale * args.mass[at], y, grad_panel + v * 3 * stride);
+      for (std::int64_t i = 0; i < num * 3 * stride; ++i) own.grad_panel[i] = 0;
+      for (std::int64_t v = 0; v < num; ++v)
+        for (std::int64_t s = 0; s < width; ++s) {
+          own.mass[v * width + s] = s < num_sequences ? args.mass[s * args.num_vertices + start + v] : T(0);
+          own.grad_mass[v * width + s] = 0;
         }
-      if (!args.grad_blendshapes) continue;
-      for (std::int64_t k = 0; k < num_shapes; ++k)
-        for (std::int64_t v = 0; v < num; ++v)
-          for (int a = 0; a < 3; ++a)
-            args.grad_blendshapes[(k * args.num_vertices + start + v) * 3 + a] = grad_panel[(v * 3 + a) * stride + k];
+      Members<T> members;
+      for (std::int64_t k = 0; k < num_shapes; ++k) {
+        const std::int64_t first = k / lane * lane, count = members.find(panel, num, num_shapes, k);
+        if (args.grad_mass) {
+          load_pairs(panel, members, count, k, first, own.pairs);
+          add_mass_gradient(gradients, members, count, k, first, own);
+        }
+        if (args.grad_blendshapes) add_blendshape_gradient(gradients, panel, members, count, k, own);
+      }
+      if (args.grad_mass)
+        for (std::int64_t s = 0; s < num_sequences; ++s)
+          for (std::int64_t v = 0; v < num; ++v)
+            args.grad_mass[s * args.num_vertices + start + v] = args.scale * own.grad_mass[v * width + s];
+      if (args.grad_blendshapes)
+        for (std::int64_t k = 0; k < num_shapes; ++k)
+          for (std::int64_t v = 0; v < num; ++v)
+            for (int a = 0; a < 3; ++a)
+              args.grad_blendshapes[(k * args.num_vertices + start + v) * 3 + a] =
+                  2 * args.scale * own.grad_panel[(v * 3 + a) * stride + k];
     }
   });
 }

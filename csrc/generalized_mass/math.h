@@ -1,4 +1,5 @@
-// One row of one vertex's pair product B(i)^T B(i), and the derivative of its contraction with G.
+// One row of one vertex's pair product B(i)^T B(i), and the derivative of its contraction with G. The mass multiplies
+// the product as a whole: grad_m_si = scale <G_s, B(i)^T B(i)>.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +15,7 @@ inline void pair_row(std::int64_t n, const T* b, const T* __restrict x, const T*
   for (std::int64_t j = 0; j < n; ++j) row[j] = b[0] * x[j] + b[1] * y[j] + b[2] * z[j];
 }
 
-// y_a (n) += b_a g: one shape's share of Y = B(i) G, from which grad_m = scale <Y, B(i)> and grad_B(i) = 2 scale m Y.
+// y_a (n) += b_a g: one shape's share of Y = B(i) G, with G = sum_s m_si G_s, from which grad_B(i) = 2 scale Y.
 template <class T>
 inline void pair_row_vjp(std::int64_t n, const T* b, const T* __restrict g, T* __restrict y0, T* __restrict y1,
                          T* __restrict y2) {

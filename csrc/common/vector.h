@@ -1,0 +1,93 @@
+// A vector of 64 bytes: one register of AVX-512, two of AVX2, four of SSE2. Kept in registers by the compilers that
+// know vector types; a plain array elsewhere.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace biomechau {
+namespace BIOMECHAU_ISA {
+
+template <class T> struct Vector {
+  static constexpr int width = 64 / sizeof(T);
+
+#if defined(__GNUC__)
+  typedef T Register __attribute__((vector_size(64)));
+#else
+  struct Register {
+    T lanes[width];
+  };
+#endif
+  Register value;
+
+  static Vector zero() {
+    Vector v;
+    std::memset(&v.value, 0, sizeof(v.value));
+    return v;
+  }
+  static Vector load(const T* from) {
+    Vector v;
+    std::memcpy(&v.value, from, sizeof(v.value));
+    return v;
+  }
+  void store(T* to) const { std::memcpy(to, &value, sizeof(value)); }
+
+  // this += a x
+  void add_scaled(T a, const Vector& x) {
+#if defined(__GNUC__)
+    value += a * x.value;
+#else
+    for (int l = 0; l < width; ++l) value.lanes[l] += a * x.value.lanes[l];
+#endif
+  }
+};
+
+// out (Rows, Cols vectors) += sum over i of factor[r][i] rows[i], Rows x Cols sums held in registers. `factor` has its
+// rows `factor_stride` apart, `rows` and `out` theirs `row_stride` and `out_stride`.
+template <int Rows, int Cols, class T>
+inline void add_product_tile(std::int64_t count, const T* factor, std::int64_t factor_stride, const T* rows,
+                             std::int64_t row_stride, T* out, std::int64_t out_stride) {
+  constexpr int width = Vector<T>::width;
+  Vector<T> sum[Rows][Cols];
+  for (int r = 0; r < Rows; ++r)
+    for (int c = 0; c < Cols; ++c) sum[r][c] = Vector<T>::load(out + r * out_stride + c * width);
+  for (std::int64_t i = 0; i < count; ++i)
+    for (int c = 0; c < Cols; ++c) {
+      const Vector<T> x = Vector<T>::load(rows + i * row_stride + c * width);
+      for (int r = 0; r < Rows; ++r) sum[r][c].add_scaled(factor[r * factor_stride + i], x);
+    }
+  for (int r = 0; r < Rows; ++r)
+    for (int c = 0; c < Cols; ++c) sum[r][c].store(out + r * out_stride + c * width);
+}
+
+// out (num_rows, num_cols) += factor (num_rows, count) rows (count, num_cols); num_cols a multiple of 16. The order of
+// each sum is that of i.
+template <class T>
+void add_product(std::int64_t num_rows, std::int64_t count, std::int64_t num_cols, const T* factor,
+                 std::int64_t factor_stride, const T* rows, std::int64_t row_stride, T* out, std::int64_t out_stride) {
+  constexpr int width = Vector<T>::width;
+  for (std::int64_t j = 0; j < num_cols;) {
+    const bool two = j + 2 * width <= num_cols;
+    std::int64_t r = 0;
+    for (; r + 4 <= num_rows; r += 4) {
+      const T* f = factor + r * factor_stride;
+      T* o = out + r * out_stride + j;
+      if (two)
+        add_product_tile<4, 2>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
+      else
+        add_product_tile<4, 1>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
+    }
+    for (; r < num_rows; ++r) {
+      const T* f = factor + r * factor_stride;
+      T* o = out + r * out_stride + j;
+      if (two)
+        add_product_tile<1, 2>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
+      else
+        add_product_tile<1, 1>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
+    }
+    j += two ? 2 * width : width;
+  }
+}
+
+}  // namespace BIOMECHAU_ISA
+}  // namespace biomechau
