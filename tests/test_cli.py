@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from biomechau import __version__, cli
+from biomechau import __version__
 from biomechau.cli import main
 from biomechau.rig import FaceRig, Muscles
 
@@ -39,8 +39,8 @@ def capture_npz(tiny_rig: FaceRig, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def no_viz(monkeypatch: pytest.MonkeyPatch) -> None:
     """As without the ``viz`` extra."""
-    monkeypatch.setattr("biomechau.cli.viz_available", lambda: False)
-    monkeypatch.setattr("biomechau.reports.output.viz_available", lambda: False)
+    for module in ("commands.rig", "commands.forces", "commands.demo", "reports.output"):
+        monkeypatch.setattr(f"biomechau.{module}.viz_available", lambda: False)
 
 
 def assert_error(capsys: pytest.CaptureFixture[str], arguments: list[str], *words: str) -> None:
@@ -108,7 +108,7 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "demonstrate", interrupt)
+    monkeypatch.setattr("biomechau.commands.demo.demonstrate", interrupt)
     assert main(["demo"]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
@@ -119,7 +119,7 @@ def test_what_nobody_foresaw_is_one_line_with_its_kind(
     def break_down(*_: object) -> None:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr(cli, "demonstrate", break_down)
+    monkeypatch.setattr("biomechau.commands.demo.demonstrate", break_down)
     assert_error(capsys, ["demo"], "ZeroDivisionError: two lines")
 
 

@@ -34,7 +34,20 @@ def save_rig(rig: FaceRig, path: str | Path) -> None:
     metadata = {"format": FORMAT, "version": VERSION, **{key: json.dumps(text) for key, text in texts.items()}}
     with replacing(path) as partial:
         # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
-        partial.write_bytes(save(tensors, metadata))
+        partial.write_bytes(_with_sorted_metadata(save(tensors, metadata)))
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """The same safetensors file with its metadata in order, so that the same rig gives the same bytes.
+
+    safetensors writes them in no certain order. The header is 8 bytes of length (little endian), then JSON.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def load_rig(path: str | Path) -> FaceRig:

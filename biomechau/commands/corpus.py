@@ -1,0 +1,110 @@
+"""``biomechau corpus``: inspect and check corpora."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from biomechau.commands.command import Command, Switch
+from biomechau.corpus import Corpus
+from biomechau.reports.output import to_json
+from biomechau.reports.terminal import progress_bar
+
+
+@dataclass(frozen=True)
+class CorpusInfo(Command):
+    """Show what a corpus holds: subjects, frames, rig, tensors, and how often each action unit is on."""
+
+    folder: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
+    json: Annotated[Switch, arg(help="Print JSON.")] = False
+
+    def run(self) -> None:
+        """Print the tables, or JSON."""
+        description = describe_corpus(Corpus.open(self.folder))
+        if self.json:
+            print(to_json({"folder": str(self.folder), **description}))
+        else:
+            Console().print(*corpus_tables(str(self.folder), description))
+
+
+@dataclass(frozen=True)
+class CorpusCheck(Command):
+    """Read every value of a corpus, and stop at the first one that is not allowed."""
+
+    folder: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
+
+    def run(self) -> None:
+        """Read the rig and all sequences."""
+        corpus = Corpus.open(self.folder)
+        with progress_bar("reading sequences") as progress:
+            corpus.rig  # noqa: B018, reading it is the check
+            for done, _ in enumerate(corpus, 1):
+                progress(done, len(corpus))
+        print(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no fault")
+
+
+def describe_corpus(corpus: Corpus) -> dict[str, Any]:
+    """What ``corpus info`` says, as JSON can hold it.
+
+    Frames of an action unit are masked where its label is unknown or the frame not valid; its rate is the share of the
+    others that is on, None where there are none.
+    """
+    positive, known = (counts.tolist() for counts in corpus.label_counts())
+    frames = sum(corpus.frames.values())
+    return {
+        "subjects": corpus.frames,
+        "tasks": sorted({entry.task for entry in corpus.manifest.sequences}),
+        "sequences": len(corpus),
+        "frames": frames,
+        "fps": corpus.fps,
+        "duration": frames / corpus.fps,
+        "rig_sha256": corpus.rig_sha256,
+        "shapes": list(corpus.shapes),
+        "muscles": list(corpus.muscles),
+        "tensors": {name: layout._asdict() for name, layout in corpus.manifest.tensors.items()},
+        "action_units": {
+            f"AU{unit:02d}": {"on": on, "known": of, "masked": frames - of, "rate": on / of if of else None}
+            for unit, on, of in zip(corpus.action_units, positive, known, strict=True)
+        },
+        "provenance": dict(corpus.provenance),
+    }
+
+
+def corpus_tables(title: str, description: dict[str, Any]) -> list[Table]:
+    """The description as two tables: the corpus, and its action units."""
+    about = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=False)
+    about.add_column("what", style="bold")
+    about.add_column("value")
+    subjects = description["subjects"]
+    tensors = (f"{name} {tensor['dtype']}" for name, tensor in description["tensors"].items())
+    rows = {
+        "subjects": f"{len(subjects)}: {', '.join(subjects)}",
+        "tasks": ", ".join(filter(None, description["tasks"])),
+        "sequences": f"{description['sequences']:,}",
+        "frames": f"{description['frames']:,} at {description['fps']:g} fps, {description['duration']:,.0f} s",
+        "rig": f"{len(description['shapes'])} shapes, SHA-256 {description['rig_sha256'][:12]}...",
+        "muscles": f"{len(description['muscles'])} with known forces" if description["muscles"] else "",
+        "tensors": ", ".join(tensors),
+        **{f"provenance: {key}": _words(value) for key, value in description["provenance"].items()},
+    }
+    for what, value in rows.items():
+        if value:
+            about.add_row(what, value)
+    units = Table(title="Action units", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    units.add_column("")
+    for heading in ("on", "known", "masked", "rate"):
+        units.add_column(heading, justify="right")
+    for name, row in description["action_units"].items():
+        counts = (f"{row[key]:,}" for key in ("on", "known", "masked"))
+        units.add_row(name, *counts, "" if row["rate"] is None else f"{row['rate']:.1%}")
+    return [about, units]
+
+
+def _words(value: Any) -> str:
+    return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)

@@ -1,0 +1,88 @@
+"""``biomechau rig``: make, inspect and draw rig files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
+from biomechau.files import replacing
+from biomechau.reports.figures import MISSING_VIZ, viz_available
+from biomechau.reports.output import to_json
+from biomechau.reports.rig_report import describe_rig
+from biomechau.reports.terminal import progress_bar, rig_table
+from biomechau.rig import FaceRig
+from biomechau.rig.ict import NEUTRAL
+
+
+@dataclass(frozen=True)
+class RigImport(Command):
+    """Make a rig file from an ICT-FaceKit folder, a folder of OBJ files, or the built-in face."""
+
+    src: Annotated[str, Positional, arg(metavar="SRC", help='FaceXModel or OBJ folder, "builtin" or "builtin:9409".')]
+    out: Annotated[Path, arg(metavar="FILE", help="Rig file to write (.safetensors).")]
+    region: Annotated[
+        Literal["face", "head", "all"],
+        arg(help="Part of the ICT head: face, head and neck, or eyes and teeth too."),
+    ] = "face"
+    no_identity: Annotated[Switch, arg(help="Leave the ICT identity modes out.")] = False
+    neutral: Annotated[str, arg(help="Name of the neutral in an OBJ folder.")] = "Neutral"
+    scale: Annotated[float, arg(help="Centimetres per unit of an OBJ folder.")] = 1.0
+
+    def run(self) -> None:
+        """Read the source, write the rig file."""
+        folder = Path(self.src)
+        with progress_bar("reading shapes") as progress:
+            if (folder / NEUTRAL).is_file():
+                rig = FaceRig.from_ict(folder, self.region, not self.no_identity, progress)
+            elif folder.is_dir():
+                rig = FaceRig.from_obj_directory(folder, self.neutral, self.scale, progress)
+            elif (builtin := builtin_rig(self.src)) is not None:
+                rig = builtin
+            else:
+                raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, an OBJ folder or "builtin"')
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        rig.save(self.out)
+        print(f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes")
+
+
+@dataclass(frozen=True)
+class RigInfo(Command):
+    """Show what a rig holds: sizes, shapes, muscles found and missing, coverage, conditioning."""
+
+    file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
+    json: Annotated[Switch, arg(help="Print JSON.")] = False
+
+    def run(self) -> None:
+        """Print the table, or JSON."""
+        description = describe_rig(load_rig(self.file))
+        if self.json:
+            print(to_json({"file": self.file, **description}))
+        else:
+            Console().print(rig_table(self.file, description))
+
+
+@dataclass(frozen=True)
+class RigShow(Command):
+    """Draw the neutral face and its shapes at full activation."""
+
+    file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
+    out: Annotated[Path, arg(metavar="PNG", help="Picture to write.")]
+    shape: Annotated[tuple[str, ...], arg(metavar="NAME ...", help="Shapes to draw; all if none is named.")] = ()
+
+    def run(self) -> None:
+        """Render the contact sheet."""
+        if not viz_available():
+            raise ImportError(MISSING_VIZ)
+        from biomechau.reports.pictures import draw_shapes
+
+        rig = load_rig(self.file)
+        rig.shape_indices(self.shape)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with progress_bar("drawing") as progress, replacing(self.out) as partial:
+            draw_shapes(rig, partial, Path(self.file).name, self.shape, progress)
+        print(f"wrote {self.out}")

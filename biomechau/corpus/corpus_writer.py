@@ -1,0 +1,181 @@
+"""CorpusWriter: a corpus folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any
+
+from safetensors.torch import save
+
+from biomechau.corpus.corpus import file_sha256
+from biomechau.corpus.corpus_sequence import CorpusSequence
+from biomechau.corpus.manifest import (
+    MANIFEST,
+    RIG,
+    SEQUENCES,
+    Manifest,
+    SequenceEntry,
+    TensorLayout,
+    check_header,
+    check_id,
+    check_layouts,
+    layouts,
+)
+from biomechau.rig import FaceRig
+
+
+class CorpusWriter:
+    """Writes a corpus; a context manager.
+
+    Everything is written beside ``path`` and renamed to it when the block ends well. When the block raises, or the
+    process is killed, there is no corpus at ``path``, or the one that was there before. The same sequences give the
+    same bytes.
+
+    Args:
+        path: folder to make; it must not exist yet, or be empty.
+        rig: of the coefficients.
+        action_units: numbers of the R action units, in the order of the labels.
+        fps: nominal frame rate [1/s].
+        muscles: identifiers of the M muscles, where the sequences hold true muscle forces.
+        provenance: where the corpus came from, what JSON can hold: settings, versions, licence.
+        overwrite: put the new corpus in the place of one that is at ``path``.
+
+    Raises:
+        ValueError, TypeError: action units or muscles that are not unique, a frame rate that is not positive,
+            provenance that JSON cannot hold.
+        FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus.
+
+    >>> with CorpusWriter("corpus", rig, action_units=(1, 2, 4), fps=25.0) as writer:  # doctest: +SKIP
+    ...     for sequence in sequences:
+    ...         writer.add(sequence)
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        rig: FaceRig,
+        action_units: Iterable[int],
+        fps: float,
+        *,
+        muscles: Iterable[str] = (),
+        provenance: Mapping[str, Any] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path).absolute()
+        self.rig = rig
+        self.action_units = tuple(action_units)
+        self.fps = float(fps)
+        self.muscles = tuple(muscles)
+        self.provenance = dict(provenance or {})
+        self.overwrite = overwrite
+        self._sizes = {"K": rig.num_shapes, "R": len(self.action_units), "M": len(self.muscles), "N": rig.num_vertices}
+        self._layouts: dict[str, TensorLayout] = {}
+        self._entries: list[SequenceEntry] = []
+        self._taken: set[str] = set()
+        self._folder: TemporaryDirectory[str] | None = None
+        self._stage: Path | None = None
+        # All that can fail fails now, not when the last sequence is written.
+        check_header(self.action_units, self.fps, self.muscles)
+        json.dumps(self.provenance, allow_nan=False)
+        self._check_path()
+
+    def __enter__(self) -> CorpusWriter:
+        if self._folder is not None:
+            raise RuntimeError("a CorpusWriter writes one corpus; make another one for the next")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._folder = TemporaryDirectory(prefix=".biomechau-", dir=self.path.parent)
+        try:
+            stage = Path(self._folder.name) / "new"
+            (stage / SEQUENCES).mkdir(parents=True)
+            self.rig.save(stage / RIG)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        self._stage = stage
+        return self
+
+    def add(self, sequence: CorpusSequence) -> None:
+        """Write one sequence.
+
+        All sequences of a corpus hold the same tensors, with the same dtypes and the same shapes but for the frames.
+
+        Raises:
+            RuntimeError: called outside of the ``with`` block.
+            ValueError: an id that is taken or no safe file name, no subject, a tensor that does not fit the rig, the
+                action units, the muscles or the first sequence; the message names the sequence and the tensor.
+            OSError: the file cannot be written.
+        """
+        if self._stage is None:
+            raise RuntimeError("CorpusWriter.add must be called inside of the writer's with block")
+        check_id(sequence.id, self._taken)
+        found = layouts(sequence)
+        try:
+            if not sequence.subject:
+                raise ValueError("it has no subject")
+            check_layouts(found, self._sizes)
+            self._check_like_the_first(found)
+        except ValueError as error:
+            raise ValueError(f"sequence {sequence.id!r}: {error}") from error
+        # Cloned, because safetensors refuses tensors that share memory.
+        tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sequence.tensors.items()}
+        # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
+        (self._stage / SEQUENCES / f"{sequence.id}.safetensors").write_bytes(save(tensors))
+        self._layouts = found
+        self._entries.append(SequenceEntry(sequence.id, sequence.subject, sequence.task, len(sequence)))
+        self._taken.add(sequence.id.casefold())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        folder, stage, self._stage = self._folder, self._stage, None
+        if folder is None or stage is None:
+            return
+        with folder:
+            if error is not None:
+                return
+            manifest = Manifest(
+                self.action_units,
+                self.fps,
+                file_sha256(stage / RIG),
+                self.rig.names,
+                self.muscles,
+                self._layouts,
+                tuple(self._entries),
+                self.provenance,
+            )
+            manifest.save(stage / MANIFEST)
+            self._check_path()
+            old = stage.with_name("old")
+            if self.path.exists():
+                self.path.rename(old)
+            try:
+                stage.rename(self.path)
+            except OSError:
+                if old.exists():
+                    old.rename(self.path)
+                raise
+
+    def _check_path(self) -> None:
+        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+            return
+        if not self.overwrite:
+            raise FileExistsError(f"{self.path} exists; name a new folder, or overwrite it")
+        if not (self.path / MANIFEST).is_file():
+            raise FileExistsError(f"{self.path} is not a corpus, so it is not overwritten")
+
+    def _check_like_the_first(self, found: Mapping[str, TensorLayout]) -> None:
+        first = self._layouts or found
+        for name in first.keys() | found.keys():
+            if first.get(name) != found.get(name):
+                raise ValueError(
+                    f"tensor {name}: expected {_words(first.get(name))} as in the first sequence, "
+                    f"found {_words(found.get(name))}"
+                )
+
+
+def _words(layout: TensorLayout | None) -> str:
+    return "none" if layout is None else f"{layout.dtype} with {layout.shape} a frame"

@@ -1,0 +1,179 @@
+"""Folds: which subjects train, choose and test a model, never the same."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from biomechau.corpus.corpus import Corpus
+from biomechau.corpus.protocols import BP4D, DISFA, Protocol
+
+Validation = Literal["train", "test"]
+# Of the frames left for training: enough to see over-fitting, little enough to train on the rest.
+VALIDATION_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Subjects of one fold.
+
+    Attributes:
+        train: to fit the model.
+        validation: to choose among models and to stop; the same as ``test`` in the literature's mode, where the test
+            subjects choose their own model.
+        test: to report.
+
+    Raises:
+        ValueError: a part without subjects, a subject twice in a part or in two parts.
+    """
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        for name, subjects in parts.items():
+            if not subjects:
+                raise ValueError(f"the fold has no {name} subjects, expected at least one")
+        if set(self.validation) == set(self.test):
+            del parts["validation"]
+        seen: dict[str, str] = {}
+        for name, subjects in parts.items():
+            for subject in subjects:
+                if subject in seen:
+                    raise ValueError(
+                        f"subject {subject!r} is in {seen[subject]} and in {name}, expected in one of them"
+                    )
+                seen[subject] = name
+
+
+def subject_folds(
+    corpus: Corpus,
+    num_folds: int = 3,
+    seed: int = 0,
+    validation_share: float = VALIDATION_SHARE,
+    validation: Validation = "train",
+) -> list[Fold]:
+    """Cut the subjects into folds with about as many frames each; every subject is tested once.
+
+    Args:
+        corpus: to cut.
+        num_folds: at least 2, at most the number of subjects.
+        seed: of the order of the subjects; the same seed gives the same folds.
+        validation_share: share of the training frames that validate, in whole subjects and at least one.
+        validation: ``"train"`` cuts them from the training subjects, ``"test"`` takes the test subjects.
+
+    Raises:
+        ValueError: too few subjects, a share outside (0, 1), or an unknown mode.
+    """
+    frames = corpus.frames
+    if not 2 <= num_folds <= len(frames):
+        raise ValueError(
+            f"num_folds must lie in [2, {len(frames)}], the number of subjects of {corpus.path}, got {num_folds}"
+        )
+    # The largest first, each to the smallest set so far; the seed decides between subjects of the same length.
+    shuffled = _shuffled(frames, seed)
+    sets: list[list[str]] = [[] for _ in range(num_folds)]
+    for subject in sorted(shuffled, key=frames.__getitem__, reverse=True):
+        min(sets, key=lambda chosen: (sum(frames[s] for s in chosen), len(chosen))).append(subject)
+    return _folds([sorted(chosen) for chosen in sets], frames, seed, validation_share, validation)
+
+
+def bp4d_folds(
+    seed: int = 0, validation_share: float = VALIDATION_SHARE, validation: Validation = "train"
+) -> list[Fold]:
+    """The three folds of BP4D used throughout the literature; fold i tests set i of ``BP4D.subject_sets``.
+
+    Arguments and errors as in :func:`subject_folds`; subjects count alike, whatever their number of frames.
+    """
+    return _protocol_folds(BP4D, seed, validation_share, validation)
+
+
+def disfa_folds(
+    seed: int = 0, validation_share: float = VALIDATION_SHARE, validation: Validation = "train"
+) -> list[Fold]:
+    """The three folds of DISFA used throughout the literature; fold i tests set i of ``DISFA.subject_sets``.
+
+    Arguments and errors as in :func:`subject_folds`; subjects count alike, whatever their number of frames.
+    """
+    return _protocol_folds(DISFA, seed, validation_share, validation)
+
+
+def check_folds(folds: Sequence[Fold], corpus: Corpus) -> None:
+    """Make sure that folds fit a corpus and each other.
+
+    Raises:
+        ValueError: no folds, a subject that the corpus does not have, or one that two folds test.
+    """
+    if not folds:
+        raise ValueError("there are no folds, expected at least one")
+    for fold in folds:
+        corpus.ids_of((*fold.train, *fold.validation, *fold.test))
+    for subject, count in Counter(subject for fold in folds for subject in fold.test).items():
+        if count > 1:
+            raise ValueError(f"subject {subject!r} is tested in {count} folds, expected in one")
+
+
+def require_positives(corpus: Corpus, subjects: Iterable[str]) -> None:
+    """Make sure that every action unit can be learned from, or tested on, these subjects.
+
+    Raises:
+        ValueError: action units that are on in no frame; all of them are named. Or an unknown subject.
+        OSError: a file cannot be read.
+    """
+    subjects = tuple(subjects)
+    positive, _ = corpus.label_counts(subjects)
+    without = [f"AU{unit}" for unit, count in zip(corpus.action_units, positive.tolist(), strict=True) if not count]
+    if without:
+        raise ValueError(
+            f"{', '.join(without)} is on in no valid frame of the subjects {', '.join(subjects)}, expected at least one"
+        )
+
+
+def _protocol_folds(protocol: Protocol, seed: int, share: float, validation: Validation) -> list[Fold]:
+    sets = list(protocol.subject_sets.values())
+    return _folds(sets, {subject: 1 for subjects in sets for subject in subjects}, seed, share, validation)
+
+
+def _folds(
+    sets: Sequence[Sequence[str]], frames: Mapping[str, int], seed: int, share: float, validation: Validation
+) -> list[Fold]:
+    if not 0 < share < 1:
+        raise ValueError(f"validation_share must lie between 0 and 1, got {share}")
+    if validation not in ("train", "test"):
+        raise ValueError(f"validation must be 'train' or 'test', got {validation!r}")
+    folds = []
+    for number, test in enumerate(sets):
+        others = [subject for subjects in sets if subjects is not test for subject in subjects]
+        if validation == "test":
+            folds.append(Fold(tuple(sorted(others)), tuple(test), tuple(test)))
+            continue
+        if len(others) < 2:
+            raise ValueError(
+                f"fold {number + 1} has {len(others)} subject left to train on, too few to cut validation subjects "
+                "from; use fewer folds, more subjects or validation='test'"
+            )
+        # Another order in every fold, the same for the same seed.
+        chosen = _cut_share(_shuffled(others, f"{seed}/{number}"), frames, share)
+        folds.append(Fold(tuple(sorted(set(others) - chosen)), tuple(sorted(chosen)), tuple(test)))
+    return folds
+
+
+def _cut_share(subjects: Sequence[str], frames: Mapping[str, int], share: float) -> set[str]:
+    """The first subjects, at least one and not all, whose frames come nearest to the share."""
+    wanted = share * sum(frames[subject] for subject in subjects)
+    sums = [sum(frames[subject] for subject in subjects[:count]) for count in range(1, len(subjects))]
+    nearest = min(range(len(sums)), key=lambda at: abs(sums[at] - wanted))
+    return set(subjects[: nearest + 1])
+
+
+def _shuffled(subjects: Iterable[str], seed: int | str) -> list[str]:
+    # Sorted first, so that the order of the corpus does not count; Python's own generator, because its shuffle of a
+    # seed has stayed the same from version to version.
+    ordered = sorted(subjects)
+    random.Random(seed).shuffle(ordered)
+    return ordered

@@ -1,0 +1,52 @@
+"""SimulationConfig: every option of a simulated corpus in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from numbers import Integral, Real
+
+# Smallest and largest value of each option, both allowed.
+_RANGES: dict[str, tuple[float, float]] = {
+    "subjects": (1, 10_000),
+    "sequences": (1, 1_000),
+    "frames": (8, 10_000),
+    "fps": (10, 240),
+    "hardness": (0, 4),
+    "seed": (0, 2**32 - 1),
+    "coarse_vertices": (100, 5_000),
+}
+
+
+@dataclass(frozen=True)
+class SimulationConfig:
+    """Size and difficulty of a simulated corpus.
+
+    Raises:
+        ValueError: a value outside its range, or not a number of its kind.
+    """
+
+    # people, 1 to 10,000
+    subjects: int = 36
+    # recordings of each subject, 1 to 1,000
+    sequences: int = 6
+    # frames of each recording, 8 to 10,000
+    frames: int = 96
+    # frames per second, 10 to 240 [1/s]
+    fps: float = 25.0
+    # scale of what makes people different and the tracker noisy, 0 to 4; 0 leaves little noise
+    hardness: float = 2.0
+    # seed of everything random, 0 to 4,294,967,295
+    seed: int = 0
+    # vertices of the mass-spring face, 100 to 5,000
+    coarse_vertices: int = 1200
+
+    def __post_init__(self) -> None:
+        for name, (lowest, highest) in _RANGES.items():
+            value = getattr(self, name)
+            kind, what = (Real, "number") if name in ("fps", "hardness") else (Integral, "whole number")
+            if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value):
+                raise ValueError(f"{name} must be a {what}, got {value!r}")
+            if not lowest <= float(value) <= highest:
+                raise ValueError(f"{name} must lie in [{lowest}, {highest}], got {value}")
+            object.__setattr__(self, name, float(value) if kind is Real else round(float(value)))

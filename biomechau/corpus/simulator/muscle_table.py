@@ -1,0 +1,108 @@
+"""The muscles of the simulated people: which action unit commands each, and which shapes it makes.
+
+Not the table of :class:`biomechau.rig.Muscles`: the inference must not know how its test data were made. Identifiers
+agree where the muscle is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from biomechau.rig.names import canonical, index_by_name
+
+# BP4D's action units, in its order.
+ACTION_UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+
+# (name, action unit, weight of each shape). "*" stands for the side; a name without it acts on both sides at once.
+# 23 and 24 are made of the shapes of speech on purpose: coders confuse them too.
+_TABLE: tuple[tuple[str, int, Mapping[str, float]], ...] = (
+    ("frontalis_medialis_*", 1, {"browInnerUp_*": 1.0}),
+    ("frontalis_lateralis_*", 2, {"browOuterUp_*": 1.0}),
+    ("corrugator_supercilii_*", 4, {"browDown_*": 1.0}),
+    ("levator_palpebrae_*", 5, {"eyeWide_*": 1.0}),
+    ("orbicularis_oculi_orbitalis_*", 6, {"cheekSquint_*": 1.0}),
+    ("orbicularis_oculi_palpebralis_*", 7, {"eyeSquint_*": 1.0}),
+    ("levator_labii_alaeque_nasi_*", 9, {"noseSneer_*": 1.0}),
+    ("levator_labii_superioris_*", 10, {"mouthUpperUp_*": 1.0}),
+    ("zygomaticus_major_*", 12, {"mouthSmile_*": 1.0}),
+    ("buccinator_*", 14, {"mouthDimple_*": 1.0}),
+    ("depressor_anguli_oris_*", 15, {"mouthFrown_*": 1.0}),
+    ("depressor_labii_inferioris_*", 16, {"mouthLowerDown_*": 1.0}),
+    ("mentalis", 17, {"mouthShrugLower": 1.0}),
+    ("incisivii_labii", 18, {"mouthPucker": 1.0}),
+    ("risorius_*", 20, {"mouthStretch_*": 1.0}),
+    (
+        "orbicularis_oris_marginalis",
+        23,
+        {"mouthPucker": 0.25, "mouthRollUpper": 0.15, "mouthRollLower": 0.15, "mouthPress": 0.3},
+    ),
+    ("orbicularis_oris", 24, {"mouthPress": 1.0, "mouthRollLower": 0.12}),
+    ("digastric", 26, {"jawOpen": 1.0}),
+    ("orbicularis_oris_superior", 28, {"mouthRollUpper": 1.0}),
+    ("orbicularis_oris_inferior", 28, {"mouthRollLower": 1.0}),
+    ("orbicularis_oculi_pretarsalis_*", 45, {"eyeBlink_*": 1.0}),
+)
+
+# The action units that a simulated person can command.
+COMMANDS = tuple(dict.fromkeys(unit for _, unit, _ in _TABLE))
+
+
+@dataclass(frozen=True)
+class GeneratorMuscle:
+    """One muscle of a simulated person on a certain rig.
+
+    Attributes:
+        name: identifier, with ``_left`` or ``_right`` where there are two.
+        command: position of its action unit in ``COMMANDS``.
+        shapes: weight of each shape of the rig, by position.
+    """
+
+    name: str
+    command: int
+    shapes: Mapping[int, float]
+
+
+def find_muscles(shape_names: Sequence[str], usable: Collection[str]) -> tuple[GeneratorMuscle, ...]:
+    """The muscles that a rig can show, left out where it lacks a shape; two sides become one where its shapes are one.
+
+    Args:
+        shape_names: all shapes of the rig.
+        usable: those of them that muscles may use.
+
+    Raises:
+        ValueError: an action unit of ``ACTION_UNITS`` has no muscle; all of them are named with the missing shapes.
+    """
+    positions_of = index_by_name(shape_names, "shape names")
+    index = {canonical(name): positions_of[canonical(name)] for name in usable}
+    muscles: list[GeneratorMuscle] = []
+    missing: dict[int, list[str]] = {}
+    for name, unit, weights in _TABLE:
+        sides = (("left", "L"), ("right", "R")) if name.endswith("*") else (("", ""),)
+        for side, letter in sides:
+            wanted = {shape.replace("*", letter): weight for shape, weight in weights.items()}
+            found = {shape: _positions(index, shape) for shape in wanted}
+            lacking = [shape for shape, positions in found.items() if not positions]
+            if lacking:
+                missing.setdefault(unit, []).extend(lacking)
+                continue
+            shapes = {position: wanted[shape] for shape, positions in found.items() for position in positions}
+            one_for_both = bool(side) and not all(canonical(shape) in index for shape in wanted)
+            identifier = name.removesuffix("_*") if one_for_both or not side else name.replace("*", side)
+            if identifier not in [muscle.name for muscle in muscles]:
+                muscles.append(GeneratorMuscle(identifier, COMMANDS.index(unit), shapes))
+    unseen = {unit: shapes for unit, shapes in missing.items() if unit in ACTION_UNITS}
+    if unseen:
+        lists = "; ".join(f"AU{unit} needs {', '.join(shapes)}" for unit, shapes in unseen.items())
+        raise ValueError(f"the rig has no moving shapes for action units to simulate: {lists}")
+    return tuple(muscles)
+
+
+def _positions(index: Mapping[str, int], shape: str) -> list[int]:
+    """The rig's shapes that stand for one of the table: itself, its unsplit whole, or its two halves."""
+    key = canonical(shape)
+    whole, _, side = key.rpartition("_")
+    for candidates in ((key,), (whole,) if side else (), (f"{key}_l", f"{key}_r")):
+        if candidates and all(name in index for name in candidates):
+            return [index[name] for name in candidates]
+    return []

@@ -1,0 +1,69 @@
+"""Simulated sequences to a corpus folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+from biomechau.corpus.corpus_sequence import CorpusSequence
+from biomechau.corpus.corpus_writer import CorpusWriter
+from biomechau.corpus.simulator.config import SimulationConfig
+from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, find_muscles
+from biomechau.corpus.simulator.simulate import simulate
+from biomechau.corpus.simulator.tracker import tracked_names
+from biomechau.rig import FaceRig
+
+
+def write_simulated_corpus(
+    rig: FaceRig,
+    path: str | Path,
+    config: SimulationConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Simulate a corpus and write it; its rig has those shapes of ``rig`` that the simulated tracker follows.
+
+    Args:
+        rig: the face.
+        path: folder to make.
+        config: size, difficulty and seed; the defaults if not given.
+        progress: called with (sequences done, sequences in all).
+        overwrite: put the new corpus in the place of one that is at ``path``.
+
+    Raises:
+        ValueError: the rig lacks shapes of the action units to simulate, or the coarse mesh is too coarse for one.
+        FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus.
+        OSError: the corpus cannot be written.
+    """
+    config = SimulationConfig() if config is None else config
+    tracked = rig.select(tracked_names(rig))
+    writer = CorpusWriter(
+        path,
+        tracked,
+        ACTION_UNITS,
+        config.fps,
+        muscles=[muscle.name for muscle in find_muscles(tracked.names, tracked.names)],
+        provenance={
+            "source": "biomechau simulator",
+            "version": version("biomechau"),
+            "simulation": asdict(config),
+            "rig": dict(rig.provenance),
+        },
+        overwrite=overwrite,
+    )
+    with writer:
+        for s in simulate(tracked, config, progress):
+            writer.add(
+                CorpusSequence(
+                    s.id,
+                    s.subject,
+                    s.task,
+                    s.coefficients,
+                    s.labels,
+                    s.timestamp,
+                    s.valid,
+                    muscle_forces=s.muscle_forces,
+                )
+            )

@@ -1,0 +1,209 @@
+"""Writing a corpus: what is refused, and that it appears whole or not at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from corpus.corpora import ACTION_UNITS, make_sequence, write, write_three
+
+from biomechau.corpus import Corpus, CorpusWriter
+from biomechau.rig import FaceRig
+
+
+@pytest.fixture
+def folder(tiny_rig: FaceRig, tmp_path: Path) -> Path:
+    return write_three(tmp_path / "corpus", tiny_rig)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"id": "f001_t1"}, "sequence id 'f001_t1' is there twice"),
+        ({"id": "../escape"}, "sequence id '../escape' is no safe file name"),
+        ({"id": ""}, "sequence id '' is no safe file name"),
+        ({"id": ".hidden"}, "'.hidden' is no safe file name"),
+        ({"id": "a b"}, "'a b' is no safe file name"),
+        ({"id": "a\n"}, "is no safe file name"),
+        ({"subject": ""}, "sequence 'next': it has no subject"),
+        ({"coefficients": torch.zeros(12, 7)}, r"tensor coefficients: expected shape \(T, 8\), found \(T, 7\)"),
+        ({"labels": torch.zeros(12, 4, dtype=torch.int8)}, r"tensor labels: expected shape \(T, 3\), found \(T, 4\)"),
+        (
+            {"muscle_forces": torch.zeros(12, 5)},
+            r"muscle_forces: expected shape \(T, 2\) or \(T, 2, 3\), found \(T, 5\)",
+        ),
+        ({"muscle_forces": None}, "missing tensor muscle_forces, though muscles are named"),
+        (
+            {"muscle_forces": torch.zeros(12, 2, 3)},
+            r"muscle_forces: expected float32 with \(2,\) a frame as in the first",
+        ),
+        (
+            {"image_features": torch.zeros(12, 6)},
+            "image_features: expected none as in the first sequence, found float32",
+        ),
+        ({"vertices_residual": torch.zeros(12, 5, 3)}, r"vertices_residual: expected shape \(T, 99, 3\)"),
+    ],
+)
+def test_a_writer_refuses(tiny_rig: FaceRig, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    first = make_sequence(tiny_rig)
+    with pytest.raises(ValueError, match=message):
+        write(tmp_path / "corpus", tiny_rig, first, replace(first, **{"id": "next", **changes}))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("action_units", "fps", "muscles", "message"),
+    [
+        ((), 25, (), "action_units must be different whole numbers above 0, at least one"),
+        ((1, 1), 25, (), "action_units must be different"),
+        ((1,), 0, (), "fps must be positive, got 0"),
+        ((1,), float("nan"), (), "fps must be positive"),
+        ((1,), 25, ("a", "a"), "muscles must have different names"),
+    ],
+)
+def test_a_writer_refuses_its_arguments(
+    tiny_rig: FaceRig, tmp_path: Path, action_units: Any, fps: float, muscles: Any, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        CorpusWriter(tmp_path / "corpus", tiny_rig, action_units, fps, muscles=muscles)
+
+
+def test_a_corpus_without_sequences(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the corpus has no sequences, expected at least one"):
+        write(tmp_path / "corpus", tiny_rig)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_provenance_that_json_cannot_hold(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    for provenance, kind in (({"loss": float("nan")}, ValueError), ({"rig": tiny_rig}, TypeError)):
+        with pytest.raises(kind, match="JSON"):
+            CorpusWriter(tmp_path / "corpus", tiny_rig, ACTION_UNITS, 25.0, provenance=provenance)
+
+
+def test_a_disk_that_fails(tiny_rig: FaceRig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FaceRig, "save", fail)
+        with pytest.raises(OSError, match="disk full"):
+            write(tmp_path / "corpus", tiny_rig)
+    assert list(tmp_path.iterdir()) == []
+    earlier = write(tmp_path / "corpus", tiny_rig, make_sequence(tiny_rig))
+    rename = Path.rename
+
+    def fail_once(path: Path, target: Path) -> Path:
+        return fail() if path.name == "new" else rename(path, target)  # type: ignore[return-value]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail_once)
+        with pytest.raises(OSError, match="disk full"):
+            write(earlier, tiny_rig, make_sequence(tiny_rig, "other"), overwrite=True)
+    assert Corpus.open(earlier).ids == ("F001_T1",)
+    assert list(tmp_path.iterdir()) == [earlier]
+
+
+def test_two_writers_at_once(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    path = tmp_path / "corpus"
+
+    def race() -> None:
+        with CorpusWriter(path, tiny_rig, ACTION_UNITS, 25.0) as slow:
+            slow.add(make_sequence(tiny_rig, "slow", muscle_forces=None))
+            write(path, tiny_rig, make_sequence(tiny_rig, "fast"))
+
+    with pytest.raises(FileExistsError, match="corpus exists"):
+        race()
+    assert Corpus.open(path).ids == ("fast",)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_writes_once(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    with CorpusWriter(tmp_path / "corpus", tiny_rig, ACTION_UNITS, 25.0) as writer:
+        writer.add(make_sequence(tiny_rig, muscle_forces=None))
+    with pytest.raises(RuntimeError, match="a CorpusWriter writes one corpus"), writer:
+        pass
+
+
+def test_a_refused_sequence_leaves_the_others(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    first = make_sequence(tiny_rig, muscle_forces=None)
+    with CorpusWriter(tmp_path / "corpus", tiny_rig, ACTION_UNITS, 25.0) as writer:
+        writer.add(first)
+        for refused in (replace(first, subject="other"), replace(first, id="b", image_features=torch.zeros(12, 1))):
+            with pytest.raises(ValueError, match="is there twice|expected none as in the first"):
+                writer.add(refused)
+        writer.add(replace(first, id="c"))
+    corpus = Corpus.open(tmp_path / "corpus")
+    assert (corpus.ids, corpus.subjects) == (("F001_T1", "c"), ("F001",))
+
+
+def test_adding_outside_of_the_block(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    writer = CorpusWriter(tmp_path / "corpus", tiny_rig, ACTION_UNITS, 25.0)
+    with pytest.raises(RuntimeError, match="inside of the writer's with block"):
+        writer.add(make_sequence(tiny_rig))
+
+
+def test_an_existing_folder_is_kept(tiny_rig: FaceRig, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError, match="corpus exists; name a new folder, or overwrite it"):
+        write(folder, tiny_rig)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis").write_text("years of work")
+    with pytest.raises(FileExistsError, match="mine is not a corpus, so it is not overwritten"):
+        write(tmp_path / "mine", tiny_rig, overwrite=True)
+    assert (tmp_path / "mine" / "thesis").read_text() == "years of work"
+
+
+def test_overwriting(tiny_rig: FaceRig, folder: Path) -> None:
+    with pytest.raises(ZeroDivisionError), CorpusWriter(folder, tiny_rig, (1,), 25.0, overwrite=True):
+        _ = 1 / 0
+    assert len(Corpus.open(folder)) == 3
+    write(folder, tiny_rig, make_sequence(tiny_rig, "new"), overwrite=True)
+    assert Corpus.open(folder).ids == ("new",)
+    assert [path.name for path in (folder / "sequences").iterdir()] == ["new.safetensors"]
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_an_empty_folder_is_filled_and_parents_are_made(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "a" / "b"):
+        assert len(Corpus.open(write(path, tiny_rig, make_sequence(tiny_rig)))) == 1
+
+
+_KILLED = """
+import sys, torch
+from biomechau.corpus import CorpusSequence, CorpusWriter
+from biomechau.rig import FaceRig
+rig = FaceRig.load(sys.argv[2])
+with CorpusWriter(sys.argv[1], rig, (1, 4, 12), 25.0, overwrite=True) as writer:
+    for number in range(1000):
+        writer.add(CorpusSequence(
+            f"new{number}", "S", "", torch.zeros(50, rig.num_shapes), torch.zeros(50, 3, dtype=torch.int8),
+            torch.arange(50.0, dtype=torch.float64), torch.ones(50, dtype=torch.bool)))
+        if number == 20:
+            print("writing", flush=True)
+            sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("existing", [False, True])
+def test_a_killed_writer_leaves_what_was_there(tiny_rig: FaceRig, folder: Path, tmp_path: Path, existing: bool) -> None:
+    path = folder if existing else tmp_path / "new" / "corpus"
+    arguments = [sys.executable, "-I", "-c", _KILLED, str(path), str(folder / "rig.safetensors")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "writing\n"
+        process.kill()
+    staged = [path for path in path.parent.iterdir() if path.name.startswith(".")]
+    assert len(staged) == 1  # it was in the middle of writing
+    assert len(list(staged[0].rglob("new*.safetensors"))) == 21
+    with pytest.raises(FileNotFoundError, match="corpus.json"):
+        Corpus.open(staged[0] / "new")
+    if existing:
+        assert Corpus.open(path).ids == ("F001_T1", "F001_T2", "M002_T1")
+    else:
+        assert not path.exists()
+    assert len(Corpus.open(write(path, tiny_rig, make_sequence(tiny_rig), overwrite=True))) == 1

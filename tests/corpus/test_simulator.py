@@ -1,0 +1,399 @@
+"""The simulator: reproducible, in the ranges it promises, and each of its parts right by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from biomechau.commands.simulate import Simulate
+from biomechau.corpus import Corpus
+from biomechau.corpus.simulator import (
+    ACTION_UNITS,
+    SimulatedSequence,
+    SimulationConfig,
+    simulate,
+    write_simulated_corpus,
+)
+from biomechau.corpus.simulator.coarse_face import CoarseFace
+from biomechau.corpus.simulator.labels import BASE_RATES, coded_labels, thresholds
+from biomechau.corpus.simulator.muscle_table import COMMANDS, find_muscles
+from biomechau.corpus.simulator.performance import (
+    STEPS_PER_FRAME,
+    Actor,
+    activate,
+    critically_damped,
+    perform,
+    saturate,
+)
+from biomechau.corpus.simulator.tissue import Tissue, weighted_rms
+from biomechau.corpus.simulator.tracker import BOUNDS, Tracker, tracked_names
+from biomechau.rig import FaceRig, Muscles
+
+CONFIG = SimulationConfig(subjects=2, sequences=1, frames=48, coarse_vertices=300)
+TENSORS = (
+    *("coefficients", "labels", "timestamp", "valid", "muscle_forces"),
+    *("activations", "intensities", "thresholds", "clean_labels"),
+)
+
+
+@pytest.fixture(scope="module")
+def rig() -> FaceRig:
+    return FaceRig.builtin(1000)
+
+
+@pytest.fixture(scope="module")
+def sequences(rig: FaceRig) -> list[SimulatedSequence]:
+    return list(simulate(rig, CONFIG))
+
+
+@pytest.fixture(scope="module")
+def face(rig: FaceRig) -> CoarseFace:
+    return CoarseFace.from_rig(rig, 300)
+
+
+@pytest.fixture(scope="module")
+def tissue(rig: FaceRig, face: CoarseFace) -> Tissue:
+    return Tissue.draw(face, find_muscles(rig.names, rig.names), 2 * np.pi * 3, 2.0, np.random.default_rng(0))
+
+
+def assert_same(first: list[SimulatedSequence], second: list[SimulatedSequence]) -> None:
+    for a, b in zip(first, second, strict=True):
+        assert (a.id, a.subject, a.task, a.muscle_names) == (b.id, b.subject, b.task, b.muscle_names)
+        for name in TENSORS:
+            assert torch.equal(getattr(a, name), getattr(b, name)), name
+
+
+def with_threads(rig: FaceRig, count: int) -> list[SimulatedSequence]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        result = list(simulate(rig, CONFIG))
+        assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    return result
+
+
+def test_same_seed_same_bytes_for_any_number_of_threads(rig, sequences):
+    assert_same(sequences, with_threads(rig, 1))
+    assert_same(sequences, with_threads(rig, 2))
+
+
+def test_another_seed_differs(rig, sequences):
+    for a, b in zip(sequences, simulate(rig, replace(CONFIG, seed=1)), strict=True):
+        assert not torch.equal(a.coefficients, b.coefficients)
+        assert not torch.equal(a.muscle_forces, b.muscle_forces)
+
+
+def test_more_subjects_leave_the_motion_of_the_first_ones_alone(rig, sequences):
+    more = list(simulate(rig, replace(CONFIG, subjects=3)))
+    assert len(more) == 3
+    for a, b in zip(sequences, more, strict=False):
+        assert torch.equal(a.coefficients, b.coefficients)
+
+
+def test_shapes_dtypes_and_ranges(rig, sequences):
+    assert [(s.id, s.subject, s.task) for s in sequences] == [("S001_T1", "S001", "T1"), ("S002_T1", "S002", "T1")]
+    for s in sequences:
+        num_muscles = len(s.muscle_names)
+        for name, dtype, shape in (
+            ("coefficients", torch.float32, (48, rig.num_shapes)),
+            ("labels", torch.int8, (48, 12)),
+            ("clean_labels", torch.int8, (48, 12)),
+            ("timestamp", torch.float64, (48,)),
+            ("valid", torch.bool, (48,)),
+            ("muscle_forces", torch.float32, (48, num_muscles)),
+            ("activations", torch.float32, (48, num_muscles)),
+            ("intensities", torch.float32, (48, 12)),
+            ("thresholds", torch.float32, (12,)),
+        ):
+            assert getattr(s, name).dtype == dtype, name
+            assert getattr(s, name).shape == shape, name
+        assert s.coefficients.isfinite().all()
+        assert -1 < s.coefficients.min() < 0.3 < s.coefficients.max() < 2.5
+        assert set(s.labels.unique().tolist()) == {0, 1}
+        assert (s.muscle_forces >= 0).all()
+        assert s.muscle_forces.max() > 0.1
+        assert 0 <= s.activations.min() <= s.activations.max() <= 1.2
+        assert torch.equal(s.timestamp, torch.arange(48, dtype=torch.float64) / 25)
+        assert s.valid.all()
+
+
+def test_progress_counts_sequences(rig):
+    seen = []
+    config = replace(CONFIG, sequences=2, frames=8)
+    assert len(list(simulate(rig, config, lambda done, total: seen.append((done, total))))) == 4
+    assert seen == [(0, 4), (2, 4), (4, 4)]
+
+
+def test_clean_labels_are_intensity_above_threshold_and_coders_mostly_agree(rig):
+    sequences = list(simulate(rig, SimulationConfig(subjects=6, sequences=4, frames=96, coarse_vertices=200)))
+    clean, coded = (torch.cat([getattr(s, name) for s in sequences]) for name in ("clean_labels", "labels"))
+    for s in sequences:
+        assert torch.equal(s.clean_labels, (s.intensities > s.thresholds).to(torch.int8))
+    both = (clean * coded).sum().item()
+    f1 = 2 * both / (clean.sum() + coded.sum()).item()
+    assert 0.85 < f1 < 0.97
+    # AU6, 7, 10 and 12 are on in about half of the frames, AU2 and 24 seldom.
+    rates = dict(zip(ACTION_UNITS, coded.double().mean(0).tolist(), strict=True))
+    assert min(rates[6], rates[7], rates[10], rates[12]) > 0.25 > max(rates[2], rates[24])
+
+
+def test_forces_are_activations_times_one_gain_per_person_and_muscle(sequences):
+    for s in sequences:
+        active = s.activations > 0.01
+        gain = torch.where(active, s.muscle_forces / s.activations, torch.nan)
+        spread = gain.nan_to_num(-torch.inf).amax(0) - gain.nan_to_num(torch.inf).amin(0)
+        assert active.any(0).sum() > 5
+        assert (spread[active.any(0)] < 1e-4).all()
+    gains = [(s.muscle_forces.sum(0) / s.activations.sum(0)) for s in sequences]
+    assert not torch.allclose(gains[0], gains[1], equal_nan=True)
+
+
+def test_muscles_are_those_of_the_package_where_they_exist(sequences, rig):
+    names = sequences[0].muscle_names
+    known = Muscles.facs().match(rig.names).muscles.names
+    assert len(set(names)) == len(names) == 35
+    assert set(names) - set(known) == {"orbicularis_oris_marginalis"}
+    assert {"zygomaticus_major_left", "zygomaticus_major_right", "digastric"} <= set(names)
+
+
+def test_unsplit_shapes_make_one_muscle_for_both_sides(rig):
+    names = [name.replace("browInnerUp_L", "browInnerUp") for name in rig.names if name != "browInnerUp_R"]
+    muscles = {muscle.name: muscle for muscle in find_muscles(names, names)}
+    assert muscles["frontalis_medialis"].shapes == {names.index("browInnerUp"): 1.0}
+    assert "frontalis_medialis_left" not in muscles
+
+
+def test_rest_stays_at_rest(tissue):
+    assert not tissue.move(np.zeros((2, 40, tissue.pull.shape[1])), 25.0).any()
+
+
+def test_face_settles_under_constant_force_and_returns_when_it_ends(tissue):
+    force = np.zeros((1, 200 * STEPS_PER_FRAME, tissue.pull.shape[1]))
+    force[:, : 100 * STEPS_PER_FRAME, 3] = 0.5
+    motion = tissue.move(force, 25.0)[0]
+    size = weighted_rms(tissue.masses, motion)
+    assert size[99] > 0.005
+    assert np.abs(motion[99] - motion[90]).max() < 1e-3 * np.abs(motion[99]).max()
+    assert size[199] < 1e-3 * size[99]
+
+
+def test_unit_force_moves_the_face_as_far_as_the_muscles_shape(rig, tissue):
+    num_vertices = len(tissue.masses)
+    static = np.linalg.solve(tissue.stiffness.toarray(), tissue.pull.toarray().reshape(num_vertices, -1))
+    static = static.reshape(num_vertices, 3, -1).transpose(2, 0, 1)
+    for muscle, displacement in zip(find_muscles(rig.names, rig.names), static, strict=True):
+        shape = np.sum([weight * tissue.shapes[k] for k, weight in muscle.shapes.items()], axis=0)
+        expected = weighted_rms(tissue.masses, shape)
+        assert weighted_rms(tissue.masses, displacement) == pytest.approx(expected, rel=1e-9), muscle.name
+        # Blurred by the edges, but still that shape.
+        cosine = (tissue.masses[:, None] * shape * displacement).sum() / tissue.masses.sum() / expected**2
+        assert 0.6 < cosine < 0.999, muscle.name
+
+
+def test_strong_forces_meet_stiffening(rig, tissue):
+    jaw = [muscle.name for muscle in find_muscles(rig.names, rig.names)].index("digastric")
+    force = np.zeros((2, 60 * STEPS_PER_FRAME, tissue.pull.shape[1]))
+    force[0, :, jaw], force[1, :, jaw] = 0.01, 1.0
+    weak, strong = weighted_rms(tissue.masses, tissue.move(force, 25.0)[:, -1])
+    assert 30 < strong / weak < 98
+
+
+def test_motion_converges_with_the_frame_rate(tissue):
+    """The same forces at twice the frame rate give the same motion, nearly."""
+    force = np.zeros((1, 50 * STEPS_PER_FRAME, tissue.pull.shape[1]))
+    force[:, : 20 * STEPS_PER_FRAME, 0] = 0.8
+    slow = tissue.move(force, 25.0)[0]
+    fast = tissue.move(force.repeat(4, axis=1), 100.0)[0, 3::4]
+    assert np.abs(slow - fast).max() < 0.05 * np.abs(fast).max()
+
+
+def test_activation_rises_in_40_ms_and_falls_in_80_ms():
+    step = 0.001
+    excitation = np.concatenate([np.ones(1000), np.zeros(1000)])
+    activation = activate(excitation, step)
+    assert activation[39] == pytest.approx(1 - np.exp(-1), abs=1e-9)
+    assert activation[1079] == pytest.approx(np.exp(-1), abs=1e-6)
+    assert activate(excitation.reshape(-1, 20)[:, 0], 0.02)[1] == pytest.approx(activation[39], abs=1e-9)
+
+
+def test_saturation():
+    assert saturate(np.array([0.0, 1.0, 2.0])) == pytest.approx([0.0, 1 / 1.15, 2 / 1.3])
+
+
+def test_critically_damped_response_has_the_exact_step_response():
+    omega, time = 15.0, np.arange(1, 2001) / 2000
+    response = critically_damped(np.ones(2000), omega, 1 / 2000)
+    assert response == pytest.approx(1 - (1 + omega * time) * np.exp(-omega * time), abs=5e-3)
+
+
+def test_performance_speaks_without_expression_and_blinks():
+    actor = Actor.draw(np.random.default_rng(0))
+    performances = [perform(actor, 108, 25.0, np.random.default_rng(seed)) for seed in range(40)]
+    blink, jaw = COMMANDS.index(45), COMMANDS.index(26)
+    for p in performances:
+        assert p.expression.shape == p.nuisance.shape == (108 * STEPS_PER_FRAME, len(COMMANDS))
+        assert not p.expression[:, blink].any()
+        assert p.expression.max() > 0
+        assert 0 <= p.excitation.min() <= p.excitation.max() <= 1.2
+    assert 10 < sum(bool(p.nuisance[:, jaw].any()) for p in performances) < 30
+    assert sum(bool(p.nuisance[:, blink].any()) for p in performances) > 20
+
+
+def test_tracker_recovers_coefficients_without_noise(rig, face, tissue):
+    followed = rig.shape_indices(tracked_names(rig))
+    tracker = Tracker.draw(tissue, followed, 2.0, np.random.default_rng(1))
+    truth = np.random.default_rng(2).uniform(0, 1, (20, len(followed)))
+    truth[:, np.arange(len(followed)) % 5 != 0] = 0
+    meshes = np.einsum("tk,kna->tna", truth, tracker.basis)
+    found = tracker.fit(meshes)
+    assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.98
+    assert found.min() >= BOUNDS[0]
+    assert found.max() <= BOUNDS[1]
+    assert tracker.fit(3 * meshes).max() == BOUNDS[1]
+
+
+def test_tracker_makes_the_errors_of_its_person(rig, face, tissue):
+    tracker = Tracker.draw(tissue, rig.shape_indices(tracked_names(rig)), 2.0, np.random.default_rng(1))
+    still = tracker.track(face, np.zeros((400, *face.positions.shape)), np.random.default_rng(3))
+    assert np.corrcoef(still.mean(0), tracker.neutral_error)[0, 1] > 0.8
+    assert np.abs(tracker.crosstalk).max() <= 0.3
+    assert not tracker.crosstalk.diagonal().any()
+    assert 0.02 < still.std(0).mean() < 0.2
+
+
+def test_thresholds_meet_the_base_rates_within_their_bounds():
+    uniform = np.random.default_rng(0).uniform(0, 0.5, (20_000, 12))
+    limits = thresholds(uniform)
+    assert limits == pytest.approx(np.clip(0.5 * (1 - BASE_RATES), 0.1, 0.45), abs=0.01)
+    assert limits[ACTION_UNITS.index(12)] == pytest.approx(0.5 * (1 - 0.562), abs=0.01)
+    assert thresholds(np.zeros((10, 12))) == pytest.approx(0.1)
+    assert thresholds(np.ones((10, 12))) == pytest.approx(0.45)
+
+
+def test_coders_miss_events_and_blur_their_ends():
+    intensity = np.zeros((60, 12))
+    intensity[20:40] = 1.0
+    runs = [coded_labels(intensity, np.full(12, 0.2), 25.0, np.random.default_rng(seed)) for seed in range(100)]
+    labels = np.stack(runs)
+    assert labels.dtype == np.int8
+    assert 0.02 < 1 - labels[:, 30].mean() < 0.10
+    first = labels.argmax(1)[labels[:, 30] == 1]
+    assert first.mean() == pytest.approx(20, abs=0.5)
+    assert first.std() == pytest.approx(3, abs=0.4)
+
+
+def test_coarse_face_covers_the_rig(rig, face):
+    assert face.positions.shape == (300, 3)
+    assert face.areas.sum() == pytest.approx(1, abs=1e-5)
+    assert (face.areas > 0).all()
+    assert 2 * 300 < len(face.edges) < 3.2 * 300
+    assert np.sqrt(np.square(face.smooth_modes).mean(0)) == pytest.approx(np.ones(24))
+    assert len(CoarseFace.from_rig(rig, 5000).positions) == rig.num_vertices
+    laplacian = face.edge_laplacian(face.edge_lengths(face.positions))
+    assert np.abs(laplacian.sum(axis=1)).max() < 1e-9
+    assert abs(laplacian - laplacian.T).max() < 1e-12
+
+
+def test_identity_modes_are_used_where_the_rig_has_them(rig, sequences):
+    generator = torch.Generator().manual_seed(0)
+    identity = 0.1 * torch.randn(3, *rig.neutral.shape, generator=generator)
+    other = next(simulate(replace(rig, identity=identity, identity_names=("a", "b", "c")), CONFIG))
+    assert torch.equal(other.clean_labels, sequences[0].clean_labels)
+    assert not torch.equal(other.coefficients, sequences[0].coefficients)
+
+
+def test_shapes_that_are_not_tracked_stay_zero(rig):
+    rig = replace(
+        rig,
+        blendshapes=torch.cat([rig.blendshapes, rig.blendshapes[:2], torch.zeros_like(rig.blendshapes[:1])]),
+        names=(*rig.names, "eyeLookUp_L", "cheekRaiser_L", "tongueOut"),
+    )
+    assert tracked_names(rig) == list(rig.names[:-3])
+    first = next(simulate(rig, CONFIG))
+    assert not first.coefficients[:, -3:].any()
+    assert first.coefficients[:, :-3].any(0).all()
+
+
+def test_written_corpus_holds_the_simulated_sequences(rig, sequences, tmp_path: Path):
+    write_simulated_corpus(rig, tmp_path / "corpus", CONFIG)
+    corpus = Corpus.open(tmp_path / "corpus")
+    assert corpus.action_units == ACTION_UNITS
+    assert corpus.fps == 25
+    assert corpus.shapes == rig.names
+    assert corpus.provenance["simulation"]["seed"] == 0
+    for written, simulated in zip(corpus, sequences, strict=True):
+        assert (written.id, written.subject, written.task) == (simulated.id, simulated.subject, simulated.task)
+        assert corpus.muscles == simulated.muscle_names
+        for name in ("coefficients", "labels", "timestamp", "valid", "muscle_forces"):
+            assert torch.equal(getattr(written, name), getattr(simulated, name)), name
+    with pytest.raises(FileExistsError, match="corpus exists"):
+        write_simulated_corpus(rig, tmp_path / "corpus", CONFIG)
+
+
+def test_command_writes_the_corpus_and_says_so(sequences, tmp_path: Path, capsys):
+    Simulate(out=tmp_path / "corpus", rig="builtin:1000", simulation=CONFIG).run()
+    assert capsys.readouterr().out == f"{tmp_path / 'corpus'}: 2 subjects, 2 sequences, 96 frames\n"
+    assert torch.equal(Corpus.open(tmp_path / "corpus")["S002_T1"].labels, sequences[1].labels)
+
+
+def test_vertices_in_one_place_do_no_harm(rig):
+    """Every vertex of the rig twice, as a mesh that is cut along its seams has them."""
+    offset = rig.faces + rig.num_vertices
+    double = FaceRig(
+        neutral=rig.neutral.repeat(2, 1),
+        faces=torch.cat([rig.faces, torch.stack([rig.faces[:, 0], offset[:, 1], offset[:, 2]], 1)]),
+        blendshapes=rig.blendshapes.repeat(1, 2, 1),
+        names=rig.names,
+    )
+    config = replace(CONFIG, frames=8, coarse_vertices=2000)
+    for s in simulate(double, config):
+        assert s.coefficients.isfinite().all()
+
+
+def test_rig_without_facs_shapes_is_refused_before_anything_is_written(tiny_rig, tmp_path: Path):
+    with pytest.raises(ValueError, match="AU2 needs browOuterUp_L, browOuterUp_R; AU6 needs cheekSquint_L"):
+        simulate(tiny_rig, CONFIG)
+    with pytest.raises(ValueError, match="no moving shapes for action units"):
+        write_simulated_corpus(tiny_rig, tmp_path / "corpus", CONFIG)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shape_that_does_not_move_is_a_missing_one(rig):
+    still = rig.blendshapes.clone()
+    still[rig.shape_indices(["mouthFrown_L"])] = 0
+    with pytest.raises(ValueError, match="AU15 needs mouthFrown_L"):
+        simulate(replace(rig, blendshapes=still), CONFIG)
+
+
+def test_a_shape_between_the_coarse_vertices_is_named(rig, face):
+    away = ~(rig.neutral[:, None] == torch.from_numpy(face.positions).float()).all(-1).any(1)
+    thin = rig.blendshapes.clone()
+    thin[rig.shape_indices(["eyeWide_L"])] = 0.1 * away[:, None].float()
+    with pytest.raises(ValueError, match="moves with eyeWide_L; raise coarse_vertices"):
+        next(simulate(replace(rig, blendshapes=thin), CONFIG))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("subjects", 0, "subjects must lie in [1, 10000], got 0"),
+        ("sequences", 1.5, "sequences must be a whole number, got 1.5"),
+        ("frames", 7, "frames must lie in [8, 10000], got 7"),
+        ("frames", True, "frames must be a whole number, got True"),
+        ("fps", 0.0, "fps must lie in [10, 240], got 0.0"),
+        ("fps", float("nan"), "fps must be a number, got nan"),
+        ("hardness", -1.0, "hardness must lie in [0, 4], got -1.0"),
+        ("seed", -1, "seed must lie in [0, 4294967295], got -1"),
+        ("coarse_vertices", "300", "coarse_vertices must be a whole number, got '300'"),
+    ],
+)
+def test_bad_options_are_refused(option, value, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011, the whole message is compared
+        SimulationConfig(**{option: value})
+    assert str(error.value) == message
