@@ -166,10 +166,20 @@ class FaceDynamics(nn.Module):
         Raises:
             TypeError, ValueError: as ``ops.euler_rollout``.
         """
+        return self.integrate(self.generalized_force(force), c0, v0, mass)
+
+    def integrate(
+        self, generalized_force: Tensor, c0: Tensor, v0: Tensor, mass: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``rollout`` from generalized forces Q (..., T, K'), whatever made them.
+
+        Raises:
+            TypeError, ValueError: as ``ops.euler_rollout``.
+        """
         elastic = self.config.law == "elastic"
         return ops.euler_rollout(
             self.mass if mass is None else mass,
-            self.generalized_force(force),
+            generalized_force,
             c0,
             v0,
             self.config.dt,

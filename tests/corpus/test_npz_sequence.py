@@ -51,7 +51,7 @@ def test_single_frame_with_its_time(tmp_path: Path) -> None:
     np.savez(tmp_path / "take.npz", coefficients=VALUES[:1], names=NAMES, fps=50, timestamp=np.array([2.5]))
     assert read_npz(tmp_path / "take.npz").timestamp.tolist() == [2.5]
     np.savez(tmp_path / "take.npz", coefficients=VALUES[:1], names=NAMES, timestamp=np.array([2.5]))
-    with pytest.raises(ValueError, match=r"take\.npz: fps must be given \(--recorded-fps\): the time of a single frame"):
+    with pytest.raises(ValueError, match=r"npz: fps must be given \(--recorded-fps\): the time of a single frame"):
         read_npz(tmp_path / "take.npz")
 
 

@@ -1,0 +1,247 @@
+"""The action-unit detector: encoder, physics regressor, differentiable dynamics and head in one module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from biomechau.models import losses
+from biomechau.models.au_head import AUHead
+from biomechau.models.detector_config import DetectorConfig
+from biomechau.models.mesh_encoder import MeshEncoder
+from biomechau.models.normalisation import Normalisation
+from biomechau.models.physics_regressor import PhysicsParameters, PhysicsRegressor
+from biomechau.models.pooling import MeshHierarchy
+from biomechau.physics.dynamics import FaceDynamics
+from biomechau.rig.distribution import Distribution
+from biomechau.rig.face_rig import FaceRig
+
+# Added to the standard deviation of each coefficient, so that shapes that hardly move are not noise blown up [1].
+_FLOOR = 0.03
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorOutput:
+    """What a detector says of sequences of T frames.
+
+    Attributes:
+        logits: (..., T, R); ``probabilities`` is their sigmoid.
+        forces: muscle forces [unit of ``FaceDynamics``], (..., T, M) or (..., T, M, 3); None without physics.
+        coefficients: c~, the motion that the forces give (Eq. 10), (..., T, K'); its first frame is the one observed.
+        generalized_force: Q, that of the muscles and the slack together, (..., T, K').
+        slack: (..., T, K') in units of the coefficients' spread; None without slack.
+        mass: (..., K', K'); None for that of the dynamics.
+    """
+
+    logits: Tensor
+    forces: Tensor | None = None
+    coefficients: Tensor | None = None
+    generalized_force: Tensor | None = None
+    slack: Tensor | None = None
+    mass: Tensor | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """p(y = 1), (..., T, R)."""
+        return self.logits.sigmoid()
+
+
+class Detector(nn.Module):
+    """From the motion of a face to its muscle forces and action units (paper, section 3.2).
+
+    Call :meth:`fit_statistics` on training data before training.
+
+    A batch is a mapping with
+
+    - ``coefficients``: c of the shapes ``dynamics.shape_names``, (..., T, K') with T >= 2;
+    - ``displacements``: u [cm], (..., T, N, 3), or of the vertices ``encoder.vertices`` alone; sum_k c_k B_k if absent;
+    - ``image_features``: (..., T, D), for the heads with images;
+    - for the loss, ``labels`` (..., T, R) of 1, 0 and -1 (unknown) and ``valid`` (..., T) bool.
+
+    Args:
+        rig: the face.
+        distribution: P, from ``Distribution.from_rig(rig)``.
+        config: the parts and their sizes.
+        hierarchy: meshes of the encoder; made from the rig if not given.
+        dtype: torch.float32 or torch.float64.
+
+    Attributes:
+        dynamics: the decoder, without learnable parameters.
+        statistics: mean and spread of the coefficients.
+        encoder, regressor: None where the head does without.
+        head: the action-unit head.
+
+    Raises:
+        TypeError, ValueError: as its parts.
+    """
+
+    def __init__(
+        self,
+        rig: FaceRig,
+        distribution: Distribution,
+        config: DetectorConfig | None = None,
+        hierarchy: MeshHierarchy | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        self.config = config = DetectorConfig() if config is None else config
+        self.rig = rig
+        self.distribution = distribution
+        self.dynamics = FaceDynamics(rig, distribution, config.physics, dtype)
+        num_shapes = self.dynamics.num_shapes
+        self.statistics = Normalisation((num_shapes,), _FLOOR)
+        self.encoder = None
+        if config.uses_mesh:
+            if hierarchy is None:
+                poolings, few = len(config.filters), config.num_input_vertices
+                hierarchy = MeshHierarchy.from_rig(rig, poolings, num_input_vertices=few)
+            self.encoder = MeshEncoder(hierarchy, config.latent_size, config.filters, linear_path=config.linear_path)
+        self.regressor = None
+        if config.uses_forces:
+            num_features = (config.source != "mesh") * num_shapes + config.uses_mesh * config.latent_size
+            self.regressor = PhysicsRegressor(
+                num_features,
+                self.dynamics,
+                config.hidden,
+                config.context,
+                config.mass,
+                config.slack,
+                rig,
+                config.num_regions,
+            )
+        sizes = {
+            "forces": self.dynamics.projection[0].numel(),
+            "coefficients": num_shapes,
+            "latents": config.latent_size,
+            "image_features": config.num_image_features,
+        }
+        self.head = AUHead(
+            len(config.action_units),
+            **{f"num_{name}": sizes[name] for name in config.head_inputs},
+            hidden=config.head_hidden,
+            dropout=config.dropout,
+            context=config.context if config.head == "position_temporal" else 0,
+        )
+        self.to(dtype)
+
+    def fit_statistics(self, coefficients: Iterable[Tensor], displacements: Iterable[Tensor] | None = None) -> None:
+        """Take the statistics that normalise the inputs, from the sequences of the training data.
+
+        Args:
+            coefficients: each (..., K'), more than once iterable.
+            displacements: each (..., N, 3) or (..., N_in, 3); those of the coefficients if not given.
+
+        Raises:
+            ValueError: other shapes, nothing at all, or values that are not finite.
+        """
+        self.statistics.fit(coefficients)
+        if self.encoder is not None:
+            meshes = map(self._displacements, coefficients) if displacements is None else displacements
+            self.encoder.fit_normalisation(meshes)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> DetectorOutput:
+        """Run the detector on a batch.
+
+        Raises:
+            KeyError: the batch lacks a tensor that the head needs.
+            TypeError, ValueError: a tensor of another dtype, device or shape than the model's.
+        """
+        c = batch["coefficients"]
+        self.dynamics.check("coefficients", c, (self.dynamics.num_shapes,))
+        if c.ndim < 2 or c.shape[-2] < 2:
+            raise ValueError(f"coefficients must have shape (..., T, K') with T >= 2, got {tuple(c.shape)}")
+        normal = self.statistics(c)
+        latents = None
+        if self.encoder is not None:
+            latents = self.encoder(batch["displacements"] if "displacements" in batch else self._displacements(c))
+        inputs = {"coefficients": normal, "latents": latents}
+        if "image_features" in self.config.head_inputs:
+            inputs["image_features"] = batch["image_features"]
+        if self.regressor is None:
+            return DetectorOutput(self.head(**{name: inputs[name] for name in self.config.head_inputs}))
+        features = {"coefficients": [normal], "mesh": [latents], "both": [normal, latents]}[self.config.source]
+        physics = self.regressor(torch.cat([part for part in features if part is not None], -1))
+        inputs["forces"] = physics.forces.detach() if self.config.detach_force else physics.forces
+        force = self._generalized_force(physics)
+        return DetectorOutput(
+            logits=self.head(**{name: inputs[name] for name in self.config.head_inputs}),
+            forces=physics.forces,
+            coefficients=self._reconstruct(c, force, physics.mass),
+            generalized_force=force,
+            slack=physics.slack,
+            mass=physics.mass,
+        )
+
+    def loss(
+        self,
+        batch: Mapping[str, Tensor],
+        output: DetectorOutput,
+        weights: losses.LossWeights | None = None,
+        positive_weights: Tensor | None = None,
+        class_weights: Tensor | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Eq. 17 and its terms by name: those of weight above 0 that the batch and the detector's parts have.
+
+        Raises:
+            TypeError, ValueError: as the losses.
+        """
+        weights = losses.LossWeights() if weights is None else weights
+        c, valid = batch["coefficients"], batch.get("valid")
+        forces, force, scale = output.forces, output.generalized_force, self.statistics.scale
+        vector = self.config.physics.force == "vector"
+        terms = {}
+        if "labels" in batch:
+            terms["action_unit"] = lambda: losses.action_unit_loss(
+                output.logits, batch["labels"], valid, positive_weights, class_weights
+            )
+        if forces is not None and force is not None and output.coefficients is not None:
+            rebuilt = output.coefficients
+            weighing = scale if self.config.inverse_variance else None
+            terms["reconstruction"] = lambda: losses.reconstruction_loss(c, rebuilt, weighing, valid)
+            terms["clean"] = lambda: losses.clean_loss(forces, valid, vector)
+            terms["smooth"] = lambda: losses.smoothness_loss(forces, valid, vector)
+            if (slack := output.slack) is not None:
+                terms["slack"] = lambda: losses.slack_loss(slack, valid)
+            terms["inverse_dynamics"] = lambda: losses.inverse_dynamics_loss(self.dynamics, force, c, scale, valid)
+        values = {name: term() for name, term in terms.items() if getattr(weights, name) > 0}
+        return losses.total_loss(values, weights), values
+
+    def save(self, folder: str | Path) -> None:
+        """Write the detector, see :func:`biomechau.models.detector_storage.save_detector`."""
+        from biomechau.models.detector_storage import save_detector
+
+        save_detector(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Detector:
+        """Read a detector, see :func:`biomechau.models.detector_storage.load_detector`."""
+        from biomechau.models.detector_storage import load_detector
+
+        return load_detector(folder)
+
+    def _displacements(self, c: Tensor) -> Tensor:
+        """u = sum_k c_k B_k (Eq. 3) of the encoder's vertices alone, (..., N_in, 3)."""
+        assert self.encoder is not None
+        return torch.tensordot(c, self.dynamics.blendshapes[:, self.encoder.vertices], 1)
+
+    def _generalized_force(self, physics: PhysicsParameters) -> Tensor:
+        """Q = A F (Eq. 9), and with slack s the force that holds the coefficients s times their spread."""
+        dynamics = self.dynamics
+        force = dynamics.generalized_force(physics.forces)
+        if physics.slack is None:
+            return force
+        newton = dynamics.config.law == "newton"
+        resistance = dynamics.mass * dynamics.unit_acceleration if newton else dynamics.stiffness
+        return force + (physics.slack * self.statistics.scale) @ resistance
+
+    def _reconstruct(self, c: Tensor, force: Tensor, mass: Tensor | None) -> Tensor:
+        """c~ (Eq. 10), started with the first frames of c; each force acts in the step that required_force means."""
+        dynamics = self.dynamics
+        start, rate = dynamics.initial_state(c, min(self.config.initial_frames, c.shape[-2]))
+        used = force[..., 1:, :] if dynamics.config.scheme == "implicit" else force[..., :-1, :]
+        moved, _ = dynamics.integrate(used, start, rate, mass)
+        return torch.cat([c[..., :1, :], moved], -2)

@@ -1,0 +1,169 @@
+"""DetectorConfig: every switch of the action-unit detector in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from biomechau.models.physics_regressor import MassModel
+from biomechau.physics.config import PhysicsConfig
+
+Source = Literal["coefficients", "mesh", "both"]
+HeadName = Literal["geometry", "force", "position", "physics", "position_temporal", "image", "physics_image"]
+# What the head of each row of Table 1 reads, by the arguments of ``AUHead``.
+HEAD_INPUTS: Mapping[HeadName, tuple[str, ...]] = {
+    "geometry": ("latents",),
+    "force": ("forces",),
+    "position": ("coefficients",),
+    "physics": ("forces", "coefficients"),
+    "position_temporal": ("coefficients",),
+    "image": ("image_features",),
+    "physics_image": ("forces", "coefficients", "image_features"),
+}
+_CHOICES = {"source": Source, "head": HeadName, "mass": MassModel}
+_SMALLEST = {
+    "context": 0,
+    "num_image_features": 0,
+    "initial_frames": 2,
+    "num_input_vertices": 4,
+    "num_regions": 1,
+    "latent_size": 1,
+    "hidden": 1,
+    "head_hidden": 1,
+}
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """The detector's parts and sizes.
+
+    Raises:
+        ValueError: a value outside its range, an unknown name, or an image head without image features.
+        TypeError: physics that is not a PhysicsConfig.
+    """
+
+    # numbers of the R action units; those of BP4D
+    action_units: tuple[int, ...] = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+    # row of Table 1: what the head sees; "position_temporal" is the baseline without physics that sees neighbours too
+    head: HeadName = "physics"
+    # what the muscle forces are regressed from; "mesh" is the paper's
+    source: Source = "coefficients"
+    # equation of motion of the decoder
+    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
+    # generalized mass: that of the face, with a few regions scaled, or any symmetric positive definite one near it
+    mass: MassModel = "fixed"
+    # regions of mass "region", >= 1
+    num_regions: int = 6
+    # let a penalised force beside the muscles explain what they cannot
+    slack: bool = True
+    # frames of the line fit that gives v(0), >= 2; 2 is the paper's difference
+    initial_frames: int = 5
+    # keep the action-unit loss from changing the forces
+    detach_force: bool = False
+    # divide the errors of Eq. 13 by the spread of each coefficient
+    inverse_variance: bool = True
+    # frames to either side that the regressor (and the head "position_temporal") sees, >= 0
+    context: int = 4
+    # width of the regressor's hidden layers, >= 1
+    hidden: int = 128
+    # vertices that the mesh encoder reads, >= 4; None: all
+    num_input_vertices: int | None = 1200
+    # channels of the mesh encoder's convolutions, each followed by a down-sampling by 4; more than two of those leave
+    # too few of 1,200 vertices
+    filters: tuple[int, ...] = (16, 32)
+    # let the mesh encoder map its vertices to its features linearly too
+    linear_path: bool = True
+    # size of the mesh encoder's features, >= 1
+    latent_size: int = 64
+    # width of the head's hidden layer, >= 1
+    head_hidden: int = 64
+    # share dropped in the head, in [0, 1)
+    dropout: float = 0.3
+    # size of the image features, 0 without an image branch
+    num_image_features: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "action_units", tuple(self.action_units))
+        if not self.action_units or len(set(self.action_units)) != len(self.action_units):
+            raise ValueError(f"action_units must be one or more different numbers, got {self.action_units}")
+        object.__setattr__(self, "filters", tuple(self.filters))
+        for name in ("action_units", "filters"):
+            for number in getattr(self, name):
+                if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                    raise ValueError(f"{name} must be positive integers, got {number!r}")
+        if not self.filters:
+            raise ValueError("filters must be one or more numbers")
+        for name, choice in _CHOICES.items():
+            if getattr(self, name) not in get_args(choice):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(self, name)!r}")
+        if not isinstance(self.physics, PhysicsConfig):
+            raise TypeError(f"physics must be a PhysicsConfig, got {type(self.physics).__name__}")
+        for name, smallest in _SMALLEST.items():
+            value = getattr(self, name)
+            if name == "num_input_vertices" and value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        if "image_features" in self.head_inputs and not self.num_image_features:
+            raise ValueError(f"head {self.head!r} needs num_image_features")
+
+    @property
+    def head_inputs(self) -> tuple[str, ...]:
+        """What the head reads, by the arguments of ``AUHead``."""
+        return HEAD_INPUTS[self.head]
+
+    @property
+    def uses_forces(self) -> bool:
+        """Whether there is a physics branch."""
+        return "forces" in self.head_inputs
+
+    @property
+    def uses_mesh(self) -> bool:
+        """Whether there is a mesh encoder."""
+        return self.head == "geometry" or (self.uses_forces and self.source != "coefficients")
+
+    @classmethod
+    def paper(cls, head: HeadName = "physics", num_image_features: int = 0, fps: float = 25.0) -> DetectorConfig:
+        """The paper to the letter: Eq. 5 and 6, 3-vector forces, a free mass, all vertices, no slack.
+
+        Meant for short windows (16 frames), on which Eq. 6 does not drift far.
+        """
+        return cls(
+            head=head,
+            source="mesh",
+            physics=PhysicsConfig.paper(fps),
+            mass="spd",
+            slack=False,
+            initial_frames=2,
+            inverse_variance=False,
+            num_input_vertices=None,
+            filters=(16, 16, 16, 32),
+            linear_path=False,
+            num_image_features=num_image_features,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON knows them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> DetectorConfig:
+        """The configuration whose :meth:`to_json` this is.
+
+        Raises:
+            ValueError: a field that is missing, unknown or out of range.
+        """
+        names = {f.name for f in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != names:
+            found = set(values) if isinstance(values, Mapping) else set()
+            raise ValueError(
+                f"a detector's configuration has {len(names)} fields: missing {sorted(names - found)}, "
+                f"unknown {sorted(found - names)}"
+            )
+        try:
+            return cls(**{**values, "physics": PhysicsConfig(**values["physics"])})
+        except TypeError as error:
+            raise ValueError(f"not a detector's configuration: {error}") from error

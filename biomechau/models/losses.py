@@ -1,0 +1,237 @@
+"""The training objectives (Eq. 13-17), each over frames that may be masked. An empty mask gives 0, never NaN."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from biomechau.physics.dynamics import FaceDynamics
+from biomechau.physics.inverse import required_force
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """The lambdas of Eq. 17, and those of the two terms that the paper does not have.
+
+    Raises:
+        ValueError: a weight that is negative or not finite.
+    """
+
+    # lambda_3d, Eq. 13
+    reconstruction: float = 1.0
+    # lambda_au, Eq. 14; at 1 and above it turns the forces into mere features unless they are detached from the head
+    action_unit: float = 0.1
+    # lambda_c, Eq. 15
+    clean: float = 0.003
+    # lambda_s, Eq. 16
+    smooth: float = 0.01
+    # of the slack force; much below 0.5 it takes over from the muscles
+    slack: float = 0.5
+    # of the inverse dynamics, frame by frame
+    inverse_dynamics: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+                raise ValueError(f"{field.name} must be a finite number of at least 0, got {value!r}")
+
+    @classmethod
+    def paper(cls) -> LossWeights:
+        """The four terms of Eq. 17. Under Eq. 5 the gradient of Eq. 13 grows with T, so its weight is small."""
+        return cls(reconstruction=0.05, slack=0.0, inverse_dynamics=0.0)
+
+
+def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
+    """L = lambda_3d L_3d + lambda_au L_au + lambda_c L_clean + lambda_s L_smooth (Eq. 17), over the terms given.
+
+    Args:
+        terms: scalars by the names of the weights; those of weight 0 are left out, so that they cannot do harm.
+        weights: the lambdas.
+
+    Raises:
+        ValueError: no terms, or a term without a weight.
+    """
+    unknown = [name for name in terms if name not in {field.name for field in fields(weights)}]
+    if unknown or not terms:
+        raise ValueError(f"terms must be some of {', '.join(f.name for f in fields(weights))}, got {list(terms)}")
+    used = [weight * term for name, term in terms.items() if (weight := getattr(weights, name)) > 0]
+    return torch.stack(used).sum() if used else 0 * next(iter(terms.values())).detach()
+
+
+def reconstruction_loss(
+    c: Tensor, reconstructed: Tensor, scale: Tensor | None = None, valid: Tensor | None = None
+) -> Tensor:
+    """L_3d = 1/T sum_t |c(t) - c~(t)|^2 (Eq. 13), the mean over all valid frames of all sequences.
+
+    With a scale, 1/K sum_k ((c_k - c~_k) / scale_k)^2 takes the place of the squared norm, so that no shape dominates.
+
+    Args:
+        c: coefficients, (..., T, K).
+        reconstructed: c~ of the same shape.
+        scale: (K,) positive, about the standard deviation of each coefficient.
+        valid: (..., T) bool, frames that count; all if not given.
+
+    Raises:
+        TypeError, ValueError: tensors that do not fit.
+    """
+    _check_shape("reconstructed", reconstructed, tuple(c.shape))
+    error = _masked(c - reconstructed, valid)
+    if scale is None:
+        return _mean(error.square().sum(-1), valid)
+    _check_shape("scale", scale, tuple(c.shape[-1:]))
+    return _mean((error / scale).square().mean(-1), valid)
+
+
+def action_unit_loss(
+    logits: Tensor,
+    labels: Tensor,
+    valid: Tensor | None = None,
+    positive_weights: Tensor | None = None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """L_au = -1/(T R) sum_t sum_r [y log p + (1 - y) log(1 - p)], p = sigmoid(logit) (Eq. 14 with its minus sign).
+
+    The mean runs over the known labels of valid frames.
+
+    Args:
+        logits: (..., T, R).
+        labels: y, same shape, any number type: 1 on, 0 off, -1 unknown.
+        valid: (..., T) bool, frames that count; all if not given.
+        positive_weights: (R,), factor of the y = 1 part, against rare units being ignored.
+        class_weights: (R,), factor of each unit; they are not normalised.
+
+    Raises:
+        TypeError, ValueError: tensors that do not fit, or a label other than these.
+    """
+    _check_shape("labels", labels, tuple(logits.shape))
+    for name, weights in (("positive_weights", positive_weights), ("class_weights", class_weights)):
+        if weights is not None:
+            _check_shape(name, weights, tuple(logits.shape[-1:]))
+    wrong = (labels != 0) & (labels != 1) & (labels != -1)
+    if bool(wrong.any()):
+        place = wrong.nonzero()[0].tolist()
+        raise ValueError(f"labels must be 1, 0 or -1 (unknown), got {labels[tuple(place)].item()} at {place}")
+    known = labels >= 0
+    if valid is not None:
+        _check_valid(valid, logits.shape[:-1])
+        known = known & valid[..., None]
+    # Before the logarithm, so that a broken frame sends no NaN back.
+    entropy = functional.binary_cross_entropy_with_logits(
+        logits.masked_fill(~known, 0),
+        labels.clamp_min(0).to(logits.dtype),
+        reduction="none",
+        pos_weight=positive_weights,
+    )
+    if class_weights is not None:
+        entropy = entropy * class_weights
+    return _mean(entropy.masked_fill(~known, 0), known)
+
+
+def clean_loss(forces: Tensor, valid: Tensor | None = None, vector: bool = False) -> Tensor:
+    """L_clean = 1/M sum_m |F_m|_1 (Eq. 15), the mean over all valid frames.
+
+    Args:
+        forces: (..., T, M), or (..., T, M, 3) with ``vector``.
+        valid: (..., T) bool, frames that count; all if not given.
+        vector: forces are 3-vectors.
+
+    Raises:
+        TypeError, ValueError: tensors that do not fit.
+    """
+    forces = _frames_first(forces, vector)
+    per_muscle = _masked(forces, valid).abs().sum(-1) / (forces.shape[-1] // (3 if vector else 1))
+    return _mean(per_muscle, valid)
+
+
+def smoothness_loss(forces: Tensor, valid: Tensor | None = None, vector: bool = False) -> Tensor:
+    """L_smooth = 1/T sum_{t=2}^T |F(t) - F(t-1)|^2 (Eq. 16), the mean over all sequences.
+
+    As printed, T - 1 terms are divided by T. Steps to or from a frame that is not valid are left out, and T counts the
+    valid frames.
+
+    Args:
+        forces, valid, vector: as for :func:`clean_loss`.
+
+    Raises:
+        TypeError, ValueError: tensors that do not fit.
+    """
+    forces = _frames_first(forces, vector)
+    steps = _masked(forces, valid).diff(dim=-2).square().sum(-1)
+    if valid is not None:
+        steps = steps.masked_fill(~(valid[..., 1:] & valid[..., :-1]), 0)
+    num_frames = torch.tensor(forces.shape[:-1].numel()) if valid is None else valid.sum()
+    return steps.sum() / num_frames.clamp_min(1)
+
+
+def slack_loss(slack: Tensor, valid: Tensor | None = None) -> Tensor:
+    """1/K sum_k s_k^2 of a slack (..., T, K) in units of the coefficients' spread, the mean over all valid frames.
+
+    Raises:
+        TypeError, ValueError: tensors that do not fit.
+    """
+    return _mean(_masked(slack, valid).square().mean(-1), valid)
+
+
+def inverse_dynamics_loss(
+    dynamics: FaceDynamics, force: Tensor, c: Tensor, scale: Tensor, valid: Tensor | None = None
+) -> Tensor:
+    """1/K sum_k (d_k / scale_k)^2 with d = K^-1 (M c'' + D c' + K c - Q), the mean over all valid frames.
+
+    How far the face would come to rest from where it is if the generalized force Q were wrong by that much, frame by
+    frame and so without the drift of a rollout. Under the law ``newton`` d is M^-1 of it, in unit accelerations.
+
+    Args:
+        dynamics: the model.
+        force: Q, (..., T, K').
+        c: coefficients, (..., T, K'), T >= 3, finite.
+        scale: (K',) positive, about the standard deviation of each coefficient.
+        valid: (..., T) bool, frames that count; all if not given.
+
+    Raises:
+        TypeError, ValueError: tensors that do not fit, or as :func:`biomechau.physics.required_force`.
+    """
+    _check_shape("force", force, tuple(c.shape))
+    _check_shape("scale", scale, tuple(c.shape[-1:]))
+    newton = dynamics.config.law == "newton"
+    resistance = dynamics.mass * dynamics.unit_acceleration if newton else dynamics.stiffness
+    missing = _masked(required_force(dynamics, c.detach()) - force, valid)
+    displacement = torch.linalg.solve(resistance, missing.flatten(0, -2).mT).mT
+    return _mean((displacement / scale).square().mean(-1).reshape(missing.shape[:-1]), valid)
+
+
+def _frames_first(forces: Tensor, vector: bool) -> Tensor:
+    """(..., T, M) of forces with or without axes."""
+    if forces.ndim < 2 + vector or (vector and forces.shape[-1] != 3):
+        raise ValueError(f"forces must have shape (..., T, M{', 3' if vector else ''}), got {tuple(forces.shape)}")
+    return forces.flatten(-2) if vector else forces
+
+
+def _masked(value: Tensor, valid: Tensor | None) -> Tensor:
+    """value (..., T, K) with 0 in the frames that are not valid, whatever stood there."""
+    if valid is None:
+        return value
+    _check_valid(valid, value.shape[:-1])
+    return value.masked_fill(~valid[..., None], 0)
+
+
+def _mean(value: Tensor, valid: Tensor | None) -> Tensor:
+    """Sum over what is valid (the rest of value is 0 already) over its number, 0 if that is 0."""
+    count = value.new_tensor(value.numel()) if valid is None else valid.sum()
+    return value.sum() / count.clamp_min(1)
+
+
+def _check_shape(name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    if tensor.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
+
+
+def _check_valid(valid: Tensor, shape: torch.Size) -> None:
+    if valid.dtype != torch.bool:
+        raise TypeError(f"valid must be bool, got {valid.dtype}")
+    _check_shape("valid", valid, tuple(shape))

@@ -1,0 +1,118 @@
+"""The mesh encoder (Eq. 7): a convolutional network over the vertices of a deformed face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from torch import Tensor, nn
+
+from biomechau.models.chebyshev import ChebyshevConv, scaled_laplacian
+from biomechau.models.normalisation import Normalisation
+from biomechau.models.pooling import MeshHierarchy
+
+# Added to the standard deviation of each vertex and axis: the size of a scanner's noise [cm].
+_FLOOR = 0.02
+# Initial weights of the linear path: small, because neighbouring vertices move together and their products add up.
+_LINEAR_WEIGHT = 0.002
+
+
+class MeshEncoder(nn.Module):
+    """z = E(u) (Eq. 7): displacements of a mesh to geometric features.
+
+    As many times as the hierarchy has poolings: Chebyshev convolution, bias, ReLU, selection of the coarser level's
+    vertices; then one dense layer. What the coarsest level cannot hold is lost: leave it a few hundred numbers.
+
+    Args:
+        hierarchy: the meshes, ``MeshHierarchy.from_rig(rig)``; with ``num_input_vertices=1200`` several times faster
+            on a CPU than with all vertices of a rig.
+        latent_size: Z.
+        filters: channels after each convolution, one per pooling.
+        num_terms: Chebyshev polynomials of each convolution.
+        latent_relu: ReLU on the latent too.
+        linear_path: add a linear map of the input vertices to the latent. Displacements are nearly linear in the
+            coefficients, and a straight path carries that to new faces better than the convolutions alone.
+
+    Attributes:
+        vertices: (N_in,) int64, the rig's vertices that are read.
+        normalisation: of each input vertex and axis.
+
+    Raises:
+        ValueError: filters that do not fit the hierarchy, or a size that is not positive.
+    """
+
+    vertices: Tensor
+
+    def __init__(
+        self,
+        hierarchy: MeshHierarchy,
+        latent_size: int = 64,
+        filters: Sequence[int] = (16, 16, 16, 32),
+        num_terms: int = 6,
+        latent_relu: bool = False,
+        linear_path: bool = False,
+    ) -> None:
+        super().__init__()
+        fine, *coarser = hierarchy.levels
+        if len(filters) != len(coarser) or not filters:
+            raise ValueError(f"filters must be one per pooling, got {len(filters)} for {len(coarser)} poolings")
+        if latent_size < 1:
+            raise ValueError(f"latent_size must be at least 1, got {latent_size}")
+        self.hierarchy = hierarchy
+        self.latent_relu = latent_relu
+        self.register_buffer("vertices", fine.kept, persistent=False)
+        self.normalisation = Normalisation((fine.num_vertices, 3), _FLOOR)
+        self.convolutions = nn.ModuleList(
+            ChebyshevConv(before, after, num_terms, scaled_laplacian(level.edges, level.num_vertices))
+            for before, after, level in zip((3, *filters[:-1]), filters, hierarchy.levels[:-1], strict=True)
+        )
+        for number, level in enumerate(coarser):
+            self.register_buffer(f"kept_{number}", level.kept, persistent=False)
+        self.latent = nn.Linear(coarser[-1].num_vertices * filters[-1], latent_size)
+        self.linear_path = nn.Linear(3 * fine.num_vertices, latent_size, bias=False) if linear_path else None
+        if self.linear_path is not None:
+            nn.init.normal_(self.linear_path.weight, std=_LINEAR_WEIGHT)
+
+    @property
+    def latent_size(self) -> int:
+        """Z."""
+        return self.latent.out_features
+
+    def select(self, displacements: Tensor) -> Tensor:
+        """The (..., N_in, 3) that the encoder reads, of displacements (..., N, 3) of the rig, or those themselves.
+
+        Raises:
+            ValueError: another shape.
+        """
+        full, few = self.hierarchy.num_vertices, len(self.vertices)
+        if displacements.ndim < 2 or displacements.shape[-2] not in (full, few) or displacements.shape[-1] != 3:
+            raise ValueError(
+                f"displacements must have shape (..., {full}, 3), or (..., {few}, 3) for the vertices that the "
+                f"encoder reads, got {tuple(displacements.shape)}"
+            )
+        return displacements if displacements.shape[-2] == few else displacements[..., self.vertices, :]
+
+    def fit_normalisation(self, displacements: Tensor | Iterable[Tensor]) -> None:
+        """Take mean and standard deviation per vertex and axis from training meshes, (..., N, 3) or (..., N_in, 3).
+
+        Raises:
+            ValueError: another shape, no meshes, or values that are not finite.
+        """
+        chunks = [displacements] if isinstance(displacements, Tensor) else displacements
+        self.normalisation.fit(self.select(chunk) for chunk in chunks)
+
+    def forward(self, displacements: Tensor) -> Tensor:
+        """u [cm], (..., N, 3) or (..., N_in, 3), to z (..., Z).
+
+        Raises:
+            ValueError: another shape.
+        """
+        normal = self.normalisation(self.select(displacements))
+        x = normal
+        for number, convolution in enumerate(self.convolutions):
+            x = convolution(x).relu()
+            # Vertices first as the convolutions have them, so that their memory need not be turned.
+            x = x.movedim(-2, 0).index_select(0, getattr(self, f"kept_{number}")).movedim(0, -2)
+        z = self.latent(x.flatten(-2))
+        if self.linear_path is not None:
+            z = z + self.linear_path(normal.flatten(-2))
+        return z.relu() if self.latent_relu else z

@@ -1,0 +1,118 @@
+"""The physics regressor (Eq. 8): from features to muscle forces and mass."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from biomechau.models.mass import CholeskyMass, FixedMass, RegionMass
+from biomechau.models.temporal import TemporalConv
+from biomechau.physics.dynamics import FaceDynamics
+from biomechau.rig.face_rig import FaceRig
+
+MassModel = Literal["fixed", "region", "spd"]
+# What fibres pull before anything is learned [unit force]; vectors start around 0.
+_INITIAL_FORCE = 0.1
+# Factor of the initial weights of the output layers, so that forces and masses start near their rest values.
+_INITIAL_WEIGHT = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class PhysicsParameters:
+    """z_phys of Eq. 8.
+
+    Attributes:
+        forces: muscle forces [unit of ``FaceDynamics``], (..., T, M) >= 0 for fibres, (..., T, M, 3) for vectors.
+        mass: M of each sequence, (..., K', K'); None for the mass of the dynamics.
+        slack: what no muscle explains, (..., T, K') in units of the coefficients' own spread; None without slack.
+    """
+
+    forces: Tensor
+    mass: Tensor | None
+    slack: Tensor | None
+
+
+class PhysicsRegressor(nn.Module):
+    """z_phys = F_reg(z) (Eq. 8): a multi-layer perceptron over each frame and its neighbours.
+
+    Forces are softplus of the output for ``fibre`` and the output itself for ``vector``. A mass does not change within
+    a sequence: it follows from the mean of the hidden features over the frames.
+
+    Args:
+        num_features: D.
+        dynamics: the model that the parameters are for; it is read, not kept.
+        hidden: width of the two hidden layers.
+        context: k, frames to either side that are seen. Under the law ``newton`` at least 1: a single frame shows no
+            acceleration.
+        mass: "fixed" is that of the dynamics, "region" scales the masses of regions of the face, "spd" is any
+            symmetric positive definite matrix near it; the trace stays the same.
+        slack: regress a slack force too.
+        rig: the face of the dynamics; "region" needs it.
+        num_regions: for "region".
+
+    Raises:
+        ValueError: an unknown mass, "region" without a rig, or a size out of range.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        dynamics: FaceDynamics,
+        hidden: int = 128,
+        context: int = 4,
+        mass: MassModel = "fixed",
+        slack: bool = False,
+        rig: FaceRig | None = None,
+        num_regions: int = 6,
+    ) -> None:
+        super().__init__()
+        if mass not in get_args(MassModel):
+            raise ValueError(f"mass must be one of {', '.join(get_args(MassModel))}, got {mass!r}")
+        self.num_features = num_features
+        self.force_shape = tuple(dynamics.projection.shape[1:])
+        self.fibre = dynamics.config.force == "fibre"
+        self.layers = nn.Sequential(
+            TemporalConv(num_features, hidden, context), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
+        )
+        self.forces = _output(hidden, math.prod(self.force_shape))
+        if self.fibre:
+            nn.init.constant_(self.forces.bias, math.log(math.expm1(_INITIAL_FORCE)))
+        self.slack = _output(hidden, dynamics.num_shapes) if slack else None
+        if mass == "region":
+            if rig is None:
+                raise ValueError("mass 'region' needs the rig of the dynamics")
+            self.mass = RegionMass(dynamics, rig, num_regions)
+        else:
+            self.mass = CholeskyMass(dynamics) if mass == "spd" else FixedMass()
+        self.mass_parameters = _output(hidden, self.mass.num_parameters) if self.mass.num_parameters else None
+
+    def forward(self, features: Tensor) -> PhysicsParameters:
+        """z (..., T, D) to the physics of each frame.
+
+        Raises:
+            ValueError: features of another shape.
+        """
+        if features.ndim < 2 or features.shape[-1] != self.num_features or not features.shape[-2]:
+            raise ValueError(
+                f"features must have shape (..., T, {self.num_features}) with T > 0, got {tuple(features.shape)}"
+            )
+        hidden = self.layers(features)
+        forces = self.forces(hidden).unflatten(-1, self.force_shape)
+        parameters = None if self.mass_parameters is None else self.mass_parameters(hidden.mean(-2))
+        return PhysicsParameters(
+            forces=nn.functional.softplus(forces) if self.fibre else forces,
+            mass=None if parameters is None else self.mass(parameters),
+            slack=None if self.slack is None else self.slack(hidden),
+        )
+
+
+def _output(in_features: int, out_features: int) -> nn.Linear:
+    layer = nn.Linear(in_features, out_features)
+    with torch.no_grad():
+        layer.weight.mul_(_INITIAL_WEIGHT)
+        layer.bias.zero_()
+    return layer
