@@ -1,0 +1,144 @@
+"""Evaluation of a run on subjects that it was not trained on."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from biomechau.corpus import Corpus
+from biomechau.files import staged_directory
+from biomechau.models import Detector
+from biomechau.training.data import DetectorWindows
+from biomechau.training.metrics import (
+    ActionUnitScore,
+    ActionUnitScores,
+    ForceRecovery,
+    action_unit_scores,
+    force_recovery,
+    relative_error,
+)
+from biomechau.training.protocol import part
+from biomechau.training.run import CARD, Run, save_json
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of one run on the test subjects.
+
+    Attributes:
+        scores: of the action units.
+        forces: recovery of the true muscle forces; None without physics or without true forces of the same muscles.
+        reconstruction: error of the decoded motion over its standard deviation, see
+            :func:`biomechau.training.relative_error`; without the first frame of each window, which the decoder is
+            given. None without physics.
+        card: the protocol.
+    """
+
+    scores: ActionUnitScores
+    forces: ForceRecovery | None
+    reconstruction: float | None
+    card: dict[str, Any]
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` where forces are known, and ``evaluation.json``.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        with staged_directory(folder) as stage:
+            units = [asdict(unit) for unit in self.scores.units]
+            _write_csv(stage / "action_unit_scores.csv", list(ActionUnitScore.__dataclass_fields__), units)
+            if self.forces is not None:
+                rows = [{"muscle": m, "r": r} for m, r in zip(self.forces.muscles, self.forces.r, strict=True)]
+                _write_csv(stage / "force_recovery.csv", ["muscle", "r"], rows)
+            summary = {
+                "mean_f1": self.scores.mean_f1,
+                "mean_mcc": self.scores.mean_mcc,
+                "mean_always_positive_f1": self.scores.mean_always_positive_f1,
+                "without_positives": list(self.scores.without_positives),
+                "force_recovery_median_r": None if self.forces is None else self.forces.median,
+                "muscles_never_used": [] if self.forces is None else list(self.forces.never_used),
+                "reconstruction_error_over_std": self.reconstruction,
+                "protocol": self.card,
+            }
+            save_json(summary, stage / "evaluation.json")
+
+
+def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
+    """Test a run.
+
+    Args:
+        run: to test, or its folder.
+        corpus: with the test subjects; the one trained on, or another of the same rig.
+        subjects: to test on; the test subjects of the run's fold if not given.
+
+    Raises:
+        ValueError: training has not ended, the corpus does not fit, or a subject that was trained on.
+        OSError: a file cannot be read.
+    """
+    run = run if isinstance(run, Run) else Run.open(run)
+    tested = run.fold.test if subjects is None else tuple(subjects)
+    run.check_test(corpus, tested)
+    detector, config = run.detector(), run.config
+    windows = DetectorWindows(corpus, tested, detector, config.num_frames)
+    frames = _collect(detector, windows, config.batch_size)
+    scores = action_unit_scores(frames["probabilities"], frames["labels"], detector.config.action_units)
+    forces = reconstruction = None
+    if "forces" in frames:
+        reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])
+        if "muscle_forces" in frames:
+            forces = _recovery(frames["forces"], detector, frames["muscle_forces"], corpus.muscles)
+    card = json.loads((run.path / CARD).read_bytes())
+    card["test"] = {**part(corpus, tested), "corpus": dict(corpus.provenance)}
+    return Evaluation(scores, forces, reconstruction, card)
+
+
+def _collect(detector: Detector, windows: DetectorWindows, batch_size: int) -> dict[str, Tensor]:
+    """What there is of every valid frame, each (frames, ...)."""
+    parts: dict[str, list[Tensor]] = {}
+    for batch in DataLoader(windows, batch_size):
+        for name, tensor in _valid_frames(detector, batch):
+            parts.setdefault(name, []).append(tensor)
+    return {name: torch.cat(tensors) for name, tensors in parts.items()}
+
+
+@torch.no_grad()
+def _valid_frames(detector: Detector, batch: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    output, valid = detector(batch), batch["valid"]
+    yield "probabilities", output.probabilities[valid]
+    yield "labels", batch["labels"][valid]
+    if output.forces is None:
+        return
+    vector = detector.config.physics.force == "vector"
+    yield "forces", (output.forces.norm(dim=-1) if vector else output.forces)[valid]
+    decoded = valid[:, 1:]
+    yield "coefficients", batch["coefficients"][:, 1:][decoded]
+    yield "reconstructed", output.coefficients[:, 1:][decoded]
+    if "muscle_forces" in batch:
+        truth = batch["muscle_forces"]
+        yield "muscle_forces", (truth.norm(dim=-1) if truth.ndim == 4 else truth)[valid]
+
+
+def _recovery(forces: Tensor, detector: Detector, truth: Tensor, muscles: Sequence[str]) -> ForceRecovery | None:
+    """Over the muscles that both know."""
+    own = detector.dynamics.muscles.names
+    common = [muscle for muscle in muscles if muscle in own]
+    if not common:
+        return None
+    columns = [own.index(muscle) for muscle in common], [muscles.index(muscle) for muscle in common]
+    return force_recovery(forces[:, columns[0]], truth[:, columns[1]], common)
+
+
+def _write_csv(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,234 @@
+"""Scores of action units, muscle forces and motion, each computed once over all frames of a fold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+
+import torch
+from torch import Tensor
+
+from biomechau.corpus.corpus_sequence import UNKNOWN
+
+# An action unit is on where its probability is above this, as in the literature.
+THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class ActionUnitScore:
+    """What a detector reaches on one action unit.
+
+    Attributes:
+        action_unit: its number.
+        f1: 2 TP / (2 TP + FP + FN); None where no known label is on.
+        mcc: Matthews correlation coefficient, 0 for a prediction that never changes; None where the labels never do.
+        always_positive_f1: F1 of saying "on" in every frame.
+        positive_rate: share of the known labels that are on; 0 where none is known.
+        known_frames: number of known labels.
+    """
+
+    action_unit: int
+    f1: float | None
+    mcc: float | None
+    always_positive_f1: float
+    positive_rate: float
+    known_frames: int
+
+
+@dataclass(frozen=True)
+class ActionUnitScores:
+    """Scores of R action units on one fold."""
+
+    units: tuple[ActionUnitScore, ...]
+
+    @property
+    def without_positives(self) -> tuple[int, ...]:
+        """Numbers of the action units that are on in no known frame: they have no F1 and count in no mean."""
+        return tuple(unit.action_unit for unit in self.units if unit.f1 is None)
+
+    @property
+    def mean_f1(self) -> float | None:
+        """Mean F1 over the action units that have one ("Avg" of the tables); None if none has."""
+        return mean_of_known(unit.f1 for unit in self.units)
+
+    @property
+    def mean_mcc(self) -> float | None:
+        """Mean MCC over the action units that have one; None if none has."""
+        return mean_of_known(unit.mcc for unit in self.units)
+
+    @property
+    def mean_always_positive_f1(self) -> float | None:
+        """Mean of the baseline over the action units that have an F1; None if none has."""
+        return mean_of_known(unit.always_positive_f1 for unit in self.units if unit.f1 is not None)
+
+
+@dataclass(frozen=True)
+class ForceRecovery:
+    """How well muscle forces follow the true ones.
+
+    Attributes:
+        muscles: identifiers of M muscles.
+        r: Pearson correlation of each, 0 for a force that never changes; None where the true force never does.
+    """
+
+    muscles: tuple[str, ...]
+    r: tuple[float | None, ...]
+
+    @property
+    def median(self) -> float | None:
+        """Median r over the muscles that have one; None if none has."""
+        known = [r for r in self.r if r is not None]
+        return median(known) if known else None
+
+    @property
+    def never_used(self) -> tuple[str, ...]:
+        """Muscles whose true force never changes."""
+        return tuple(muscle for muscle, r in zip(self.muscles, self.r, strict=True) if r is None)
+
+
+def action_unit_scores(
+    probabilities: Tensor, labels: Tensor, action_units: Sequence[int], valid: Tensor | None = None
+) -> ActionUnitScores:
+    """Scores of all frames together at the threshold 0.5; labels that are not known do not count.
+
+    Args:
+        probabilities: p(y = 1), (..., R) in [0, 1].
+        labels: (..., R), 1 on, 0 off, -1 unknown.
+        action_units: R numbers.
+        valid: (...) bool, frames that count; all if not given.
+
+    Raises:
+        TypeError: probabilities that are not floating point, or a mask that is not bool.
+        ValueError: tensors that do not fit, no frames, a probability outside [0, 1] or a label other than these.
+    """
+    labels = known_labels(labels, valid)
+    num_units = len(action_units)
+    if not probabilities.dtype.is_floating_point:
+        raise TypeError(f"probabilities must be floating point, got {probabilities.dtype}")
+    if probabilities.shape != labels.shape or probabilities.shape[-1:] != (num_units,) or not labels.numel():
+        raise ValueError(
+            f"probabilities and labels must have shape (..., {num_units}) with at least one frame, "
+            f"got {tuple(probabilities.shape)} and {tuple(labels.shape)}"
+        )
+    if not bool(((probabilities >= 0) & (probabilities <= 1)).all()):
+        raise ValueError("probabilities must lie in [0, 1]")
+    wrong = (labels != 0) & (labels != 1) & (labels != UNKNOWN)
+    if bool(wrong.any()):
+        raise ValueError(f"labels must be 1, 0 or -1 (unknown), got {labels[wrong][0].item()}")
+    return scores_of_counts(confusion_counts(probabilities, labels), action_units)
+
+
+def confusion_counts(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """TP, FP, FN and TN of each action unit, (R, 4) int64; add those of parts to have those of the whole.
+
+    Args:
+        probabilities: (..., R).
+        labels: (..., R), 1 on, 0 off, -1 unknown.
+    """
+    on, true, false = probabilities > THRESHOLD, labels == 1, labels == 0
+    cells = (on & true, on & false, ~on & true, ~on & false)
+    return torch.stack([cell.flatten(0, -2).sum(0) for cell in cells], -1)
+
+
+def scores_of_counts(counts: Tensor, action_units: Sequence[int]) -> ActionUnitScores:
+    """Scores from the TP, FP, FN and TN of each action unit, (R, 4).
+
+    Raises:
+        ValueError: counts of another shape.
+    """
+    if counts.shape != (len(action_units), 4):
+        raise ValueError(f"counts must have shape ({len(action_units)}, 4), got {tuple(counts.shape)}")
+    # Python's integers: the product under the root of the MCC of a large corpus exceeds 64 bits.
+    return ActionUnitScores(tuple(_score(unit, *row) for unit, row in zip(action_units, counts.tolist(), strict=True)))
+
+
+def known_labels(labels: Tensor, valid: Tensor | None) -> Tensor:
+    """Labels (..., R) with -1 (unknown) in the frames that are not valid (...).
+
+    Raises:
+        TypeError, ValueError: a mask of another dtype or shape.
+    """
+    if valid is None:
+        return labels
+    if valid.dtype != torch.bool:
+        raise TypeError(f"valid must be bool, got {valid.dtype}")
+    if valid.shape != labels.shape[:-1]:
+        raise ValueError(f"valid must have shape {tuple(labels.shape[:-1])}, got {tuple(valid.shape)}")
+    return labels.masked_fill(~valid[..., None], UNKNOWN)
+
+
+def force_recovery(forces: Tensor, truth: Tensor, muscles: Sequence[str]) -> ForceRecovery:
+    """Pearson correlation of each muscle's force with the true one over all frames.
+
+    Args:
+        forces: (T, M).
+        truth: (T, M), any unit.
+        muscles: M identifiers.
+
+    Raises:
+        ValueError: other shapes, fewer than 2 frames, or values that are not finite.
+    """
+    if forces.ndim != 2 or forces.shape != truth.shape or forces.shape[1] != len(muscles) or len(forces) < 2:
+        raise ValueError(
+            f"forces and truth must have shape (T, {len(muscles)}) with T >= 2, "
+            f"got {tuple(forces.shape)} and {tuple(truth.shape)}"
+        )
+    for name, tensor in (("forces", forces), ("truth", truth)):
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} must be finite")
+    moves = [(tensor.amax(0) > tensor.amin(0)).tolist() for tensor in (forces, truth)]
+    x, y = ((tensor.double() - tensor.double().mean(0)) for tensor in (forces, truth))
+    # Each is divided by its own norm first, so that small forces do not underflow.
+    r = (_unit(x) * _unit(y)).sum(0).clamp(-1, 1).tolist()
+    known = (None if not true else value if found else 0.0 for value, found, true in zip(r, *moves, strict=True))
+    return ForceRecovery(tuple(muscles), tuple(known))
+
+
+def relative_error(c: Tensor, reconstructed: Tensor) -> float:
+    """Root mean square of c - c~ over the standard deviation of c, both over all frames and shapes together.
+
+    The mean of the standard deviation is that of each shape. 1 is what the mean face reaches without any motion.
+
+    Args:
+        c: coefficients, (T, K).
+        reconstructed: c~ of the same shape.
+
+    Raises:
+        ValueError: other shapes, values that are not finite, or coefficients that never change.
+    """
+    if c.ndim != 2 or c.shape != reconstructed.shape:
+        raise ValueError(
+            f"c and reconstructed must have the same shape (T, K), got {tuple(c.shape)} and "
+            f"{tuple(reconstructed.shape)}"
+        )
+    c = c.double()
+    error, spread = (c - reconstructed.double()).norm(), (c - c.mean(0)).norm()
+    if not bool(error.isfinite() & spread.isfinite()):
+        raise ValueError("c and reconstructed must be finite")
+    if not spread > 0:
+        raise ValueError("c never changes, so there is no motion to compare the error with")
+    return float(error / spread)
+
+
+def mean_of_known(values: Iterable[float | None]) -> float | None:
+    """Mean of the values that are not None; None if there are none."""
+    known = [value for value in values if value is not None]
+    return fmean(known) if known else None
+
+
+def _score(action_unit: int, tp: int, fp: int, fn: int, tn: int) -> ActionUnitScore:
+    positive, negative = tp + fn, tn + fp
+    known = positive + negative
+    f1 = 2 * tp / (2 * tp + fp + fn) if positive else None
+    mcc = None
+    if positive and negative:
+        below = (tp + fp) * positive * negative * (tn + fn)
+        mcc = (tp * tn - fp * fn) / math.sqrt(below) if below else 0.0
+    rate = positive / known if known else 0.0
+    return ActionUnitScore(action_unit, f1, mcc, 2 * rate / (1 + rate), rate, known)
+
+
+def _unit(x: Tensor) -> Tensor:
+    return x / x.norm(dim=0).clamp_min(torch.finfo(x.dtype).tiny)

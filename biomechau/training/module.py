@@ -1,0 +1,70 @@
+"""The detector's training as Lightning wants it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+
+from biomechau.models import Detector
+from biomechau.training.config import TrainingConfig
+from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
+
+VALIDATION_F1 = "validation_f1"
+
+
+class DetectorModule(LightningModule):
+    """Training of a detector with AdamW under a one-cycle schedule, on Eq. 17.
+
+    After each epoch the mean F1 over all validation frames is logged as ``validation_f1``, and the means of the loss
+    and its terms under their names.
+
+    Args:
+        detector: to train.
+        config: how.
+        positive_weights: (R,), see :func:`biomechau.training.positive_weights`.
+    """
+
+    positive_weights: Tensor
+
+    def __init__(self, detector: Detector, config: TrainingConfig, positive_weights: Tensor) -> None:
+        super().__init__()
+        self.detector = detector
+        self.config = config
+        self.register_buffer("positive_weights", positive_weights.to(detector.dynamics.mass), persistent=False)
+        self._counts: list[Tensor] = []
+
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        # Dropout of a step depends on the step alone, so that a resumed training repeats what it would have been.
+        sequence = np.random.SeedSequence([self.config.seed, self.global_step, self.global_rank])
+        torch.manual_seed(int(sequence.generate_state(1)[0]))
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        output = self.detector(batch)
+        loss, terms = self.detector.loss(batch, output, self.config.losses, self.positive_weights)
+        size = len(batch["coefficients"])
+        self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._counts = []
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        labels = known_labels(batch["labels"], batch["valid"])
+        self._counts.append(confusion_counts(self.detector(batch).probabilities, labels))
+
+    def on_validation_epoch_end(self) -> None:
+        counts = torch.stack(self._counts).sum(0)
+        mean = scores_of_counts(counts, self.detector.config.action_units).mean_f1
+        # train() makes sure that a unit is on in some validation frame; 0 serves who calls this without.
+        self.log(VALIDATION_F1, 0.0 if mean is None else mean, prog_bar=True, sync_dist=True)
+
+    def configure_optimizers(self) -> Any:
+        config = self.config
+        optimizer = torch.optim.AdamW(self.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,0 +1,44 @@
+"""The protocol card: what a reader needs to judge a number."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+from biomechau.corpus import Corpus, Fold
+from biomechau.training.config import TrainingConfig
+from biomechau.training.metrics import THRESHOLD
+
+_PACKAGES = ("biomechau", "torch", "lightning", "numpy")
+
+
+def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[str, Any]:
+    """Subjects, frames, threshold, action units, selection of the weights, seed and versions, as JSON knows them.
+
+    Args:
+        corpus: trained on.
+        fold: of it.
+        config: how.
+    """
+    own = set(fold.validation) != set(fold.test)
+    return {
+        "train": part(corpus, fold.train),
+        "validation": part(corpus, fold.validation),
+        "test": part(corpus, fold.test),
+        "action_units": list(config.detector.action_units),
+        "threshold": THRESHOLD,
+        "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
+        "selection": f"epoch with the best mean F1 on the {'validation' if own else 'test'} subjects",
+        "seed": config.seed,
+        "fps": corpus.fps,
+        "corpus": dict(corpus.provenance),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+    }
+
+
+def part(corpus: Corpus, subjects: Sequence[str]) -> dict[str, Any]:
+    """Some subjects of a corpus, and how many frames they have."""
+    frames = corpus.frames
+    return {"subjects": list(subjects), "frames": sum(frames[subject] for subject in subjects)}

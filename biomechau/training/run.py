@@ -1,0 +1,131 @@
+"""Run: the folder of one training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from biomechau.corpus import Corpus, Fold
+from biomechau.corpus.corpus import file_sha256
+from biomechau.corpus.manifest import MANIFEST
+from biomechau.files import replacing
+from biomechau.models import Detector
+from biomechau.training.config import TrainingConfig
+
+FORMAT = "biomechau-run"
+VERSION = 1
+CONFIG, METRICS, CARD = "config.json", "metrics.csv", "protocol.json"
+# Lightning's checkpoints: the state after the last epoch, and the weights of the best one.
+LAST, BEST = "last.ckpt", "best.ckpt"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What was trained on what. The detector itself is read by ``Detector.load(run.path)``.
+
+    Attributes:
+        path: the folder.
+        config: how it was trained.
+        fold: on which subjects.
+        corpus_sha256: of the description of the corpus trained on.
+        rig_sha256: of its rig.
+    """
+
+    path: Path
+    config: TrainingConfig
+    fold: Fold
+    corpus_sha256: str
+    rig_sha256: str
+
+    @classmethod
+    def new(cls, path: str | Path, config: TrainingConfig, fold: Fold, corpus: Corpus) -> Run:
+        """A run that is still to be made."""
+        return cls(Path(path), config, fold, file_sha256(corpus.path / MANIFEST), corpus.rig_sha256)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Run:
+        """Read the configuration of a run.
+
+        Raises:
+            ValueError: not a run of this version; the message names the file.
+            OSError: the file cannot be read.
+        """
+        path = Path(path)
+        file = path / CONFIG
+        try:
+            values = json.loads(file.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{file}: not JSON: {error}") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ValueError(f"{file}: not a run: it lacks format {FORMAT!r}")
+        if values.get("version") != VERSION:
+            raise ValueError(f"{file}: run version {VERSION} expected, found {values.get('version')!r}")
+        try:
+            fold = Fold(**{name: tuple(subjects) for name, subjects in values["fold"].items()})
+            config = TrainingConfig.from_json(values["training"])
+            return cls(path, config, fold, str(values["corpus_sha256"]), str(values["rig_sha256"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{file}: not a run of this version: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """What :meth:`open` reads."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "training": self.config.to_json(),
+            "fold": asdict(self.fold),
+            "corpus_sha256": self.corpus_sha256,
+            "rig_sha256": self.rig_sha256,
+        }
+
+    def save(self) -> None:
+        """Write the configuration.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        save_json(self.to_json(), self.path / CONFIG)
+
+    def detector(self) -> Detector:
+        """The trained detector, in evaluation mode on the CPU.
+
+        Raises:
+            ValueError: training has not ended, or its files are broken.
+            OSError: a file cannot be read.
+        """
+        try:
+            return Detector.load(self.path)
+        except FileNotFoundError as error:
+            raise ValueError(f"{self.path} holds no detector: its training has not ended, resume it first") from error
+
+    def check_test(self, corpus: Corpus, subjects: Iterable[str]) -> None:
+        """Make sure that subjects of a corpus can test this run.
+
+        Raises:
+            ValueError: the corpus is of another rig, or a subject was trained on.
+        """
+        if corpus.rig_sha256 != self.rig_sha256:
+            raise ValueError(
+                f"{corpus.path} was made with another rig than {self.path} was trained with: expected SHA-256 "
+                f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
+            )
+        if file_sha256(corpus.path / MANIFEST) != self.corpus_sha256:
+            return  # other people, whatever their names
+        seen = {*self.fold.train, *self.fold.validation}.difference(self.fold.test)
+        known = sorted(seen.intersection(subjects))
+        if known:
+            raise ValueError(f"subject {known[0]!r} was trained on in {self.path}, so it cannot test it")
+
+
+def save_json(values: dict[str, Any], path: Path) -> None:
+    """Write JSON that appears whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

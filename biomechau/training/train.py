@@ -1,0 +1,198 @@
+"""Training of a detector on one fold of a corpus."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+
+from biomechau.corpus import Corpus, Fold, check_folds
+from biomechau.files import replacing
+from biomechau.models import Detector
+from biomechau.rig import Distribution
+from biomechau.training.config import TrainingConfig
+from biomechau.training.data import CorpusData, positive_weights
+from biomechau.training.module import VALIDATION_F1, DetectorModule
+from biomechau.training.protocol import protocol_card
+from biomechau.training.run import BEST, CARD, LAST, METRICS, Run, save_json
+
+
+def train(
+    corpus: Corpus,
+    fold: Fold,
+    config: TrainingConfig | None = None,
+    out: str | Path = "run",
+    progress: bool = True,
+    resume: bool = False,
+) -> Run:
+    """Train a detector, and keep the weights of the epoch with the best mean F1 on the validation subjects.
+
+    The folder then holds ``config.json``, the detector (``Detector.load(out)``), ``metrics.csv`` of the epochs,
+    ``protocol.json`` and the checkpoints. On the CPU the same seed and number of threads give the same weights, whether
+    the training was resumed or not.
+
+    Args:
+        corpus: to train on.
+        fold: its subjects.
+        config: what to train, and how.
+        out: folder of the run; made if missing.
+        progress: show a progress bar.
+        resume: go on after the last epoch that the folder holds, if any.
+
+    Returns:
+        The run.
+
+    Raises:
+        FileExistsError: ``out`` is not empty, and not to be resumed.
+        ValueError: the corpus does not fit the fold or the detector, an action unit is never on in the training
+            subjects or none is in the validation subjects, or ``out`` is a run of other options.
+        OSError: a file cannot be read or written.
+    """
+    config = TrainingConfig() if config is None else config
+    check_folds([fold], corpus)
+    run = Run.new(out, config, fold, corpus)
+    checkpoint = _prepare(run, resume)
+    # The caller's random numbers stay as they are.
+    with torch.random.fork_rng(devices=[]), _quiet():
+        torch.manual_seed(config.seed)
+        detector = Detector(corpus.rig, Distribution.from_rig(corpus.rig), config.detector)
+        data = CorpusData(corpus, fold, detector, config.num_frames, config.stride, config.batch_size, config.seed)
+        module = DetectorModule(detector, config, _positive_weights(corpus, fold, config))
+        trainer = _trainer(run, protocol_card(corpus, fold, config), progress)
+        # weights_only: a checkpoint is data, and must not run code when it is read.
+        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        best = torch.load(run.path / BEST, map_location="cpu", weights_only=True)["state_dict"]
+    module.cpu().load_state_dict(best)
+    if trainer.is_global_zero:
+        detector.eval().save(run.path)
+    trainer.strategy.barrier()
+    return run
+
+
+class RunDescription(Callback):
+    """Writes ``config.json`` and ``protocol.json`` when all processes have met, and so found the folder as it was.
+
+    Args:
+        run: to describe.
+        card: its protocol.
+    """
+
+    def __init__(self, run: Run, card: dict[str, Any]) -> None:
+        self.run = run
+        self.card = card
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self.run.save()
+            save_json(self.card, self.run.path / CARD)
+
+
+class EpochLog(Callback):
+    """Writes one row of ``metrics.csv`` after each epoch; its rows are part of the checkpoints.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, float]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        self.rows = [*self.rows, {"epoch": trainer.current_epoch, **values}]
+        if trainer.is_global_zero:
+            with replacing(self.path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, list(self.rows[0]))
+                writer.writeheader()
+                writer.writerows(self.rows)
+
+
+def _prepare(run: Run, resume: bool) -> Path | None:
+    """The checkpoint to go on from, if there is one."""
+    if not run.path.exists() or not any(run.path.iterdir()):
+        return None
+    if not resume:
+        raise FileExistsError(f"{run.path} is not empty; name a new folder for the run, or resume it")
+    # As JSON, because two equal configurations may differ in their types: 3 and 3.0.
+    if Run.open(run.path).to_json() != run.to_json():
+        raise ValueError(f"{run.path} is a run of another configuration, fold or rig, so it cannot be resumed")
+    return run.path / LAST if (run.path / LAST).is_file() else None
+
+
+def _positive_weights(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torch.Tensor:
+    """Weights of the detector's action units, after a check that they can be learned and judged."""
+    units = config.detector.action_units
+    columns = [corpus.action_units.index(unit) for unit in units]
+    rates = corpus.label_rates(fold.train)[columns]
+    never = [f"AU{unit}" for unit, rate in zip(units, rates.tolist(), strict=True) if not rate]
+    if never:
+        raise ValueError(f"never on in the valid frames of the training subjects: {', '.join(never)}")
+    positive, _ = corpus.label_counts(fold.validation)
+    if not bool(positive[columns].any()):
+        raise ValueError(
+            f"no action unit is on in a valid frame of the validation subjects {', '.join(fold.validation)}"
+        )
+    return positive_weights(rates)
+
+
+def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
+    config = run.config
+    place = {"dirpath": run.path, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    callbacks: list[Callback] = [RunDescription(run, card), EpochLog(run.path / METRICS)]
+    if progress:
+        callbacks.append(RichProgressBar())
+    if config.patience is not None:
+        callbacks.append(
+            EarlyStopping(VALIDATION_F1, mode="max", patience=config.patience, check_on_train_epoch_end=True)
+        )
+    # The best first: a kill between the two leaves a last epoch that is trained, and found the best, once more.
+    best = {"monitor": VALIDATION_F1, "mode": "max", "save_weights_only": True}
+    callbacks.append(ModelCheckpoint(filename=Path(BEST).stem, **best, **place))
+    callbacks.append(ModelCheckpoint(filename=Path(LAST).stem, **place))
+    return Trainer(
+        accelerator=config.accelerator,
+        devices=config.devices,
+        num_nodes=config.num_nodes,
+        max_epochs=config.epochs,
+        gradient_clip_val=config.gradient_clip,
+        callbacks=callbacks,
+        logger=False,  # EpochLog
+        use_distributed_sampler=False,  # CorpusData's own
+        num_sanity_val_steps=0,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's advertisements and the warnings that do not hold here."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # Windows are views of memory-mapped files: workers would cost more than they save.
+            warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+            # Lightning's own use of torch; nothing a caller can change.
+            warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
+            # A resumed run writes into its own folder.
+            warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+            yield
+    finally:
+        logger.setLevel(level)

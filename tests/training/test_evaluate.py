@@ -1,0 +1,107 @@
+"""Evaluation of a run: scores against their computation by other means, and the files they go to."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from biomechau.corpus import Corpus, CorpusWriter, Fold
+from biomechau.models import DetectorConfig, LossWeights
+from biomechau.rig import FaceRig
+from biomechau.training import Evaluation, Run, TrainingConfig, evaluate, train
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(corpus, fold, config, tmp_path_factory.mktemp("runs") / "run", progress=False)
+
+
+@pytest.fixture(scope="module")
+def evaluation(run: Run, corpus: Corpus) -> Evaluation:
+    return evaluate(run.path, corpus)
+
+
+def test_scores_are_those_of_all_test_frames(run: Run, corpus: Corpus, evaluation: Evaluation) -> None:
+    detector, columns = run.detector(), [corpus.action_units.index(unit) for unit in (6, 7, 10, 12)]
+    shapes = [corpus.shapes.index(name) for name in detector.dynamics.shape_names]
+    sequences = [corpus[id] for id in corpus.ids_of(["S004"])]
+    c = torch.stack([sequence.coefficients for sequence in sequences])[..., shapes].unflatten(1, (3, 16))
+    with torch.no_grad():
+        output = detector({"coefficients": c})
+    on = output.logits.flatten(0, -2) > 0
+    labels = torch.cat([sequence.labels for sequence in sequences])[:, columns] == 1
+    agree = (on & labels).sum(0)
+    for unit, tp, said, true in zip(evaluation.scores.units, agree, on.sum(0), labels.sum(0), strict=True):
+        assert unit.f1 == (pytest.approx(float(2 * tp / (said + true))) if true else None)
+    assert evaluation.scores.without_positives == (7,)
+    assert output.forces is not None
+    assert output.coefficients is not None
+    error = (c - output.coefficients)[:, :, 1:].reshape(-1, c.shape[-1])
+    spread = c[:, :, 1:].reshape(-1, c.shape[-1])
+    expected = float(error.norm() / (spread - spread.mean(0)).norm())
+    assert evaluation.reconstruction == pytest.approx(expected, rel=1e-5)
+    muscle = "zygomaticus_major_left"
+    found = output.forces[..., detector.dynamics.muscles.names.index(muscle)].flatten()
+    truth = torch.cat([s.muscle_forces[:, corpus.muscles.index(muscle)] for s in sequences])  # type: ignore[index]
+    r = float(torch.corrcoef(torch.stack([found, truth]))[0, 1])
+    assert evaluation.forces is not None
+    assert evaluation.forces.r[evaluation.forces.muscles.index(muscle)] == pytest.approx(r, abs=1e-5)
+
+
+def test_files(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.save(tmp_path / "out")
+    with (tmp_path / "out" / "action_unit_scores.csv").open(newline="") as file:
+        rows = {row["action_unit"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["6", "7", "10", "12"]
+    assert rows["7"]["f1"] == ""
+    assert float(rows["6"]["f1"]) == pytest.approx(evaluation.scores.units[0].f1)
+    with (tmp_path / "out" / "force_recovery.csv").open(newline="") as file:
+        assert "zygomaticus_major_left" in {row["muscle"] for row in csv.DictReader(file)}
+    summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert summary["without_positives"] == [7]
+    assert summary["mean_f1"] == evaluation.scores.mean_f1
+    assert (summary["protocol"]["test"]["subjects"], summary["protocol"]["test"]["frames"]) == (["S004"], 96)
+
+
+def test_a_head_without_physics_has_no_forces(
+    corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
+) -> None:
+    settings = replace(config, detector=replace(config.detector, head="position"), epochs=1)
+    found = evaluate(train(corpus, fold, settings, tmp_path / "run", progress=False), corpus)
+    assert (found.forces, found.reconstruction) == (None, None)
+    assert found.scores.mean_f1 is not None
+    found.save(tmp_path / "out")
+    assert not (tmp_path / "out" / "force_recovery.csv").exists()
+
+
+def test_the_papers_setting(corpus: Corpus, fold: Fold, tmp_path: Path) -> None:
+    detector = replace(DetectorConfig.paper(), action_units=(6, 12), num_input_vertices=200, filters=(4, 4))
+    settings = replace(TrainingConfig.paper(), detector=detector, losses=LossWeights.paper(), epochs=1)
+    run = train(corpus, fold, replace(settings, accelerator="cpu"), tmp_path / "run", progress=False)
+    found = evaluate(run, corpus)
+    assert found.forces is not None
+    assert all(r is None or -1 <= r <= 1 for r in found.forces.r)
+
+
+def test_training_subjects_cannot_test(run: Run, corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="subject 'S001' was trained on"):
+        evaluate(run, corpus, ["S004", "S001"])
+    with CorpusWriter(tmp_path / "other", corpus.rig, corpus.action_units, corpus.fps) as writer:
+        writer.add(replace(corpus["S004_T1"], subject="S001", muscle_forces=None))
+    # Another person of that name.
+    found = evaluate(run, Corpus.open(tmp_path / "other"), ["S001"])
+    assert (found.card["test"]["frames"], found.forces) == (48, None)
+
+
+def test_a_corpus_of_another_rig(run: Run, corpus: Corpus, tmp_path: Path) -> None:
+    rig = corpus.rig
+    moved = FaceRig(rig.neutral + 1, rig.faces, rig.blendshapes, rig.names)
+    with CorpusWriter(tmp_path / "other", moved, corpus.action_units, corpus.fps) as writer:
+        writer.add(replace(corpus["S004_T1"], muscle_forces=None))
+    with pytest.raises(ValueError, match="made with another rig than .* expected SHA-256"):
+        evaluate(run, Corpus.open(tmp_path / "other"))

@@ -1,0 +1,163 @@
+"""Whole trainings of seconds: the same for a seed, resumed as if never stopped, refused where they cannot work."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from biomechau.corpus import Corpus, CorpusWriter, Fold
+from biomechau.models import Detector
+from biomechau.training import DetectorModule, Run, TrainingConfig, train
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train(corpus, fold, config, tmp_path_factory.mktemp("runs") / "run", progress=False)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return Detector.load(folder).state_dict()
+
+
+def _assert_same_weights(first: Path, second: Path) -> None:
+    for (name, a), b in zip(_weights(first).items(), _weights(second).values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_run_holds_what_is_needed(run: Run, corpus: Corpus, fold: Fold) -> None:
+    assert Run.open(run.path) == run
+    assert run.detector().config == run.config.detector
+    with (run.path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+    assert 0 < float(rows[1]["validation_f1"]) < 1
+    assert float(rows[1]["loss"]) < float(rows[0]["loss"])
+    card = json.loads((run.path / "protocol.json").read_text())
+    assert card["train"] == {"subjects": list(fold.train), "frames": 192}
+    assert (card["action_units"], card["threshold"], card["seed"]) == ([6, 7, 10, 12], 0.5, 0)
+    assert card["selection"].endswith("validation subjects")
+    assert card["versions"]["torch"] == torch.__version__
+
+
+def test_the_weights_are_those_of_the_best_epoch(run: Run) -> None:
+    with (run.path / "metrics.csv").open(newline="") as file:
+        scores = [float(row["validation_f1"]) for row in csv.DictReader(file)]
+    best = torch.load(run.path / "best.ckpt", weights_only=True)
+    assert best["epoch"] == scores.index(max(scores))
+    weights = _weights(run.path)
+    assert all(torch.equal(tensor, best["state_dict"][f"detector.{name}"]) for name, tensor in weights.items())
+
+
+def test_the_same_seed_gives_the_same_weights(run: Run, corpus: Corpus, fold: Fold, tmp_path: Path) -> None:
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    train(corpus, fold, run.config, tmp_path / "again", progress=False)
+    assert torch.equal(torch.get_rng_state(), before)
+    _assert_same_weights(run.path, tmp_path / "again")
+    train(corpus, fold, replace(run.config, seed=1), tmp_path / "other", progress=False)
+    assert not torch.equal(
+        _weights(run.path)["head.layers.4.weight"], _weights(tmp_path / "other")["head.layers.4.weight"]
+    )
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_resumed_training_ends_with_the_same_weights(
+    run: Run, corpus: Corpus, fold: Fold, tmp_path: Path, epoch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Stands for the end of the process."""
+
+    step = DetectorModule.training_step
+
+    def until_killed(self: DetectorModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == (epoch, 2):
+            raise Killed
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectorModule, "training_step", until_killed)
+        with pytest.raises(Killed):
+            train(corpus, fold, run.config, tmp_path / "killed", progress=False)
+    with pytest.raises(ValueError, match="training has not ended, resume it"):
+        Run.open(tmp_path / "killed").detector()
+    train(corpus, fold, run.config, tmp_path / "killed", progress=False, resume=True)
+    _assert_same_weights(run.path, tmp_path / "killed")
+    last = [torch.load(path / "last.ckpt", weights_only=True) for path in (run.path, tmp_path / "killed")]
+    assert last[0]["epoch"] == last[1]["epoch"]
+    assert all(torch.equal(t, last[1]["state_dict"][name]) for name, t in last[0]["state_dict"].items())
+    assert (run.path / "metrics.csv").read_text() == (tmp_path / "killed" / "metrics.csv").read_text()
+
+
+def test_resuming_what_has_ended_changes_nothing(run: Run, corpus: Corpus, fold: Fold) -> None:
+    before = {name: (run.path / name).read_bytes() for name in ("detector.safetensors", "metrics.csv")}
+    train(corpus, fold, run.config, run.path, progress=False, resume=True)
+    assert {name: (run.path / name).read_bytes() for name in before} == before
+
+
+def test_a_run_is_not_overwritten(run: Run, corpus: Corpus, fold: Fold) -> None:
+    with pytest.raises(FileExistsError, match="is not empty"):
+        train(corpus, fold, run.config, run.path, progress=False)
+    with pytest.raises(ValueError, match="run of another configuration, fold or rig"):
+        train(corpus, fold, replace(run.config, epochs=3), run.path, progress=False, resume=True)
+
+
+def test_training_stops_when_the_validation_f1_does_not_rise(
+    corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
+) -> None:
+    # Steps too small to change a weight; a head without batch normalisation, whose statistics change all the same.
+    detector = replace(config.detector, head="position")
+    still = replace(config, detector=detector, epochs=5, patience=1, learning_rate=1e-30)
+    train(corpus, fold, still, tmp_path / "run", progress=False)
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 1 + 2
+
+
+def test_units_that_are_never_on(corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path) -> None:
+    with CorpusWriter(tmp_path / "off", corpus.rig, corpus.action_units, corpus.fps) as writer:
+        for sequence in corpus:
+            labels = sequence.labels.clone()
+            labels[:, corpus.action_units.index(12)] = 0
+            if sequence.subject in fold.validation:
+                labels[:] = -1
+            writer.add(replace(sequence, labels=labels, muscle_forces=None))
+    off = Corpus.open(tmp_path / "off")
+    without_12 = replace(config, detector=replace(config.detector, action_units=(6, 7, 10)))
+    with pytest.raises(ValueError, match="validation subjects S003"):
+        train(off, fold, without_12, tmp_path / "run", progress=False)
+    other = Fold(("S001", "S002"), ("S004",), ("S003",))
+    with pytest.raises(ValueError, match="never on in .* training subjects: AU12$"):
+        train(off, other, config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_fold_of_another_corpus(corpus: Corpus, config: TrainingConfig, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no subject 'F001'"):
+        train(corpus, Fold(("F001",), ("S001",), ("S002",)), config, tmp_path / "run", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": "other"}, "not a run"),
+        ({"version": 2}, "run version 1 expected, found 2"),
+        ({"fold": {"train": ["a"], "validation": ["a"], "test": ["b"]}}, "subject 'a' is in train and in validation"),
+        ({"training": {}}, "missing"),
+        ({"rig_sha256": None, "fold": 3}, "not a run of this version"),
+    ],
+)
+def test_a_broken_configuration(run: Run, tmp_path: Path, change: dict[str, object], message: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**run.to_json(), **change}))
+    with pytest.raises(ValueError, match=message):
+        Run.open(tmp_path)
+
+
+def test_a_configuration_that_is_cut(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"format": "biom')
+    with pytest.raises(ValueError, match="config.json: not JSON"):
+        Run.open(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        Run.open(tmp_path / "nothing")
