@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -13,18 +14,18 @@ Switch = FlagCreatePairsOff[bool]
 
 
 @dataclass(frozen=True)
-class Command:
+class Command(ABC):
     """What every command takes."""
 
     debug: Annotated[Switch, arg(help="Show the traceback of an error.")] = field(default=False, kw_only=True)
 
+    @abstractmethod
     def run(self) -> None:
         """Do what the command is for.
 
         Raises:
             OSError, TypeError, ValueError, ImportError: what the user can mend; the message is for them.
         """
-        raise NotImplementedError
 
 
 def load_rig(text: str) -> FaceRig:
