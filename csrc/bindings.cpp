@@ -106,14 +106,21 @@ struct DistributionBuffers {
   }
 };
 
+// What forward and backward share, checked.
+template <class T>
+DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force) {
+  DistributeForces<T> args{};
+  args.distribution = p.view<T>();
+  args.num_frames = num_frames;
+  args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
+  return args;
+}
+
 void distribute_forces_fwd(const DistributionBuffers& p, int64_t num_frames, Buffer force, Buffer out, int num_threads) {
   check_threads(num_threads);
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
-    DistributeForces<T> args{};
-    args.distribution = p.view<T>();
-    args.num_frames = num_frames;
-    args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
+    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force);
     args.out = out.as<T>(product({num_frames, p.num_vertices, 3}), "out");
     py::gil_scoped_release release;
     select_force_projection_kernels<T>().distribute_forces_fwd(args, num_threads);
@@ -126,10 +133,7 @@ void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buf
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
-    DistributeForces<T> args{};
-    args.distribution = p.view<T>();
-    args.num_frames = num_frames;
-    args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
+    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force);
     args.grad_out = grad_out.as<T>(product({num_frames, p.num_vertices, 3}), "grad_out");
     args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
     args.grad_force = grad_force.as_optional<T>(product({num_frames, p.num_muscles, p.width()}), "grad_force");
@@ -140,15 +144,21 @@ void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buf
   });
 }
 
+template <class T>
+ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes) {
+  ReducedProjection<T> args{};
+  args.distribution = p.view<T>();
+  args.num_shapes = num_shapes;
+  args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
+  return args;
+}
+
 void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes, Buffer out,
                             int num_threads) {
   check_threads(num_threads);
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
-    ReducedProjection<T> args{};
-    args.distribution = p.view<T>();
-    args.num_shapes = num_shapes;
-    args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes);
     args.out = out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "out");
     py::gil_scoped_release release;
     select_force_projection_kernels<T>().reduced_projection_fwd(args, num_threads);
@@ -161,10 +171,7 @@ void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Bu
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
-    ReducedProjection<T> args{};
-    args.distribution = p.view<T>();
-    args.num_shapes = num_shapes;
-    args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes);
     args.grad_out = grad_out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "grad_out");
     args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, p.num_vertices, 3}), "grad_blendshapes");
     args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
@@ -175,17 +182,24 @@ void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Bu
   });
 }
 
+template <class T>
+ApplyProjection<T> apply_projection_args(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection,
+                                         Buffer force) {
+  ApplyProjection<T> args{};
+  args.num_frames = num_frames;
+  args.num_shapes = num_shapes;
+  args.num_inputs = num_inputs;
+  args.projection = projection.as<T>(product({num_shapes, num_inputs}), "projection");
+  args.force = force.as<T>(product({num_frames, num_inputs}), "force");
+  return args;
+}
+
 void apply_projection_fwd(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection, Buffer force,
                           Buffer out, int num_threads) {
   check_threads(num_threads);
   dispatch(projection.dtype, [&](auto zero) {
     using T = decltype(zero);
-    ApplyProjection<T> args{};
-    args.num_frames = num_frames;
-    args.num_shapes = num_shapes;
-    args.num_inputs = num_inputs;
-    args.projection = projection.as<T>(product({num_shapes, num_inputs}), "projection");
-    args.force = force.as<T>(product({num_frames, num_inputs}), "force");
+    ApplyProjection<T> args = apply_projection_args<T>(num_frames, num_shapes, num_inputs, projection, force);
     args.out = out.as<T>(product({num_frames, num_shapes}), "out");
     py::gil_scoped_release release;
     select_force_projection_kernels<T>().apply_projection_fwd(args, num_threads);
@@ -197,12 +211,7 @@ void apply_projection_bwd(int64_t num_frames, int64_t num_shapes, int64_t num_in
   check_threads(num_threads);
   dispatch(projection.dtype, [&](auto zero) {
     using T = decltype(zero);
-    ApplyProjection<T> args{};
-    args.num_frames = num_frames;
-    args.num_shapes = num_shapes;
-    args.num_inputs = num_inputs;
-    args.projection = projection.as<T>(product({num_shapes, num_inputs}), "projection");
-    args.force = force.as<T>(product({num_frames, num_inputs}), "force");
+    ApplyProjection<T> args = apply_projection_args<T>(num_frames, num_shapes, num_inputs, projection, force);
     args.grad_out = grad_out.as<T>(product({num_frames, num_shapes}), "grad_out");
     args.grad_projection = grad_projection.as_optional<T>(product({num_shapes, num_inputs}), "grad_projection");
     args.grad_force = grad_force.as_optional<T>(product({num_frames, num_inputs}), "grad_force");
@@ -211,18 +220,26 @@ void apply_projection_bwd(int64_t num_frames, int64_t num_shapes, int64_t num_in
   });
 }
 
+template <class T>
+GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
+                                         Buffer blendshapes, Buffer mass) {
+  GeneralizedMass<T> args{};
+  args.num_sequences = num_sequences;
+  args.num_vertices = num_vertices;
+  args.num_shapes = num_shapes;
+  args.scale = static_cast<T>(scale);
+  args.blendshapes = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
+  args.mass = mass.as<T>(product({num_sequences, num_vertices}), "mass");
+  return args;
+}
+
 int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
                              Buffer blendshapes, Buffer mass, Buffer out, int num_threads) {
   check_threads(num_threads);
   return dispatch(blendshapes.dtype, [&](auto zero) {
     using T = decltype(zero);
-    GeneralizedMass<T> args{};
-    args.num_sequences = num_sequences;
-    args.num_vertices = num_vertices;
-    args.num_shapes = num_shapes;
-    args.scale = static_cast<T>(scale);
-    args.blendshapes = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
-    args.mass = mass.as<T>(product({num_sequences, num_vertices}), "mass");
+    GeneralizedMass<T> args =
+        generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, mass);
     args.out = out.as<T>(product({num_sequences, num_shapes, num_shapes}), "out");
     py::gil_scoped_release release;
     return select_generalized_mass_kernels<T>().generalized_mass_fwd(args, num_threads);
@@ -235,13 +252,8 @@ void generalized_mass_bwd(int64_t num_sequences, int64_t num_vertices, int64_t n
   check_threads(num_threads);
   dispatch(blendshapes.dtype, [&](auto zero) {
     using T = decltype(zero);
-    GeneralizedMass<T> args{};
-    args.num_sequences = num_sequences;
-    args.num_vertices = num_vertices;
-    args.num_shapes = num_shapes;
-    args.scale = static_cast<T>(scale);
-    args.blendshapes = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
-    args.mass = mass.as<T>(product({num_sequences, num_vertices}), "mass");
+    GeneralizedMass<T> args =
+        generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, mass);
     args.grad_out = grad_out.as<T>(product({num_sequences, num_shapes, num_shapes}), "grad_out");
     args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, num_vertices, 3}), "grad_blendshapes");
     args.grad_mass = grad_mass.as_optional<T>(product({num_sequences, num_vertices}), "grad_mass");
