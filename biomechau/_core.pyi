@@ -26,6 +26,9 @@ class Distribution:
         fibre: bool,
     ) -> None: ...
 
+class SymmetricOperator:
+    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
+
 class RolloutSizes:
     def __init__(
         self,
@@ -140,6 +143,34 @@ def euler_rollout_bwd(
     grad_v0: _Buffer,
     grad_damping: _Buffer,
     grad_stiffness: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_fwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    bias: _Buffer,
+    vertices: _Buffer,
+    out: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_bwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    vertices: _Buffer,
+    grad_out: _Buffer,
+    grad_x: _Buffer,
+    grad_weight: _Buffer,
+    grad_bias: _Buffer,
     place: _Place,
 ) -> None: ...
 def isa() -> str: ...

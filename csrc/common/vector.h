@@ -32,6 +32,25 @@ template <class T> struct Vector {
   }
   void store(T* to) const { std::memcpy(to, &value, sizeof(value)); }
 
+  friend Vector operator+(const Vector& x, const Vector& y) {
+    Vector sum;
+#if defined(__GNUC__)
+    sum.value = x.value + y.value;
+#else
+    for (int l = 0; l < width; ++l) sum.value.lanes[l] = x.value.lanes[l] + y.value.lanes[l];
+#endif
+    return sum;
+  }
+  friend Vector operator-(const Vector& x, const Vector& y) {
+    Vector difference;
+#if defined(__GNUC__)
+    difference.value = x.value - y.value;
+#else
+    for (int l = 0; l < width; ++l) difference.value.lanes[l] = x.value.lanes[l] - y.value.lanes[l];
+#endif
+    return difference;
+  }
+
   // this += a x
   void add_scaled(T a, const Vector& x) {
 #if defined(__GNUC__)
