@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
@@ -31,6 +35,19 @@ template <class T> struct Vector {
     return v;
   }
   void store(T* to) const { std::memcpy(to, &value, sizeof(value)); }
+
+  // A store past the caches to an address that is a multiple of 64; `end_stream` before others read it.
+  void stream(T* to) const {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<const __m512i&>(value));
+#elif defined(__AVX2__)
+    const __m256i* half = reinterpret_cast<const __m256i*>(&value);
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), half[0]);
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to) + 1, half[1]);
+#else
+    store(to);
+#endif
+  }
 
   friend Vector operator+(const Vector& x, const Vector& y) {
     Vector sum;
@@ -60,6 +77,12 @@ template <class T> struct Vector {
 #endif
   }
 };
+
+inline void end_stream() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
 
 // out (Rows, Cols vectors) += sum over i of factor[r][i] rows[i], Rows x Cols sums held in registers. `factor` has its
 // rows `factor_stride` apart, `rows` and `out` theirs `row_stride` and `out_stride`.
