@@ -20,6 +20,7 @@ VERSION = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.csv", "protocol.json"
 # Lightning's checkpoints: the state after the last epoch, and the weights of the best one.
 LAST, BEST = "last.ckpt", "best.ckpt"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,19 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         save_json(self.to_json(), self.path / CONFIG)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the trained detector is there, whole."""
+        try:
+            self.detector()
+        except (ValueError, OSError):
+            return False
+        return True
+
+    def trained_on(self, corpus: Corpus) -> bool:
+        """Whether this is the corpus that was trained on."""
+        return file_sha256(corpus.path / MANIFEST) == self.corpus_sha256
+
     def detector(self) -> Detector:
         """The trained detector, in evaluation mode on the CPU.
 
@@ -113,7 +127,7 @@ class Run:
                 f"{corpus.path} was made with another rig than {self.path} was trained with: expected SHA-256 "
                 f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
             )
-        if file_sha256(corpus.path / MANIFEST) != self.corpus_sha256:
+        if not self.trained_on(corpus):
             return  # other people, whatever their names
         seen = {*self.fold.train, *self.fold.validation}.difference(self.fold.test)
         known = sorted(seen.intersection(subjects))
