@@ -113,23 +113,23 @@ class CrossValidation:
         """
         rows = [{"fold": number, **asdict(unit)} for number, e in self.evaluations.items() for unit in e.scores.units]
         rows += [{"fold": "mean", **asdict(unit)} for unit in self.units]
-        recovered = {number: e.forces for number, e in self.evaluations.items() if e.forces is not None}
         with staged_directory(folder) as stage:
             write_csv(stage / SCORES, list(rows[0]), rows)
-            if recovered:
-                values = {
-                    number: dict(zip(forces.muscles, forces.r, strict=True)) for number, forces in recovered.items()
-                }
-                muscles = next(iter(values.values()))
-                table = [
-                    {"fold": n, "muscle": m, "r": r} for n, by_muscle in values.items() for m, r in by_muscle.items()
-                ]
-                table += [
-                    {"fold": "mean", "muscle": m, "r": mean_of_known(by_muscle[m] for by_muscle in values.values())}
-                    for m in muscles
-                ]
-                write_csv(stage / RECOVERY, ["fold", "muscle", "r"], table)
+            if recovered := self._recovered():
+                write_csv(stage / RECOVERY, list(recovered[0]), recovered)
             save_json(self.summary(), stage / SUMMARY)
+
+    def _recovered(self) -> list[dict[str, Any]]:
+        """Rows of ``force_recovery.csv``."""
+        found = {str(number): e.forces for number, e in self.evaluations.items() if e.forces is not None}
+        by_fold = {fold: dict(zip(forces.muscles, forces.r, strict=True)) for fold, forces in found.items()}
+        muscles = dict.fromkeys(muscle for rs in by_fold.values() for muscle in rs)
+        means = {muscle: mean_of_known(rs.get(muscle) for rs in by_fold.values()) for muscle in muscles}
+        return [
+            {"fold": fold, "muscle": muscle, "r": r}
+            for fold, rs in {**by_fold, "mean": means}.items()
+            for muscle, r in rs.items()
+        ]
 
 
 def cross_validate(
