@@ -224,12 +224,7 @@ def check_corpus(corpus: Corpus, detector: Detector) -> None:
         raise ValueError(
             f"{corpus.path} has {corpus.fps:g} frames per second, but the detector's physics {config.physics.fps:g}"
         )
-    missing = [f"AU{unit}" for unit in config.action_units if unit not in corpus.action_units]
-    if missing:
-        raise ValueError(
-            f"{corpus.path} has no labels of {', '.join(missing)}; it has those of "
-            f"{', '.join(f'AU{unit}' for unit in corpus.action_units)}"
-        )
+    check_units(corpus, config.action_units)
     if "image_features" in config.head_inputs:
         if "image_features" not in corpus.tensor_names:
             raise ValueError(f"{corpus.path} has no image features, but head {config.head!r} reads them")
@@ -238,3 +233,13 @@ def check_corpus(corpus: Corpus, detector: Detector) -> None:
             raise ValueError(
                 f"{corpus.path} has {found} image features a frame, but the detector reads {config.num_image_features}"
             )
+
+
+def check_units(corpus: Corpus, action_units: Iterable[int]) -> None:
+    """Raise ``ValueError`` unless the corpus has labels of these action units."""
+    missing = [f"AU{unit}" for unit in action_units if unit not in corpus.action_units]
+    if missing:
+        raise ValueError(
+            f"{corpus.path} has no labels of {', '.join(missing)}; it has those of "
+            f"{', '.join(f'AU{unit}' for unit in corpus.action_units)}"
+        )

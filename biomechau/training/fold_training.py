@@ -22,7 +22,7 @@ from biomechau.files import replacing
 from biomechau.models import Detector
 from biomechau.rig import Distribution
 from biomechau.training.config import TrainingConfig
-from biomechau.training.data import CorpusData, positive_weights
+from biomechau.training.data import CorpusData, check_units, positive_weights
 from biomechau.training.module import VALIDATION_F1, DetectorModule
 from biomechau.training.protocol import protocol_card
 from biomechau.training.run import BEST, CARD, LAST, METRICS, TENSORBOARD, Run, save_json
@@ -80,7 +80,7 @@ def train(
             config.seed,
             config.neutral,
         )
-        module = DetectorModule(detector, config, _positive_weights(corpus, fold, config))
+        module = DetectorModule(detector, config, weights_of_units(corpus, fold, config))
         trainer = _trainer(run, protocol_card(corpus, fold, config), progress)
         with _interruptible(trainer):
             # weights_only: a checkpoint is data, and must not run code when it is read.
@@ -155,9 +155,15 @@ def _prepare(run: Run, resume: bool) -> Path | None:
     return run.path / LAST if (run.path / LAST).is_file() else None
 
 
-def _positive_weights(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torch.Tensor:
-    """Weights of the detector's action units, after a check that they can be learned and judged."""
+def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torch.Tensor:
+    """Weights of the positives of the detector's R action units (R,), once it is sure that they can be learned.
+
+    Raises:
+        ValueError: a unit that the corpus does not have or that is never on in the training subjects, or no unit is on
+            in the validation subjects.
+    """
     units = config.detector.action_units
+    check_units(corpus, units)
     columns = [corpus.action_units.index(unit) for unit in units]
     rates = corpus.label_rates(fold.train)[columns]
     never = [f"AU{unit}" for unit, rate in zip(units, rates.tolist(), strict=True) if not rate]
@@ -221,9 +227,10 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without Lightning's advertisements and the warnings that do not hold here."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             # Windows are views of memory-mapped files: workers would cost more than they save.
@@ -234,4 +241,5 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -99,6 +100,15 @@ class Run:
         except (ValueError, OSError):
             return False
         return True
+
+    def metrics(self) -> list[dict[str, float]]:
+        """What was logged of each epoch, see :class:`biomechau.training.DetectorModule`.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with (self.path / METRICS).open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
     def trained_on(self, corpus: Corpus) -> bool:
         """Whether this is the corpus that was trained on."""
