@@ -19,6 +19,7 @@ from biomechau import __version__
 from biomechau.commands.command import Command
 from biomechau.commands.corpus import CorpusCheck, CorpusInfo
 from biomechau.commands.demo import Demo
+from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.forces import Forces
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
@@ -48,6 +49,7 @@ def commands(arguments: Sequence[str]) -> Any:
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Simulate, subcommand("simulate")]
         | Annotated[Train, subcommand("train", default=Train.default(arguments))]
+        | Annotated[Evaluate, subcommand("evaluate")]
         | Rig
         | Corpora
     )

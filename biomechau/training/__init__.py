@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     from biomechau.training.evaluation import Evaluation as Evaluation, evaluate as evaluate
     from biomechau.training.fold_training import train as train
     from biomechau.training.module import DetectorModule as DetectorModule
+    from biomechau.training.prediction import (
+        Prediction as Prediction,
+        predict as predict,
+        predict_corpus_sequence as predict_corpus_sequence,
+    )
 
 _HOMES = {
     "CrossValidation": "cross_validation",
@@ -41,6 +46,9 @@ _HOMES = {
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
     "DetectorModule": "module",
+    "Prediction": "prediction",
+    "predict": "prediction",
+    "predict_corpus_sequence": "prediction",
     "train": "fold_training",
 }
 

@@ -126,17 +126,21 @@ class Run:
         except FileNotFoundError as error:
             raise ValueError(f"{self.path} holds no detector: its training has not ended, resume it first") from error
 
+    def check_rig(self, corpus: Corpus) -> None:
+        """Raise ``ValueError`` unless a corpus has the rig that was trained with."""
+        if corpus.rig_sha256 != self.rig_sha256:
+            raise ValueError(
+                f"{corpus.path} was made with another rig than {self.path} was trained with: expected SHA-256 "
+                f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
+            )
+
     def check_test(self, corpus: Corpus, subjects: Iterable[str]) -> None:
         """Make sure that subjects of a corpus can test this run.
 
         Raises:
             ValueError: the corpus is of another rig, or a subject was trained on.
         """
-        if corpus.rig_sha256 != self.rig_sha256:
-            raise ValueError(
-                f"{corpus.path} was made with another rig than {self.path} was trained with: expected SHA-256 "
-                f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
-            )
+        self.check_rig(corpus)
         if not self.trained_on(corpus):
             return  # other people, whatever their names
         seen = {*self.fold.train, *self.fold.validation}.difference(self.fold.test)
