@@ -57,9 +57,7 @@ class Predict(Command):
         summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
-            tell(
-                "warning", f"fold(s) {folds} were trained on subject {prediction.subject!r}; --fold takes another alone"
-            )
+            tell("warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone")
         written = report.save(self.out, summary)
         if not viz_available():
             tell("note", MISSING_VIZ)

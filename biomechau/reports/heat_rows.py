@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 COLOUR_MAP = "Blues"
-# Green, which stays apart from the blue of the rows, and from the colours of the sides, for every kind of colour vision.
+# Green stays apart from the rows' blue and the colours of the sides for every kind of colour vision.
 LABEL_COLOUR = "#009E73"
 # Share of a row's height that the label's line takes.
 _LABEL = 0.16
