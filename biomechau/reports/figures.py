@@ -101,11 +101,10 @@ def prediction_figure(
         title: heading.
     """
     # In inches.
-    width, heading, bar, muscles = 12.5, 0.75, 0.85, 0.0 if curves is None else 4.2
+    width, heading, bar, muscles = 12.5, 0.75, 0.85, 0.0 if curves is None else 3.9
     cell = (width - bar) / len(faces)
-    strip = cell * max(face.image.shape[0] / face.image.shape[1] for face in faces)
-    if strip > 3.2:  # few moments: the faces stay as small as many would be
-        cell, strip = 3.2 * cell / strip, 3.2
+    # Long faces leave space at their sides.
+    strip = min(cell * max(face.image.shape[0] / face.image.shape[1] for face in faces), 3.2)
     units = 0.95 + 0.27 * len(rows.names)
     figure = _new_figure(width, heading + strip + units + muscles)
     grid = figure.add_gridspec(
@@ -120,7 +119,7 @@ def prediction_figure(
     if curves is not None:
         box = (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share)
         _draw_colour_bar(top, box, 1.0, unit, upright=True)
-        draw_curves(figure.add_subfigure(grid[2]), curves, marks, num_rows=4, num_columns=2)
+        draw_curves(figure.add_subfigure(grid[2]), curves, marks, num_rows=4, num_columns=2, above=0.45)
     draw_heat_rows(middle, rows, marks)
     return figure
 
