@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.corpus import read_sequence
@@ -37,8 +37,8 @@ class Forces(Command):
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
     paper: Annotated[Switch, arg(help="Physics to the letter of the paper; beside it only --fps may be given.")] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON in place of the table.")] = False
-    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
-    inverse: InverseOptions = field(default_factory=InverseOptions)
+    physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
+    inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
     def run(self) -> None:
         """Read, invert, write, print."""

@@ -8,7 +8,9 @@ from biomechau.corpus.folds import (
     Fold as Fold,
     bp4d_folds as bp4d_folds,
     check_folds as check_folds,
+    corpus_folds as corpus_folds,
     disfa_folds as disfa_folds,
+    protocol_of as protocol_of,
     require_positives as require_positives,
     subject_folds as subject_folds,
 )

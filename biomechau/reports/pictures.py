@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from biomechau.reports.face_forces import Floats
 from biomechau.reports.figures import FacePicture, contact_sheet, forces_figure, save_figure, strip_figure
-from biomechau.reports.forces_report import Floats, ForcesReport
+from biomechau.reports.forces_report import ForcesReport
 from biomechau.reports.render import FaceRenderer
 from biomechau.rig import FaceRig
 
@@ -19,7 +20,7 @@ def draw_forces(report: ForcesReport, path: Path) -> None:
     """Write ``forces.png``: the strongest muscles over time, and the face at the strongest frame coloured by force."""
     frame = report.strongest_frame
     time = float(report.sequence.timestamp[frame])
-    force = report.vertex_force(report.result.forces[frame])
+    force = report.vertex_force(report.forces[frame])
     face = report.vertices(frame)
     with FaceRenderer([face], report.rig.faces.numpy(), height=1000) as renderer:
         picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
@@ -40,7 +41,7 @@ def draw_performance(report: ForcesReport, truth: Tensor, moments: Mapping[str, 
     """
     timestamp = report.sequence.timestamp.numpy()
     frames = [int(np.abs(timestamp - time).argmin()) for time in moments.values()]
-    forces = [report.vertex_force(report.result.forces[frame]) for frame in frames]
+    forces = [report.vertex_force(report.forces[frame]) for frame in frames]
     faces = [report.vertices(frame) for frame in frames]
     with FaceRenderer(faces, report.rig.faces.numpy(), height=500) as renderer:
         pictures = [

@@ -22,7 +22,7 @@ NUM_NAMES = 8
 
 def forces_table(report: ForcesReport, summary: dict[str, Any], count: int = 10) -> Table:
     """The strongest muscles: peak of each side, its time, asymmetry."""
-    table = _table(f"Strongest muscles, peak force [{report.force_unit}]")
+    table = new_table(f"Strongest muscles, peak force [{report.force_unit}]")
     table.add_column("muscle")
     for heading in ("left", "right", "unpaired", "time [s]", "asymmetry"):
         table.add_column(heading, justify="right")
@@ -48,10 +48,10 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
         f"{len(frames['filled'])} frames filled in by interpolation, not counted in peaks and means"
         if frames["filled"]
         else "",
-        _listing("channels that drive no shape", channels["unused"]),
-        _listing("shapes that no channel drives", channels["missing_shapes"]),
-        _listing("muscles without a channel", unmeasured),
-        _listing("muscles that the rig cannot show", summary["muscles_left_out"]),
+        listing("channels that drive no shape", channels["unused"]),
+        listing("shapes that no channel drives", channels["missing_shapes"]),
+        listing("muscles without a channel", unmeasured),
+        listing("muscles that the rig cannot show", summary["muscles_left_out"]),
         f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
         f"{1 - summary['residual_share']:.1%} of the motion of the muscles' shapes is explained; "
         f"rank {summary['rank']} of {summary['unknowns']} unknowns, condition {summary['condition']:.1f}",
@@ -61,7 +61,7 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
 
 def recovery_table(demonstration: Demonstration) -> Table:
     """True against recovered force, muscle by muscle, and the medians."""
-    table = _table("Recovery of known muscle forces: peaks, correlation, relative error")
+    table = new_table("Recovery of known muscle forces: peaks, correlation, relative error")
     table.add_column("muscle")
     for heading in ("side", "true peak", "recovered", "r", "error"):
         table.add_column(heading, justify="left" if heading == "side" else "right")
@@ -77,7 +77,7 @@ def recovery_table(demonstration: Demonstration) -> Table:
 
 def rig_table(file: str, description: dict[str, Any]) -> Table:
     """What ``rig info`` says."""
-    table = _table(file, header=False)
+    table = new_table(file, header=False)
     table.add_column("what", style="bold")
     table.add_column("value")
     muscles, coverage = description["muscles"], description["coverage"]
@@ -126,7 +126,8 @@ def tell(kind: str, message: str) -> None:
     print(f"biomechau: {kind}: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _table(title: str, header: bool = True) -> Table:
+def new_table(title: str, header: bool = True) -> Table:
+    """An empty table in the style of all of them."""
     return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=header)
 
 
@@ -136,7 +137,7 @@ def _without_sides(identifiers: Iterable[str]) -> list[str]:
     return [f"{name} (2)" if names.count(name) == 2 else name for name in dict.fromkeys(names)]
 
 
-def _listing(what: str, names: Iterable[str]) -> str:
+def listing(what: str, names: Iterable[str]) -> str:
     """``what: a, b, c`` with the first few names; empty without any."""
     names = list(names)
     more = f" and {len(names) - NUM_NAMES} more" if len(names) > NUM_NAMES else ""

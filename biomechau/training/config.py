@@ -5,9 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Literal, get_args
+
+import torch
+from tyro.conf import OmitArgPrefixes
 
 from biomechau.models import DetectorConfig, LossWeights
+from biomechau.physics.neutral import check_percentile
+
+Precision = Literal["32-true", "64-true"]
 
 _SMALLEST_INTEGERS = {
     "num_frames": 2,
@@ -32,7 +38,7 @@ class TrainingConfig:
     """
 
     # the detector's parts and sizes
-    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    detector: OmitArgPrefixes[DetectorConfig] = field(default_factory=DetectorConfig)
     # weights of the training objectives (Eq. 17)
     losses: LossWeights = field(default_factory=LossWeights)
     # T, frames of a window, >= 2
@@ -59,6 +65,11 @@ class TrainingConfig:
     devices: int = 1
     # machines, >= 1
     num_nodes: int = 1
+    # of all numbers: "32-true" is float32, "64-true" float64
+    precision: Precision = "32-true"
+    # percentile of each coefficient over all frames of a subject to subtract as the neutral face, 0 to 100 (5 to 10 is
+    # usual); None: nothing
+    neutral: float | None = None
 
     def __post_init__(self) -> None:
         for name, kind in (("detector", DetectorConfig), ("losses", LossWeights), ("accelerator", str)):
@@ -75,10 +86,21 @@ class TrainingConfig:
             number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
             if not number or (value == 0 and name != "weight_decay"):
                 raise ValueError(f"{name} must be a positive, finite number, got {value!r}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(
+                f"precision must be one of {', '.join(get_args(Precision))}, got {self.precision!r}: the kernels "
+                "compute in float32 and float64 throughout"
+            )
+        check_percentile(self.neutral)
         if self.batch_size % (self.devices * self.num_nodes):
             raise ValueError(
                 f"batch_size must be a multiple of the {self.devices * self.num_nodes} processes, got {self.batch_size}"
             )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the detector."""
+        return torch.float64 if self.precision == "64-true" else torch.float32
 
     @classmethod
     def paper(cls) -> TrainingConfig:

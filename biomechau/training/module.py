@@ -9,7 +9,8 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from biomechau.models import Detector
+from biomechau.corpus.corpus_sequence import UNKNOWN
+from biomechau.models import Detector, total_loss
 from biomechau.training.config import TrainingConfig
 from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
 
@@ -38,16 +39,31 @@ class DetectorModule(LightningModule):
         self._counts: list[Tensor] = []
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        # Dropout of a step depends on the step alone, so that a resumed training repeats what it would have been.
-        sequence = np.random.SeedSequence([self.config.seed, self.global_step, self.global_rank])
+        # Dropout of a step depends on the step alone, so that a resumed training repeats what it would have been, and
+        # any number of processes draws what one would.
+        sequence = np.random.SeedSequence([self.config.seed, self.global_step])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         output = self.detector(batch)
-        loss, terms = self.detector.loss(batch, output, self.config.losses, self.positive_weights)
+        _, terms = self.detector.loss(batch, output, self.config.losses, self.positive_weights)
+        terms = self._over_processes(terms, batch)
+        loss = total_loss(terms, self.config.losses)
         size = len(batch["coefficients"])
         self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
+
+    def _over_processes(self, terms: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Terms whose mean over the processes is the mean over all that counts in the batch of all processes.
+
+        Each process takes the mean over its own known labels and valid frames, of which it may have more or fewer than
+        the others.
+        """
+        known = known_labels(batch["labels"], batch["valid"]) != UNKNOWN
+        own = torch.stack([known.sum(), batch["valid"].sum()]).to(self.positive_weights)
+        mean = self.trainer.strategy.reduce(own.clone(), reduce_op="mean")
+        labels, frames = own / mean.clamp_min(torch.finfo(mean.dtype).tiny)
+        return {name: term * (labels if name == "action_unit" else frames) for name, term in terms.items()}
 
     def on_validation_epoch_start(self) -> None:
         self._counts = []

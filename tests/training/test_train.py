@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 
 from biomechau.corpus import Corpus, CorpusWriter, Fold
 from biomechau.models import Detector
-from biomechau.training import DetectorModule, Run, TrainingConfig, train
+from biomechau.training import DetectorModule, Run, TrainingConfig, evaluate, train
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +115,47 @@ def test_training_stops_when_the_validation_f1_does_not_rise(
     still = replace(config, detector=detector, epochs=5, patience=1, learning_rate=1e-30)
     train(corpus, fold, still, tmp_path / "run", progress=False)
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 1 + 2
+
+
+def test_double_precision_and_a_neutral_face(
+    corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
+) -> None:
+    run = train(corpus, fold, replace(config, precision="64-true", neutral=5), tmp_path / "run", progress=False)
+    weights = _weights(run.path)
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float64}
+    assert weights["statistics.mean"].abs().sum() > 0
+    # Shapes that mostly rest lie near 0 once the neutral is gone; as captured, they carry the tracker's errors.
+    plain = train(corpus, fold, config, tmp_path / "plain", progress=False)
+    assert weights["statistics.mean"].median() < _weights(plain.path)["statistics.mean"].median()
+    found, other = evaluate(run, corpus), evaluate(plain, corpus)
+    assert found.scores.mean_f1 is not None
+    assert found.reconstruction != other.reconstruction
+
+
+def test_ctrl_c_leaves_a_run_to_resume(
+    run: Run, corpus: Corpus, fold: Fold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = DetectorModule.training_step
+
+    def until_interrupted(self: DetectorModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == (1, 2):
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectorModule, "training_step", until_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(corpus, fold, run.config, tmp_path / "run", progress=False)
+    assert signal.getsignal(signal.SIGINT) is handler
+    train(corpus, fold, run.config, tmp_path / "run", progress=False, resume=True)
+    _assert_same_weights(run.path, tmp_path / "run")
+
+
+def test_a_log_for_tensorboard(run: Run) -> None:
+    pytest.importorskip("tensorboard")
+    (log,) = (run.path / "tensorboard").glob("events.*")
+    assert b"validation_f1" in log.read_bytes()
 
 
 def test_units_that_are_never_on(corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path) -> None:
