@@ -23,7 +23,7 @@ from biomechau.models import Detector
 from biomechau.rig import Distribution
 from biomechau.training.config import TrainingConfig
 from biomechau.training.data import CorpusData, check_units, positive_weights
-from biomechau.training.module import VALIDATION_F1, DetectorModule
+from biomechau.training.module import DetectorModule
 from biomechau.training.protocol import protocol_card
 from biomechau.training.run import BEST, CARD, LAST, METRICS, TENSORBOARD, Run, save_json
 
@@ -36,7 +36,7 @@ def train(
     progress: bool = True,
     resume: bool = False,
 ) -> Run:
-    """Train a detector, and keep the weights of the epoch with the best mean F1 on the validation subjects.
+    """Train a detector, and keep the weights of the epoch that is best on the validation subjects.
 
     The folder then holds ``config.json``, the detector (``Detector.load(out)``), ``metrics.csv`` of the epochs,
     ``protocol.json``, the checkpoints and, where tensorboard is installed, its log. On the CPU the same seed and number
@@ -183,12 +183,11 @@ def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
     callbacks: list[Callback] = [RunDescription(run, card), EpochLog(run.path / METRICS)]
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    monitor, mode = config.monitor
     if config.patience is not None:
-        callbacks.append(
-            EarlyStopping(VALIDATION_F1, mode="max", patience=config.patience, check_on_train_epoch_end=True)
-        )
+        callbacks.append(EarlyStopping(monitor, mode=mode, patience=config.patience, check_on_train_epoch_end=True))
     # The best first: a kill between the two leaves a last epoch that is trained, and found the best, once more.
-    best = {"monitor": VALIDATION_F1, "mode": "max", "save_weights_only": True}
+    best = {"monitor": monitor, "mode": mode, "save_weights_only": True}
     callbacks.append(ModelCheckpoint(filename=Path(BEST).stem, **best, **place))
     callbacks.append(ModelCheckpoint(filename=Path(LAST).stem, **place))
     return Trainer(
