@@ -1,10 +1,12 @@
 """CPU kernels of biomechau: addresses and sizes in, nothing of torch.
 
 A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64), contiguous, or as
-None where it is left out. Every size is compared with the others before memory is touched (ValueError).
+None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream). Every size is
+compared with the others before memory is touched (ValueError).
 """
 
 _Buffer = tuple[int, int, int] | None
+_Place = int | tuple[int, int]
 
 openmp: bool
 cuda: bool
@@ -38,7 +40,7 @@ class RolloutSizes:
     ) -> None: ...
 
 def distribute_forces_fwd(
-    distribution: Distribution, num_frames: int, force: _Buffer, out: _Buffer, num_threads: int
+    distribution: Distribution, num_frames: int, force: _Buffer, out: _Buffer, place: _Place
 ) -> None: ...
 def distribute_forces_bwd(
     distribution: Distribution,
@@ -48,10 +50,10 @@ def distribute_forces_bwd(
     grad_val: _Buffer,
     grad_force: _Buffer,
     grad_directions: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> None: ...
 def reduced_projection_fwd(
-    distribution: Distribution, num_shapes: int, blendshapes: _Buffer, out: _Buffer, num_threads: int
+    distribution: Distribution, num_shapes: int, blendshapes: _Buffer, out: _Buffer, place: _Place
 ) -> None: ...
 def reduced_projection_bwd(
     distribution: Distribution,
@@ -61,7 +63,7 @@ def reduced_projection_bwd(
     grad_blendshapes: _Buffer,
     grad_val: _Buffer,
     grad_directions: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> None: ...
 def apply_projection_fwd(
     num_frames: int,
@@ -70,7 +72,7 @@ def apply_projection_fwd(
     projection: _Buffer,
     force: _Buffer,
     out: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> None: ...
 def apply_projection_bwd(
     num_frames: int,
@@ -81,7 +83,7 @@ def apply_projection_bwd(
     grad_out: _Buffer,
     grad_projection: _Buffer,
     grad_force: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> None: ...
 def generalized_mass_fwd(
     num_sequences: int,
@@ -91,7 +93,7 @@ def generalized_mass_fwd(
     blendshapes: _Buffer,
     mass: _Buffer,
     out: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> int: ...
 def generalized_mass_bwd(
     num_sequences: int,
@@ -103,7 +105,7 @@ def generalized_mass_bwd(
     grad_out: _Buffer,
     grad_blendshapes: _Buffer,
     grad_mass: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> None: ...
 def euler_rollout_fwd(
     sizes: RolloutSizes,
@@ -117,7 +119,7 @@ def euler_rollout_fwd(
     v: _Buffer,
     acceleration: _Buffer,
     factor: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> tuple[int, int]: ...
 def euler_rollout_bwd(
     sizes: RolloutSizes,
@@ -138,7 +140,7 @@ def euler_rollout_bwd(
     grad_v0: _Buffer,
     grad_damping: _Buffer,
     grad_stiffness: _Buffer,
-    num_threads: int,
+    place: _Place,
 ) -> None: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...

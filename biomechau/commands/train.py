@@ -17,7 +17,7 @@ from biomechau.commands.command import Command, Switch
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
 from biomechau.corpus.folds import Validation
 from biomechau.reports.terminal import tell
-from biomechau.training.config import TrainingConfig
+from biomechau.training.config import VALIDATION_F1, TrainingConfig
 from biomechau.training.run import Run
 from biomechau.training.runs import fold_folder
 
@@ -29,8 +29,8 @@ MISSING_TENSORBOARD = 'no log for TensorBoard, metrics.csv alone: pip install "b
 class Train(Command):
     """Train a detector on subject-exclusive folds of a corpus; fold K goes into RUN/foldK.
 
-    The subjects that test a fold never train it, nor choose its weights: those of the epoch with the best mean F1 on
-    the validation subjects are kept. Action units and frame rate are those of the corpus unless others are given.
+    The subjects that test a fold never train it, nor choose its weights: those of the epoch that is best on the
+    validation subjects are kept. Action units and frame rate are those of the corpus unless others are given.
     Evaluate with "biomechau evaluate", use with "biomechau predict".
     """
 
@@ -128,8 +128,9 @@ def _words(fold: Fold) -> str:
 
 def _result(run: Run, seconds: float) -> str:
     rows = run.metrics()
-    best = max(rows, key=lambda row: row["validation_f1"])
+    name, best_of = run.config.monitor
+    best = {"min": min, "max": max}[best_of](rows, key=lambda row: row[name])
     return (
-        f"best mean F1 on the validation subjects {best['validation_f1']:.3f}, in epoch {best['epoch'] + 1:.0f} of "
-        f"{len(rows)}, {seconds:.0f} s, {run.path}"
+        f"epoch {best['epoch'] + 1:.0f} of {len(rows)} kept, mean F1 on the validation subjects "
+        f"{best[VALIDATION_F1]:.3f}, {seconds:.0f} s, {run.path}"
     )

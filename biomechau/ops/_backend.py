@@ -66,3 +66,10 @@ def dense(tensor: Tensor) -> Tensor:
 def buffer(tensor: Tensor | None) -> Buffer | None:
     """A dense tensor as the kernels take it: address, number of elements, dtype code. Hold the tensor meanwhile."""
     return None if tensor is None else (tensor.data_ptr(), tensor.numel(), _DTYPE_CODES[tensor.dtype])
+
+
+def place(tensor: Tensor) -> int | tuple[int, int]:
+    """Where a call runs, as the kernels take it: the number of CPU threads, or the GPU and its current stream."""
+    if tensor.device.type == "cpu":
+        return torch.get_num_threads()
+    return tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import reference
-from biomechau.ops._backend import buffer, dense, runs_reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._distribution import (
     SCHEMA,
     batch_shape,
@@ -58,7 +57,7 @@ def _forward(val: Tensor, force: Tensor, directions: Tensor | None, *index: Any)
     batch = batch_shape(force, directions)
     force = dense(force)
     out = force.new_empty((*batch, num_vertices, 3))
-    _core.distribute_forces_fwd(p, batch.numel(), buffer(force), buffer(out), torch.get_num_threads())
+    _core.distribute_forces_fwd(p, batch.numel(), buffer(force), buffer(out), place(force))
     return out
 
 
@@ -85,7 +84,7 @@ def _bwd(val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> l
     num_frames = batch_shape(force, directions).numel()
     grad_val, grad_force, grad_directions = map(buffer, grads)
     _core.distribute_forces_bwd(
-        p, num_frames, buffer(force), buffer(grad_out), grad_val, grad_force, grad_directions, torch.get_num_threads()
+        p, num_frames, buffer(force), buffer(grad_out), grad_val, grad_force, grad_directions, place(force)
     )
     return grads
 

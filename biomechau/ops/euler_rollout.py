@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, runs_reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 
 SCHEMES = ("explicit", "semi_implicit", "implicit")
@@ -145,7 +144,7 @@ def _forward(
         buffer(v),
         buffer(acceleration),
         buffer(factor),
-        torch.get_num_threads(),
+        place(c),
     )
     if kind:
         raise _fault(kind, index, mass, factor, damping, stiffness, force.ndim - 2)
@@ -240,7 +239,7 @@ def _bwd(
         grad_v0,
         grad_damping,
         grad_stiffness,
-        torch.get_num_threads(),
+        place(c),
     )
     return grads
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import reference
-from biomechau.ops._backend import buffer, dense, runs_reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._distribution import SCHEMA, batch_shape, check_force, index_arguments
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.reduced_projection import check_blendshapes, project, project_backward
@@ -64,7 +63,7 @@ def _forward(
     force = dense(force)
     out = force.new_empty((*batch_shape(force, directions), projection.shape[0]))
     _core.apply_projection_fwd(
-        *_sizes(force, projection, directions), buffer(projection), buffer(force), buffer(out), torch.get_num_threads()
+        *_sizes(force, projection, directions), buffer(projection), buffer(force), buffer(out), place(force)
     )
     return out, projection
 
@@ -103,7 +102,7 @@ def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | N
         buffer(grad_out),
         buffer(grad_projection),
         buffer(grad_force),
-        torch.get_num_threads(),
+        place(force),
     )
     if not need_projection:
         return [val.new_empty(0), val.new_empty(0), grad_force, val.new_empty(0)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, runs_reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 
 
@@ -60,7 +59,7 @@ def _forward(blendshapes: Tensor, mass: Tensor, scale: float) -> Tensor:
         buffer(blendshapes),
         buffer(mass),
         buffer(out),
-        torch.get_num_threads(),
+        place(blendshapes),
     )
     if bad >= 0:
         raise _check.bad_mass(mass, bad)
@@ -97,7 +96,7 @@ def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, need
         buffer(grad_out),
         grad_blendshapes,
         grad_mass,
-        torch.get_num_threads(),
+        place(blendshapes),
     )
     return grads
 

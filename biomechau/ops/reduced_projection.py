@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, runs_reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._distribution import SCHEMA, check_distribution, core_distribution, index_arguments
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.sparse import SparseMatrix
@@ -59,7 +58,7 @@ def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index:
     p, _, _held = core_distribution(val, directions, *index)
     blendshapes = dense(blendshapes)
     out = _fake(blendshapes, val, directions, *index)
-    _core.reduced_projection_fwd(p, blendshapes.shape[0], buffer(blendshapes), buffer(out), torch.get_num_threads())
+    _core.reduced_projection_fwd(p, blendshapes.shape[0], buffer(blendshapes), buffer(out), place(blendshapes))
     return out
 
 
@@ -78,7 +77,7 @@ def project_backward(blendshapes: Tensor, val: Tensor, directions: Tensor | None
         grad_blendshapes,
         grad_val,
         grad_directions,
-        torch.get_num_threads(),
+        place(blendshapes),
     )
     return grads
 

@@ -11,6 +11,7 @@ from biomechau.corpus import Corpus, Fold, protocol_of
 from biomechau.training.config import TrainingConfig
 from biomechau.training.metrics import THRESHOLD
 
+_BEST = {"loss": "lowest loss", "f1": "highest mean F1"}
 _PACKAGES = ("biomechau", "torch", "lightning", "numpy")
 
 
@@ -33,8 +34,9 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         "action_units": list(config.detector.action_units),
         "threshold": THRESHOLD,
         "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
-        "selection": f"epoch with the best mean F1 on the {'validation' if own else 'test'} subjects",
+        "selection": f"epoch with the {_BEST[config.selection]} on the {'validation' if own else 'test'} subjects",
         "neutral_percentile": config.neutral,
+        "label_share": config.label_share,
         "seed": config.seed,
         "fps": corpus.fps,
         "corpus": dict(corpus.provenance),

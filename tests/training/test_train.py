@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from biomechau.corpus import Corpus, CorpusWriter, Fold
 from biomechau.models import Detector
 from biomechau.training import DetectorModule, Run, TrainingConfig, evaluate, train
+from biomechau.training.config import Selection
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +47,24 @@ def test_a_run_holds_what_is_needed(run: Run, corpus: Corpus, fold: Fold) -> Non
     assert card["versions"]["torch"] == torch.__version__
 
 
-def test_the_weights_are_those_of_the_best_epoch(run: Run) -> None:
-    with (run.path / "metrics.csv").open(newline="") as file:
-        scores = [float(row["validation_f1"]) for row in csv.DictReader(file)]
+@pytest.mark.parametrize(
+    ("selection", "column", "best_of"), [("loss", "validation_loss", min), ("f1", "validation_f1", max)]
+)
+def test_the_weights_are_those_of_the_best_epoch(
+    selection: Selection,
+    column: str,
+    best_of: Callable[[list[float]], float],
+    corpus: Corpus,
+    fold: Fold,
+    config: TrainingConfig,
+    tmp_path: Path,
+) -> None:
+    # Steps so large that the last epoch need not be the best.
+    wild = replace(config, selection=selection, epochs=4, learning_rate=0.1)
+    run = train(corpus, fold, wild, tmp_path / "run", progress=False)
+    values = [row[column] for row in run.metrics()]
     best = torch.load(run.path / "best.ckpt", weights_only=True)
-    assert best["epoch"] == scores.index(max(scores))
+    assert best["epoch"] == values.index(best_of(values))
     weights = _weights(run.path)
     assert all(torch.equal(tensor, best["state_dict"][f"detector.{name}"]) for name, tensor in weights.items())
 
@@ -107,7 +122,7 @@ def test_a_run_is_not_overwritten(run: Run, corpus: Corpus, fold: Fold) -> None:
         train(corpus, fold, replace(run.config, epochs=3), run.path, progress=False, resume=True)
 
 
-def test_training_stops_when_the_validation_f1_does_not_rise(
+def test_training_stops_when_the_validation_loss_does_not_fall(
     corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
 ) -> None:
     # Steps too small to change a weight; a head without batch normalisation, whose statistics change all the same.

@@ -1,0 +1,180 @@
+#include "common/binding.h"
+#include "force_projection/force_projection.h"
+
+namespace biomechau {
+namespace {
+
+struct DistributionBuffers {
+  int64_t num_vertices, num_muscles;
+  Buffer crow, col, muscle_crow, muscle_row, muscle_entry, val, directions;
+  bool fibre;
+
+  int64_t width() const { return fibre ? 1 : 3; }
+
+  template <class T> Distribution<T> view() const {
+    static const T no_directions[3] = {};
+    const int64_t entries = col.numel;
+    Distribution<T> p{};
+    p.num_vertices = num_vertices;
+    p.num_muscles = num_muscles;
+    p.num_entries = entries;
+    p.crow = crow.as<int64_t>(product({num_vertices}) + 1, "crow");
+    p.col = col.as<int64_t>(entries, "col");
+    p.muscle_crow = muscle_crow.as<int64_t>(product({num_muscles}) + 1, "muscle_crow");
+    p.muscle_row = muscle_row.as<int64_t>(entries, "muscle_row");
+    p.muscle_entry = muscle_entry.as<int64_t>(entries, "muscle_entry");
+    p.val = val.as<T>(entries, "val");
+    if (fibre) {
+      p.directions = directions.as<T>(3 * entries, "directions");
+      if (entries == 0) p.directions = no_directions;  // never read; non-null says that forces are scalars
+    }
+    check_rising(p.crow, num_vertices, entries, "crow");
+    check_rising(p.muscle_crow, num_muscles, entries, "muscle_crow");
+    check_range(p.col, entries, num_muscles, "col");
+    check_range(p.muscle_row, entries, num_vertices, "muscle_row");
+    check_range(p.muscle_entry, entries, entries, "muscle_entry");
+    return p;
+  }
+};
+
+// What forward and backward share, checked.
+template <class T>
+DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force) {
+  DistributeForces<T> args{};
+  args.distribution = p.view<T>();
+  args.num_frames = num_frames;
+  args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
+  return args;
+}
+
+void distribute_forces_fwd(const DistributionBuffers& p, int64_t num_frames, Buffer force, Buffer out, Place place) {
+  place.check();
+  dispatch(p.val.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force);
+    args.out = out.as<T>(product({num_frames, p.num_vertices, 3}), "out");
+    py::gil_scoped_release release;
+    select_force_projection_kernels<T>().distribute_forces_fwd(args, place.num_threads);
+  });
+}
+
+void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buffer force, Buffer grad_out,
+                           Buffer grad_val, Buffer grad_force, Buffer grad_directions, Place place) {
+  place.check();
+  dispatch(p.val.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t entries = p.col.numel;
+    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force);
+    args.grad_out = grad_out.as<T>(product({num_frames, p.num_vertices, 3}), "grad_out");
+    args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
+    args.grad_force = grad_force.as_optional<T>(product({num_frames, p.num_muscles, p.width()}), "grad_force");
+    args.grad_directions = grad_directions.as_optional<T>(3 * entries, "grad_directions");
+    if (args.grad_directions && !p.fibre) throw std::invalid_argument("grad_directions needs directions");
+    py::gil_scoped_release release;
+    select_force_projection_kernels<T>().distribute_forces_bwd(args, place.num_threads);
+  });
+}
+
+template <class T>
+ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes) {
+  ReducedProjection<T> args{};
+  args.distribution = p.view<T>();
+  args.num_shapes = num_shapes;
+  args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
+  return args;
+}
+
+void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes, Buffer out,
+                            Place place) {
+  place.check();
+  dispatch(p.val.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes);
+    args.out = out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "out");
+    py::gil_scoped_release release;
+    select_force_projection_kernels<T>().reduced_projection_fwd(args, place.num_threads);
+  });
+}
+
+void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes, Buffer grad_out,
+                            Buffer grad_blendshapes, Buffer grad_val, Buffer grad_directions, Place place) {
+  place.check();
+  dispatch(p.val.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    const int64_t entries = p.col.numel;
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes);
+    args.grad_out = grad_out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "grad_out");
+    args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, p.num_vertices, 3}), "grad_blendshapes");
+    args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
+    args.grad_directions = grad_directions.as_optional<T>(3 * entries, "grad_directions");
+    if (args.grad_directions && !p.fibre) throw std::invalid_argument("grad_directions needs directions");
+    py::gil_scoped_release release;
+    select_force_projection_kernels<T>().reduced_projection_bwd(args, place.num_threads);
+  });
+}
+
+template <class T>
+ApplyProjection<T> apply_projection_args(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection,
+                                         Buffer force) {
+  ApplyProjection<T> args{};
+  args.num_frames = num_frames;
+  args.num_shapes = num_shapes;
+  args.num_inputs = num_inputs;
+  args.projection = projection.as<T>(product({num_shapes, num_inputs}), "projection");
+  args.force = force.as<T>(product({num_frames, num_inputs}), "force");
+  return args;
+}
+
+void apply_projection_fwd(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection, Buffer force,
+                          Buffer out, Place place) {
+  place.check();
+  dispatch(projection.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ApplyProjection<T> args = apply_projection_args<T>(num_frames, num_shapes, num_inputs, projection, force);
+    args.out = out.as<T>(product({num_frames, num_shapes}), "out");
+    py::gil_scoped_release release;
+    select_force_projection_kernels<T>().apply_projection_fwd(args, place.num_threads);
+  });
+}
+
+void apply_projection_bwd(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection, Buffer force,
+                          Buffer grad_out, Buffer grad_projection, Buffer grad_force, Place place) {
+  place.check();
+  dispatch(projection.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ApplyProjection<T> args = apply_projection_args<T>(num_frames, num_shapes, num_inputs, projection, force);
+    args.grad_out = grad_out.as<T>(product({num_frames, num_shapes}), "grad_out");
+    args.grad_projection = grad_projection.as_optional<T>(product({num_shapes, num_inputs}), "grad_projection");
+    args.grad_force = grad_force.as_optional<T>(product({num_frames, num_inputs}), "grad_force");
+    py::gil_scoped_release release;
+    select_force_projection_kernels<T>().apply_projection_bwd(args, place.num_threads);
+  });
+}
+
+}  // namespace
+
+void bind_force_projection(py::module_& m) {
+  py::class_<DistributionBuffers>(m, "Distribution")
+      .def(py::init([](int64_t num_vertices, int64_t num_muscles, Buffer crow, Buffer col, Buffer muscle_crow,
+                       Buffer muscle_row, Buffer muscle_entry, Buffer val, Buffer directions, bool fibre) {
+             return DistributionBuffers{num_vertices, num_muscles,  crow, col,        muscle_crow,
+                                        muscle_row,   muscle_entry, val,  directions, fibre};
+           }),
+           "num_vertices"_a, "num_muscles"_a, "crow"_a, "col"_a, "muscle_crow"_a, "muscle_row"_a, "muscle_entry"_a,
+           "val"_a, "directions"_a, "fibre"_a);
+
+  m.def("distribute_forces_fwd", &distribute_forces_fwd, "distribution"_a, "num_frames"_a, "force"_a, "out"_a,
+        "place"_a);
+  m.def("distribute_forces_bwd", &distribute_forces_bwd, "distribution"_a, "num_frames"_a, "force"_a, "grad_out"_a,
+        "grad_val"_a, "grad_force"_a, "grad_directions"_a, "place"_a);
+  m.def("reduced_projection_fwd", &reduced_projection_fwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a, "out"_a,
+        "place"_a);
+  m.def("reduced_projection_bwd", &reduced_projection_bwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a,
+        "grad_out"_a, "grad_blendshapes"_a, "grad_val"_a, "grad_directions"_a, "place"_a);
+  m.def("apply_projection_fwd", &apply_projection_fwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,
+        "force"_a, "out"_a, "place"_a);
+  m.def("apply_projection_bwd", &apply_projection_bwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,
+        "force"_a, "grad_out"_a, "grad_projection"_a, "grad_force"_a, "place"_a);
+}
+
+}  // namespace biomechau
