@@ -91,7 +91,7 @@ def test_one_fold_is_the_same_alone(
     arguments = ["train", "--corpus", str(corpus.path), "--out", str(tmp_path), *SMALL, "--fold", "2"]
     assert main(arguments) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["fold2"]
-    assert "fold 2 of 3: best mean F1 on the validation subjects 0." in capsys.readouterr().out
+    assert "of 2 kept, mean F1 on the validation subjects 0." in capsys.readouterr().out
     assert_same_weights(tmp_path / "fold2", run_folder / "fold2")
 
 
