@@ -23,7 +23,7 @@ def advance(
     out: wp.array(dtype=wp.float32, ndim=2),
 ):
     n, c = wp.tid()
-    total = 0.0
+    total = wp.float32(0.0)
     for entry in range(crow[n], crow[n + 1]):
         total += val[entry] * x[col[entry], c]
     out[n, c] = factor * total - subtract * before[n, c]
@@ -38,7 +38,7 @@ def combine(
 ):
     n, frame, o = wp.tid()
     channels = weight.shape[0]
-    total = before[n, frame, o]
+    total = wp.float32(before[n, frame, o])
     for c in range(channels):
         total += term[n, frame * channels + c] * weight[c, o]
     out[n, frame, o] = total
@@ -77,4 +77,5 @@ def prepare(problem: Problem) -> Runnable:
         grad_x = grad_x.view(num_vertices, num_frames, in_channels).movedim(0, 1)
         return [outputs[0].movedim(0, 1)], [grad_x, torch.stack(grad_weights), grad_bias]
 
-    return taped(problem, launches, [sums[-1]], [terms[0], *weights, offset], tensors)
+    cotangents = (problem.cotangents[0].movedim(1, 0),)
+    return taped(problem, launches, [sums[-1]], [terms[0], *weights, offset], tensors, cotangents)

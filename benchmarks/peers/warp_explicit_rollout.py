@@ -13,13 +13,13 @@ from peers.warp_adapter import array, device, zeros
 def factor(mass: wp.array(dtype=wp.float32, ndim=3), out: wp.array(dtype=wp.float32, ndim=3)):
     s = wp.tid()
     for j in range(mass.shape[1]):
-        pivot = mass[s, j, j]
+        pivot = wp.float32(mass[s, j, j])
         for k in range(j):
             pivot -= out[s, j, k] * out[s, j, k]
         root = wp.sqrt(pivot)
         out[s, j, j] = root
         for i in range(j + 1, mass.shape[1]):
-            rest = mass[s, i, j]
+            rest = wp.float32(mass[s, i, j])
             for k in range(j):
                 rest -= out[s, i, k] * out[s, j, k]
             out[s, i, j] = rest / root
@@ -34,7 +34,7 @@ def solve(
     s, t = wp.tid()
     size = lower.shape[1]
     for i in range(size):
-        rest = rhs[s, t, i]
+        rest = wp.float32(rhs[s, t, i])
         for k in range(i):
             rest -= lower[s, i, k] * out[s, t, k]
         out[s, t, i] = rest / lower[s, i, i]
@@ -56,7 +56,7 @@ def integrate(
     v: wp.array(dtype=wp.float32, ndim=3),
 ):
     s, k = wp.tid()
-    position, rate = c0[s, k], v0[s, k]
+    position, rate = wp.float32(c0[s, k]), wp.float32(v0[s, k])
     for t in range(a.shape[1]):
         position += dt * rate
         rate += dt * a[s, t, k]
@@ -74,7 +74,7 @@ def integrate_back(
     grad_v0: wp.array(dtype=wp.float32, ndim=2),
 ):
     s, k = wp.tid()
-    position, rate = 0.0, 0.0
+    position, rate = wp.float32(0.0), wp.float32(0.0)
     for j in range(grad_c.shape[1]):
         t = grad_c.shape[1] - 1 - j
         position += grad_c[s, t, k]
@@ -92,7 +92,7 @@ def outer(
     grad_mass: wp.array(dtype=wp.float32, ndim=3),
 ):
     s, row, col = wp.tid()
-    total = 0.0
+    total = wp.float32(0.0)
     for t in range(r.shape[1]):
         total += r[s, t, row] * a[s, t, col] + r[s, t, col] * a[s, t, row]
     grad_mass[s, row, col] = -0.5 * total

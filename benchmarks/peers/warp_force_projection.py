@@ -34,7 +34,7 @@ def apply(
     out: wp.array(dtype=wp.float32, ndim=2),
 ):
     frame, k = wp.tid()
-    total = 0.0
+    total = wp.float32(0.0)
     for m in range(force.shape[1]):
         total += wp.dot(reduced[m, k], force[frame, m])
     out[frame, k] = total

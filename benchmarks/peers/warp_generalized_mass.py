@@ -20,7 +20,7 @@ def gather(
     out: wp.array(dtype=wp.float32, ndim=2),
 ):
     row, s = wp.tid()
-    total = 0.0
+    total = wp.float32(0.0)
     for entry in range(crow[row], crow[row + 1]):
         total += val[entry] * x[col[entry], s]
     out[row, s] = total

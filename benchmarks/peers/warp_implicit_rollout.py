@@ -18,7 +18,7 @@ def push(
     out: wp.array(dtype=wp.float32, ndim=3),
 ):
     s, t, k = wp.tid()
-    total = 0.0
+    total = wp.float32(0.0)
     for j in range(force.shape[2]):
         total += force[s, t, j] * of_force[j, k]
     out[s, t, k] = total
@@ -35,7 +35,7 @@ def step(
 ):
     s, k = wp.tid()
     size = c.shape[2]
-    rate = pushed[s, t, k]
+    rate = wp.float32(pushed[s, t, k])
     for j in range(size):
         rate += c[s, t, j] * of_state[j, k] + v[s, t, j] * of_state[size + j, k]
     v[s, t + 1, k] = rate
