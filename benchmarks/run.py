@@ -1,8 +1,10 @@
 """Every op against its peers and the machine's limits.
 
     python benchmarks/run.py [--only PATTERN] [--rig FaceXModel] [--out benchmarks/results] [--threads 2]
+    python benchmarks/run.py --scaling [--only PATTERN] [--out benchmarks/results]
 
-Prints the table; with --out also writes <name>.md and <name>.json. The rig is ICT-FaceKit where --rig (a FaceXModel
+Prints the table; with --out also writes <name>.md and <name>.json. --scaling instead looks at how our time grows with
+each size and with threads, and at torch and the kernels side by side. The rig is ICT-FaceKit where --rig (a FaceXModel
 folder, or a rig file of all its vertices) or BIOMECHAU_TEST_DATA names it, else the built-in face of the same sizes.
 """
 
@@ -19,6 +21,7 @@ from faces import face, rig_path
 from machine import OtherLoad, copy_rate, description, limit_threads, product_rate
 from measure import MODES, interleave, memory, prepare
 from report import OURS, Result, as_json, details, markdown, write
+from scaling import STUDIES, scaling_report
 
 NOTES = [
     "f: forward; f+b: forward and backward. Medians of interleaved rounds, float32. The best peer is the fastest "
@@ -32,19 +35,29 @@ NOTES = [
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="cases whose name contains this; several separated by commas")
-    parser.add_argument("--peers", default="", help="ours and peers whose name contains this; several with commas")
+    several = "whose name contains this; several separated by commas, with a minus before what to leave out"
+    parser.add_argument("--only", default="", help=f"cases {several}")
+    parser.add_argument("--peers", default="", help=f"peers beside ours {several}, such as --peers=-compiled")
     parser.add_argument("--rig", type=Path, help="FaceXModel folder or rig file of ICT-FaceKit")
     parser.add_argument("--out", type=Path, help="folder for the results, such as benchmarks/results")
     parser.add_argument("--name", help="of the result files, the device if not given")
     parser.add_argument("--threads", type=int, default=len(_processors()), help="of the processor")
     parser.add_argument("--seconds", type=float, default=6.0, help="to spend on the timing of a case")
+    parser.add_argument("--scaling", action="store_true", help="growth with sizes and threads instead of peers")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     arguments = parser.parse_args()
 
     limit_threads(arguments.threads)
     device = torch.device(arguments.device)
     path = rig_path(arguments.rig)
+    if arguments.scaling:
+        chosen = [study for study in STUDIES if _matches(study.name, arguments.only)]
+        text, data = scaling_report(chosen, device, path)
+        print(text)
+        if arguments.out:
+            texts = {"md": text, "json": data}
+            print("written:", *write(arguments.out, arguments.name or f"{device.type}-scaling", texts))
+        return
     wanted = [case for case in CASES if _matches(case.name, arguments.only) and (device.type == "cuda" or not case.gpu)]
     if not wanted:
         parser.error(f"no case matches {arguments.only!r}; there are: {', '.join(case.name for case in CASES)}")
@@ -88,7 +101,11 @@ def measured(case: Case, path: Path | None, device: torch.device, rate: float, s
 
 
 def _matches(name: str, patterns: str) -> bool:
-    return any(pattern.strip() in name for pattern in patterns.split(","))
+    """Whether a name contains one of the patterns, if there are any, and none of those with a minus."""
+    parts = [part.strip() for part in patterns.split(",") if part.strip()]
+    unwanted = [part[1:] for part in parts if part.startswith("-")]
+    chosen = [part for part in parts if not part.startswith("-")]
+    return not any(part in name for part in unwanted) and (not chosen or any(part in name for part in chosen))
 
 
 def _processors() -> range:

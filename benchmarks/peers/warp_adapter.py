@@ -11,7 +11,7 @@ from torch import Tensor
 
 from peers.adapters import Runnable
 
-wp.config.quiet = True  # no banner, and no lines about compiled kernels
+wp.config.log_level = wp.LOG_WARNING  # no banner, and no lines about compiled kernels
 wp.init()
 
 
