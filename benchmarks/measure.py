@@ -90,7 +90,7 @@ def prepare(op: str, problem: Problem, wanted: Callable[[Peer], bool] = lambda p
             entry.runnable = peer.prepare(problem)
             entry.runnable.forward()
             results = _results(entry.runnable)
-        except torch.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError:
             entry.why_not, entry.runnable = "out of memory", None
             continue
         entry.error = max(_error(found, wanted) for found, wanted in zip(results, expected, strict=True))
@@ -100,7 +100,10 @@ def prepare(op: str, problem: Problem, wanted: Callable[[Peer], bool] = lambda p
 
 
 def _results(runnable: Runnable) -> list[Tensor]:
-    outputs, grads = runnable.tensors(runnable.both())
+    result = runnable.both()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # Warp works on a stream of its own
+    outputs, grads = runnable.tensors(result)
     return [tensor.detach().cpu().clone() for tensor in (*outputs, *grads)]
 
 

@@ -66,6 +66,11 @@ class Peer:
         """Why it cannot run here, or None."""
         if self.requires and find_spec(self.requires) is None:
             return "not installed"
+        if self.requires == "jax" and next(iter(problem.tensors.values())).device.type == "cuda":
+            import jax
+
+            if jax.default_backend() != "gpu":
+                return "installed without support for GPUs"
         return self.applies(problem)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from types import ModuleType
 from typing import Any
@@ -30,7 +31,7 @@ def _op(module: ModuleType) -> Build:
 def _ours(problem: Problem) -> Formulation:
     if problem.wrt != ("force",):
         return _op(ops)(problem)
-    dynamics = problem.constants["dynamics"]
+    dynamics = copy.deepcopy(problem.constants["dynamics"])
     dynamics.projection.copy_(ops.reduced_projection(problem.tensors["blendshapes"], problem.constants["distribution"]))
     return Formulation(lambda blendshapes, val, force: dynamics.generalized_force(force))
 
