@@ -18,6 +18,7 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 from biomechau import __version__
 from biomechau.commands.command import Command
 from biomechau.commands.corpus import CorpusCheck, CorpusInfo
+from biomechau.commands.datasets import CorpusBP4D, CorpusDISFA
 from biomechau.commands.demo import Demo
 from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.forces import Forces
@@ -38,8 +39,11 @@ Rig = Annotated[
     subcommand("rig", description="Make, inspect and draw rig files."),
 ]
 Corpora = Annotated[
-    Annotated[CorpusInfo, subcommand("info")] | Annotated[CorpusCheck, subcommand("check")],
-    subcommand("corpus", description="Inspect and check corpora of labelled sequences."),
+    Annotated[CorpusInfo, subcommand("info")]
+    | Annotated[CorpusCheck, subcommand("check")]
+    | Annotated[CorpusBP4D, subcommand("bp4d")]
+    | Annotated[CorpusDISFA, subcommand("disfa")],
+    subcommand("corpus", description="Make, inspect and check corpora of labelled sequences."),
 ]
 
 

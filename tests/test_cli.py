@@ -389,7 +389,7 @@ def test_forces_of_mediapipe_names_dead_channels(tmp_path: Path, capsys: pytest.
     path = write_mediapipe(tmp_path / "clip.csv", range(30), lost=(7,), dead=("cheekPuff",))
     arguments = ["forces", str(path), "--out", str(tmp_path / "out"), "--rig", "builtin:1000", "--recorded-fps", "25"]
     assert main(arguments) == 0
-    assert "biomechau: warning: 1 channel never move by 0.01: cheekPuff\n" in capsys.readouterr().err
+    assert "biomechau: warning: channels that never move by 0.01: 1 (cheekPuff)\n" in capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["input"]["source"] == "MediaPipe blendshapes of clip.csv"
 

@@ -17,6 +17,10 @@ MAX_GAP = 0.1
 LARGEST_COEFFICIENT = 10.0
 
 
+class UnknownFrameRate(ValueError):
+    """A recording that does not tell its frame rate, and none was given."""
+
+
 @dataclass(frozen=True, eq=False)
 class FaceSequence:
     """Blendshape coefficients of one face over time.

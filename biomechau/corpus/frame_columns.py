@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biomechau.corpus.csv_table import CsvTable
-from biomechau.corpus.face_sequence import check_frame_rate
+from biomechau.corpus.face_sequence import UnknownFrameRate, check_frame_rate
 
 _LARGEST_FRAME = 1e9  # 460 days at 25 frames a second
 _LONGEST_STEP = 1.0  # [s] between frames; more is no recording of motion, but milliseconds
@@ -60,7 +60,9 @@ def read_frame_columns(
     times = unit * table.numbers([column])[:, 0]
     _check_rising(table, times, table.header[column])
     if len(times) == 1:
-        raise ValueError(f"{table.path}: fps must be given (--recorded-fps): the time of one frame does not tell it")
+        raise UnknownFrameRate(
+            f"{table.path}: fps must be given (--recorded-fps): the time of one frame does not tell it"
+        )
     steps = np.diff(times) / (1 if frame is None else np.diff(frame.numpy()))
     # The mean of the usual steps: times may be rounded to milliseconds, and frames may be dropped.
     step = float(steps[steps < 1.5 * np.median(steps)].mean())
@@ -76,10 +78,10 @@ def need_times(table: CsvTable, columns: FrameColumns) -> tuple[Tensor, float]:
     """Times and frame rate.
 
     Raises:
-        ValueError: nothing tells them.
+        UnknownFrameRate: nothing tells them.
     """
     if columns.timestamp is None or columns.fps is None:
-        raise ValueError(
+        raise UnknownFrameRate(
             f"{table.path}: fps must be given (--recorded-fps): the file does not tell the time of its frames"
         )
     return columns.timestamp, columns.fps
@@ -88,7 +90,9 @@ def need_times(table: CsvTable, columns: FrameColumns) -> tuple[Tensor, float]:
 def _frame_numbers(table: CsvTable, numbers: NDArray[np.float64]) -> Tensor:
     for row, number in zip(table.rows, numbers, strict=True):
         if number < 0 or number != round(number):
-            raise ValueError(f"{table.path}:{row.line}: column frame: expected a whole number from 0, found {number:g}")
+            raise UnknownFrameRate(
+                f"{table.path}:{row.line}: column frame: expected a whole number from 0, found {number:g}"
+            )
     _check_rising(table, numbers, "frame")
     return torch.from_numpy(numbers.astype(np.int64))
 
@@ -96,8 +100,8 @@ def _frame_numbers(table: CsvTable, numbers: NDArray[np.float64]) -> Tensor:
 def _check_rising(table: CsvTable, values: NDArray[np.float64], name: str) -> None:
     for row, before, value in zip(table.rows[1:], values[:-1], values[1:], strict=True):
         if value == before and name == "frame":
-            raise ValueError(f"{table.path}:{row.line}: frame {value:g} is there twice; {_SHARED_FRAME}")
+            raise UnknownFrameRate(f"{table.path}:{row.line}: frame {value:g} is there twice; {_SHARED_FRAME}")
         if not value > before:
-            raise ValueError(
+            raise UnknownFrameRate(
                 f"{table.path}:{row.line}: column {name}: {value:g} does not rise from {before:g} in the row before"
             )

@@ -77,7 +77,7 @@ def blendshape_sequence(
         raise ValueError(f"{table.path}: no row has a face")
     spread = np.ptp(values[valid], 0)
     dead = [name for name, reach in zip(MEDIAPIPE_SHAPES, spread, strict=True) if reach < _DEAD]
-    note = f"{len(dead)} channel{'s' * (len(dead) > 1)} never move by {_DEAD}: {shortened(dead, 8)}"
+    note = f"channels that never move by {_DEAD}: {len(dead)} ({shortened(dead, 8)})"
     return FaceSequence(
         name=table.path.stem,
         coefficients=torch.from_numpy(values),

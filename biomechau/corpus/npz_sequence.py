@@ -13,7 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, check_timestamp, find_dropped
+from biomechau.corpus.face_sequence import (
+    FaceSequence,
+    UnknownFrameRate,
+    check_frame_rate,
+    check_timestamp,
+    find_dropped,
+)
 from biomechau.corpus.units import check_scale, check_size
 from biomechau.rig import FaceRig
 from biomechau.rig.names import ARKIT_SHAPES, canonical, index_by_name
@@ -85,6 +91,8 @@ def read_npz(
             source=f"{content} of {Path(path).name}",
             frame=_frame_numbers(arrays, len(coefficients)),
         )
+    except UnknownFrameRate as error:
+        raise UnknownFrameRate(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -140,7 +148,7 @@ def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float 
     rate = _own_rate(arrays)
     if "timestamp" not in arrays:
         if rate is None:
-            raise ValueError("fps must be given (--recorded-fps): the file has neither fps nor timestamp")
+            raise UnknownFrameRate("fps must be given (--recorded-fps): the file has neither fps nor timestamp")
         return count.double() / rate, rate
     timestamp = _float_tensor(arrays, "timestamp", 1).double()
     if len(timestamp) != num_frames:
@@ -148,7 +156,7 @@ def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float 
     check_timestamp(timestamp)
     if num_frames == 1:
         if rate is None:
-            raise ValueError("fps must be given (--recorded-fps): the time of a single frame does not tell it")
+            raise UnknownFrameRate("fps must be given (--recorded-fps): the time of a single frame does not tell it")
         return timestamp, rate
     step = float(timestamp.diff().median())
     if rate is None:

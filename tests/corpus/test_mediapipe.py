@@ -93,7 +93,7 @@ def test_frames_without_a_face_are_not_valid(tmp_path: Path) -> None:
 
 def test_dead_channels_are_named(tmp_path: Path) -> None:
     path = write_mediapipe(tmp_path / "take.csv", range(9), dead=("cheekPuff", "noseSneerLeft"))
-    assert read_mediapipe(path, 25).notes == ("2 channels never move by 0.01: cheekPuff, noseSneerLeft",)
+    assert read_mediapipe(path, 25).notes == ("channels that never move by 0.01: 2 (cheekPuff, noseSneerLeft)",)
     assert read_mediapipe(write_mediapipe(path, range(9)), 25).notes == ()
 
 
