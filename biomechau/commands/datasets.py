@@ -186,7 +186,7 @@ def summary_tables(assembly: Assembly) -> list[Table]:
     size.add_row("subjects", str(subjects), str(published_subjects))
     size.add_row("sequences", f"{len(sequences):,}", f"{protocol.sequences:,}")
     size.add_row("frames", f"{assembly.frames:,}", f"{protocol.frames:,}")
-    size.add_row("frames masked for every action unit", f"{masked:,}", "")
+    size.add_row("masked for every action unit", f"{masked:,}", "")
     size.add_row("shapes", str(assembly.rig.num_shapes), "")
     rates = dict(zip(protocol.action_units, protocol.positive_rates, strict=True))
     for unit, on, of in zip(assembly.dataset.action_units, positive, known, strict=True):
