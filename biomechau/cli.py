@@ -25,6 +25,7 @@ from biomechau.commands.forces import Forces
 from biomechau.commands.predict import Predict
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
+from biomechau.commands.track import Track
 from biomechau.commands.train import Train
 from biomechau.reports.terminal import tell
 
@@ -51,6 +52,7 @@ def commands(arguments: Sequence[str]) -> Any:
     """The commands as a type that tyro can parse, with the defaults that hold for these arguments."""
     return (
         Annotated[Forces, subcommand("forces")]
+        | Annotated[Track, subcommand("track")]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Simulate, subcommand("simulate")]
         | Annotated[Train, subcommand("train", default=Train.default(arguments))]
