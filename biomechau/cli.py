@@ -18,12 +18,14 @@ from tyro.conf import OmitSubcommandPrefixes, subcommand
 from biomechau import __version__
 from biomechau.commands.command import Command
 from biomechau.commands.corpus import CorpusCheck, CorpusInfo
+from biomechau.commands.datasets import CorpusBP4D, CorpusDISFA
 from biomechau.commands.demo import Demo
 from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.forces import Forces
 from biomechau.commands.predict import Predict
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
+from biomechau.commands.track import Track
 from biomechau.commands.train import Train
 from biomechau.reports.terminal import tell
 
@@ -38,8 +40,11 @@ Rig = Annotated[
     subcommand("rig", description="Make, inspect and draw rig files."),
 ]
 Corpora = Annotated[
-    Annotated[CorpusInfo, subcommand("info")] | Annotated[CorpusCheck, subcommand("check")],
-    subcommand("corpus", description="Inspect and check corpora of labelled sequences."),
+    Annotated[CorpusInfo, subcommand("info")]
+    | Annotated[CorpusCheck, subcommand("check")]
+    | Annotated[CorpusBP4D, subcommand("bp4d")]
+    | Annotated[CorpusDISFA, subcommand("disfa")],
+    subcommand("corpus", description="Make, inspect and check corpora of labelled sequences."),
 ]
 
 
@@ -47,6 +52,7 @@ def commands(arguments: Sequence[str]) -> Any:
     """The commands as a type that tyro can parse, with the defaults that hold for these arguments."""
     return (
         Annotated[Forces, subcommand("forces")]
+        | Annotated[Track, subcommand("track")]
         | Annotated[Demo, subcommand("demo")]
         | Annotated[Simulate, subcommand("simulate")]
         | Annotated[Train, subcommand("train", default=Train.default(arguments))]

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from corpus.tables import write_mediapipe
 
 from biomechau import __version__
 from biomechau.cli import main
@@ -384,6 +385,16 @@ def test_forces_of_a_real_capture(capture_csv: Path, tmp_path: Path, capsys: pyt
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["frames"]["dropped"] == [{"after_recorded_frame": 5, "count": 7}]
     assert "TongueOut" in summary["channels"]["unused"]
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_forces_of_mediapipe_names_dead_channels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_mediapipe(tmp_path / "clip.csv", range(30), lost=(7,), dead=("cheekPuff",))
+    arguments = ["forces", str(path), "--out", str(tmp_path / "out"), "--rig", "builtin:1000", "--recorded-fps", "25"]
+    assert main(arguments) == 0
+    assert "biomechau: warning: channels that never move by 0.01: 1 (cheekPuff)\n" in capsys.readouterr().err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["input"]["source"] == "MediaPipe blendshapes of clip.csv"
 
 
 # --- demo -------------------------------------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ class Forces(Command):
     Writes forces.csv, summary.json and forces.png.
     """
 
-    input: Annotated[str, Positional, arg(metavar="INPUT", help="Live Link Face .csv, .npz, or folder of OBJ meshes.")]
+    input: Annotated[
+        str, Positional, arg(metavar="INPUT", help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, or OBJ folder.")
+    ]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use in place of the built-in one.")] = None

@@ -35,7 +35,8 @@ class Predict(Command):
         Positional,
         arg(
             metavar="INPUT",
-            help="Live Link Face .csv, .npz, folder of OBJ meshes, CORPUS/sequences/ID.safetensors, or a corpus.",
+            help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, folder of OBJ meshes, "
+            "CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
@@ -97,6 +98,8 @@ class Predict(Command):
         rig = next(iter(runs.values())).detector().rig
         with progress_bar("reading meshes", self.json) as progress:
             recording = read_sequence(self.input, rig, self.recorded_fps, self.rigid, self.scale, progress)
+        for note in recording.notes:
+            tell("warning", note)
         with progress_bar("predicting", self.json) as progress:
             return predict(runs, recording, progress)
 

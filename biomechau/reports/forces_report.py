@@ -61,7 +61,7 @@ def analyse(
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = coefficients[:, dynamics.shape_indices]
         result = inverse_dynamics(dynamics, coefficients, None, options, progress, sequence.valid)
-    notes = tuple(str(entry.message) for entry in caught)
+    notes = (*sequence.notes, *(str(entry.message) for entry in caught))
     return ForcesReport(
         rig, distribution, dynamics, sequence, channels, coefficients, result.forces, options, result, notes
     )
