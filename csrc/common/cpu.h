@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 
 #if defined(_OPENMP)
@@ -37,18 +36,18 @@ template <class Fn> void parallel_for(std::int64_t count, double work, int num_t
   for (std::int64_t i = 0; i < count; ++i) fn(i);
 }
 
-// An uninitialised array that frees itself.
+// An uninitialised array that frees itself, aligned as a cache line is.
 template <class T> class Scratch {
  public:
   explicit Scratch(std::int64_t size)
-      : data_(static_cast<T*>(std::malloc((size > 0 ? static_cast<std::size_t>(size) : 1) * sizeof(T)))) {
-    if (data_ == nullptr) throw std::bad_alloc();
-  }
-  ~Scratch() { std::free(data_); }
+      : data_(static_cast<T*>(
+            ::operator new((size > 0 ? static_cast<std::size_t>(size) : 1) * sizeof(T), std::align_val_t{64}))) {}
+  ~Scratch() { ::operator delete(data_, std::align_val_t{64}); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   T* data() { return data_; }
   T& operator[](std::int64_t i) { return data_[i]; }
+  const T& operator[](std::int64_t i) const { return data_[i]; }
 
  private:
   T* data_;
