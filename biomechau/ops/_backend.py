@@ -17,7 +17,7 @@ _backend = os.environ.get("BIOMECHAU_BACKEND", "kernels")
 if _backend not in _CHOICES:
     raise ValueError(f"BIOMECHAU_BACKEND must be one of {', '.join(_CHOICES)}, got {_backend!r}")
 
-_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2}
+_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.int32: 3}
 _warned: set[str] = set()
 
 Buffer = tuple[int, int, int]

@@ -228,24 +228,17 @@ template <class T> class Sweep {
   }
 
   template <int Items> void write_products(std::int64_t item) {
-    constexpr int lanes = Vector<T>::width;
-    for (std::int64_t v = 0; v < width_; v += lanes) {
+    for (std::int64_t v = 0; v < width_; v += Vector<T>::width) {
       const Vector<T> bias = job_.bias ? Vector<T>::load(job_.bias + v) : Vector<T>::zero();
       Vector<T> sum[Items];
       for (int r = 0; r < Items; ++r) sum[r] = bias;
       product_tile<Items>(num_terms_, job_.x.channels, terms_.data(), offset_.data() + item, job_.weight + v, width_, sum);
-      const std::int64_t used = min_of(lanes, job_.y.channels - v);
       for (int r = 0; r < Items; ++r) {
         T* to = job_.y.data + target_[item + r] + v;
-        if (streams_) {
+        if (streams_)
           sum[r].stream(to);
-        } else if (used == lanes) {
-          sum[r].store(to);
-        } else {
-          T values[lanes];
-          sum[r].store(values);
-          for (std::int64_t l = 0; l < used; ++l) to[l] = values[l];
-        }
+        else
+          sum[r].store_first(to, job_.y.channels - v);
       }
     }
   }
@@ -312,18 +305,15 @@ template <class T> class Sweep {
 template <class T> void run(Band<T>& s, Job<T> job, bool clenshaw, T* gram, int num_threads) {
   const Plan<T> plan(s, job.num_frames, job.num_terms, clenshaw ? job.y.channels : job.x.channels);
   const std::int64_t gram_size = job.num_terms * job.x.channels * padded<T>(job.y.channels);
-  constexpr std::int64_t lane = Vector<T>::width;
-  const std::int64_t size = padded<T>(Sweep<T>::memory(s, job, plan, clenshaw)) + lane;
-  Scratch<T> memory(num_threads * size + lane);
-  // Vectors on lines of the cache.
-  T* aligned = memory.data() + (lane - reinterpret_cast<std::uintptr_t>(memory.data()) / sizeof(T) % lane) % lane;
+  const std::int64_t size = Sweep<T>::memory(s, job, plan, clenshaw);
+  Scratch<T> memory(num_threads * size);
   Scratch<T> partial(job.partner ? plan.tasks() * gram_size : 0);
   const double work = 2.0 * job.num_frames * job.num_terms * s.num_rows * job.x.channels * job.y.channels;
   parallel_tasks(plan.tasks(), work, num_threads, [&](std::int64_t task, int thread) {
     const std::int64_t r = task / plan.chunks, chunk = task % plan.chunks;
     T* own = job.partner ? partial.data() + task * gram_size : nullptr;
     for (std::int64_t i = 0; own && i < gram_size; ++i) own[i] = 0;
-    Sweep<T> sweep(s, job, plan, clenshaw, aligned + thread * size);
+    Sweep<T> sweep(s, job, plan, clenshaw, memory.data() + thread * size);
     const std::int64_t begin = chunk * s.num_blocks / plan.chunks, end = (chunk + 1) * s.num_blocks / plan.chunks;
     for (std::int64_t p = r * plan.panels / plan.runs; p < (r + 1) * plan.panels / plan.runs; ++p) {
       if (clenshaw)

@@ -39,9 +39,10 @@ template <class T> struct Vector {
   // A store past the caches to an address that is a multiple of 64; `end_stream` before others read it.
   void stream(T* to) const {
 #if defined(__AVX512F__)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), reinterpret_cast<const __m512i&>(value));
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value);
 #elif defined(__AVX2__)
-    const __m256i* half = reinterpret_cast<const __m256i*>(&value);
+    __m256i half[2];
+    std::memcpy(half, &value, sizeof(value));
     _mm256_stream_si256(reinterpret_cast<__m256i*>(to), half[0]);
     _mm256_stream_si256(reinterpret_cast<__m256i*>(to) + 1, half[1]);
 #else
@@ -49,23 +50,34 @@ template <class T> struct Vector {
 #endif
   }
 
-  friend Vector operator+(const Vector& x, const Vector& y) {
-    Vector sum;
-#if defined(__GNUC__)
-    sum.value = x.value + y.value;
+  // The first `count` elements, at most `width`; no memory beyond them is touched, the other lanes are 0.
+  static Vector load_first(const T* from, std::int64_t count) {
+    if (count >= width) return load(from);
+#if defined(__AVX512F__)
+    Vector v;
+    if constexpr (sizeof(T) == 4)
+      v.value = (Register)_mm512_maskz_loadu_ps(mask(count), from);
+    else
+      v.value = (Register)_mm512_maskz_loadu_pd(mask(count), from);
+    return v;
 #else
-    for (int l = 0; l < width; ++l) sum.value.lanes[l] = x.value.lanes[l] + y.value.lanes[l];
+    T lanes[width] = {};
+    for (std::int64_t l = 0; l < count; ++l) lanes[l] = from[l];
+    return load(lanes);
 #endif
-    return sum;
   }
-  friend Vector operator-(const Vector& x, const Vector& y) {
-    Vector difference;
-#if defined(__GNUC__)
-    difference.value = x.value - y.value;
+  void store_first(T* to, std::int64_t count) const {
+    if (count >= width) return store(to);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+      _mm512_mask_storeu_ps(to, mask(count), (__m512)value);
+    else
+      _mm512_mask_storeu_pd(to, mask(count), (__m512d)value);
 #else
-    for (int l = 0; l < width; ++l) difference.value.lanes[l] = x.value.lanes[l] - y.value.lanes[l];
+    T lanes[width];
+    store(lanes);
+    for (std::int64_t l = 0; l < count; ++l) to[l] = lanes[l];
 #endif
-    return difference;
   }
 
   // this += a x
@@ -76,6 +88,31 @@ template <class T> struct Vector {
     for (int l = 0; l < width; ++l) value.lanes[l] += a * x.value.lanes[l];
 #endif
   }
+
+  static Vector abs(const Vector& a) { return max(a, T(-1) * a); }
+#if defined(__GNUC__)
+  static Vector max(Vector a, const Vector& b) { return a.value = a.value > b.value ? a.value : b.value, a; }
+  friend Vector operator+(Vector a, const Vector& b) { return a.value += b.value, a; }
+  friend Vector operator-(Vector a, const Vector& b) { return a.value -= b.value, a; }
+  friend Vector operator*(Vector a, const Vector& b) { return a.value *= b.value, a; }
+  friend Vector operator*(T a, Vector b) { return b.value *= a, b; }
+#else
+  static Vector max(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x > y ? x : y; }); }
+  friend Vector operator+(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x + y; }); }
+  friend Vector operator-(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x - y; }); }
+  friend Vector operator*(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x * y; }); }
+  friend Vector operator*(T a, Vector b) { return b.each(b, [a](T x, T) { return a * x; }); }
+#endif
+
+ private:
+#if !defined(__GNUC__)
+  template <class Fn> Vector& each(const Vector& other, const Fn& fn) {
+    for (int l = 0; l < width; ++l) value.lanes[l] = fn(value.lanes[l], other.value.lanes[l]);
+    return *this;
+  }
+#elif defined(__AVX512F__)
+  static unsigned mask(std::int64_t count) { return (1u << count) - 1; }
+#endif
 };
 
 inline void end_stream() {
