@@ -19,8 +19,8 @@ _LINEAR_WEIGHT = 0.002
 class MeshEncoder(nn.Module):
     """z = E(u) (Eq. 7): displacements of a mesh to geometric features.
 
-    As many times as the hierarchy has poolings: Chebyshev convolution, bias, ReLU, selection of the coarser level's
-    vertices; then one dense layer. What the coarsest level cannot hold is lost: leave it a few hundred numbers.
+    As many times as the hierarchy has poolings: Chebyshev convolution at the coarser level's vertices, bias, ReLU; then
+    one dense layer. What the coarsest level cannot hold is lost: leave it a few hundred numbers.
 
     Args:
         hierarchy: the meshes, ``MeshHierarchy.from_rig(rig)``; with ``num_input_vertices=1200`` several times faster
@@ -109,9 +109,7 @@ class MeshEncoder(nn.Module):
         normal = self.normalisation(self.select(displacements))
         x = normal
         for number, convolution in enumerate(self.convolutions):
-            x = convolution(x).relu()
-            # Vertices first as the convolutions have them, so that their memory need not be turned.
-            x = x.movedim(-2, 0).index_select(0, getattr(self, f"kept_{number}")).movedim(0, -2)
+            x = convolution(x, getattr(self, f"kept_{number}")).relu()  # at the vertices that are kept, no others
         z = self.latent(x.flatten(-2))
         if self.linear_path is not None:
             z = z + self.linear_path(normal.flatten(-2))

@@ -105,14 +105,19 @@ def _operator(
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     *index, vertices = rest
     out = _fake(x, weight, bias, *rest)
+    if not out.numel():
+        return out
     x, weight = dense(x), dense(weight)
     bias = None if bias is None else dense(bias)
     vertices = None if vertices is None else dense(vertices)
     operator, _held = _operator(*index)
+    num_terms, num_inputs, num_outputs = weight.shape
     _core.chebyshev_conv_fwd(
         operator,
         x.shape[:-2].numel(),
-        *weight.shape,
+        num_terms,
+        num_inputs,
+        num_outputs,
         buffer(x),
         buffer(weight),
         buffer(bias),
@@ -144,15 +149,23 @@ def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Ten
     vertices = None if vertices is None else dense(vertices)
     operator, _held = _operator(*index)
     grads = empty_gradients(needs, x, weight, bias)
+    if not grad_out.numel():
+        return [grad.zero_() for grad in grads]
+    grad_x, grad_weight, grad_bias = map(buffer, grads)
+    num_terms, num_inputs, num_outputs = weight.shape
     _core.chebyshev_conv_bwd(
         operator,
         x.shape[:-2].numel(),
-        *weight.shape,
+        num_terms,
+        num_inputs,
+        num_outputs,
         buffer(x),
         buffer(weight),
         buffer(vertices),
         buffer(grad_out),
-        *map(buffer, grads),
+        grad_x,
+        grad_weight,
+        grad_bias,
         place(x),
     )
     return grads

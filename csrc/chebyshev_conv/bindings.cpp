@@ -54,12 +54,15 @@ ChebyshevConv<T> chebyshev_conv_args(const SymmetricOperatorBuffers& laplacian, 
   args.x = x.as<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "x");
   args.weight = weight.as<T>(product({num_terms, num_inputs, num_outputs}), "weight");
   args.vertices = vertices.as_optional<int64_t>(args.num_kept, "vertices");
-  if (args.vertices) {
-    check_range(args.vertices, args.num_kept, laplacian.num_vertices, "vertices");
-    for (int64_t i = 1; i < args.num_kept; ++i)
-      if (args.vertices[i - 1] >= args.vertices[i]) throw std::invalid_argument("vertices must rise");
-  }
   return args;
+}
+
+// After the sizes: how many vertices there are is theirs alone to say until it is compared with that of the results.
+template <class T> void check_vertices(const ChebyshevConv<T>& args) {
+  if (!args.vertices) return;
+  check_range(args.vertices, args.num_kept, args.laplacian.num_vertices, "vertices");
+  for (int64_t i = 1; i < args.num_kept; ++i)
+    if (args.vertices[i - 1] >= args.vertices[i]) throw std::invalid_argument("vertices must rise");
 }
 
 void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
@@ -72,6 +75,7 @@ void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
         chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices);
     args.bias = bias.as_optional<T>(num_outputs, "bias");
     args.out = out.as<T>(product({num_frames, args.num_kept, num_outputs}), "out");
+    check_vertices(args);
     py::gil_scoped_release release;
     select_chebyshev_conv_kernels<T>().chebyshev_conv_fwd(args, place.num_threads);
   });
@@ -86,6 +90,7 @@ void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
     ChebyshevConv<T> args =
         chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices);
     args.grad_out = grad_out.as<T>(product({num_frames, args.num_kept, num_outputs}), "grad_out");
+    check_vertices(args);
     args.grad_x = grad_x.as_optional<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "grad_x");
     args.grad_weight = grad_weight.as_optional<T>(product({num_terms, num_inputs, num_outputs}), "grad_weight");
     args.grad_bias = grad_bias.as_optional<T>(num_outputs, "grad_bias");

@@ -301,17 +301,17 @@ template <class T> class Sweep {
   std::int64_t frame_ = 0, frames_ = 0;
 };
 
-// Runs a job; `gram`, where there is a partner, receives the sum over the tasks.
+// Runs a job; `gram`, unless null, receives the sum over the tasks of what the partner gives.
 template <class T> void run(Band<T>& s, Job<T> job, bool clenshaw, T* gram, int num_threads) {
   const Plan<T> plan(s, job.num_frames, job.num_terms, clenshaw ? job.y.channels : job.x.channels);
   const std::int64_t gram_size = job.num_terms * job.x.channels * padded<T>(job.y.channels);
   const std::int64_t size = Sweep<T>::memory(s, job, plan, clenshaw);
   Scratch<T> memory(num_threads * size);
-  Scratch<T> partial(job.partner ? plan.tasks() * gram_size : 0);
+  Scratch<T> partial(gram ? plan.tasks() * gram_size : 0);
   const double work = 2.0 * job.num_frames * job.num_terms * s.num_rows * job.x.channels * job.y.channels;
   parallel_tasks(plan.tasks(), work, num_threads, [&](std::int64_t task, int thread) {
     const std::int64_t r = task / plan.chunks, chunk = task % plan.chunks;
-    T* own = job.partner ? partial.data() + task * gram_size : nullptr;
+    T* own = gram ? partial.data() + task * gram_size : nullptr;
     for (std::int64_t i = 0; own && i < gram_size; ++i) own[i] = 0;
     Sweep<T> sweep(s, job, plan, clenshaw, memory.data() + thread * size);
     const std::int64_t begin = chunk * s.num_blocks / plan.chunks, end = (chunk + 1) * s.num_blocks / plan.chunks;
@@ -323,7 +323,7 @@ template <class T> void run(Band<T>& s, Job<T> job, bool clenshaw, T* gram, int 
     }
     end_stream();
   });
-  if (!job.partner) return;
+  if (!gram) return;
   for (std::int64_t i = 0; i < gram_size; ++i) {
     T sum = 0;
     for (std::int64_t task = 0; task < plan.tasks(); ++task) sum += partial[task * gram_size + i];
@@ -445,7 +445,7 @@ template <class T> void chebyshev_conv_bwd(const ChebyshevConv<T>& args, int num
     job.y = {args.grad_x, s.num_rows, inputs, s.vertex.data()};
     job.weight = weight.data();
     job.partner = together ? args.x : nullptr;
-    run<T>(s, job, clenshaw && !together, gram.data(), num_threads);
+    run<T>(s, job, clenshaw && !together, together ? gram.data() : nullptr, num_threads);
   }
   if (!args.grad_weight) return;
   if (!together) {

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import force_problem, rollout_problem
+from ops.cases import convolution_problem, force_problem, rollout_problem
 
 import biomechau
 from biomechau import _core, ops
@@ -189,7 +189,8 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
                     continue
                 address, numel, code = argument
                 assert numel > 0, (name, i)
-                for wrong in ((address, numel + 1, code), (address, numel, 2), (0, numel, code)):
+                other = 1 if code == 2 else 2
+                for wrong in ((address, numel + 1, code), (address, numel, other), (0, numel, code)):
                     with pytest.raises(ValueError, match=r"\d+ elements|wrong dtype|no memory|take float32"):
                         original(*args[:i], wrong, *args[i + 1 :])
             return original(*args)
@@ -204,6 +205,9 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
     dt = r.pop("dt")
     distribution = p.distribution.with_values(p.distribution.val.requires_grad_())
     masses = torch.rand(2, 40, dtype=torch.float64, requires_grad=True)
+    convolution = convolution_problem(every=4)
+    for name in ("x", "weight", "bias"):
+        convolution[name].requires_grad_()
     assert p.directions is not None
     for tensor in (p.force, p.blendshapes, p.directions, *r.values()):
         tensor.requires_grad_()
@@ -212,6 +216,7 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
         ops.force_projection(p.blendshapes, distribution, p.force, p.directions),
         ops.generalized_mass(p.blendshapes, masses),
         *ops.euler_rollout(**r, dt=dt),
+        ops.chebyshev_conv(**convolution),
     ]
     torch.stack([out.sum() for out in outputs]).sum().backward()
     assert seen == kernels

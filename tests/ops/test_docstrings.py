@@ -10,7 +10,14 @@ import torch
 
 from biomechau import ops
 
-EXAMPLES = ["distribute_forces", "reduced_projection", "force_projection", "generalized_mass", "euler_rollout"]
+EXAMPLES = [
+    "chebyshev_conv",
+    "distribute_forces",
+    "euler_rollout",
+    "force_projection",
+    "generalized_mass",
+    "reduced_projection",
+]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
