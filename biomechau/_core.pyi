@@ -1,8 +1,8 @@
 """CPU kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32), contiguous, or as
-None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream). Every size is
-compared with the others before memory is touched (ValueError).
+A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32),
+contiguous, or as None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream).
+Every size is compared with the others before memory is touched (ValueError).
 """
 
 _Buffer = tuple[int, int, int] | None
