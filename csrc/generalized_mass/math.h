@@ -4,15 +4,25 @@
 
 #include <cstdint>
 
+#include "common/isa.h"
+
 namespace biomechau {
 namespace BIOMECHAU_ISA {
+
+// <b, (x, y, z)>
+template <class T> BIOMECHAU_INLINE T pair(const T* b, T x, T y, T z) { return b[0] * x + b[1] * y + b[2] * z; }
+
+// y (3) += b g, one pair's share of Y below
+template <class T> BIOMECHAU_INLINE void pair_vjp(const T* b, T g, T* y) {
+  for (int a = 0; a < 3; ++a) y[a] += b[a] * g;
+}
 
 // row (n) = bx X + by Y + bz Z: the products of one shape's displacement b (3) with those of n shapes, by axis.
 template <class T>
 inline void pair_row(std::int64_t n, const T* b, const T* __restrict x, const T* __restrict y, const T* __restrict z,
                      T* __restrict row) {
 #pragma omp simd
-  for (std::int64_t j = 0; j < n; ++j) row[j] = b[0] * x[j] + b[1] * y[j] + b[2] * z[j];
+  for (std::int64_t j = 0; j < n; ++j) row[j] = pair(b, x[j], y[j], z[j]);
 }
 
 // y_a (n) += b_a g: one shape's share of Y = B(i) G, with G = sum_s m_si G_s, from which grad_B(i) = 2 scale Y.
