@@ -2,8 +2,8 @@
 
 A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64), contiguous, or as
 None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream). Every size is
-compared with the others before memory is touched (ValueError). A `workspace` is scratch memory of a call on a GPU, of as
-many elements as `<name>_workspace` says; the CPU kernels take their own.
+compared with the others before memory is touched (ValueError). A `workspace` is scratch memory of a call on a GPU, of
+as many elements as `<name>_workspace` says; the CPU kernels take their own.
 """
 
 _Buffer = tuple[int, int, int] | None

@@ -34,8 +34,8 @@ def backends() -> dict[str, Any]:
 
     Returns:
         "compiled": devices with kernels; "openmp": whether they use threads; "instruction_set": what the CPU kernels
-        run with; "runs": for "cpu" and "cuda", "kernels" or "reference"; "cuda_checks": whether the kernels raise for bad
-        masses and matrices on a GPU, or give NaN without waiting.
+        run with; "runs": for "cpu" and "cuda", "kernels" or "reference"; "cuda_checks": whether bad masses and matrices
+        on a GPU raise, or give NaN without waiting.
     """
     cuda = _core.cuda
     return {

@@ -1,5 +1,4 @@
-// The rollout on a GPU: the arguments of euler_rollout.h with addresses on the device. There `factor` holds L^-1 of
-// M = L L^T (for the implicit scheme of M + h D + h^2 K), mirrored into the upper triangle.
+// The rollout on a GPU: the arguments of euler_rollout.h with addresses on the device. There `factor` holds inverses.
 #pragma once
 
 #include "common/cuda.h"

@@ -1,8 +1,8 @@
-// One block checks and factors one matrix, one block walks one sequence.
+// One block checks and inverts one matrix, one block walks one sequence.
 //
-// A triangular solve is a chain of K dependent steps; the product with L^-1 is none. So the factor is inverted once,
-// and M^-1 b = L^-T (L^-1 b) is two products of which every row is summed by a few threads of its own. Matrices and
-// states stay in shared memory where they fit.
+// A triangular solve is a chain of K dependent steps; a product is none. So each matrix is inverted once, by way of its
+// Cholesky factor, and a step is products of which every row is summed by a few threads of its own. Matrices and states
+// stay in shared memory where they fit.
 #include "euler_rollout/cuda.h"
 #include "euler_rollout/math.h"
 #include "common/product.cuh"
@@ -83,13 +83,30 @@ template <class T> __device__ bool invert_factor(std::int64_t n, T* work, T* dia
   return true;
 }
 
+// From L^-1 in the lower triangle of work (n, n) to S^-1 = L^-T L^-1: into the upper triangle first, which L^-1 does not
+// need, then mirrored.
+template <class T> __device__ void multiply_factor(std::int64_t n, T* work, T* diagonal) {
+  for (std::int64_t k = threadIdx.x; k < n; k += blockDim.x) diagonal[k] = work[k * n + k];
+  __syncthreads();
+  for_entries(n, [&](std::int64_t i, std::int64_t j) {
+    if (i > j) return;
+    T sum = diagonal[j] * (i == j ? diagonal[j] : work[j * n + i]);
+    for (std::int64_t k = j + 1; k < n; ++k) sum += work[k * n + i] * work[k * n + j];
+    work[i * n + j] = sum;
+  });
+  __syncthreads();
+  for_entries(n, [&](std::int64_t i, std::int64_t j) {
+    if (i > j) work[i * n + j] = work[j * n + i];
+  });
+}
+
 // What the kernels of one call read: the arguments, and where the symmetric parts of D and K lie.
 template <class T> struct System {
   EulerRollout<T> args;
   T* damping;    // (1 or S, K, K), or null
   T* stiffness;  // likewise
   std::int64_t* fault;
-  int kept;      // which matrices a rollout holds in shared memory: 1 factor, 2 damping, 4 stiffness
+  int kept;      // which matrices a rollout holds in shared memory: 1 inverse, 2 damping, 4 stiffness
 };
 
 template <class T>
@@ -138,15 +155,10 @@ template <class T> __device__ void prepare_factor(const System<T>& system, std::
     good = invert_factor(n, work, diagonal);
     if (!good) report(system.fault, RolloutFault::system_indefinite, index);
   }
+  if (good) multiply_factor(n, work, diagonal);
   __syncthreads();
-  for_entries(n, [&](std::int64_t i, std::int64_t j) {
-    if (!good)
-      out[i * n + j] = not_a_number<T>();
-    else if (j > i)
-      out[i * n + j] = work[j * n + i];
-    else if (work_in_shared)
-      out[i * n + j] = work[i * n + j];
-  });
+  if (good && !work_in_shared) return;
+  for_entries(n, [&](std::int64_t i, std::int64_t j) { out[i * n + j] = good ? work[i * n + j] : not_a_number<T>(); });
 }
 
 // One matrix a block: those of D, those of K, then the factors.
@@ -176,15 +188,16 @@ __global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> syst
   prepare_factor(system, index, work_in_shared);
 }
 
-// A symmetric matrix that a block reads by columns, or an inverted factor.
+// A symmetric matrix, which a block reads by columns.
 template <class T> struct Matrix {
   const T* data;
   std::int64_t stride;
 
-  // One part of the sum over j in [first, last) of entry (j, row) times x_j.
-  __device__ T row_part(const T* x, int row, int part, int first, int last) const {
+  // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix.
+  __device__ T row_part(const T* x, int n, int row, int part) const {
     T sum = 0;
-    for (int j = first + part; j < last; j += parts) sum += data[j * stride + row] * x[j];
+    if (data && row < n)
+      for (int j = part; j < n; j += parts) sum += data[j * stride + row] * x[j];
     return sum;
   }
   __device__ bool poisoned(int k) const { return data && isnan(data[k * stride + k]); }
@@ -193,7 +206,7 @@ template <class T> struct Matrix {
 // Odd multiples of 8: the four parts of eight rows lie in different banks.
 BIOMECHAU_INLINE std::int64_t padded_stride(std::int64_t n) { return (n + 7) / 16 * 16 + 8; }
 
-constexpr int num_vectors = 8;
+constexpr int num_vectors = 6;
 
 // The matrix itself, or a copy in shared memory behind `free`, which moves on.
 template <class T> __device__ Matrix<T> hold(const T* matrix, std::int64_t n, bool keep, T*& free) {
@@ -206,12 +219,12 @@ template <class T> __device__ Matrix<T> hold(const T* matrix, std::int64_t n, bo
 }
 
 template <class T> struct Held {
-  Matrix<T> damping, stiffness, factor;
+  Matrix<T> damping, stiffness, inverse;
 
   __device__ Held(const System<T>& system, std::int64_t s, T* free) {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates, size = n * n;
-    factor = hold<T>(args.factor + args.index(args.factor_span(), s, 0) * size, n, system.kept & 1, free);
+    inverse = hold<T>(args.factor + args.index(args.factor_span(), s, 0) * size, n, system.kept & 1, free);
     damping = hold<T>(system.damping ? system.damping + args.index(args.damping_span, s, 0) * size : nullptr, n,
                       system.kept & 2, free);
     stiffness = hold<T>(system.stiffness ? system.stiffness + args.index(args.stiffness_span, s, 0) * size : nullptr, n,
@@ -226,27 +239,13 @@ template <class Fn> __device__ inline void for_rows(int n, const Fn& fn) {
     fn(base + lane % warp_rows, lane / warp_rows);
 }
 
-// out (n) = L^-1 x, then fn(row, entry of L^-T out) by one thread a row.
-template <class T, class Fn>
-__device__ void solve(int n, const Matrix<T>& factor, const T* x, T* between, const Fn& fn) {
-  for_rows(n, [&](int row, int part) {
-    const T sum = sum_lanes(row < n ? factor.row_part(x, row, part, 0, row + 1) : T(0), warp_rows);
-    if (part == 0 && row < n) between[row] = sum;
-  });
-  __syncthreads();
-  for_rows(n, [&](int row, int part) {
-    const T sum = sum_lanes(row < n ? factor.row_part(between, row, part, row, n) : T(0), warp_rows);
-    if (part == 0 && row < n) fn(row, sum);
-  });
-}
-
 template <class T> __global__ void rollout_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
   const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
   const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
-  T *c = shared_memory<T>(), *v = c + n, *ahead = v + n, *force = ahead + n, *rhs = force + n, *between = rhs + n;
+  T *c = shared_memory<T>(), *v = c + n, *ahead = v + n, *force = ahead + n, *rhs = force + n;
   Held<T> held(system, s, c + num_vectors * n);
   const bool elastic = held.damping.data || held.stiffness.data;
   __syncthreads();
@@ -259,28 +258,29 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   __syncthreads();
   for (std::int64_t t = 0; t < num_frames; ++t) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.factor.data = args.factor + (s * num_frames + t) * n * n;
+    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
     // The next force is on its way while this frame is computed.
     const bool more = t + 1 < num_frames;
     const T upcoming = more && threadIdx.x < n ? args.force[at + n + threadIdx.x] : T(0);
     if (elastic) {
       for_rows(n, [&](int row, int part) {
-        T sum = 0;
-        if (row < n && held.damping.data) sum += held.damping.row_part(v, row, part, 0, n);
-        if (row < n && held.stiffness.data) sum += held.stiffness.row_part(ahead, row, part, 0, n);
-        sum = sum_lanes(sum, warp_rows);
+        const T sum = sum_lanes(
+            held.damping.row_part(v, n, row, part) + held.stiffness.row_part(ahead, n, row, part), warp_rows);
         if (part == 0 && row < n) rhs[row] = force[row] - sum;
       });
       __syncthreads();
     }
-    solve(n, held.factor, elastic ? rhs : force, between, [&](int row, T a) {
-      T c_next = held.factor.poisoned(row) ? not_a_number<T>() : c[row], v_next = v[row];
+    for_rows(n, [&](int row, int part) {
+      const T a = sum_lanes(held.inverse.row_part(elastic ? rhs : force, n, row, part), warp_rows);
+      if (part != 0 || row >= n) return;
+      T c_next = held.inverse.poisoned(row) ? not_a_number<T>() : c[row], v_next = v[row];
       advance(args.dt, explicit_position, a, &c_next, &v_next);
       args.acceleration[at + row] = a;
       args.c[at + row] = c[row] = c_next;
       args.v[at + row] = v[row] = v_next;
       ahead[row] = c_next + theta * v_next;
     });
+    if (!elastic) __syncthreads();  // then this frame's force was read just now
     if (more) {
       if (threadIdx.x < n) force[threadIdx.x] = upcoming;
       for (int k = threadIdx.x + blockDim.x; k < n; k += blockDim.x) force[k] = args.force[at + n + k];
@@ -296,7 +296,7 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
   const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
   T *lambda = shared_memory<T>(), *mu = lambda + n, *grad_c = mu + n, *grad_v = grad_c + n, *grad_a = grad_v + n;
-  T *between = grad_a + n, *r = between + n;
+  T* r = grad_a + n;
   Held<T> held(system, s, lambda + num_vectors * n);
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
     lambda[k] = mu[k] = 0;
@@ -308,7 +308,7 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   __syncthreads();
   for (std::int64_t t = num_frames; t-- > 0;) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.factor.data = args.factor + (s * num_frames + t) * n * n;
+    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
     const bool own = t > 0 && threadIdx.x < n;
     const T upcoming_c = own ? args.grad_c[at - n + threadIdx.x] : T(0);
     const T upcoming_v = own ? args.grad_v[at - n + threadIdx.x] : T(0);
@@ -318,15 +318,15 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
       grad_a[k] = advance_vjp(args.dt, explicit_position, lambda + k, mu + k);
     }
     __syncthreads();
-    solve(n, held.factor, grad_a, between, [&](int row, T entry) { args.grad_force[at + row] = r[row] = entry; });
+    for_rows(n, [&](int row, int part) {
+      const T sum = sum_lanes(held.inverse.row_part(grad_a, n, row, part), warp_rows);
+      if (part == 0 && row < n) args.grad_force[at + row] = r[row] = sum;
+    });
     __syncthreads();
     if (held.damping.data || held.stiffness.data) {
       for_rows(n, [&](int row, int part) {
-        T by_damping = 0, by_stiffness = 0;
-        if (row < n && held.damping.data) by_damping = held.damping.row_part(r, row, part, 0, n);
-        if (row < n && held.stiffness.data) by_stiffness = held.stiffness.row_part(r, row, part, 0, n);
-        by_damping = sum_lanes(by_damping, warp_rows);
-        by_stiffness = sum_lanes(by_stiffness, warp_rows);
+        const T by_damping = sum_lanes(held.damping.row_part(r, n, row, part), warp_rows);
+        const T by_stiffness = sum_lanes(held.stiffness.row_part(r, n, row, part), warp_rows);
         if (part == 0 && row < n) {
           mu[row] -= by_damping + theta * by_stiffness;
           lambda[row] -= by_stiffness;

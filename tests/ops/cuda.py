@@ -27,6 +27,9 @@ class Gpu:
             return type(value)(*map(self.to, value))
         return value.to("cuda") if isinstance(value, (Tensor, SparseMatrix)) else value
 
+    def set_order(self, seed: int) -> None:
+        """The order of threads and blocks in the emulation: 0 rising, 1 falling, else shuffled."""
+
 
 class Emulation(Gpu):
     """Tensors stay where they are; the kernels of the compiled core are those of the emulated one."""
@@ -50,7 +53,6 @@ class Emulation(Gpu):
         return value
 
     def set_order(self, seed: int) -> None:
-        """The order of threads and blocks: 0 rising, 1 falling, else shuffled."""
         self.library.emulation_set_order(ctypes.c_uint(seed))
 
     def set_most_shared(self, size: int) -> None:

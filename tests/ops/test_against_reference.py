@@ -23,6 +23,7 @@ from torch import Tensor
 from biomechau import _core, ops
 from biomechau.ops import reference
 
+
 @pytest.fixture(params=_core.supported_isas())
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     before = _core.isa()

@@ -36,7 +36,9 @@ def compare(gpu: Gpu, op: Function, twin: Function, inputs: dict[str, Tensor | N
 
 def compare_forces(gpu: Gpu, name: str, problem: Any) -> None:
     there = gpu.to(problem)
-    compare(gpu, force_functions(name, there, ops), force_functions(name, problem, reference), force_inputs(name, problem))
+    compare(
+        gpu, force_functions(name, there, ops), force_functions(name, problem, reference), force_inputs(name, problem)
+    )
 
 
 def masses(function: Function) -> Function:
@@ -83,7 +85,7 @@ def test_force_ops(gpu: Gpu, name: str, fibre: bool, dtype: torch.dtype, batch: 
         {"num_shapes": 0},
         {"num_shapes": 1},
         {"num_vertices": 1},
-        {"num_vertices": 300, "num_shapes": 37, "num_muscles": 40, "batch": (150,)},
+        {"num_vertices": 150, "num_shapes": 37, "num_muscles": 12, "batch": (130,)},
     ],
 )
 def test_force_ops_at_the_edges(gpu: Gpu, name: str, fibre: bool, sizes: dict[str, Any]) -> None:
@@ -92,7 +94,7 @@ def test_force_ops_at_the_edges(gpu: Gpu, name: str, fibre: bool, sizes: dict[st
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3), (9,), (0,)])
-@pytest.mark.parametrize(("num_vertices", "num_shapes"), [(1, 7), (33, 7), (600, 7), (50, 40), (50, 0), (40, 100)])
+@pytest.mark.parametrize(("num_vertices", "num_shapes"), [(1, 7), (33, 7), (300, 7), (50, 40), (50, 0), (20, 70)])
 def test_generalized_mass(
     gpu: Gpu, batch: tuple[int, ...], num_vertices: int, num_shapes: int, dtype: torch.dtype
 ) -> None:
@@ -108,7 +110,7 @@ def test_generalized_mass_of_many_sequences(gpu: Gpu, num_sequences: int) -> Non
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("scheme", "mass_axes", "elastic_axes"), ROLLOUTS)
-@pytest.mark.parametrize(("batch", "num_frames"), [((), 4), ((2, 3), 5), ((2,), 0), ((0,), 3)])
+@pytest.mark.parametrize(("batch", "num_frames"), [((), 4), ((2, 2), 3), ((2,), 0), ((0,), 3)])
 def test_euler_rollout(
     gpu: Gpu,
     scheme: str,
@@ -124,9 +126,11 @@ def test_euler_rollout(
     compare_rollouts(gpu, scheme, inputs)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("scheme", "mass_axes", "elastic_axes"), ROLLOUTS)
-@pytest.mark.parametrize("num_shapes", [53, 70])
+@pytest.mark.parametrize(("num_shapes", "dtype"), [(53, torch.float32), (70, torch.float64)])
+@pytest.mark.parametrize(
+    ("scheme", "mass_axes", "elastic_axes"),
+    [("explicit", "frame", None), ("semi_implicit", "shared", "shared"), ("implicit", "sequence", "sequence")],
+)
 def test_euler_rollout_at_the_size_of_a_rig(
     gpu: Gpu, scheme: str, mass_axes: str, elastic_axes: str | None, num_shapes: int, dtype: torch.dtype
 ) -> None:
@@ -136,9 +140,9 @@ def test_euler_rollout_at_the_size_of_a_rig(
     compare_rollouts(gpu, scheme, inputs)
 
 
-@pytest.mark.parametrize("scheme", ops.SCHEMES)
-@pytest.mark.parametrize("num_shapes", [130, 600])  # more rows than a block has groups, more than it has threads
+@pytest.mark.parametrize(("num_shapes", "scheme"), [(130, "semi_implicit"), (530, "implicit")])
 def test_euler_rollout_of_large_systems(gpu: Gpu, scheme: str, num_shapes: int) -> None:
+    """More rows than a block has groups of threads; more than it has threads."""
     compare_rollouts(gpu, scheme, rollout_inputs(batch=(1,), num_frames=2, num_shapes=num_shapes))
 
 
@@ -219,14 +223,14 @@ def test_gradcheck(gpu: Gpu) -> None:
 
 @pytest.mark.parametrize("fibre", [False, True])
 def test_forces_at_face_size(gpu: Gpu, fibre: bool) -> None:
-    sizes = {"num_vertices": 26_719, "num_shapes": 53, "num_muscles": 31, "density": 0.07}
-    problem = force_problem(**sizes, batch=(8,), fibre=fibre, dtype=torch.float32)
+    sizes = {"num_vertices": 26_719, "num_shapes": 10, "num_muscles": 31, "density": 0.07}
+    problem = force_problem(**sizes, batch=(3,), fibre=fibre, dtype=torch.float32)
     for name in FORCE_OPS:
         compare_forces(gpu, name, problem)
 
 
 def test_mass_at_face_size(emulation: Emulation) -> None:
-    inputs = mass_inputs((), 26_719, 20, torch.float32)
+    inputs = mass_inputs((), 26_719, 9, torch.float32)
     compare(emulation, masses(ops.generalized_mass), masses(reference.generalized_mass), inputs)
 
 
