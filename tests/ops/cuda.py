@@ -48,6 +48,7 @@ class Emulation(Gpu):
         self.library.emulation_stream.restype = ctypes.c_size_t
         self.set_order(0)
         self.set_most_shared(64 * 1024)
+        self.library.emulation_refuse_launches(0)
 
     def to(self, value: Any) -> Any:
         return value
