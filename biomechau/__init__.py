@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as _version
 
+import torch as _torch  # noqa: F401  # before the core: its kernels then run on the threads of torch's OpenMP
+
 try:
     from biomechau import _core as _core
 except ImportError as error:

@@ -1,6 +1,6 @@
 """Kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64), contiguous, or as
+A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32), contiguous, or as
 None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream). Every size is
 compared with the others before memory is touched (ValueError). A `workspace` is scratch memory of a call on a GPU, of
 as many elements as `<name>_workspace` says; the CPU kernels take their own.
@@ -25,6 +25,18 @@ class Distribution:
         val: _Buffer,
         directions: _Buffer,
         fibre: bool,
+    ) -> None: ...
+
+class PackedBlendshapes:
+    def __init__(
+        self,
+        num_shapes: int,
+        num_vertices: int,
+        vertex_crow: _Buffer,
+        shape_crow: _Buffer,
+        vertex: _Buffer,
+        shape: _Buffer,
+        values: _Buffer,
     ) -> None: ...
 
 class RolloutSizes:
@@ -94,6 +106,7 @@ def generalized_mass_fwd(
     num_shapes: int,
     scale: float,
     blendshapes: _Buffer,
+    packed: PackedBlendshapes | None,
     mass: _Buffer,
     out: _Buffer,
     workspace: _Buffer,
@@ -107,6 +120,7 @@ def generalized_mass_bwd(
     num_shapes: int,
     scale: float,
     blendshapes: _Buffer,
+    packed: PackedBlendshapes | None,
     mass: _Buffer,
     grad_out: _Buffer,
     grad_blendshapes: _Buffer,

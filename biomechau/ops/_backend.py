@@ -23,7 +23,7 @@ _checks = os.environ.get("BIOMECHAU_CUDA_CHECKS", "0")
 if _checks not in ("0", "1"):
     raise ValueError(f"BIOMECHAU_CUDA_CHECKS must be 0 or 1, got {_checks!r}")
 
-_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2}
+_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.int32: 3}
 _warned: set[str] = set()
 
 Buffer = tuple[int, int, int]

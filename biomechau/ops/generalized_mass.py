@@ -9,17 +9,19 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
+from biomechau.ops._packed import NUM_PACKED, PACKED_SCHEMA, core_blendshapes, packed_arguments, unpacked
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops.packed_blendshapes import PackedBlendshapes
 
 
-def generalized_mass(blendshapes: Tensor, mass: Tensor, scale: float = 1.0) -> Tensor:
+def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scale: float = 1.0) -> Tensor:
     """M = scale sum_i m_i B(i)^T B(i), with B(i) = [B_1(i) ... B_K(i)] (Eq. 4).
 
     The kinetic energy gives ``scale=1``; the paper prints 1/2, which doubles every acceleration. Equivalent to
     ``scale * (B * m.repeat_interleave(3)) @ B.mT`` with B flattened to (K, 3 N).
 
     Args:
-        blendshapes: B, displacements [length], shape (K, N, 3).
+        blendshapes: B, displacements [length], shape (K, N, 3); packed where they are constant.
         mass: vertex masses [mass], shape (..., N), none negative.
         scale: factor of the sum, > 0.
 
@@ -37,6 +39,7 @@ def generalized_mass(blendshapes: Tensor, mass: Tensor, scale: float = 1.0) -> T
         tensor([[3., 3.],
                 [3., 3.]])
     """
+    packed, blendshapes = blendshapes, unpacked(blendshapes)
     _check.same_kind(blendshapes=blendshapes, mass=mass)
     if blendshapes.ndim != 3 or blendshapes.shape[2] != 3:
         raise _check.wrong_shape("blendshapes", blendshapes, "(K, N, 3)")
@@ -45,10 +48,10 @@ def generalized_mass(blendshapes: Tensor, mass: Tensor, scale: float = 1.0) -> T
     _check.positive_number("scale", scale)
     if runs_reference(mass.device):
         return reference.generalized_mass(blendshapes, mass, scale)
-    return _op(blendshapes, mass, float(scale))
+    return _op(blendshapes, mass, float(scale), *packed_arguments(packed, "lanes"))
 
 
-def _forward(blendshapes: Tensor, mass: Tensor, scale: float) -> Tensor:
+def _forward(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | None) -> Tensor:
     blendshapes, mass = dense(blendshapes), dense(mass)
     out = _fake(blendshapes, mass, scale)
     num_shapes, num_vertices, _ = blendshapes.shape
@@ -60,7 +63,7 @@ def _forward(blendshapes: Tensor, mass: Tensor, scale: float) -> Tensor:
         num_vertices,
         num_shapes,
         scale,
-        buffer(blendshapes),
+        *core_blendshapes(blendshapes, packed),
         buffer(mass),
         buffer(out),
         buffer(scratch),
@@ -74,22 +77,25 @@ def _forward(blendshapes: Tensor, mass: Tensor, scale: float) -> Tensor:
     return out
 
 
-def _fake(blendshapes: Tensor, mass: Tensor, scale: float) -> Tensor:
+def _fake(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | None) -> Tensor:
     num_shapes = blendshapes.shape[0]
     return mass.new_empty((*mass.shape[:-1], num_shapes, num_shapes))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    blendshapes, mass, ctx.scale = inputs
-    ctx.save_for_backward(blendshapes, mass)
+    blendshapes, mass, ctx.scale, *packed = inputs
+    ctx.save_for_backward(blendshapes, mass, *packed)
 
 
 def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:2])
-    return wanted_gradients(_bwd_op(*ctx.saved_tensors, ctx.scale, grad_out, needs), needs, others=1)
+    blendshapes, mass, *packed = ctx.saved_tensors
+    grads = _bwd_op(blendshapes, mass, ctx.scale, *packed, grad_out, needs)
+    return wanted_gradients(grads, needs, others=1 + NUM_PACKED)
 
 
-def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, needs: list[bool]) -> list[Tensor]:
+def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, *rest: Any) -> list[Tensor]:
+    *packed, grad_out, needs = rest
     blendshapes, mass, grad_out = dense(blendshapes), dense(mass), dense(grad_out)
     grads = empty_gradients(needs, blendshapes, mass)
     num_shapes, num_vertices, _ = blendshapes.shape
@@ -101,7 +107,7 @@ def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, need
         num_vertices,
         num_shapes,
         scale,
-        buffer(blendshapes),
+        *core_blendshapes(blendshapes, packed),
         buffer(mass),
         buffer(grad_out),
         grad_blendshapes,
@@ -112,19 +118,19 @@ def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, need
     return grads
 
 
-def _bwd_fake(blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, needs: list[bool]) -> list[Tensor]:
-    return empty_gradients(needs, blendshapes, mass)
+def _bwd_fake(blendshapes: Tensor, mass: Tensor, *rest: Any) -> list[Tensor]:
+    return empty_gradients(rest[-1], blendshapes, mass)
 
 
 _bwd_op = register(
     "generalized_mass_bwd",
-    "(Tensor blendshapes, Tensor mass, float scale, Tensor grad_out, bool[] needs) -> Tensor[]",
+    f"(Tensor blendshapes, Tensor mass, float scale, {PACKED_SCHEMA}, Tensor grad_out, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )
 _op = register(
     "generalized_mass",
-    "(Tensor blendshapes, Tensor mass, float scale) -> Tensor",
+    f"(Tensor blendshapes, Tensor mass, float scale, {PACKED_SCHEMA}) -> Tensor",
     _forward,
     _fake,
     _setup_context,

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from biomechau.ops import _check
+from biomechau.ops._packed import unpacked
+from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
 
 # What the implicit scheme solves with, as errors name it.
@@ -63,8 +65,9 @@ def force_projection(
 
 
 @_in_full_precision
-def generalized_mass(blendshapes: Tensor, mass: Tensor, scale: float = 1.0) -> Tensor:
+def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scale: float = 1.0) -> Tensor:
     """Eq. 4: M = scale sum_i m_i B(i)^T B(i)."""
+    blendshapes = unpacked(blendshapes)
     _require((mass >= 0) & mass.isfinite(), lambda index: _check.bad_mass(mass, index))
     flat = blendshapes.flatten(1)
     return scale * ((flat * mass.repeat_interleave(3, -1)[..., None, :]) @ flat.mT)

@@ -4,6 +4,8 @@
 // included or linked; meaning is checked in Python, memory safety here.
 #pragma once
 
+#include <limits>
+
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -99,10 +101,13 @@ inline void check_rising(const int64_t* starts, int64_t count, int64_t last, con
   for (int64_t i = 0; i < count; ++i) good &= starts[i] <= starts[i + 1];
   if (!good) throw std::invalid_argument(std::string(name) + " must rise from 0 to the number of entries");
 }
-inline void check_range(const int64_t* index, int64_t count, int64_t limit, const char* name) {
-  bool good = true;
-  for (int64_t i = 0; i < count; ++i) good &= index[i] >= 0 && index[i] < limit;
-  if (!good) throw std::invalid_argument(std::string(name) + " holds an index out of range");
+template <class Index> void check_range(const Index* index, int64_t count, int64_t limit, const char* name) {
+  // The sign of `wrong` gathers what is below 0 or above the last; a branch or comparison would keep the loop scalar.
+  const Index last = static_cast<Index>(limit < std::numeric_limits<Index>::max() ? limit - 1
+                                                                                 : std::numeric_limits<Index>::max());
+  Index wrong = 0;
+  for (int64_t i = 0; i < count; ++i) wrong |= index[i] | (last - index[i]);
+  if (wrong < 0) throw std::invalid_argument(std::string(name) + " holds an index out of range");
 }
 
 }  // namespace biomechau

@@ -8,11 +8,12 @@
 
 namespace biomechau {
 
-enum class Dtype : int { float32 = 0, float64 = 1, int64 = 2 };
+enum class Dtype : int { float32 = 0, float64 = 1, int64 = 2, int32 = 3 };
 
 template <class T> struct DtypeOf;
 template <> struct DtypeOf<float> { static constexpr Dtype value = Dtype::float32; };
 template <> struct DtypeOf<double> { static constexpr Dtype value = Dtype::float64; };
+template <> struct DtypeOf<std::int32_t> { static constexpr Dtype value = Dtype::int32; };
 template <> struct DtypeOf<std::int64_t> { static constexpr Dtype value = Dtype::int64; };
 
 struct Buffer {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <new>
 
 #if defined(_OPENMP)
@@ -14,6 +13,13 @@ namespace BIOMECHAU_ISA {
 
 // Calls fn(i) for i in [0, count). Which thread runs which i never changes a result: every task owns what it writes.
 // Below `min_work` operations in all, waking the threads costs more than it saves.
+//
+// The threads are torch's own. Two pools would slow each other down: after a parallel region the threads of an OpenMP
+// runtime spin for the next one, on the cores that the other pool needs. On Linux torch loads its libgomp into the
+// global scope of the process, under whatever name its wheel bundles it; symbols are looked up there first, so these
+// regions run in that copy even where the loader maps a libgomp of the system beside it. That needs torch to be loaded
+// before this module (biomechau/__init__.py), and the same number of threads asked for as torch does, as a libgomp
+// that is asked for fewer ends the others and starts them again.
 template <class Fn> void parallel_for(std::int64_t count, double work, int num_threads, const Fn& fn) {
   constexpr double min_work = 2e5;
 #if defined(_OPENMP)
@@ -30,18 +36,18 @@ template <class Fn> void parallel_for(std::int64_t count, double work, int num_t
   for (std::int64_t i = 0; i < count; ++i) fn(i);
 }
 
-// An uninitialised array that frees itself.
+// An uninitialised array that frees itself, aligned as a cache line is.
 template <class T> class Scratch {
  public:
   explicit Scratch(std::int64_t size)
-      : data_(static_cast<T*>(std::malloc((size > 0 ? static_cast<std::size_t>(size) : 1) * sizeof(T)))) {
-    if (data_ == nullptr) throw std::bad_alloc();
-  }
-  ~Scratch() { std::free(data_); }
+      : data_(static_cast<T*>(
+            ::operator new((size > 0 ? static_cast<std::size_t>(size) : 1) * sizeof(T), std::align_val_t{64}))) {}
+  ~Scratch() { ::operator delete(data_, std::align_val_t{64}); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   T* data() { return data_; }
   T& operator[](std::int64_t i) { return data_[i]; }
+  const T& operator[](std::int64_t i) const { return data_[i]; }
 
  private:
   T* data_;

@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
@@ -32,6 +36,36 @@ template <class T> struct Vector {
   }
   void store(T* to) const { std::memcpy(to, &value, sizeof(value)); }
 
+  // The first `count` elements, at most `width`; no memory beyond them is touched, the other lanes are 0.
+  static Vector load_first(const T* from, std::int64_t count) {
+    if (count >= width) return load(from);
+#if defined(__AVX512F__)
+    Vector v;
+    if constexpr (sizeof(T) == 4)
+      v.value = (Register)_mm512_maskz_loadu_ps(mask(count), from);
+    else
+      v.value = (Register)_mm512_maskz_loadu_pd(mask(count), from);
+    return v;
+#else
+    T lanes[width] = {};
+    for (std::int64_t l = 0; l < count; ++l) lanes[l] = from[l];
+    return load(lanes);
+#endif
+  }
+  void store_first(T* to, std::int64_t count) const {
+    if (count >= width) return store(to);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == 4)
+      _mm512_mask_storeu_ps(to, mask(count), (__m512)value);
+    else
+      _mm512_mask_storeu_pd(to, mask(count), (__m512d)value);
+#else
+    T lanes[width];
+    store(lanes);
+    for (std::int64_t l = 0; l < count; ++l) to[l] = lanes[l];
+#endif
+  }
+
   // this += a x
   void add_scaled(T a, const Vector& x) {
 #if defined(__GNUC__)
@@ -40,6 +74,31 @@ template <class T> struct Vector {
     for (int l = 0; l < width; ++l) value.lanes[l] += a * x.value.lanes[l];
 #endif
   }
+
+  static Vector abs(const Vector& a) { return max(a, T(-1) * a); }
+#if defined(__GNUC__)
+  static Vector max(Vector a, const Vector& b) { return a.value = a.value > b.value ? a.value : b.value, a; }
+  friend Vector operator+(Vector a, const Vector& b) { return a.value += b.value, a; }
+  friend Vector operator-(Vector a, const Vector& b) { return a.value -= b.value, a; }
+  friend Vector operator*(Vector a, const Vector& b) { return a.value *= b.value, a; }
+  friend Vector operator*(T a, Vector b) { return b.value *= a, b; }
+#else
+  static Vector max(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x > y ? x : y; }); }
+  friend Vector operator+(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x + y; }); }
+  friend Vector operator-(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x - y; }); }
+  friend Vector operator*(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x * y; }); }
+  friend Vector operator*(T a, Vector b) { return b.each(b, [a](T x, T) { return a * x; }); }
+#endif
+
+ private:
+#if !defined(__GNUC__)
+  template <class Fn> Vector& each(const Vector& other, const Fn& fn) {
+    for (int l = 0; l < width; ++l) value.lanes[l] = fn(value.lanes[l], other.value.lanes[l]);
+    return *this;
+  }
+#elif defined(__AVX512F__)
+  static unsigned mask(std::int64_t count) { return (1u << count) - 1; }
+#endif
 };
 
 // out (Rows, Cols vectors) += sum over i of factor[r][i] rows[i], Rows x Cols sums held in registers. `factor` has its

@@ -6,18 +6,22 @@
 #include <cstdint>
 
 #include "common/isa.h"
+#include "common/packed_blendshapes.h"
 
 namespace biomechau {
 
 template <class T> struct GeneralizedMass {
   std::int64_t num_sequences, num_vertices, num_shapes;
   T scale;
-  const T* blendshapes;  // (K, N, 3)
+  const T* blendshapes;  // (K, N, 3), or null: packed
   const T* mass;         // (S, N)
   T* out;                // (S, K, K)
   const T* grad_out;     // (S, K, K)
   T* grad_blendshapes;   // (K, N, 3), or null
   T* grad_mass;          // (S, N), or null
+  // Values of a group of V vectors of vertices and U shapes: (V, U, 3, width of a vector of 64 bytes), 0 beyond the
+  // group's last vertex.
+  PackedBlendshapes<T> packed;
 };
 
 template <class T> struct GeneralizedMassKernels {

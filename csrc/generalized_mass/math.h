@@ -1,8 +1,8 @@
-// One row of one vertex's pair product B(i)^T B(i), and the derivative of its contraction with G. The mass multiplies
-// the product as a whole: grad_m_si = scale <G_s, B(i)^T B(i)>.
+// One entry of a vertex's pair product B(i)^T B(i), and its derivative. The mass multiplies the product as a whole:
+// grad_m_si = scale <G_s, B(i)^T B(i)>, and grad_B(i) = 2 scale B(i) sum_s m_si G_s.
+//
+// T is a number, or a vector of one number a vertex.
 #pragma once
-
-#include <cstdint>
 
 #include "common/isa.h"
 
@@ -12,29 +12,9 @@ namespace BIOMECHAU_ISA {
 // <b, (x, y, z)>
 template <class T> BIOMECHAU_INLINE T pair(const T* b, T x, T y, T z) { return b[0] * x + b[1] * y + b[2] * z; }
 
-// y (3) += b g, one pair's share of Y below
-template <class T> BIOMECHAU_INLINE void pair_vjp(const T* b, T g, T* y) {
-  for (int a = 0; a < 3; ++a) y[a] += b[a] * g;
-}
-
-// row (n) = bx X + by Y + bz Z: the products of one shape's displacement b (3) with those of n shapes, by axis.
-template <class T>
-inline void pair_row(std::int64_t n, const T* b, const T* __restrict x, const T* __restrict y, const T* __restrict z,
-                     T* __restrict row) {
-#pragma omp simd
-  for (std::int64_t j = 0; j < n; ++j) row[j] = pair(b, x[j], y[j], z[j]);
-}
-
-// y_a (n) += b_a g: one shape's share of Y = B(i) G, with G = sum_s m_si G_s, from which grad_B(i) = 2 scale Y.
-template <class T>
-inline void pair_row_vjp(std::int64_t n, const T* b, const T* __restrict g, T* __restrict y0, T* __restrict y1,
-                         T* __restrict y2) {
-#pragma omp simd
-  for (std::int64_t j = 0; j < n; ++j) {
-    y0[j] += b[0] * g[j];
-    y1[j] += b[1] * g[j];
-    y2[j] += b[2] * g[j];
-  }
+// y (3) += b g, one pair's share of B(i) G
+template <class T, class G> BIOMECHAU_INLINE void pair_vjp(const T* b, const G& g, T* y) {
+  for (int a = 0; a < 3; ++a) y[a] = y[a] + g * b[a];
 }
 
 }  // namespace BIOMECHAU_ISA

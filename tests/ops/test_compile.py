@@ -40,7 +40,7 @@ def test_opcheck_of_force_ops(name: str, fibre: bool) -> None:
 def test_opcheck_of_generalized_mass() -> None:
     b = force_problem(num_vertices=9).blendshapes.requires_grad_()
     mass = torch.rand(2, 9, dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (b, mass, 0.5))
+    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (b, mass, 0.5, *[None] * 5))
 
 
 @pytest.mark.parametrize("scheme", range(3))

@@ -68,6 +68,24 @@ def test_extension_does_not_need_torch() -> None:
     assert run.stdout.strip() == _core.isa()
 
 
+@pytest.mark.skipif(sys.platform != "linux" or not _core.openmp, reason="counts the threads of a Linux process")
+def test_kernels_run_on_the_threads_of_torch() -> None:
+    code = (
+        "import biomechau, os, torch\n"
+        "threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "torch.set_num_threads(3)\n"
+        "before = threads()\n"
+        "torch.rand(2**22).exp_()\n"
+        "with_torch = threads()\n"
+        "biomechau.ops.generalized_mass(torch.rand(20, 9_000, 3), torch.rand(4, 9_000))\n"
+        "print(with_torch - before, threads() - with_torch)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    started, more = map(int, run.stdout.split())
+    assert started >= 2
+    assert more == 0
+
+
 def test_an_unknown_instruction_set_is_refused() -> None:
     with pytest.raises(ValueError, match="no kernels named 'sse9'"):
         _core.select_isa("sse9")
@@ -138,7 +156,7 @@ class TestBuffersAreCompared:
         big = 2**40
         one = buffer(self.floats[:1])
         with pytest.raises(ValueError, match="sizes overflow"):
-            _core.generalized_mass_fwd(1, big, big, 1.0, one, one, one, 1)
+            _core.generalized_mass_fwd(1, big, big, 1.0, one, None, one, one, 1)
 
     def test_rollout(self) -> None:
         memory = [torch.zeros(size, dtype=torch.float64) for size in (4, 6, 2)]

@@ -1,0 +1,173 @@
+"""Blendshapes that stay as they are, laid out once for the CPU kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from biomechau.ops import _check
+
+# Vertices that start as one group; groups are then merged where that saves work.
+_SEED = 32
+_MOST_SEEDS = 1024  # every pair of seeds is weighed
+# A larger group is cut: its displacements should stay in the second-level cache, and threads need pieces to share.
+_LARGEST = 256
+_LANES = 16  # vertices that a vector register holds in float32
+# What a pair of shapes costs in a group: three multiply-adds a vector of vertices, and about so much to sum its lanes.
+_PAIR_OVERHEAD = 4
+
+
+@dataclass(frozen=True, eq=False)
+class PackedBlendshapes:
+    """Constant blendshapes B, given to the ops in place of the tensor: made once, faster in every call.
+
+    At a vertex only some of the shapes move. Vertices that about the same shapes move are put into groups, and each
+    group holds the displacements of its own shapes only. The kernels of the CPU read nothing else; other devices and
+    the plain-torch twins read ``dense``.
+
+    Attributes:
+        dense: B, displacements [length], shape (K, N, 3), float32 or float64: a copy, so that nothing changes it.
+        vertex_crow: (G + 1,) int64, start of each group's vertices.
+        shape_crow: (G + 1,) int64, start of each group's shapes.
+        vertices: (N,) int32, the vertices group by group, then those that no shape moves.
+        shapes: int32, the shapes of each group, rising.
+        lanes: each group's displacements, vertex fastest: (vectors of vertices, shapes, 3, vertices of a vector).
+        rows: each group's displacements by vertex: (vertices, shapes x 3, with zeros to a multiple of 16).
+
+    Raises:
+        TypeError: ``dense`` is not a float32 or float64 tensor.
+        ValueError: its shape is not (K, N, 3), or it requires grad: learned blendshapes are given as they are.
+
+    Example:
+        >>> B = ops.PackedBlendshapes(torch.ones(2, 4, 3))
+        >>> ops.generalized_mass(B, torch.full((4,), 0.25))
+        tensor([[3., 3.],
+                [3., 3.]])
+    """
+
+    dense: Tensor
+    vertex_crow: Tensor = field(init=False, repr=False)
+    shape_crow: Tensor = field(init=False, repr=False)
+    vertices: Tensor = field(init=False, repr=False)
+    shapes: Tensor = field(init=False, repr=False)
+    lanes: Tensor = field(init=False, repr=False)
+    rows: Tensor = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        _check.same_kind(blendshapes=self.dense)
+        if self.dense.ndim != 3 or self.dense.shape[2] != 3:
+            raise _check.wrong_shape("blendshapes", self.dense, "(K, N, 3)")
+        if self.dense.requires_grad:
+            raise ValueError("packed blendshapes are constant, but blendshapes requires grad: give the op the tensor")
+        dense = self.dense.clone(memory_format=torch.contiguous_format)
+        values = dense.cpu()
+        groups, still = _grouped((values != 0).any(-1).T.numpy())
+        lanes, rows, shapes = [], [], []
+        for group in groups:
+            of_group = values[:, group]
+            moving = (of_group != 0).any(-1).any(-1).nonzero()[:, 0]
+            shapes.append(moving)
+            lanes.append(_lanes(of_group[moving]))
+            rows.append(_rows(of_group[moving]))
+        for name, value in (
+            ("dense", dense),
+            ("vertex_crow", _starts(groups)),
+            ("shape_crow", _starts(shapes)),
+            ("vertices", torch.cat([*groups, still]).int()),
+            ("shapes", _joined(shapes, torch.int32)),
+            ("lanes", _joined(lanes, values.dtype)),
+            ("rows", _joined(rows, values.dtype)),
+        ):
+            object.__setattr__(self, name, value)
+
+    @property
+    def shape(self) -> torch.Size:
+        """(K, N, 3)."""
+        return self.dense.shape
+
+    def to(self, *args: object, **kwargs: object) -> PackedBlendshapes:
+        """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
+        return PackedBlendshapes(self.dense.to(*args, **kwargs))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+def _starts(parts: list[Tensor]) -> Tensor:
+    return torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
+
+
+def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
+    return torch.cat([part.flatten().to(dtype) for part in parts]) if parts else torch.zeros(0, dtype=dtype)
+
+
+def _lanes(values: Tensor) -> Tensor:
+    """(U, n, 3) to (V, U, 3, L), L the vertices of a vector of 64 bytes."""
+    width = 64 // values.element_size()
+    num = values.shape[1]
+    padded = torch.nn.functional.pad(values, (0, 0, 0, -num % width))
+    return padded.unflatten(1, (-1, width)).permute(1, 0, 3, 2)
+
+
+def _rows(values: Tensor) -> Tensor:
+    """(U, n, 3) to (n, 3 U), padded to whole vectors of either precision."""
+    by_vertex = values.transpose(0, 1).flatten(1)
+    return torch.nn.functional.pad(by_vertex, (0, -by_vertex.shape[1] % 16))
+
+
+def _grouped(moves: np.ndarray) -> tuple[list[Tensor], Tensor]:
+    """Which shapes move which vertex (N, K) to groups of vertices, and the vertices that none moves."""
+    moving = moves.any(1)
+    still = torch.from_numpy((~moving).nonzero()[0])
+    if not moving.any():
+        return [], still
+    # Alike sets of shapes side by side: vertices in the order of their sets, read as binary numbers.
+    order = moving.nonzero()[0]
+    order = order[np.lexsort(moves[order].T[::-1])]
+    length = max(_SEED, -(-len(order) // (_MOST_SEEDS * _SEED)) * _SEED)
+    seeds = np.split(order, range(length, len(order), length))
+    groups = []
+    for members in _merged(moves, seeds):
+        group = np.concatenate([seeds[seed] for seed in members])
+        parts = -(-len(group) // _LARGEST)
+        size = -(-len(group) // (parts * _LANES)) * _LANES
+        groups += np.split(group, range(size, len(group), size))
+    return [torch.from_numpy(group) for group in groups], still
+
+
+def _merged(moves: np.ndarray, seeds: list[np.ndarray]) -> list[list[int]]:
+    """Merges the two groups that save the most work by it, as long as any do."""
+    sets = np.stack([moves[seed].any(0) for seed in seeds]).astype(np.float64)
+    vertices = np.array([len(seed) for seed in seeds], dtype=np.float64)
+    members = [[i] for i in range(len(seeds))]
+    alive = np.ones(len(seeds), bool)
+
+    def cost(shapes: np.ndarray, vertices: np.ndarray) -> np.ndarray:
+        return shapes * (shapes + 1) / 2 * (3 * np.ceil(vertices / _LANES) + _PAIR_OVERHEAD)
+
+    def savings(i: int) -> np.ndarray:
+        own, union = sets[i].sum(), sets.sum(1) + sets[i].sum() - sets @ sets[i]
+        apart = cost(own, vertices[i]) + cost(sets.sum(1), vertices)
+        saved = np.where(alive, apart - cost(union, vertices + vertices[i]), -np.inf)
+        saved[i] = -np.inf
+        return saved
+
+    saved = np.stack([savings(i) for i in range(len(seeds))])
+    best = saved.argmax(1)  # the partner of each group
+    everyone = np.arange(len(seeds))
+    while True:
+        i = int(saved[everyone, best].argmax())
+        j = int(best[i])
+        if saved[i, j] <= 0 or i == j:
+            break
+        sets[i] = np.maximum(sets[i], sets[j])
+        vertices[i] += vertices[j]
+        members[i] += members[j]
+        alive[j] = False
+        saved[j] = saved[:, j] = -np.inf
+        saved[i] = saved[:, i] = savings(i)
+        changed = (best == i) | (best == j)
+        changed[[i, j]] = True
+        best = np.where(saved[:, i] > saved[everyone, best], i, best)
+        best[changed] = saved[changed].argmax(1)
+    return [sorted(members[i]) for i in alive.nonzero()[0]]
