@@ -39,6 +39,9 @@ class PackedBlendshapes:
         values: _Buffer,
     ) -> None: ...
 
+class SymmetricOperator:
+    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
+
 class RolloutSizes:
     def __init__(
         self,
@@ -169,6 +172,34 @@ def euler_rollout_bwd(
     place: _Place,
 ) -> None: ...
 def euler_rollout_bwd_workspace(sizes: RolloutSizes) -> int: ...
+def chebyshev_conv_fwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    bias: _Buffer,
+    vertices: _Buffer,
+    out: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_bwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    vertices: _Buffer,
+    grad_out: _Buffer,
+    grad_x: _Buffer,
+    grad_weight: _Buffer,
+    grad_bias: _Buffer,
+    place: _Place,
+) -> None: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def select_isa(name: str) -> None: ...

@@ -4,6 +4,7 @@
 
 namespace biomechau {
 
+void bind_chebyshev_conv(py::module_& m);
 void bind_force_projection(py::module_& m);
 void bind_generalized_mass(py::module_& m);
 void bind_euler_rollout(py::module_& m);
@@ -11,6 +12,7 @@ void bind_euler_rollout(py::module_& m);
 PYBIND11_MODULE(_core, m) {
   m.doc() = "Kernels of biomechau: addresses and sizes in, nothing of torch.";
 
+  bind_chebyshev_conv(m);
   bind_force_projection(m);
   bind_generalized_mass(m);
   bind_euler_rollout(m);

@@ -2,6 +2,7 @@
 
 from biomechau.ops import reference as reference
 from biomechau.ops._backend import backends as backends
+from biomechau.ops.chebyshev_conv import chebyshev_conv as chebyshev_conv
 from biomechau.ops.distribute_forces import distribute_forces as distribute_forces
 from biomechau.ops.euler_rollout import SCHEMES as SCHEMES, euler_rollout as euler_rollout
 from biomechau.ops.force_projection import force_projection as force_projection

@@ -6,8 +6,9 @@ Same signatures, same meaning, autograd does the backward pass. Written to be re
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -74,6 +75,27 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
 
 
 @_in_full_precision
+def chebyshev_conv(
+    x: Tensor,
+    laplacian: SparseMatrix,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    vertices: Tensor | None = None,
+) -> Tensor:
+    """y = sum_k T_k(S) x W_k + b, term after term, at all vertices or some."""
+    # Vertices first, so that one sparse product serves all frames.
+    first = x.movedim(-2, 0)
+    before = term = first.flatten(1) if first.numel() else first.reshape(len(first), 0)
+    kept = slice(None) if vertices is None else vertices
+    out = first[kept] @ weight[0]
+    for k in range(1, len(weight)):
+        product = _symmetric_product(laplacian, term)
+        before, term = term, product if k == 1 else 2 * product - before
+        out = out + term[kept].reshape(out.shape[:-1] + first.shape[-1:]) @ weight[k]
+    return (out if bias is None else out + bias).movedim(0, -2)
+
+
+@_in_full_precision
 def euler_rollout(
     mass: Tensor,
     force: Tensor,
@@ -113,6 +135,29 @@ def euler_rollout(
     if not cs:
         return force.clone(), force.clone()
     return torch.stack(cs, -2), torch.stack(vs, -2)
+
+
+def _symmetric_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
+    """S x for a symmetric S (N, N) and a dense x (N, C)."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():  # neither knows CSR tensors
+        return torch.zeros_like(x).index_add(0, matrix.row, matrix.val[:, None] * x[matrix.col])
+    return _CsrProduct.apply(matrix.crow, matrix.col, matrix.val, x)
+
+
+class _CsrProduct(torch.autograd.Function):
+    """Torch's product with a CSR tensor, whose own derivative would transpose S anew each time."""
+
+    @staticmethod
+    def forward(ctx: Any, crow: Tensor, col: Tensor, val: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(crow, col, val)
+        with warnings.catch_warnings():  # that CSR tensors are in beta, said once
+            warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
+            matrix = torch.sparse_csr_tensor(crow, col, val, (len(x), len(x)), check_invariants=False)
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, _CsrProduct.apply(*ctx.saved_tensors, grads[0].contiguous())
 
 
 def _require(good: Tensor, error: Callable[[int], ValueError]) -> None:
