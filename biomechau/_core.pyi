@@ -1,9 +1,9 @@
 """Kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32), contiguous, or as
-None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream). Every size is
-compared with the others before memory is touched (ValueError). A `workspace` is scratch memory of a call on a GPU, of
-as many elements as `<name>_workspace` says; the CPU kernels take their own.
+A tensor is handed over as (address, number of elements, dtype code), contiguous, or as None where it is left out; the
+codes are 0 float32, 1 float64, 2 int64, 3 int32. A place is a number of CPU threads, or (CUDA device, address of a
+stream). Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory
+of a call on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own.
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -183,8 +183,12 @@ def chebyshev_conv_fwd(
     bias: _Buffer,
     vertices: _Buffer,
     out: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def chebyshev_conv_fwd_workspace(
+    num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
+) -> int: ...
 def chebyshev_conv_bwd(
     laplacian: SymmetricOperator,
     num_frames: int,
@@ -198,8 +202,12 @@ def chebyshev_conv_bwd(
     grad_x: _Buffer,
     grad_weight: _Buffer,
     grad_bias: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def chebyshev_conv_bwd_workspace(
+    num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
+) -> int: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def select_isa(name: str) -> None: ...

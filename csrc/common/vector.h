@@ -65,24 +65,6 @@ template <class T> struct Vector {
     for (std::int64_t l = 0; l < count; ++l) to[l] = lanes[l];
 #endif
   }
-  friend Vector operator+(const Vector& x, const Vector& y) {
-    Vector sum;
-#if defined(__GNUC__)
-    sum.value = x.value + y.value;
-#else
-    for (int l = 0; l < width; ++l) sum.value.lanes[l] = x.value.lanes[l] + y.value.lanes[l];
-#endif
-    return sum;
-  }
-  friend Vector operator-(const Vector& x, const Vector& y) {
-    Vector difference;
-#if defined(__GNUC__)
-    difference.value = x.value - y.value;
-#else
-    for (int l = 0; l < width; ++l) difference.value.lanes[l] = x.value.lanes[l] - y.value.lanes[l];
-#endif
-    return difference;
-  }
 
   // this += a x
   void add_scaled(T a, const Vector& x) {

@@ -12,6 +12,7 @@ from ops.cases import (
     FORCE_OPS,
     ROLLOUTS,
     assert_close,
+    convolution_problem,
     force_functions,
     force_inputs,
     force_problem,
@@ -173,6 +174,58 @@ def test_shapes_that_do_not_fit_in_shared_memory(emulation: Emulation) -> None:
     compare(emulation, masses(ops.generalized_mass), masses(reference.generalized_mass), inputs)
 
 
+def convolution(function: Function, problem: dict[str, Any]) -> Function:
+    return lambda **tensors: function(**tensors, laplacian=problem["laplacian"], vertices=problem["vertices"])
+
+
+def compare_convolutions(gpu: Gpu, **sizes: Any) -> None:
+    problem = convolution_problem(**sizes)
+    inputs = {name: problem[name] for name in ("x", "weight", "bias")}
+    op = convolution(ops.chebyshev_conv, gpu.to(problem))
+    compare(gpu, op, convolution(reference.chebyshev_conv, problem), inputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("num_terms", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("num_kept", [None, 7])
+@pytest.mark.parametrize("batch", [(), (2, 3)])
+def test_chebyshev_conv(
+    gpu: Gpu, batch: tuple[int, ...], num_kept: int | None, num_terms: int, dtype: torch.dtype
+) -> None:
+    compare_convolutions(gpu, batch=batch, num_terms=num_terms, num_kept=num_kept, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"batch": (0,)},
+        {"num_vertices": 1},
+        {"num_outputs": 1},
+        {"num_inputs": 16, "num_outputs": 16, "num_vertices": 200, "num_kept": 50},
+        {"num_inputs": 40, "num_outputs": 3, "num_vertices": 100, "batch": (5,)},
+    ],
+)
+def test_chebyshev_conv_at_the_edges(gpu: Gpu, sizes: dict[str, Any]) -> None:
+    compare_convolutions(gpu, **sizes)
+
+
+def test_chebyshev_conv_without_bias(gpu: Gpu) -> None:
+    problem = convolution_problem()
+    inputs = {"x": problem["x"], "weight": problem["weight"]}
+    there = gpu.to(problem)
+    compare(gpu, convolution(ops.chebyshev_conv, there), convolution(reference.chebyshev_conv, problem), inputs)
+
+
+@pytest.mark.parametrize("wanted", ["x", "weight", "bias"])
+def test_one_gradient_of_the_convolution(gpu: Gpu, wanted: str) -> None:
+    problem = convolution_problem(num_kept=9)
+    inputs = {name: problem[name] for name in ("x", "weight", "bias")}
+    actual = results_of(convolution(ops.chebyshev_conv, gpu.to(problem)), gpu.to(inputs), [wanted])
+    expected = results_of(convolution(reference.chebyshev_conv, problem), inputs, [wanted])
+    for one, other in zip(actual, expected, strict=True):
+        assert_close(one.cpu(), other)
+
+
 # -- each gradient alone -----------------------------------------------------------------------------------------------
 
 
@@ -242,6 +295,16 @@ def test_mass_at_face_size_on_a_gpu(
 ) -> None:
     inputs = mass_inputs(batch, num_vertices, 53, dtype)
     compare(real_gpu, masses(ops.generalized_mass), masses(reference.generalized_mass), inputs)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("num_inputs", "num_kept"), [(3, None), (16, 2_000)])
+def test_convolution_at_face_size_on_a_gpu(
+    real_gpu: Gpu, num_inputs: int, num_kept: int | None, dtype: torch.dtype
+) -> None:
+    sizes = {"num_vertices": 9_409, "num_terms": 6, "num_inputs": num_inputs, "num_outputs": 16}
+    compare_convolutions(real_gpu, **sizes, batch=(8,), num_kept=num_kept, dtype=dtype)
 
 
 @pytest.mark.cuda

@@ -12,6 +12,7 @@ from ops.cases import (
     FORCE_OPS,
     ROLLOUTS,
     assert_close,
+    convolution_problem,
     force_functions,
     force_inputs,
     force_problem,
@@ -50,6 +51,12 @@ def cases(gpu: Gpu, dtype: torch.dtype = torch.float32) -> dict[str, Case]:
                     "mass": torch.rand(num_sequences, 150, generator=gen).to(dtype),
                 }
             ),
+        )
+    for num_kept in (None, 40):
+        convolution = gpu.to(convolution_problem(num_vertices=90, num_terms=4, num_kept=num_kept, dtype=dtype))
+        found[f"chebyshev_conv, {num_kept}"] = (
+            lambda convolution=convolution, **tensors: ops.chebyshev_conv(**{**convolution, **tensors}),
+            {name: convolution[name] for name in ("x", "weight", "bias")},
         )
     for scheme, mass_axes, elastic_axes in ROLLOUTS:
         system = rollout_problem(
@@ -205,6 +212,25 @@ def test_good_input_passes_the_checks(gpu: Gpu, monkeypatch: pytest.MonkeyPatch)
     for name, (function, inputs) in cases(gpu).items():
         if name.startswith(("generalized_mass", "euler_rollout")):
             function(**inputs)
+
+
+def test_a_vertex_out_of_range_gives_nan_in_its_row_only(gpu: Gpu) -> None:
+    """On a GPU nobody waits to look at the vertices; no kernel may follow one out of the mesh."""
+    problem = convolution_problem(batch=(2,), num_vertices=20)
+    there = gpu.to({**problem, "vertices": torch.tensor([3, 7, 20])})
+    if gpu.name == "emulated":
+        out = torch.ops.biomechau.chebyshev_conv(
+            there["x"],
+            there["weight"],
+            there["bias"],
+            *(getattr(there["laplacian"], name) for name in ("crow", "col", "val")),
+            None,
+            there["vertices"],
+        )
+    else:
+        out = ops.chebyshev_conv(**there)
+    assert out[:, 2].isnan().all()
+    assert out[:, :2].isfinite().all()
 
 
 # -- devices and streams -----------------------------------------------------------------------------------------------
