@@ -112,6 +112,7 @@ class Detector(nn.Module):
                 config.slack,
                 rig,
                 config.num_regions,
+                config.linear_path,
             )
         sizes = {
             "forces": self.dynamics.projection[0].numel(),
@@ -206,7 +207,9 @@ class Detector(nn.Module):
             terms["smooth"] = lambda: losses.smoothness_loss(forces, valid, vector)
             if (slack := output.slack) is not None:
                 terms["slack"] = lambda: losses.slack_loss(slack, valid)
-            terms["inverse_dynamics"] = lambda: losses.inverse_dynamics_loss(self.dynamics, force, c, scale, valid)
+            terms["inverse_dynamics"] = lambda: losses.inverse_dynamics_loss(
+                self.dynamics, force, c, scale, valid, self.config.inverse_cutoff
+            )
         values = {name: term() for name, term in terms.items() if getattr(weights, name) > 0}
         return losses.total_loss(values, weights), values
 

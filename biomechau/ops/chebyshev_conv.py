@@ -116,11 +116,14 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tens
     bias = None if bias is None else dense(bias)
     vertices = None if vertices is None else dense(vertices)
     operator, _held = _operator(*index)
+    num_terms, num_inputs, num_outputs = weight.shape
     scratch = workspace(x, _core.chebyshev_conv_fwd_workspace, *_sizes(x, weight, vertices))
     _core.chebyshev_conv_fwd(
         operator,
         x.shape[:-2].numel(),
-        *weight.shape,
+        num_terms,
+        num_inputs,
+        num_outputs,
         buffer(x),
         buffer(weight),
         buffer(bias),
@@ -153,16 +156,22 @@ def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Ten
     vertices = None if vertices is None else dense(vertices)
     operator, _held = _operator(*index)
     grads = empty_gradients(needs, x, weight, bias)
+    grad_x, grad_weight, grad_bias = map(buffer, grads)
+    num_terms, num_inputs, num_outputs = weight.shape
     scratch = workspace(x, _core.chebyshev_conv_bwd_workspace, *_sizes(x, weight, vertices))
     _core.chebyshev_conv_bwd(
         operator,
         x.shape[:-2].numel(),
-        *weight.shape,
+        num_terms,
+        num_inputs,
+        num_outputs,
         buffer(x),
         buffer(weight),
         buffer(vertices),
         buffer(grad_out),
-        *map(buffer, grads),
+        grad_x,
+        grad_weight,
+        grad_bias,
         buffer(scratch),
         place(x),
     )
