@@ -208,7 +208,7 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
     assert p.directions is not None
     for tensor in (p.force, p.blendshapes, p.directions, *r.values()):
         tensor.requires_grad_()
-    convolution = convolution_problem(num_kept=7)
+    convolution = convolution_problem()
     for name in ("x", "weight", "bias"):
         convolution[name].requires_grad_()
     outputs = [
