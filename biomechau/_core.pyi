@@ -55,6 +55,18 @@ class RolloutSizes:
         stiffness_span: int,
     ) -> None: ...
 
+class ModalSizes:
+    def __init__(
+        self,
+        num_sequences: int,
+        num_frames: int,
+        num_coordinates: int,
+        num_inputs: int,
+        scheme: int,
+        dt: float,
+        has_modes: bool,
+    ) -> None: ...
+
 def distribute_forces_fwd(
     distribution: Distribution, num_frames: int, force: _Buffer, out: _Buffer, place: _Place
 ) -> None: ...
@@ -208,6 +220,28 @@ def chebyshev_conv_bwd(
 def chebyshev_conv_bwd_workspace(
     num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
 ) -> int: ...
+def modal_rollout_fwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    force: _Buffer,
+    muscle_force: _Buffer,
+    c0: _Buffer,
+    v0: _Buffer,
+    c: _Buffer,
+    v: _Buffer,
+    place: _Place,
+) -> None: ...
+def modal_rollout_bwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    grad_c: _Buffer,
+    grad_v: _Buffer,
+    grad_force: _Buffer,
+    grad_muscle_force: _Buffer,
+    grad_c0: _Buffer,
+    grad_v0: _Buffer,
+    place: _Place,
+) -> None: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def select_isa(name: str) -> None: ...

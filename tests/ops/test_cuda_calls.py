@@ -10,12 +10,15 @@ import torch
 from ops.cases import (
     DTYPES,
     FORCE_OPS,
+    FORCES,
     ROLLOUTS,
+    acting,
     assert_close,
     convolution_problem,
     force_functions,
     force_inputs,
     force_problem,
+    modal_problem,
     results_of,
     rollout_problem,
 )
@@ -57,6 +60,13 @@ def cases(gpu: Gpu, dtype: torch.dtype = torch.float32) -> dict[str, Case]:
         found[f"chebyshev_conv, {num_kept}"] = (
             lambda convolution=convolution, **tensors: ops.chebyshev_conv(**{**convolution, **tensors}),
             {name: convolution[name] for name in ("x", "weight", "bias")},
+        )
+    for elastic in (False, True):
+        system, inputs = modal_problem(num_frames=40, num_shapes=19, elastic=elastic, dt=0.02, dtype=dtype)
+        there = gpu.to(system)
+        found[f"modal_rollout, {elastic}"] = (
+            lambda system=there, **tensors: ops.modal_rollout(system, **tensors),
+            gpu.to(acting(inputs, FORCES[0])),
         )
     for scheme, mass_axes, elastic_axes in ROLLOUTS:
         system = rollout_problem(
