@@ -11,7 +11,7 @@ void bind_euler_rollout(py::module_& m);
 void bind_modal_rollout(py::module_& m);
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "CPU kernels of biomechau: addresses and sizes in, nothing of torch.";
+  m.doc() = "Kernels of biomechau: addresses and sizes in, nothing of torch.";
 
   bind_chebyshev_conv(m);
   bind_force_projection(m);
@@ -27,7 +27,7 @@ PYBIND11_MODULE(_core, m) {
 #else
   m.attr("openmp") = false;
 #endif
-  m.attr("cuda") = false;
+  m.attr("cuda") = cuda_built;
 }
 
 }  // namespace biomechau

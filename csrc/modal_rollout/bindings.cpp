@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "common/binding.h"
-#include "modal_rollout/modal_rollout.h"
+#include "modal_rollout/cuda.h"
 
 namespace biomechau {
 namespace {
@@ -50,6 +50,8 @@ void modal_rollout_fwd(const ModalSizes& sizes, Buffer constants, Buffer force, 
     args.c = c.as<T>(sizes.states(), "c");
     args.v = v.as<T>(sizes.states(), "v");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::modal_rollout_fwd(args, place.gpu());
     select_modal_rollout_kernels<T>().modal_rollout_fwd(args, place.num_threads);
   });
 }
@@ -67,6 +69,8 @@ void modal_rollout_bwd(const ModalSizes& sizes, Buffer constants, Buffer grad_c,
     args.grad_c0 = grad_c0.as_optional<T>(sizes.starts(), "grad_c0");
     args.grad_v0 = grad_v0.as_optional<T>(sizes.starts(), "grad_v0");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::modal_rollout_bwd(args, place.gpu());
     select_modal_rollout_kernels<T>().modal_rollout_bwd(args, place.num_threads);
   });
 }
@@ -74,7 +78,7 @@ void modal_rollout_bwd(const ModalSizes& sizes, Buffer constants, Buffer grad_c,
 }  // namespace
 
 void bind_modal_rollout(py::module_& m) {
-  py::class_<ModalSizes>(m, "ModalSizes")
+  py::class_<ModalSizes>(m, "ModalSizes", py::module_local())
       .def(py::init([](int64_t num_sequences, int64_t num_frames, int64_t num_coordinates, int64_t num_inputs,
                        int scheme, double dt, bool has_modes) {
              return ModalSizes{num_sequences, num_frames, num_coordinates, num_inputs, scheme, dt, has_modes};

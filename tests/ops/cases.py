@@ -14,6 +14,9 @@ from biomechau.ops import SCHEMES, ModalSystem, SparseMatrix
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
+DTYPES = [torch.float32, torch.float64]
+
+
 class ForceProblem(NamedTuple):
     blendshapes: Tensor
     distribution: SparseMatrix
@@ -77,6 +80,40 @@ def force_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
     }
     inputs.pop({"distribute_forces": "blendshapes", "reduced_projection": "force"}.get(name), None)
     return inputs
+
+
+def convolution_problem(
+    *,
+    batch: tuple[int, ...] = (3,),
+    num_vertices: int = 40,
+    num_terms: int = 3,
+    num_inputs: int = 2,
+    num_outputs: int = 5,
+    num_kept: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Arguments of ``chebyshev_conv``: a sparse symmetric operator with eigenvalues in [-1, 1] and an empty row."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    links = torch.randn(num_vertices, num_vertices, generator=gen, dtype=torch.float64)
+    links[torch.rand(num_vertices, num_vertices, generator=gen) > 4 / num_vertices] = 0
+    links[-1:] = links[:, -1:] = 0
+    links = links + links.mT
+    links /= links.abs().sum(1).max().clamp_min(1)
+    vertices = None
+    if num_kept is not None:
+        vertices = torch.randperm(num_vertices, generator=gen)[:num_kept].sort().values
+    return {
+        "x": randn(*batch, num_vertices, num_inputs),
+        "laplacian": SparseMatrix.from_dense(links.to(dtype)),
+        "weight": randn(num_terms, num_inputs, num_outputs),
+        "bias": randn(num_outputs),
+        "vertices": vertices,
+    }
 
 
 def spd(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -180,3 +217,24 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
     if expected.numel():
         error = (actual.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-300)
         assert error <= TOLERANCE[expected.dtype], f"relative error {error:.2e}"
+
+
+def results_of(
+    function: Callable[..., Any], inputs: dict[str, Tensor | None], wanted: list[str] | None = None, seed: int = 0
+) -> list[Tensor]:
+    """Outputs of a function and the gradients of its inputs, or of those wanted, for output gradients by chance."""
+    leaves = {name: None if value is None else value.detach().clone() for name, value in inputs.items()}
+    chosen = [leaf for name, leaf in leaves.items() if leaf is not None and (wanted is None or name in wanted)]
+    for leaf in chosen:
+        leaf.requires_grad_()
+    outputs = function(**leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    gen = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(out.shape, generator=gen, dtype=torch.float64).to(out) for out in outputs]
+    return [*outputs, *torch.autograd.grad(outputs, chosen, weights, materialize_grads=True)]
+
+
+def compare(op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, Tensor | None]) -> None:
+    """Runs both on copies of the same inputs and compares the outputs and every gradient."""
+    for actual, expected in zip(results_of(op, inputs), results_of(twin, inputs), strict=True):
+        assert_close(actual, expected)
