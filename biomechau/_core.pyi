@@ -1,8 +1,8 @@
 """CPU kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32), contiguous, or as
-None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream). Every size is
-compared with the others before memory is touched (ValueError).
+A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32),
+contiguous, or as None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream).
+Every size is compared with the others before memory is touched (ValueError).
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -25,6 +25,9 @@ class Distribution:
         directions: _Buffer,
         fibre: bool,
     ) -> None: ...
+
+class SymmetricOperator:
+    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
 
 class PackedBlendshapes:
     def __init__(
@@ -49,6 +52,18 @@ class RolloutSizes:
         mass_span: int,
         damping_span: int,
         stiffness_span: int,
+    ) -> None: ...
+
+class ModalSizes:
+    def __init__(
+        self,
+        num_sequences: int,
+        num_frames: int,
+        num_coordinates: int,
+        num_inputs: int,
+        scheme: int,
+        dt: float,
+        has_modes: bool,
     ) -> None: ...
 
 def distribute_forces_fwd(
@@ -154,6 +169,56 @@ def euler_rollout_bwd(
     grad_v0: _Buffer,
     grad_damping: _Buffer,
     grad_stiffness: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_fwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    bias: _Buffer,
+    vertices: _Buffer,
+    out: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_bwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    vertices: _Buffer,
+    grad_out: _Buffer,
+    grad_x: _Buffer,
+    grad_weight: _Buffer,
+    grad_bias: _Buffer,
+    place: _Place,
+) -> None: ...
+def modal_rollout_fwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    force: _Buffer,
+    muscle_force: _Buffer,
+    c0: _Buffer,
+    v0: _Buffer,
+    c: _Buffer,
+    v: _Buffer,
+    place: _Place,
+) -> None: ...
+def modal_rollout_bwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    grad_c: _Buffer,
+    grad_v: _Buffer,
+    grad_force: _Buffer,
+    grad_muscle_force: _Buffer,
+    grad_c0: _Buffer,
+    grad_v0: _Buffer,
     place: _Place,
 ) -> None: ...
 def isa() -> str: ...

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from biomechau.ops import SCHEMES, SparseMatrix
+from biomechau.ops import SCHEMES, ModalSystem, SparseMatrix
 
 # The one table of tolerances: largest error over the largest entry of the reference.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -124,6 +124,53 @@ ROLLOUTS = [
     for elastic_axes in (None, "shared", "sequence")
     if not (scheme == "implicit" and mass_axes == "frame")
 ]
+
+
+def modal_problem(
+    *,
+    batch: tuple[int, ...] = (2,),
+    num_frames: int = 4,
+    num_shapes: int = 3,
+    num_muscles: int = 2,
+    vector: bool = False,
+    scheme: str = "implicit",
+    elastic: bool = True,
+    dt: float = 0.1,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> tuple[ModalSystem, dict[str, Tensor]]:
+    """A system with Rayleigh damping and a projection, or one with a mass alone, and what acts on it."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    axes = (num_muscles, 3) if vector else (num_muscles,)
+    mass, stiffness = spd(num_shapes, seed=seed), spd(num_shapes, seed=seed + 2, scale=1.3)
+    matrices = {"damping": 0.4 * mass + 0.3 * stiffness, "stiffness": stiffness} if elastic else {}
+    system = ModalSystem(
+        mass.to(dtype),
+        dt,
+        **{name: matrix.to(dtype) for name, matrix in matrices.items()},
+        scheme=scheme,
+        projection=randn(num_shapes, *axes),
+    )
+    inputs = {
+        "force": randn(*batch, num_frames, num_shapes),
+        "c0": randn(*batch, num_shapes),
+        "v0": randn(*batch, num_shapes),
+        "muscle_force": randn(*batch, num_frames, *axes),
+    }
+    return system, inputs
+
+
+# The forces that may act: Q, F or both.
+FORCES = [("force", "muscle_force"), ("force",), ("muscle_force",)]
+
+
+def acting(inputs: dict[str, Tensor], forces: tuple[str, ...]) -> dict[str, Tensor | None]:
+    """The inputs with the other forces left out."""
+    return {name: value if name in ("c0", "v0", *forces) else None for name, value in inputs.items()}
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import force_problem, rollout_problem
+from ops.cases import force_problem, modal_problem, rollout_problem
 
 import biomechau
 from biomechau import _core, ops
@@ -176,6 +176,37 @@ class TestBuffersAreCompared:
             with pytest.raises(ValueError, match=message):
                 _core.euler_rollout_fwd(sizes, square, states, state, state, None, None, *[states] * 3, square, 1)
 
+    def test_modal_rollout(self) -> None:
+        states, state, force = (buffer(self.floats[:size]) for size in (6, 2, 3))
+        many = torch.zeros(3 * 16 + 4 * 2 * 16 + 16 + 2 * 16)
+        constants = buffer(many)
+        c, v = torch.zeros(6), torch.zeros(6)
+
+        def run(**changes: Any) -> None:
+            sizes = {"scheme": 0, "dt": 0.1, "num_inputs": 1, "has_modes": True, **changes}
+            _core.modal_rollout_fwd(
+                _core.ModalSizes(1, 3, 2, sizes["num_inputs"], sizes["scheme"], sizes["dt"], sizes["has_modes"]),
+                constants,
+                states,
+                force,
+                state,
+                state,
+                buffer(c),
+                buffer(v),
+                1,
+            )
+
+        run()
+        for bad, message in [
+            ({"scheme": 7}, "scheme must be 0, 1 or 2"),
+            ({"dt": 0.0}, "dt must be a positive number in the precision"),
+            ({"has_modes": False}, "constants must have 160 elements, got 224"),
+            ({"num_inputs": -1}, "constants must have"),
+            ({"num_inputs": 2**62}, "sizes overflow"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                run(**bad)
+
 
 def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     """One element too many in any one buffer of any kernel is an error, whatever the others are."""
@@ -207,7 +238,11 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
     assert p.directions is not None
     for tensor in (p.force, p.blendshapes, p.directions, *r.values()):
         tensor.requires_grad_()
+    system, inputs = modal_problem()
+    for tensor in inputs.values():
+        tensor.requires_grad_()
     outputs = [
+        *ops.modal_rollout(system, **inputs),
         ops.distribute_forces(distribution, p.force, p.directions),
         ops.force_projection(p.blendshapes, distribution, p.force, p.directions),
         ops.generalized_mass(p.blendshapes, masses),

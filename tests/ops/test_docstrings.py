@@ -10,7 +10,15 @@ import torch
 
 from biomechau import ops
 
-EXAMPLES = ["distribute_forces", "reduced_projection", "force_projection", "generalized_mass", "euler_rollout"]
+EXAMPLES = [
+    "distribute_forces",
+    "reduced_projection",
+    "force_projection",
+    "generalized_mass",
+    "euler_rollout",
+    "modal_rollout",
+    "modal_system",
+]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -1,0 +1,113 @@
+#include "chebyshev_conv/chebyshev_conv.h"
+
+#include <vector>
+
+#include "common/binding.h"
+
+namespace biomechau {
+namespace {
+
+struct SymmetricOperatorBuffers {
+  int64_t num_vertices;
+  Buffer crow, col, val, order;
+
+  template <class T> SymmetricOperator<T> view() const {
+    const int64_t entries = col.numel;
+    if (num_vertices > INT32_MAX) throw std::invalid_argument("num_vertices must fit 32 bits");  // as columns are kept
+    SymmetricOperator<T> s{};
+    s.num_vertices = num_vertices;
+    s.num_entries = entries;
+    s.crow = crow.as<int64_t>(product({num_vertices}) + 1, "crow");
+    s.col = col.as<int64_t>(entries, "col");
+    s.val = val.as<T>(entries, "val");
+    s.order = order.as_optional<int64_t>(num_vertices, "order");
+    check_rising(s.crow, num_vertices, entries, "crow");
+    check_range(s.col, entries, num_vertices, "col");
+    if (s.order) check_permutation(s.order);
+    return s;
+  }
+
+ private:
+  void check_permutation(const int64_t* index) const {
+    check_range(index, num_vertices, num_vertices, "order");
+    std::vector<char> seen(static_cast<std::size_t>(num_vertices));
+    for (int64_t i = 0; i < num_vertices; ++i) seen[static_cast<std::size_t>(index[i])] = 1;
+    for (const char once : seen)
+      if (!once) throw std::invalid_argument("order must hold every vertex once");
+  }
+};
+
+// What forward and backward share, checked.
+template <class T>
+ChebyshevConv<T> chebyshev_conv_args(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+                                     int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight,
+                                     Buffer vertices) {
+  if (num_terms < 1 || num_inputs < 1 || num_outputs < 1)
+    throw std::invalid_argument("num_terms, num_inputs and num_outputs must be at least 1");
+  ChebyshevConv<T> args{};
+  args.laplacian = laplacian.view<T>();
+  args.num_frames = num_frames;
+  args.num_terms = num_terms;
+  args.num_inputs = num_inputs;
+  args.num_outputs = num_outputs;
+  args.num_kept = vertices.given() ? vertices.numel : laplacian.num_vertices;
+  args.x = x.as<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "x");
+  args.weight = weight.as<T>(product({num_terms, num_inputs, num_outputs}), "weight");
+  args.vertices = vertices.as_optional<int64_t>(args.num_kept, "vertices");
+  if (args.vertices) {
+    check_range(args.vertices, args.num_kept, laplacian.num_vertices, "vertices");
+    for (int64_t i = 1; i < args.num_kept; ++i)
+      if (args.vertices[i - 1] >= args.vertices[i]) throw std::invalid_argument("vertices must rise");
+  }
+  return args;
+}
+
+void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+                        int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer bias, Buffer vertices,
+                        Buffer out, Place place) {
+  place.check();
+  dispatch(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ChebyshevConv<T> args =
+        chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices);
+    args.bias = bias.as_optional<T>(num_outputs, "bias");
+    args.out = out.as<T>(product({num_frames, args.num_kept, num_outputs}), "out");
+    py::gil_scoped_release release;
+    select_chebyshev_conv_kernels<T>().chebyshev_conv_fwd(args, place.num_threads);
+  });
+}
+
+void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+                        int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer vertices,
+                        Buffer grad_out, Buffer grad_x, Buffer grad_weight, Buffer grad_bias, Place place) {
+  place.check();
+  dispatch(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ChebyshevConv<T> args =
+        chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices);
+    args.grad_out = grad_out.as<T>(product({num_frames, args.num_kept, num_outputs}), "grad_out");
+    args.grad_x = grad_x.as_optional<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "grad_x");
+    args.grad_weight = grad_weight.as_optional<T>(product({num_terms, num_inputs, num_outputs}), "grad_weight");
+    args.grad_bias = grad_bias.as_optional<T>(num_outputs, "grad_bias");
+    py::gil_scoped_release release;
+    select_chebyshev_conv_kernels<T>().chebyshev_conv_bwd(args, place.num_threads);
+  });
+}
+
+}  // namespace
+
+void bind_chebyshev_conv(py::module_& m) {
+  py::class_<SymmetricOperatorBuffers>(m, "SymmetricOperator")
+      .def(py::init([](int64_t num_vertices, Buffer crow, Buffer col, Buffer val, Buffer order) {
+             return SymmetricOperatorBuffers{num_vertices, crow, col, val, order};
+           }),
+           "num_vertices"_a, "crow"_a, "col"_a, "val"_a, "order"_a);
+
+  m.def("chebyshev_conv_fwd", &chebyshev_conv_fwd, "laplacian"_a, "num_frames"_a, "num_terms"_a, "num_inputs"_a,
+        "num_outputs"_a, "x"_a, "weight"_a, "bias"_a, "vertices"_a, "out"_a, "place"_a);
+  m.def("chebyshev_conv_bwd", &chebyshev_conv_bwd, "laplacian"_a, "num_frames"_a, "num_terms"_a, "num_inputs"_a,
+        "num_outputs"_a, "x"_a, "weight"_a, "vertices"_a, "grad_out"_a, "grad_x"_a, "grad_weight"_a, "grad_bias"_a,
+        "place"_a);
+}
+
+}  // namespace biomechau
