@@ -78,8 +78,7 @@ def main() -> None:
     for case in wanted:
         results.append(measured(case, path, device, rate, arguments.seconds, arguments.peers))
         print("\n" + "\n".join(details(results[-1])), flush=True)
-    share = load.share()
-    header["other processes"] = "unknown" if share is None else f"{share:.0%} of the processors' time meanwhile"
+    header["other processes"] = str(load)
     header["face"] = "; ".join(str(face(size, path)) for size in sorted({case.num_vertices for case in wanted}))
     text = markdown(header, NOTES, results)
     print(text.split("## Every peer")[0])
