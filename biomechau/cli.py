@@ -21,6 +21,7 @@ from biomechau.commands.corpus import CorpusCheck, CorpusInfo
 from biomechau.commands.demo import Demo
 from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.forces import Forces
+from biomechau.commands.predict import Predict
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
 from biomechau.commands.train import Train
@@ -50,6 +51,7 @@ def commands(arguments: Sequence[str]) -> Any:
         | Annotated[Simulate, subcommand("simulate")]
         | Annotated[Train, subcommand("train", default=Train.default(arguments))]
         | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Predict, subcommand("predict")]
         | Rig
         | Corpora
     )

@@ -42,8 +42,8 @@ class Evaluate(Command):
         if namesakes and not scores.same_corpus:
             tell(
                 "warning",
-                f"{self.corpus} is not the corpus trained on, but has subjects of the same names, as {min(namesakes)!r}: "
-                "are they other people?",
+                f"{self.corpus} is not the corpus trained on, but has subjects of the same names, as "
+                f"{min(namesakes)!r}: are they other people?",
             )
         scores.save(self.out)
         if self.json:

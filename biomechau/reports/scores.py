@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def scores_table(scores: CrossValidation) -> Table:
     """F1 of each action unit in per cent: mean, every fold, MCC, and what to compare them with."""
-    table = new_table("F1 [%] of each action unit")
+    table = new_table("F1 and MCC of each action unit [%]")
     table.add_column("")
     folds = scores.evaluations.values()
     numbers = [f"fold {number}" for number in scores.evaluations] if len(scores.evaluations) > 1 else []
@@ -43,17 +43,14 @@ def scores_notes(scores: CrossValidation) -> list[str]:
     without = {f"AU{unit:02d}" for e in evaluations.values() for unit in e.scores.without_positives}
     selection = {evaluation.card["selection"] for evaluation in evaluations.values()}
     subject_sets = {evaluation.card["subject_sets"] for evaluation in evaluations.values()}
-    return [
+    notes = [
         f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}; threshold 0.5",
-        *([f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}"] if recovered else []),
-        *([f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}"] if rebuilt else []),
-        *(
-            [listing("without a positive label in some fold, left out of its means", sorted(without))]
-            if without
-            else []
-        ),
+        f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
+        f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
+        listing("without a positive label in some fold, left out of its means", sorted(without)),
     ]
+    return [note for note in notes if note]
 
 
 def _percent(value: float | None) -> str:
@@ -64,6 +61,6 @@ def _sequence(values: Iterable[int]) -> str:
     return " / ".join(f"{value:,}" for value in values)
 
 
-def _with_folds(mean: float | None, by_fold: dict[int, float | None]) -> str:
+def _with_folds(mean: float | None, by_fold: Mapping[int, float | None]) -> str:
     words = ["none" if value is None else f"{value:.2f}" for value in (mean, *by_fold.values())]
     return f"{words[0]} ({' / '.join(words[1:])})" if len(by_fold) > 1 else words[0]

@@ -73,6 +73,9 @@ class TrainingConfig:
     num_nodes: int = 1
     # of all numbers: "32-true" is float32, "64-true" float64
     precision: Precision = "32-true"
+    # share of the training sequences whose labels are used, in (0, 1], drawn by the seed; the others are learned from
+    # without labels
+    label_share: float = 1.0
     # percentile of each coefficient over all frames of a subject to subtract as the neutral face, 0 to 100 (5 to 10 is
     # usual); None: nothing
     neutral: float | None = None
@@ -100,6 +103,8 @@ class TrainingConfig:
                 "compute in float32 and float64 throughout"
             )
         check_percentile(self.neutral)
+        if not 0 < self.label_share <= 1:
+            raise ValueError(f"label_share must lie in (0, 1], got {self.label_share}")
         if self.batch_size % (self.devices * self.num_nodes):
             raise ValueError(
                 f"batch_size must be a multiple of the {self.devices * self.num_nodes} processes, got {self.batch_size}"

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from biomechau.corpus import Corpus, CorpusSequence, Fold, Windows
+from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.models import Detector
 from biomechau.physics.neutral import neutral_coefficients
 
@@ -30,6 +31,7 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         stride: frames from window to window; ``num_frames`` if not given.
         neutral: percentile of each coefficient over all valid frames of a subject to subtract, see
             :func:`biomechau.physics.neutral.neutral_coefficients`; nothing if not given.
+        labelled: ids of the sequences whose labels are shown, those of the others are -1 (unknown); all if not given.
 
     Raises:
         ValueError: a corpus of another rig, without an action unit or the image features that the detector needs, at
@@ -44,12 +46,14 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         num_frames: int,
         stride: int | None = None,
         neutral: float | None = None,
+        labelled: Iterable[str] | None = None,
     ) -> None:
         check_corpus(corpus, detector)
         names = ["muscle_forces"]
         names += ["image_features"] if "image_features" in detector.config.head_inputs else []
         names += ["vertices_residual"] if detector.encoder is not None else []
         self.ids = corpus.ids_of(subjects)
+        self._labelled = frozenset(self.ids if labelled is None else labelled)
         self.windows = Windows(corpus, self.ids, num_frames, stride, optional=names)
         self._dtype = detector.dynamics.mass.dtype
         self._shapes = [corpus.shapes.index(name) for name in detector.dynamics.shape_names]
@@ -72,7 +76,8 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         item["coefficients"] = self._calibrated(window["coefficients"], subject)
         if "image_features" in window:
             item["image_features"] = window["image_features"].to(self._dtype)
-        item["labels"] = window["labels"][:, self._units]
+        labels = window["labels"][:, self._units]
+        item["labels"] = labels if window["sequence_id"] in self._labelled else torch.full_like(labels, UNKNOWN)
         if self._basis is not None:
             item["displacements"] = self._displacements(item["coefficients"], window["vertices_residual"])
         return item
@@ -153,6 +158,7 @@ class CorpusData(LightningDataModule):
         batch_size: windows of a step, over all processes.
         seed: of the order.
         neutral: percentile that calibrates each subject, see :class:`DetectorWindows`.
+        labelled: training sequences whose labels are used; all if not given.
 
     Raises:
         ValueError: as :class:`DetectorWindows`.
@@ -168,11 +174,12 @@ class CorpusData(LightningDataModule):
         batch_size: int = 12,
         seed: int = 0,
         neutral: float | None = None,
+        labelled: Iterable[str] | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
-        self.training = DetectorWindows(corpus, fold.train, detector, num_frames, stride, neutral)
+        self.training = DetectorWindows(corpus, fold.train, detector, num_frames, stride, neutral, labelled)
         self.validation = DetectorWindows(corpus, fold.validation, detector, num_frames, neutral=neutral)
         self.training.fit_statistics(detector)
 

@@ -23,6 +23,7 @@ from biomechau.models import Detector
 from biomechau.rig import Distribution
 from biomechau.training.config import TrainingConfig
 from biomechau.training.data import CorpusData, check_units, positive_weights
+from biomechau.training.few_labels import counts_of, labelled_sequences
 from biomechau.training.module import DetectorModule
 from biomechau.training.protocol import protocol_card
 from biomechau.training.run import BEST, CARD, LAST, METRICS, TENSORBOARD, Run, save_json
@@ -79,6 +80,7 @@ def train(
             config.batch_size,
             config.seed,
             config.neutral,
+            labelled_of(corpus, fold, config),
         )
         module = DetectorModule(detector, config, weights_of_units(corpus, fold, config))
         trainer = _trainer(run, protocol_card(corpus, fold, config), progress)
@@ -155,6 +157,15 @@ def _prepare(run: Run, resume: bool) -> Path | None:
     return run.path / LAST if (run.path / LAST).is_file() else None
 
 
+def labelled_of(corpus: Corpus, fold: Fold, config: TrainingConfig) -> tuple[str, ...]:
+    """The training sequences whose labels are used.
+
+    Raises:
+        ValueError: so few sequences do not hold positives of every action unit.
+    """
+    return labelled_sequences(corpus, fold.train, config.label_share, config.detector.action_units, config.seed)
+
+
 def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torch.Tensor:
     """Weights of the positives of the detector's R action units (R,), once it is sure that they can be learned.
 
@@ -165,7 +176,8 @@ def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torc
     units = config.detector.action_units
     check_units(corpus, units)
     columns = [corpus.action_units.index(unit) for unit in units]
-    rates = corpus.label_rates(fold.train)[columns]
+    on, known = counts_of(corpus, labelled_of(corpus, fold, config), units)
+    rates = on.double() / known.clamp_min(1)
     never = [f"AU{unit}" for unit, rate in zip(units, rates.tolist(), strict=True) if not rate]
     if never:
         raise ValueError(f"never on in the valid frames of the training subjects: {', '.join(never)}")

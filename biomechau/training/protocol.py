@@ -36,6 +36,7 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
         "selection": f"epoch with the {_BEST[config.selection]} on the {'validation' if own else 'test'} subjects",
         "neutral_percentile": config.neutral,
+        "label_share": config.label_share,
         "seed": config.seed,
         "fps": corpus.fps,
         "corpus": dict(corpus.provenance),
