@@ -134,14 +134,50 @@ template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& 
   if (kept) gradients.finish_shared(groups, partial.data());
 }
 
-// -- with D or K, or a mass per frame: step by step, some sequences side by side where they share their matrices ------
+// -- with D or K, or a mass per frame: step by step, some sequences side by side ----------------------------------------
 
-// Sequences whose steps are taken together: the rows of one product.
+// Sequences whose steps are taken together, the rows of one product with D or K: these then pass through the cache once.
 template <class T> std::int64_t side_by_side(const EulerRollout<T>& args) {
   const auto shared = [](Span span) { return span == Span::none || span == Span::shared; };
-  if (!shared(args.mass_span) || !shared(args.damping_span) || !shared(args.stiffness_span)) return 1;
+  if (!shared(args.damping_span) || !shared(args.stiffness_span)) return 1;
   return args.num_sequences >= 8 ? 4 : args.num_sequences >= 4 ? 2 : 1;
 }
+
+// F^-1 of `count` sequences from s0: one panel, or one for each.
+template <class T> class Inverses {
+ public:
+  Inverses(const EulerRollout<T>& args, const System<T>& system, std::int64_t s0, std::int64_t count)
+      : args_(args), system_(system), s0_(s0), n_(args.num_coordinates), row_(padded(n_)),
+        panels_(args.factor_span() == Span::shared ? 1 : count), data_(panels_ * n_ * row_) {
+    if (args.mass_span != Span::per_frame) load(0);
+  }
+
+  void at_frame(std::int64_t t) {
+    if (args_.mass_span == Span::per_frame) load(t);
+  }
+
+  // finish(r, j, a) for rows a = F^-1 b of `count` sequences.
+  template <class Finish> void product(std::int64_t count, const Rows<T>& b, const Finish& finish) {
+    if (panels_ == 1) {
+      BIOMECHAU_ISA::product(count, n_, b, data_.data(), row_, 0, row_, FromZero<T>{}, finish);
+      return;
+    }
+    for (std::int64_t r = 0; r < count; ++r)
+      BIOMECHAU_ISA::product(1, n_, Rows<T>{b.data + r * b.row, b.row}, data_.data() + r * n_ * row_, row_, 0, row_,
+                             FromZero<T>{},
+                             [&](std::int64_t, std::int64_t j, const Vector<T>& sum) { finish(r, j, sum); });
+  }
+
+ private:
+  void load(std::int64_t t) {
+    for (std::int64_t r = 0; r < panels_; ++r) system_.load_inverse(s0_ + r, t, data_.data() + r * n_ * row_);
+  }
+
+  const EulerRollout<T>& args_;
+  const System<T>& system_;
+  std::int64_t s0_, n_, row_, panels_;
+  Scratch<T> data_;
+};
 
 template <class T>
 void steps_fwd(const EulerRollout<T>& args, System<T>& system, std::int64_t s0, std::int64_t count) {
@@ -149,13 +185,12 @@ void steps_fwd(const EulerRollout<T>& args, System<T>& system, std::int64_t s0, 
   const std::int64_t n = args.num_coordinates, row = padded(n), num_frames = args.num_frames, size = count * row;
   const Step<T> step = system.step();
   const T *const damping = system.damping(s0), *const stiffness = system.stiffness(s0);
-  const bool per_frame = args.mass_span == Span::per_frame;
-  Scratch<T> memory(n * row + 5 * size);
-  T *const inverse = memory.data(), *const c = inverse + n * row, *const v = c + size;
+  Inverses<T> inverses(args, system, s0, count);
+  Scratch<T> memory(5 * size);
+  T *const c = memory.data(), *const v = c + size;
   T *const minus_v = v + size, *const minus_ahead = minus_v + size, *const load = minus_ahead + size;
   to_panel(count, n, args.c0 + s0 * n, c);
   to_panel(count, n, args.v0 + s0 * n, v);
-  if (!per_frame) system.load_inverse(s0, 0, inverse);
   for (std::int64_t t = 0; t < num_frames; ++t) {
     const auto frame = [&](std::int64_t r) { return (s0 + r) * num_frames + t; };
     const auto start = [&](std::int64_t r, std::int64_t j) { return load_row(args.force, n, frame(r), j); };
@@ -174,9 +209,9 @@ void steps_fwd(const EulerRollout<T>& args, System<T>& system, std::int64_t s0, 
       else
         product(count, n, rows, stiffness, row, 0, row, start, to_load);
     }
-    if (per_frame) system.load_inverse(s0, t, inverse);
+    inverses.at_frame(t);
     const Rows<T> loads = system.elastic() ? Rows<T>{load, row} : Rows<T>{args.force + frame(0) * n, num_frames * n};
-    product(count, n, loads, inverse, row, 0, row, FromZero<T>{}, [&](std::int64_t r, std::int64_t j, const V& a) {
+    inverses.product(count, loads, [&](std::int64_t r, std::int64_t j, const V& a) {
       V cj = V::load(c + r * row + j), vj = V::load(v + r * row + j);
       advance(step.h, step.explicit_position, a, &cj, &vj);
       cj.store(c + r * row + j);
@@ -196,12 +231,10 @@ void steps_bwd(const EulerRollout<T>& args, System<T>& system, const MatrixGradi
   const std::int64_t n = args.num_coordinates, row = padded(n), num_frames = args.num_frames, size = count * row;
   const Step<T> step = system.step();
   const T *const damping = system.damping(s0), *const stiffness = system.stiffness(s0);
-  const bool per_frame = args.mass_span == Span::per_frame;
-  Scratch<T> memory(n * row + 3 * size);
-  T *const inverse = memory.data(), *const lambda = inverse + n * row;
-  T *const mu = lambda + size, *const grad_a = mu + size;
+  Inverses<T> inverses(args, system, s0, count);
+  Scratch<T> memory(3 * size);
+  T *const lambda = memory.data(), *const mu = lambda + size, *const grad_a = mu + size;
   std::memset(lambda, 0, 2 * size * sizeof(T));
-  if (!per_frame) system.load_inverse(s0, 0, inverse);
   for (std::int64_t t = num_frames; t-- > 0;) {
     const auto frame = [&](std::int64_t i) { return (s0 + i) * num_frames + t; };
     for (std::int64_t i = 0; i < count; ++i)
@@ -213,12 +246,11 @@ void steps_bwd(const EulerRollout<T>& args, System<T>& system, const MatrixGradi
         lj.store(lambda + at);
         mj.store(mu + at);
       }
-    if (per_frame) system.load_inverse(s0, t, inverse);
-    product(count, n, Rows<T>{grad_a, row}, inverse, row, 0, row, FromZero<T>{},
-            [&](std::int64_t i, std::int64_t j, const V& sum) {
-              sum.store(r + (i * num_frames + t) * row + j);
-              store_row(sum, args.grad_force, n, frame(i), j);
-            });
+    inverses.at_frame(t);
+    inverses.product(count, Rows<T>{grad_a, row}, [&](std::int64_t i, std::int64_t j, const V& sum) {
+      sum.store(r + (i * num_frames + t) * row + j);
+      store_row(sum, args.grad_force, n, frame(i), j);
+    });
     const Rows<T> rows{r + t * row, num_frames * row};
     if (damping)
       product(count, n, rows, damping, row, 0, row, FromZero<T>{}, [&](std::int64_t i, std::int64_t j, const V& pull) {
@@ -232,7 +264,7 @@ void steps_bwd(const EulerRollout<T>& args, System<T>& system, const MatrixGradi
                 lj.store(lambda + i * row + j);
                 mj.store(mu + i * row + j);
               });
-    if (per_frame) gradients.add_frame(s0, t, r + t * row);
+    for (std::int64_t i = 0; i < count; ++i) gradients.add_frame(s0 + i, t, r + (i * num_frames + t) * row);
   }
   if (args.grad_c0) from_panel(count, n, lambda, args.grad_c0 + s0 * n);
   if (args.grad_v0) from_panel(count, n, mu, args.grad_v0 + s0 * n);
