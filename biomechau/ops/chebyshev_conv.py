@@ -30,7 +30,7 @@ def chebyshev_conv(
     Args:
         x: features of each vertex, shape (..., N, C).
         laplacian: S, symmetric (N, N), scaled so that its eigenvalues lie in [-1, 1]; constant.
-        weight: W, shape (K, C, C'), K >= 1.
+        weight: W, shape (K, C, C'), none of them 0.
         bias: b, shape (C',).
         vertices: the P vertices to compute y at, ascending int64, shape (P,); all of them if not given.
             Equivalent to ``y[..., vertices, :]``, for less work.
@@ -69,8 +69,8 @@ def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: T
     if not torch.compiler.is_compiling() and not laplacian.is_symmetric:
         raise ValueError("laplacian must be symmetric")
     num_vertices = laplacian.shape[0]
-    if weight.ndim != 3 or weight.shape[0] < 1:
-        raise _check.wrong_shape("weight", weight, "(K, C, C') with at least one term")
+    if weight.ndim != 3 or not weight.numel():
+        raise _check.wrong_shape("weight", weight, "(K, C, C') with at least one term and channel")
     if x.ndim < 2 or x.shape[-2] != num_vertices or x.shape[-1] != weight.shape[1]:
         raise _check.wrong_shape("x", x, f"(..., {num_vertices}, {weight.shape[1]})")
     if bias is not None and bias.shape != weight.shape[2:]:

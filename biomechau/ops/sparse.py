@@ -169,6 +169,10 @@ def _transpose(row: Tensor, col: Tensor, num_cols: int) -> Transpose:
     return Transpose(crow, row[order], order)
 
 
+# Vertices that the kernels take together.
+_RUN = 32
+
+
 def _breadth_first(crow: Tensor, col: Tensor) -> Tensor:
     num_rows = len(crow) - 1
     index = col.cpu().numpy(), crow.cpu().numpy()
@@ -182,5 +186,7 @@ def _breadth_first(crow: Tensor, col: Tensor) -> Tensor:
             reached = breadth_first_order(graph, start, directed=False, return_predecessors=False)
             start = reached[-1]
         orders.append(breadth_first_order(graph, start, directed=False, return_predecessors=False))
-    order = np.concatenate(orders) if num_components else np.empty(0)
+    order = np.concatenate(orders) if num_components else np.empty(0, np.int64)
+    # Within a short run by the number of neighbours, so that the kernels' loops over them are of equal lengths.
+    order = order[np.lexsort((np.diff(index[1])[order], np.arange(num_rows) // _RUN))]
     return torch.from_numpy(order.astype(np.int64)).to(col.device)

@@ -78,11 +78,12 @@ template <class T, class Fn> inline void for_each_column(std::int64_t stride, co
   constexpr int width = Vector<T>::width;
   std::int64_t first = 0;
   for (; first + 4 * width <= stride; first += 4 * width) fn(first, std::integral_constant<int, 4>{});
-  if (first + 2 * width <= stride) {
-    fn(first, std::integral_constant<int, 2>{});
-    first += 2 * width;
+  switch ((stride - first) / width) {
+    case 3: fn(first, std::integral_constant<int, 3>{}); break;
+    case 2: fn(first, std::integral_constant<int, 2>{}); break;
+    case 1: fn(first, std::integral_constant<int, 1>{}); break;
+    default: break;
   }
-  if (first < stride) fn(first, std::integral_constant<int, 1>{});
 }
 
 }  // namespace BIOMECHAU_ISA

@@ -13,6 +13,7 @@ struct SymmetricOperatorBuffers {
 
   template <class T> SymmetricOperator<T> view(const Place& place) const {
     const int64_t entries = col.numel;
+    if (num_vertices > INT32_MAX) throw std::invalid_argument("num_vertices must fit 32 bits");  // as columns are kept
     SymmetricOperator<T> s{};
     s.num_vertices = num_vertices;
     s.num_entries = entries;
@@ -42,7 +43,8 @@ template <class T>
 ChebyshevConv<T> chebyshev_conv_args(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
                                      int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight,
                                      Buffer vertices, const Place& place) {
-  if (num_terms < 1) throw std::invalid_argument("num_terms must be at least 1");
+  if (num_terms < 1 || num_inputs < 1 || num_outputs < 1)
+    throw std::invalid_argument("num_terms, num_inputs and num_outputs must be at least 1");
   ChebyshevConv<T> args{};
   args.laplacian = laplacian.view<T>(place);
   args.num_frames = num_frames;

@@ -1,5 +1,6 @@
 #include "chebyshev_conv/chebyshev_conv.h"
 
+#include <cstring>
 #include <type_traits>
 
 #include "chebyshev_conv/band.h"
@@ -10,8 +11,10 @@ namespace biomechau {
 namespace BIOMECHAU_ISA {
 namespace {
 
-constexpr std::int64_t most_frames = 16;  // of a panel: frames side by side in a row
-constexpr std::int64_t most_runs = 64;    // runs of panels, each a task with gradient sums of its own
+constexpr std::int64_t most_frames = 16;   // of a panel: frames side by side in a row
+constexpr std::int64_t most_runs = 64;     // runs of panels, each a task with gradient sums of its own
+// Results larger than this are not kept in the caches: fetching the lines first would cost more than it saves.
+constexpr std::int64_t streamed_bytes = 4 << 20;
 constexpr std::int64_t enough_tasks = 16;  // below it the rows are shared among tasks as well
 
 template <class T> std::int64_t padded(std::int64_t n) {
@@ -62,6 +65,12 @@ template <class T> struct Plan {
 };
 
 template <class T> inline void copy_row(std::int64_t n, const T* from, T* to) {
+  switch (n) {  // sizes known to the compiler are copied without a loop
+    case 1: std::memcpy(to, from, 1 * sizeof(T)); return;
+    case 2: std::memcpy(to, from, 2 * sizeof(T)); return;
+    case 3: std::memcpy(to, from, 3 * sizeof(T)); return;
+    default: break;
+  }
   std::int64_t i = 0;
   for (; i + Vector<T>::width <= n; i += Vector<T>::width) Vector<T>::load(from + i).store(to + i);
   for (; i < n; ++i) to[i] = from[i];
@@ -73,7 +82,9 @@ template <class T> class Sweep {
  public:
   Sweep(Band<T>& s, const Job<T>& job, const Plan<T>& plan, bool clenshaw, T* memory)
       : s_(s), job_(job), plan_(plan), num_terms_(job.num_terms), width_(padded<T>(job.y.channels)), rings_(num_terms_),
-        terms_(num_terms_), offset_(block * plan.frames), target_(block * plan.frames) {
+        terms_(num_terms_), offset_(block * plan.frames), target_(block * plan.frames),
+        streams_(width_ == job.y.channels && reinterpret_cast<std::uintptr_t>(job.y.data) % 64 == 0 &&
+                 job.num_frames * job.y.num_rows * job.y.channels * static_cast<std::int64_t>(sizeof(T)) > streamed_bytes) {
     for (std::int64_t k = 0; k < num_terms_; ++k) {
       const std::int64_t rows = rows_held(s, num_terms_, k, clenshaw);
       rings_[k] = {memory, rows - 1, plan.stride};
@@ -91,40 +102,47 @@ template <class T> class Sweep {
 
   // Rows of all frames of the panel that begins with `frame`, blocks [begin, end) of the result.
   void basis(std::int64_t frame, std::int64_t begin, std::int64_t end, T* gram) {
-    frame_ = frame;
-    frames_ = min_of(plan_.frames, job_.num_frames - frame);
+    start(frame);
     run(begin, end, [&](std::int64_t stage, std::int64_t b) {
       if (stage == 0)
         load(b);
       else
-        advance(b, rings_[stage - 1], [&](std::int64_t i, std::int64_t first, const Vector<T>& product) {
-          const Vector<T> next =
-              stage == 1 ? product : next_term(product, Vector<T>::load(rings_[stage - 2].row(i) + first));
-          next.store(rings_[stage].row(i) + first);
+        advance(b, stage - 1, stage, stage - 2, [stage](const Vector<T>& product, const T* before, T* to) {
+          (stage == 1 ? product : next_term(product, Vector<T>::load(before))).store(to);
         });
       if (stage + 1 == num_terms_) visit(b, gram);
     });
   }
 
   void clenshaw(std::int64_t frame, std::int64_t begin, std::int64_t end) {
-    frame_ = frame;
-    frames_ = min_of(plan_.frames, job_.num_frames - frame);
+    start(frame);
     run(begin, end, [&](std::int64_t stage, std::int64_t b) {
       const std::int64_t k = num_terms_ - 1 - stage;
       if (stage == 0)
         load_products(b);
       else
-        advance(b, rings_[k + 1], [&](std::int64_t i, std::int64_t first, const Vector<T>& product) {
-          T* at = rings_[k].row(i) + first;
-          const Vector<T> h = Vector<T>::load(at);
-          const Vector<T> after = stage == 1 ? Vector<T>::zero() : Vector<T>::load(rings_[k + 2].row(i) + first);
-          (k == 0 ? clenshaw_sum(h, product, after) : clenshaw_term(h, product, after)).store(at);
+        advance(b, k + 1, k, stage == 1 ? -1 : k + 2, [k](const Vector<T>& product, const T* before, T* to) {
+          const Vector<T> h = Vector<T>::load(to), after = before ? Vector<T>::load(before) : Vector<T>::zero();
+          (k == 0 ? clenshaw_sum(h, product, after) : clenshaw_term(h, product, after)).store(to);
         });
       if (k == 0) store(b);
     });
   }
 
  private:
+  void start(std::int64_t frame) {
+    frame_ = frame;
+    frames_ = min_of(plan_.frames, job_.num_frames - frame);
+    fetch(job_.x.data, job_.x.num_rows * job_.x.channels);
+    if (job_.partner) fetch(job_.partner, job_.y.num_rows * job_.y.channels);
+  }
+
+  // Rows are read in visiting order, from anywhere: bring them closer in the order of memory first.
+  void fetch(const T* features, std::int64_t frame_size) const {
+    const T* from = features + frame_ * frame_size;
+    for (std::int64_t i = 0; i < frames_ * frame_size; i += Vector<T>::width) prefetch(from + i);
+  }
+
   // How long a row is needed: by its neighbours in the next term, by itself in the one after, and until the result.
   static std::int64_t rows_held(const Band<T>& s, std::int64_t num_terms, std::int64_t k, bool clenshaw) {
     std::int64_t blocks = (clenshaw && k > 0 ? num_terms - k + 1 : num_terms - 1 - k) * s.reach;
@@ -144,36 +162,47 @@ template <class T> class Sweep {
 
   std::int64_t rows_of(std::int64_t b) const { return min_of(block, s_.num_rows - b * block); }
 
-  template <class Fn> void advance(std::int64_t b, const Ring<T>& from, const Fn& fn) const {
-    for_each_column<T>(plan_.stride, [&](std::int64_t first, auto count) {
-      for (std::int64_t i = b * block; i < b * block + rows_of(b); ++i) {
-        Vector<T> product[decltype(count)::value];
-        multiply_row(s_, i, from, first, product);
-        for (int v = 0; v < decltype(count)::value; ++v) fn(i, first + v * Vector<T>::width, product[v]);
+  // Calls fn(S times the rows of ring `from`, those rows of ring `before`, those of ring `to`) for a block's vectors.
+  template <class Fn>
+  void advance(std::int64_t b, std::int64_t from, std::int64_t to, std::int64_t before, const Fn& fn) {
+    const Ring<T> ring = rings_[from];
+    T* to_row = rings_[to].row(b * block);
+    const T* before_row = before < 0 ? nullptr : rings_[before].row(b * block);
+    const std::int64_t begin = b * block, end = begin + rows_of(b), stride = plan_.stride;
+    for_each_column<T>(stride, [&](std::int64_t first, auto count) {
+      constexpr int vectors = decltype(count)::value;
+      for (std::int64_t i = begin; i < end; ++i) {
+        Vector<T> product[vectors];
+        multiply_row(s_, i, ring, first, product);
+        for (int v = 0; v < vectors; ++v) {
+          const std::int64_t at = (i - begin) * stride + first + v * Vector<T>::width;
+          fn(product[v], before_row ? before_row + at : nullptr, to_row + at);
+        }
       }
     });
   }
 
   // T_0 = x
-  void load(std::int64_t b) const {
-    const std::int64_t channels = job_.x.channels;
-    for (std::int64_t i = b * block; i < b * block + rows_of(b); ++i) {
-      T* to = rings_[0].row(i);
+  void load(std::int64_t b) {
+    const std::int64_t channels = job_.x.channels, first = b * block;
+    T* to = rings_[0].row(first);
+    for (std::int64_t i = first; i < first + rows_of(b); ++i, to += plan_.stride) {
       const std::int64_t row = job_.x.row[i];
       const std::int64_t used = row < 0 ? 0 : frames_ * channels;
-      for (std::int64_t f = 0; f * channels < used; ++f)
-        copy_row(channels, job_.x.data + ((frame_ + f) * job_.x.num_rows + row) * channels, to + f * channels);
+      const T* from = job_.x.data + (frame_ * job_.x.num_rows + row) * channels;
+      for (std::int64_t l = 0; l < used; l += channels, from += job_.x.num_rows * channels)
+        copy_row(channels, from, to + l);
       for (std::int64_t l = used; l < plan_.stride; ++l) to[l] = 0;
     }
   }
 
   // The frames of those rows of a block that have a result; returns how many.
-  std::int64_t find_items(std::int64_t b) {
+  std::int64_t find_items(std::int64_t b, std::int64_t channels) {
     std::int64_t count = 0;
     for (std::int64_t f = 0; f < frames_; ++f)
       for (std::int64_t r = 0; r < rows_of(b); ++r) {
         const std::int64_t row = job_.y.row[b * block + r];
-        offset_[count] = r * plan_.stride + f * job_.x.channels;
+        offset_[count] = r * plan_.stride + f * channels;
         target_[count] = ((frame_ + f) * job_.y.num_rows + row) * job_.y.channels;
         count += row >= 0;
       }
@@ -181,7 +210,7 @@ template <class T> class Sweep {
   }
 
   void visit(std::int64_t b, T* gram) {
-    const std::int64_t count = find_items(b);
+    const std::int64_t count = find_items(b, job_.x.channels);
     for (std::int64_t k = 0; k < num_terms_; ++k) terms_[k] = rings_[k].row(b * block);
     if (job_.y.data) {
       std::int64_t i = 0;
@@ -199,22 +228,17 @@ template <class T> class Sweep {
   }
 
   template <int Items> void write_products(std::int64_t item) {
-    constexpr int lanes = Vector<T>::width;
-    for (std::int64_t v = 0; v < width_; v += lanes) {
+    for (std::int64_t v = 0; v < width_; v += Vector<T>::width) {
       const Vector<T> bias = job_.bias ? Vector<T>::load(job_.bias + v) : Vector<T>::zero();
       Vector<T> sum[Items];
       for (int r = 0; r < Items; ++r) sum[r] = bias;
       product_tile<Items>(num_terms_, job_.x.channels, terms_.data(), offset_.data() + item, job_.weight + v, width_, sum);
-      const std::int64_t used = min_of(lanes, job_.y.channels - v);
       for (int r = 0; r < Items; ++r) {
         T* to = job_.y.data + target_[item + r] + v;
-        if (used == lanes) {
-          sum[r].store(to);
-        } else {
-          T values[lanes];
-          sum[r].store(values);
-          for (std::int64_t l = 0; l < used; ++l) to[l] = values[l];
-        }
+        if (streams_)
+          sum[r].stream(to);
+        else
+          sum[r].store_first(to, job_.y.channels - v);
       }
     }
   }
@@ -233,7 +257,11 @@ template <class T> class Sweep {
         count += row >= 0;
       }
     std::int64_t i = 0;
-    for (; i + tile_items <= count; i += tile_items) scatter_products<tile_items>(i, width, first);
+    for (; i + tile_items <= count; i += tile_items) {
+      for (std::int64_t next = i + 2 * tile_items; next < min_of(count, i + 3 * tile_items); ++next)
+        for (std::int64_t c = 0; c < job_.x.channels; c += Vector<T>::width) prefetch(job_.x.data + offset_[next] + c);
+      scatter_products<tile_items>(i, width, first);
+    }
     for (; i < count; ++i) scatter_products<1>(i, width, first);
   }
 
@@ -250,25 +278,26 @@ template <class T> class Sweep {
         copy_row(channels, values_ + r * width + k * channels, rings_[k].row(first) + target_[item + r]);
   }
 
-  void store(std::int64_t b) const {
-    const std::int64_t channels = job_.y.channels;
-    for (std::int64_t f = 0; f < frames_; ++f)
-      for (std::int64_t i = b * block; i < b * block + rows_of(b); ++i) {
-        if (job_.y.row[i] < 0) continue;
-        const T* from = rings_[0].row(i) + f * channels;
-        T* to = job_.y.data + ((frame_ + f) * job_.y.num_rows + job_.y.row[i]) * channels;
-        for (std::int64_t c = 0; c < channels; ++c) to[c] = job_.bias ? from[c] + job_.bias[c] : from[c];
-      }
+  void store(std::int64_t b) {
+    const std::int64_t count = find_items(b, job_.y.channels), channels = job_.y.channels;
+    const T* from = rings_[0].row(b * block);
+    for (std::int64_t i = 0; i < count; ++i) {
+      T* to = job_.y.data + target_[i];
+      copy_row(channels, from + offset_[i], to);
+      if (job_.bias)
+        for (std::int64_t c = 0; c < channels; ++c) to[c] += job_.bias[c];
+    }
   }
 
   Band<T>& s_;
   const Job<T>& job_;
   const Plan<T>& plan_;
   const std::int64_t num_terms_, width_;
-  mutable Scratch<Ring<T>> rings_;
+  Scratch<Ring<T>> rings_;
   Scratch<const T*> terms_;                // of the block that is visited
   Scratch<std::int64_t> offset_, target_;  // of its items: where the terms lie, where the result goes
   T* values_;                              // the partner's values, or products on their way
+  const bool streams_;  // whether results go past the caches
   std::int64_t frame_ = 0, frames_ = 0;
 };
 
@@ -276,18 +305,15 @@ template <class T> class Sweep {
 template <class T> void run(Band<T>& s, Job<T> job, bool clenshaw, T* gram, int num_threads) {
   const Plan<T> plan(s, job.num_frames, job.num_terms, clenshaw ? job.y.channels : job.x.channels);
   const std::int64_t gram_size = job.num_terms * job.x.channels * padded<T>(job.y.channels);
-  constexpr std::int64_t lane = Vector<T>::width;
-  const std::int64_t size = padded<T>(Sweep<T>::memory(s, job, plan, clenshaw)) + lane;
-  Scratch<T> memory(num_threads * size + lane);
-  // Vectors on lines of the cache.
-  T* aligned = memory.data() + (lane - reinterpret_cast<std::uintptr_t>(memory.data()) / sizeof(T) % lane) % lane;
+  const std::int64_t size = Sweep<T>::memory(s, job, plan, clenshaw);
+  Scratch<T> memory(num_threads * size);
   Scratch<T> partial(job.partner ? plan.tasks() * gram_size : 0);
   const double work = 2.0 * job.num_frames * job.num_terms * s.num_rows * job.x.channels * job.y.channels;
   parallel_tasks(plan.tasks(), work, num_threads, [&](std::int64_t task, int thread) {
     const std::int64_t r = task / plan.chunks, chunk = task % plan.chunks;
     T* own = job.partner ? partial.data() + task * gram_size : nullptr;
     for (std::int64_t i = 0; own && i < gram_size; ++i) own[i] = 0;
-    Sweep<T> sweep(s, job, plan, clenshaw, aligned + thread * size);
+    Sweep<T> sweep(s, job, plan, clenshaw, memory.data() + thread * size);
     const std::int64_t begin = chunk * s.num_blocks / plan.chunks, end = (chunk + 1) * s.num_blocks / plan.chunks;
     for (std::int64_t p = r * plan.panels / plan.runs; p < (r + 1) * plan.panels / plan.runs; ++p) {
       if (clenshaw)
@@ -295,6 +321,7 @@ template <class T> void run(Band<T>& s, Job<T> job, bool clenshaw, T* gram, int 
       else
         sweep.basis(p * plan.frames, begin, end, own);
     }
+    end_stream();
   });
   if (!job.partner) return;
   for (std::int64_t i = 0; i < gram_size; ++i) {
@@ -304,22 +331,18 @@ template <class T> void run(Band<T>& s, Job<T> job, bool clenshaw, T* gram, int 
   }
 }
 
-// Cost of a job in multiplications, of which those with S and those with V.
-template <class T> struct Cost {
-  double per_channel, per_row;
-  std::int64_t num_terms;
-
-  Cost(const ChebyshevConv<T>& args)
-      : per_channel(static_cast<double>(args.laplacian.num_entries) * (args.num_terms - 1)),
-        per_row(static_cast<double>(args.num_terms)),
-        num_terms(args.num_terms) {}
-  double basis(std::int64_t channels, std::int64_t rows, std::int64_t results, int products) const {
-    return per_channel * channels + products * per_row * rows * channels * padded<T>(results);
-  }
-  double clenshaw(std::int64_t channels, std::int64_t rows, std::int64_t results) const {
-    return per_channel * results + static_cast<double>(rows) * channels * padded<T>(num_terms * results);
-  }
-};
+// Multiplications of a job whose x has so many channels, and y so many; by its terms `products` of them are multiplied
+// with weights or with the partner at `rows`, by Clenshaw `rows` of x are multiplied with weights.
+template <class T>
+double basis_cost(const ChebyshevConv<T>& args, std::int64_t in, std::int64_t out, std::int64_t rows, int products) {
+  return static_cast<double>(args.laplacian.num_entries) * (args.num_terms - 1) * in +
+         static_cast<double>(args.num_terms) * products * rows * in * padded<T>(out);
+}
+template <class T>
+double clenshaw_cost(const ChebyshevConv<T>& args, std::int64_t in, std::int64_t out, std::int64_t rows) {
+  return static_cast<double>(args.laplacian.num_entries) * (args.num_terms - 1) * out +
+         static_cast<double>(rows) * in * padded<T>(args.num_terms * out);
+}
 
 // V_k = W_k or W_k^T, (K, rows, cols) with cols padded, or side by side for Clenshaw: (rows, K cols) padded.
 template <class T>
@@ -357,9 +380,8 @@ template <class T> void chebyshev_conv_fwd(const ChebyshevConv<T>& args, int num
   Band<T> s(args.laplacian);
   Scratch<std::int64_t> results(s.num_rows);
   find_results(args, s, results.data());
-  const Cost<T> cost(args);
-  const bool clenshaw = cost.clenshaw(args.num_inputs, s.num_rows, args.num_outputs) <
-                        cost.basis(args.num_inputs, args.num_kept, args.num_outputs, 1);
+  const bool clenshaw = clenshaw_cost(args, args.num_inputs, args.num_outputs, s.num_rows) <
+                        basis_cost(args, args.num_inputs, args.num_outputs, args.num_kept, 1);
   Scratch<T> weight(weight_size(args)), bias(padded<T>(args.num_outputs));
   pack_weight(args, false, clenshaw, weight.data());
   for (std::int64_t c = 0; c < padded<T>(args.num_outputs); ++c)
@@ -406,43 +428,40 @@ template <class T> void chebyshev_conv_bwd(const ChebyshevConv<T>& args, int num
   const Features<const T> x{args.x, s.num_rows, inputs, s.vertex.data()};
   const Features<const T> grad_out{args.grad_out, args.num_kept, outputs, results.data()};
   // T_k(S) grad_out gives both gradients at once; each alone may cost less with the terms of as many channels as x has.
-  const Cost<T> cost(args);
-  const double joint = cost.basis(outputs, s.num_rows, inputs, 2);
-  const double grad_x_by_terms = cost.basis(outputs, s.num_rows, inputs, 1);
-  const double grad_x_by_clenshaw = cost.clenshaw(outputs, args.num_kept, inputs);
-  const double gram_of_grad_out = grad_x_by_terms, gram_of_x = cost.basis(inputs, args.num_kept, outputs, 1);
+  const double joint = basis_cost(args, outputs, inputs, s.num_rows, 2);
+  const double of_grad_out = basis_cost(args, outputs, inputs, s.num_rows, 1);
+  const double by_clenshaw = clenshaw_cost(args, outputs, inputs, args.num_kept);
+  const double of_x = basis_cost(args, inputs, outputs, args.num_kept, 1);
+  const bool clenshaw = by_clenshaw < of_grad_out, gram_of_x = of_x <= of_grad_out;
   const bool together = args.grad_x && args.grad_weight &&
-                        joint < min_of(grad_x_by_terms, grad_x_by_clenshaw) + min_of(gram_of_grad_out, gram_of_x);
+                        joint < (clenshaw ? by_clenshaw : of_grad_out) + (gram_of_x ? of_x : of_grad_out);
   Scratch<T> weight(weight_size(args)), gram(weight_size(args));
+  Job<T> job{};
+  job.num_frames = args.num_frames;
+  job.num_terms = args.num_terms;
   if (args.grad_x) {
-    const bool clenshaw = !together && grad_x_by_clenshaw < grad_x_by_terms;
-    pack_weight(args, true, clenshaw, weight.data());
-    Job<T> job{};
-    job.num_frames = args.num_frames;
-    job.num_terms = args.num_terms;
+    pack_weight(args, true, clenshaw && !together, weight.data());
     job.x = grad_out;
     job.y = {args.grad_x, s.num_rows, inputs, s.vertex.data()};
     job.weight = weight.data();
-    if (together) job.partner = args.x;
-    run<T>(s, job, clenshaw, gram.data(), num_threads);
+    job.partner = together ? args.x : nullptr;
+    run<T>(s, job, clenshaw && !together, gram.data(), num_threads);
   }
   if (!args.grad_weight) return;
-  const bool of_x = !together && gram_of_x <= gram_of_grad_out;
   if (!together) {
-    Job<T> job{};
-    job.num_frames = args.num_frames;
-    job.num_terms = args.num_terms;
-    job.x = of_x ? x : grad_out;
-    job.y = of_x ? Features<T>{nullptr, args.num_kept, outputs, results.data()}
-                 : Features<T>{nullptr, s.num_rows, inputs, s.vertex.data()};
-    job.partner = of_x ? args.grad_out : args.x;
+    job.x = gram_of_x ? x : grad_out;
+    job.y = gram_of_x ? Features<T>{nullptr, args.num_kept, outputs, results.data()}
+                      : Features<T>{nullptr, s.num_rows, inputs, s.vertex.data()};
+    job.partner = gram_of_x ? args.grad_out : args.x;
     run<T>(s, job, false, gram.data(), num_threads);
   }
+  const bool transposed = together || !gram_of_x;
   for (std::int64_t k = 0; k < args.num_terms; ++k)
     for (std::int64_t c = 0; c < inputs; ++c)
       for (std::int64_t d = 0; d < outputs; ++d)
-        args.grad_weight[(k * inputs + c) * outputs + d] =
-            of_x ? gram[(k * inputs + c) * padded<T>(outputs) + d] : gram[(k * outputs + d) * padded<T>(inputs) + c];
+        args.grad_weight[(k * inputs + c) * outputs + d] = transposed
+                                                               ? gram[(k * outputs + d) * padded<T>(inputs) + c]
+                                                               : gram[(k * inputs + c) * padded<T>(outputs) + d];
 }
 
 }  // namespace

@@ -13,19 +13,37 @@ namespace BIOMECHAU_ISA {
 #if defined(__AVX512F__)
 constexpr int tile_items = 12;
 #else
-constexpr int tile_items = 4;
+constexpr int tile_items = 12;
 #endif
+
+// sum[r] += sum over Channels of term[offset[r] + c] weight[c, :] for one vector of outputs
+template <int Channels, int Items, class T>
+inline void product_channels(const T* term, const std::int64_t* offset, const T* weight, std::int64_t weight_stride,
+                             Vector<T> (&sum)[Items]) {
+  Vector<T> w[Channels];
+  for (int c = 0; c < Channels; ++c) w[c] = Vector<T>::load(weight + c * weight_stride);
+#pragma GCC unroll 16
+  for (int r = 0; r < Items; ++r) {
+    const T* at = term + offset[r];
+#pragma GCC unroll 4
+    for (int c = 0; c < Channels; ++c) sum[r].add_scaled(at[c], w[c]);
+  }
+}
 
 // sum[r] += sum over k, c of terms[k][offset[r] + c] weight[k, c, :] for one vector of outputs
 template <int Items, class T>
 inline void product_tile(std::int64_t num_terms, std::int64_t num_channels, const T* const* terms,
                          const std::int64_t* offset, const T* weight, std::int64_t weight_stride,
                          Vector<T> (&sum)[Items]) {
-  for (std::int64_t k = 0; k < num_terms; ++k) {
-    const T* term = terms[k];
-    for (std::int64_t c = 0; c < num_channels; ++c, weight += weight_stride) {
-      const Vector<T> w = Vector<T>::load(weight);
-      for (int r = 0; r < Items; ++r) sum[r].add_scaled(term[offset[r] + c], w);
+  for (std::int64_t k = 0; k < num_terms; ++k, weight += num_channels * weight_stride) {
+    std::int64_t c = 0;
+    for (; c + 4 <= num_channels; c += 4)
+      product_channels<4>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum);
+    switch (num_channels - c) {
+      case 3: product_channels<3>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum); break;
+      case 2: product_channels<2>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum); break;
+      case 1: product_channels<1>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum); break;
+      default: break;
     }
   }
 }

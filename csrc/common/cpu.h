@@ -59,6 +59,15 @@ template <class T> class Scratch {
   T* data_;
 };
 
+// Asks for the cache line of an address that is read soon.
+inline void prefetch(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#else
+  (void)address;
+#endif
+}
+
 inline std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline std::int64_t max_of(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 
