@@ -275,7 +275,7 @@ def test_a_workspace_of_another_size_is_refused(emulation: Emulation) -> None:
     out, scratch = torch.zeros(5, 5), torch.zeros(_core.generalized_mass_fwd_workspace(1, 4, 5) - 1)
     with pytest.raises(ValueError, match=r"workspace must have \d+ elements, got"):
         _core.generalized_mass_fwd(
-            1, 4, 5, 1.0, buffer(values), buffer(masses), buffer(out), buffer(scratch), None, (0, 0)
+            1, 4, 5, 1.0, buffer(values), None, buffer(masses), buffer(out), buffer(scratch), None, (0, 0)
         )
 
 

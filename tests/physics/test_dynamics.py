@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from ops.cuda import missing_gpu
 from torch import Tensor
 
 from biomechau import ops
@@ -200,6 +201,23 @@ def test_the_forward_path_compiles_without_graph_breaks(tiny_rig: FaceRig, tiny_
     zero = torch.zeros(2, dynamics.num_shapes)
     compiled = torch.compile(dynamics.rollout, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(force, zero, zero), dynamics.rollout(force, zero, zero))
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("law", ["elastic", "newton"])
+def test_the_model_moves_to_a_gpu(tiny_rig: FaceRig, tiny_distribution: Distribution, law: str) -> None:
+    if reason := missing_gpu():
+        pytest.skip(reason)
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(law=law), dtype=torch.float64)
+    force, start = random_force(dynamics, 2, 6), torch.zeros(2, dynamics.num_shapes, dtype=torch.float64)
+    results = []
+    for device in ("cpu", "cuda"):
+        dynamics = dynamics.to(device)
+        leaf = force.to(device).requires_grad_()
+        c, v = dynamics.rollout(leaf, start.to(device), start.to(device))
+        results.append([c, v, *torch.autograd.grad(c.square().sum(), leaf)])
+    for there, here in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-10, atol=1e-12)
 
 
 def test_the_state_dict_carries_the_model(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
