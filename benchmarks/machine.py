@@ -88,12 +88,11 @@ class OtherLoad:
     def __init__(self) -> None:
         self._start = self._ticks()
 
-    def share(self) -> float | None:
-        """From 0 to 1."""
+    def __str__(self) -> str:
         if self._start is None:
-            return None
+            return "unknown"
         whole, busy, own = (now - then for now, then in zip(self._ticks() or self._start, self._start, strict=True))
-        return max(0.0, busy - own) / max(whole, 1.0)
+        return f"{max(0.0, busy - own) / max(whole, 1.0):.0%} of the processors' time meanwhile"
 
     @staticmethod
     def _ticks() -> tuple[float, float, float] | None:

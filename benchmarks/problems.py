@@ -157,7 +157,7 @@ def implicit_rollout(face: Face, num_sequences: int, num_frames: int) -> Problem
         {**matrices, **_motion(dynamics.stiffness, num_sequences, num_frames)},
         ("force", "c0", "v0"),
         ((num_sequences, num_frames, size),) * 2,
-        {"dt": dynamics.config.dt},
+        {"dt": dynamics.config.dt, "dynamics": dynamics},
         Work(size**3 / 3 + one_way, 12 * (size**2 + states)),
         Work(size**3 / 3 + 2 * one_way, 24 * (size**2 + states)),
     )

@@ -29,8 +29,8 @@ class Result:
         return next((entry for entry in self.entries if entry.name == name and entry.times), None)
 
     def best(self, mode: str) -> Entry | None:
-        """The fastest peer that is not ours."""
-        others = [entry for entry in self.entries if entry.name != OURS and entry.times]
+        """The fastest peer that is not ours in any form."""
+        others = [entry for entry in self.entries if not entry.name.startswith(OURS) and entry.times]
         return min(others, key=lambda entry: entry.times[mode].median, default=None)
 
 

@@ -27,7 +27,7 @@ from scaling import STUDIES, scaling_report
 NOTES = [
     "f: forward; f+b: forward and backward. Medians of interleaved rounds, float32. The best peer is the fastest "
     "formulation that is not this package's; the usual one what people write first. Operators that do not change are "
-    "made before the clock starts: pair tables, step matrices, normal modes.",
+    "made before the clock starts, ours and theirs: packed blendshapes, pair tables, step matrices, normal modes.",
     "Floor: the larger of least arithmetic over the product ceiling and least traffic over the copy ceiling at that "
     "traffic. Extra memory: peak growth of the process in one call, outputs and gradients taken off; Warp's arrays are "
     "made beforehand and do not show.",
@@ -78,8 +78,7 @@ def main() -> None:
     for case in wanted:
         results.append(measured(case, path, device, rate, arguments.seconds, arguments.peers))
         print("\n" + "\n".join(details(results[-1])), flush=True)
-    share = load.share()
-    header["other processes"] = "unknown" if share is None else f"{share:.0%} of the processors' time meanwhile"
+    header["other processes"] = str(load)
     header["face"] = "; ".join(str(face(size, path)) for size in sorted({case.num_vertices for case in wanted}))
     text = markdown(header, NOTES, results)
     print(text.split("## Every peer")[0])

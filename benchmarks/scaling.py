@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from statistics import linear_regression, median
 from typing import Any
@@ -18,13 +17,15 @@ from typing import Any
 import torch
 from cases import Case
 from faces import FACE
-from machine import description
-from measure import MODES, Entry, interleave, prepare
+from machine import OtherLoad, description
+from measure import MODES, interleave, prepare
 from report import OURS
 from torch.utils.data import DataLoader, Dataset
 
 _MODE = {"forward": "f", "both": "f+b"}
 _ROUNDS = 31
+
+Call = Callable[[], Any]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ STUDIES = (
 
 def scaling_report(studies: list[Study], device: torch.device, path: Path | None) -> tuple[str, str]:
     """Markdown and JSON of all that is measured here. Sizes of N are those of the built-in face."""
+    load = OtherLoad()
     header = {"command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]), **description(device)}
     lines = ["# Scaling", "", *[f"- {name}: {value}" for name, value in header.items()], ""]
     lines += ["Time over four sizes, and the exponent of a power law fitted to it.", ""]
@@ -88,9 +90,10 @@ def scaling_report(studies: list[Study], device: torch.device, path: Path | None
             lines.append(f"| {study.name} | {_MODE[mode]} | {' | '.join(cells)} | {power:.2f} |")
             data["growth"].append({"study": study.name, "mode": mode, "sizes": study.values, "seconds": times[mode]})
     if device.type == "cpu":
-        cases = list({study.case.op: study.case for study in studies}.values())
+        cases = {study.case.op: study.case for study in studies}.values()
+        calls = {case.name: _ours(case, path) for case in cases}
         for title, function in (("threads", threads), ("beside torch", beside_torch), ("workers", workers)):
-            rows = [function(case, path) for case in cases]
+            rows = [function(name, call) for name, call in calls.items()]
             data[title] = rows
             lines += ["", _TITLES[title], "", "| case | " + " | ".join(list(rows[0])[1:]) + " |"]
             lines += ["|---" * len(rows[0]) + "|"]
@@ -98,6 +101,8 @@ def scaling_report(studies: list[Study], device: torch.device, path: Path | None
                 f"| {' | '.join(f'{x:.3g}' if isinstance(x, float) else str(x) for x in row.values())} |"
                 for row in rows
             ]
+    data["other processes"] = str(load)
+    lines += ["", f"Other processes took {load}."]
     return "\n".join(lines) + "\n", json.dumps(data, indent=1)
 
 
@@ -124,24 +129,16 @@ def exponent(sizes: tuple[int, ...], seconds: list[float]) -> float:
     return linear_regression([math.log(size) for size in sizes], [math.log(t) for t in seconds]).slope
 
 
-@cache
-def _ours(case: Case, path: Path | None) -> Callable[[], Any]:
-    [entry] = prepare(case.op, case.problem(path), _is_ours)
-    return _runnable(entry)
-
-
-def _is_ours(peer: Any) -> bool:
-    return peer.name == OURS
-
-
-def _runnable(entry: Entry) -> Callable[[], Any]:
+def _ours(case: Case, path: Path | None) -> Call:
+    """A call of our op, forward and backward."""
+    [entry] = prepare(case.op, case.problem(path), lambda peer: peer.name == OURS)
     assert entry.runnable is not None
     return entry.runnable.both
 
 
-def threads(case: Case, path: Path | None) -> dict[str, Any]:
+def threads(name: str, call: Call) -> dict[str, Any]:
     """Seconds with one thread and with all."""
-    call, most = _ours(case, path), torch.get_num_threads()
+    most = torch.get_num_threads()
     times: dict[int, list[float]] = {1: [], most: []}
     for _ in range(_ROUNDS):
         for count, samples in times.items():
@@ -150,12 +147,11 @@ def threads(case: Case, path: Path | None) -> dict[str, Any]:
             samples.append(_seconds(call))
     torch.set_num_threads(most)
     one, all_ = median(times[1]), median(times[most])
-    return {"case": case.name, "1 thread [ms]": 1e3 * one, f"{most} threads [ms]": 1e3 * all_, "speed-up": one / all_}
+    return {"case": name, "1 thread [ms]": 1e3 * one, f"{most} threads [ms]": 1e3 * all_, "speed-up": one / all_}
 
 
-def beside_torch(case: Case, path: Path | None) -> dict[str, Any]:
+def beside_torch(name: str, call: Call) -> dict[str, Any]:
     """Seconds of torch and of ours, alone and in turn. Each has an OpenMP runtime with waiting threads of its own."""
-    call = _ours(case, path)
     a = torch.rand(512, 512)
     product = a.clone()
 
@@ -168,17 +164,17 @@ def beside_torch(case: Case, path: Path | None) -> dict[str, Any]:
 
     samples: dict[str, list[float]] = {"torch": [], "ours": [], "both": []}
     for _ in range(_ROUNDS):
-        for name, function in (("torch", torch_call), ("ours", call), ("both", both)):
+        for kind, function in (("torch", torch_call), ("ours", call), ("both", both)):
             function()
-            samples[name].append(min(_seconds(function) for _ in range(3)))
+            samples[kind].append(min(_seconds(function) for _ in range(3)))
     alone, turn = median(samples["torch"]) + median(samples["ours"]), median(samples["both"])
-    return {"case": case.name, "alone, summed [ms]": 1e3 * alone, "in turn [ms]": 1e3 * turn, "ratio": turn / alone}
+    return {"case": name, "alone, summed [ms]": 1e3 * alone, "in turn [ms]": 1e3 * turn, "ratio": turn / alone}
 
 
 class _Calls(Dataset):  # type: ignore[type-arg]
     """Items that time calls of an op in whatever process asks for them."""
 
-    def __init__(self, call: Callable[[], Any], count: int) -> None:
+    def __init__(self, call: Call, count: int) -> None:
         self.call, self.count = call, count
 
     def __len__(self) -> int:
@@ -194,9 +190,9 @@ class _Calls(Dataset):  # type: ignore[type-arg]
         return wall / self.count, processor / wall, torch.get_num_threads()
 
 
-def workers(case: Case, path: Path | None) -> dict[str, Any]:
+def workers(name: str, call: Call) -> dict[str, Any]:
     """Seconds per call in two workers at once and in this process with one thread."""
-    call, most = _ours(case, path), torch.get_num_threads()
+    most = torch.get_num_threads()
     torch.set_num_threads(1)
     alone = median(_seconds(call) for _ in range(_ROUNDS))
     torch.set_num_threads(most)
@@ -205,7 +201,7 @@ def workers(case: Case, path: Path | None) -> dict[str, Any]:
     )
     inside = median(item[0] for item in items)
     return {
-        "case": case.name,
+        "case": name,
         "1 thread alone [ms]": 1e3 * alone,
         "in a worker [ms]": 1e3 * inside,
         "ratio": inside / alone,
@@ -214,7 +210,7 @@ def workers(case: Case, path: Path | None) -> dict[str, Any]:
     }
 
 
-def _seconds(call: Callable[[], Any]) -> float:
+def _seconds(call: Call) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -1,8 +1,9 @@
-"""CPU kernels of biomechau: addresses and sizes in, nothing of torch.
+"""Kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32),
-contiguous, or as None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream).
-Every size is compared with the others before memory is touched (ValueError).
+A tensor is handed over as (address, number of elements, dtype code), contiguous, or as None where it is left out; the
+codes are 0 float32, 1 float64, 2 int64, 3 int32. A place is a number of CPU threads, or (CUDA device, address of a
+stream). Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory
+of a call on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own.
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -26,9 +27,6 @@ class Distribution:
         fibre: bool,
     ) -> None: ...
 
-class SymmetricOperator:
-    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
-
 class PackedBlendshapes:
     def __init__(
         self,
@@ -41,6 +39,9 @@ class PackedBlendshapes:
         values: _Buffer,
     ) -> None: ...
 
+class SymmetricOperator:
+    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
+
 class RolloutSizes:
     def __init__(
         self,
@@ -52,6 +53,18 @@ class RolloutSizes:
         mass_span: int,
         damping_span: int,
         stiffness_span: int,
+    ) -> None: ...
+
+class ModalSizes:
+    def __init__(
+        self,
+        num_sequences: int,
+        num_frames: int,
+        num_coordinates: int,
+        num_inputs: int,
+        scheme: int,
+        dt: float,
+        has_modes: bool,
     ) -> None: ...
 
 def distribute_forces_fwd(
@@ -98,8 +111,10 @@ def apply_projection_bwd(
     grad_out: _Buffer,
     grad_projection: _Buffer,
     grad_force: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def apply_projection_bwd_workspace(num_frames: int, num_shapes: int, num_inputs: int) -> int: ...
 def generalized_mass_fwd(
     num_sequences: int,
     num_vertices: int,
@@ -109,8 +124,11 @@ def generalized_mass_fwd(
     packed: PackedBlendshapes | None,
     mass: _Buffer,
     out: _Buffer,
+    workspace: _Buffer,
+    fault: _Buffer,
     place: _Place,
 ) -> int: ...
+def generalized_mass_fwd_workspace(num_sequences: int, num_vertices: int, num_shapes: int) -> int: ...
 def generalized_mass_bwd(
     num_sequences: int,
     num_vertices: int,
@@ -122,8 +140,10 @@ def generalized_mass_bwd(
     grad_out: _Buffer,
     grad_blendshapes: _Buffer,
     grad_mass: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def generalized_mass_bwd_workspace(num_sequences: int, num_shapes: int) -> int: ...
 def euler_rollout_fwd(
     sizes: RolloutSizes,
     mass: _Buffer,
@@ -136,8 +156,11 @@ def euler_rollout_fwd(
     v: _Buffer,
     acceleration: _Buffer,
     factor: _Buffer,
+    workspace: _Buffer,
+    fault: _Buffer,
     place: _Place,
 ) -> tuple[int, int]: ...
+def euler_rollout_fwd_workspace(sizes: RolloutSizes) -> int: ...
 def euler_rollout_bwd(
     sizes: RolloutSizes,
     mass: _Buffer,
@@ -157,8 +180,10 @@ def euler_rollout_bwd(
     grad_v0: _Buffer,
     grad_damping: _Buffer,
     grad_stiffness: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def euler_rollout_bwd_workspace(sizes: RolloutSizes) -> int: ...
 def chebyshev_conv_fwd(
     laplacian: SymmetricOperator,
     num_frames: int,
@@ -170,8 +195,12 @@ def chebyshev_conv_fwd(
     bias: _Buffer,
     vertices: _Buffer,
     out: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def chebyshev_conv_fwd_workspace(
+    num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
+) -> int: ...
 def chebyshev_conv_bwd(
     laplacian: SymmetricOperator,
     num_frames: int,
@@ -185,6 +214,32 @@ def chebyshev_conv_bwd(
     grad_x: _Buffer,
     grad_weight: _Buffer,
     grad_bias: _Buffer,
+    workspace: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_bwd_workspace(
+    num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
+) -> int: ...
+def modal_rollout_fwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    force: _Buffer,
+    muscle_force: _Buffer,
+    c0: _Buffer,
+    v0: _Buffer,
+    c: _Buffer,
+    v: _Buffer,
+    place: _Place,
+) -> None: ...
+def modal_rollout_bwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    grad_c: _Buffer,
+    grad_v: _Buffer,
+    grad_force: _Buffer,
+    grad_muscle_force: _Buffer,
+    grad_c0: _Buffer,
+    grad_v0: _Buffer,
     place: _Place,
 ) -> None: ...
 def isa() -> str: ...

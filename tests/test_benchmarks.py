@@ -18,6 +18,7 @@ from cases import CASES, Case
 from measure import MODES, Entry, interleave, memory, prepare
 from peers import PEERS, Peer
 from report import OURS, Result, as_json, markdown, write
+from scaling import STUDIES, exponent
 
 CPU = torch.device("cpu")
 
@@ -88,6 +89,17 @@ def test_the_report_holds_ratios_and_every_sample(tmp_path: Path) -> None:
     assert paths[0].read_text() == text
     peers = {peer["name"]: peer for peer in json.loads(paths[1].read_text())["cases"][0]["peers"]}
     assert peers[OURS]["samples"] == {mode: ours.times[mode].samples for mode in MODES}
+
+
+def test_the_exponent_is_that_of_the_power_law() -> None:
+    sizes = (3, 7, 20, 50)
+    assert exponent(sizes, [1e-6 * size**1.5 for size in sizes]) == pytest.approx(1.5)
+
+
+def test_every_op_is_in_the_scaling_study() -> None:
+    assert {study.case.op for study in STUDIES} == set(PEERS)
+    for study in STUDIES:
+        assert len({case.name for case in study.cases()}) == 4
 
 
 def test_memory_sees_what_a_call_holds() -> None:

@@ -15,6 +15,9 @@ from biomechau import ops
 from biomechau.ops import reference
 from peers.adapters import Build, Formulation, Layout, Peer, jax_peer, torch_peer
 
+# Until the op takes packed blendshapes.
+_TAKES_PACKED = "Packed" in str(ops.force_projection.__annotations__["blendshapes"])
+
 
 def _op(module: ModuleType) -> Build:
     def build(problem: Problem) -> Formulation:
@@ -29,8 +32,16 @@ def _op(module: ModuleType) -> Build:
 
 
 def _ours(problem: Problem) -> Formulation:
-    if problem.wrt != ("force",):
+    """Constant blendshapes are packed beforehand; with nothing learned, A is made beforehand."""
+    if "blendshapes" in problem.wrt:
         return _op(ops)(problem)
+    if "val" in problem.wrt:
+        distribution = problem.constants["distribution"]
+        b = problem.tensors["blendshapes"]
+        packed = ops.PackedBlendshapes(b) if _TAKES_PACKED else b
+        return Formulation(
+            lambda blendshapes, val, force: ops.force_projection(packed, distribution.with_values(val), force)
+        )
     dynamics = copy.deepcopy(problem.constants["dynamics"])
     dynamics.projection.copy_(ops.reduced_projection(problem.tensors["blendshapes"], problem.constants["distribution"]))
     return Formulation(lambda blendshapes, val, force: dynamics.generalized_force(force))
@@ -187,6 +198,10 @@ def _constant(problem: Problem) -> str | None:
     return None if problem.wrt == ("force",) else "needs constant operators"
 
 
+def _constant_blendshapes(problem: Problem) -> str | None:
+    return "the same as ours" if "blendshapes" in problem.wrt else None
+
+
 def _learned(problem: Problem) -> str | None:
     return None if problem.wrt != ("force",) else "needs learned operators"
 
@@ -199,6 +214,7 @@ reference_peer = torch_peer(_dense_product)
 
 PEERS = (
     Peer("ours", torch_peer(_ours)),
+    Peer("ours, B and P as tensors", torch_peer(_op(ops)), applies=_constant_blendshapes),
     Peer("twin", torch_peer(_op(reference))),
     Peer("twin, compiled", torch_peer(_op(reference), compiled=True)),
     Peer("torch: P F, then B", torch_peer(_two_step)),

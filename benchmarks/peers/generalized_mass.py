@@ -22,6 +22,12 @@ def _op(module: ModuleType) -> Build:
     return lambda problem: Formulation(lambda blendshapes, mass: module.generalized_mass(blendshapes, mass))
 
 
+def _packed(problem: Problem) -> Formulation:
+    """B is constant, so its layout is made beforehand, as the other peers' tables are."""
+    packed = ops.PackedBlendshapes(problem.tensors["blendshapes"])
+    return Formulation(lambda blendshapes, mass: ops.generalized_mass(packed, mass))
+
+
 def _loop(problem: Problem) -> Formulation:
     """(B m) B^T, sequence by sequence."""
 
@@ -42,18 +48,22 @@ def _batched(problem: Problem) -> Formulation:
     return Formulation(run)
 
 
-def _pair_table(blendshapes: Tensor) -> tuple[Tensor, Tensor]:
-    """B_k(i) . B_l(i) for k <= l, (N, pairs), and where each entry of (K, K) finds its pair."""
-    size = len(blendshapes)
-    first, second = torch.triu_indices(size, size, device=blendshapes.device)
-    table = torch.einsum("pna,pna->np", blendshapes[first], blendshapes[second])
-    place = first.new_empty(size, size)
-    place[first, second] = place[second, first] = torch.arange(len(first), device=blendshapes.device)
-    return table, place.flatten()
+def _pair_table(problem: Problem) -> tuple[Tensor, Tensor]:
+    """B_k(i) . B_l(i) for k <= l, (N, pairs), and where each entry of (K, K) finds its pair; made once a problem."""
+    if "pair table" not in problem.constants:
+        blendshapes = problem.tensors["blendshapes"]
+        size = len(blendshapes)
+        first, second = torch.triu_indices(size, size, device=blendshapes.device)
+        by_vertex = blendshapes.transpose(0, 1).contiguous()
+        table = sum(by_vertex[:, first, axis] * by_vertex[:, second, axis] for axis in range(3))
+        place = first.new_empty(size, size)
+        place[first, second] = place[second, first] = torch.arange(len(first), device=blendshapes.device)
+        problem.constants["pair table"] = table, place.flatten()
+    return problem.constants["pair table"]
 
 
 def _dense_table(problem: Problem) -> Formulation:
-    table, place = _pair_table(problem.tensors["blendshapes"])
+    table, place = _pair_table(problem)
     size = len(problem.tensors["blendshapes"])
 
     def run(blendshapes: Tensor, mass: Tensor) -> Tensor:
@@ -77,7 +87,7 @@ class _TableProduct(torch.autograd.Function):
 
 def _sparse_table(problem: Problem) -> Formulation:
     """The table without its zeros, stored twice so that both directions gather."""
-    table, place = _pair_table(problem.tensors["blendshapes"])
+    table, place = _pair_table(problem)
     size = len(problem.tensors["blendshapes"])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
@@ -105,13 +115,13 @@ def _jax_table(problem: Problem) -> Formulation:
         table, place = constants
         return (mass @ table)[:, place].reshape(-1, size, size)
 
-    return Formulation(run, constants=_pair_table(problem.tensors["blendshapes"]))
+    return Formulation(run, constants=_pair_table(problem))
 
 
 def _warp(problem: Problem) -> Any:
     from peers.warp_generalized_mass import prepare
 
-    return prepare(problem, *_pair_table(problem.tensors["blendshapes"]))
+    return prepare(problem, *_pair_table(problem))
 
 
 def _small_table(problem: Problem) -> str | None:
@@ -122,7 +132,8 @@ def _small_table(problem: Problem) -> str | None:
 reference_peer = torch_peer(_loop)
 
 PEERS = (
-    Peer("ours", torch_peer(_op(ops))),
+    Peer("ours", torch_peer(_packed)),
+    Peer("ours, B as a tensor", torch_peer(_op(ops))),
     Peer("twin", torch_peer(_op(reference))),
     Peer("twin, compiled", torch_peer(_op(reference), compiled=True)),
     Peer("torch: loop of products", torch_peer(_loop)),

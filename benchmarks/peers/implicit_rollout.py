@@ -36,10 +36,10 @@ def _op(module: ModuleType) -> Build:
 
 
 def _ours(problem: Problem) -> Formulation:
-    if "projection" not in problem.tensors:
-        return _op(ops)(problem)
+    """The module that holds the constant matrices."""
     dynamics = problem.constants["dynamics"]
-    return Formulation(lambda force, c0, v0, **constants: dynamics.rollout(force, c0, v0))
+    run = dynamics.rollout if "projection" in problem.tensors else dynamics.integrate
+    return Formulation(lambda force, c0, v0, **constants: run(force, c0, v0))
 
 
 def _generalized(force: Any, projection: Any) -> Any:
@@ -190,6 +190,7 @@ reference_peer = torch_peer(_op(reference))
 
 PEERS = (
     Peer("ours", torch_peer(_ours)),
+    Peer("ours, matrices in every call", torch_peer(_op(ops))),
     Peer("twin", torch_peer(_op(reference))),
     Peer("twin, compiled", torch_peer(_op(reference), compiled=True)),
     Peer("torch: solve each step", torch_peer(_solve_each_step)),

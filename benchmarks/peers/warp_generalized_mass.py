@@ -79,6 +79,7 @@ def prepare(problem: Problem, table: Tensor, place: Tensor) -> Runnable:
 
 def _arrays(matrix: Tensor) -> list[wp.array]:
     """Its CSR form."""
+    matrix = matrix.contiguous()
     row, col = matrix.nonzero(as_tuple=True)
     crow = row.new_zeros(len(matrix) + 1)
     crow[1:] = row.bincount(minlength=len(matrix)).cumsum(0)

@@ -78,6 +78,9 @@ class DetectorConfig:
     filters: tuple[int, ...] = (16, 32)
     # let the mesh encoder and the regressor map what they read to what they say linearly too
     linear_path: bool = True
+    # share of a random identity that is added to the meshes of each window in training, >= 0, so that the encoder does
+    # not learn the people it is trained on; 0: off
+    identity_strength: float = 0.2
     # size of the mesh encoder's features, >= 1
     latent_size: int = 64
     # width of the head's hidden layer, >= 1
@@ -111,6 +114,8 @@ class DetectorConfig:
                 raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
         if self.inverse_cutoff is not None and not 0 < self.inverse_cutoff < math.inf:
             raise ValueError(f"inverse_cutoff must be positive or None, got {self.inverse_cutoff}")
+        if not 0 <= self.identity_strength < math.inf:
+            raise ValueError(f"identity_strength must be at least 0 and finite, got {self.identity_strength}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if "image_features" in self.head_inputs and not self.num_image_features:
@@ -149,6 +154,7 @@ class DetectorConfig:
             num_input_vertices=None,
             filters=(16, 16, 16, 32),
             linear_path=False,
+            identity_strength=0.0,
             num_image_features=num_image_features,
         )
 

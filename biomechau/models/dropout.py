@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
+
+from biomechau.models.processes import whole_batch
 
 
 class Dropout(nn.Module):
     """``torch.nn.Dropout`` of (S, ...), with one mask for the batch of all processes that train together.
 
-    Each process draws the mask of the whole batch and takes its own sequences: process r of P those at r, r + P, ...
-    So two processes with half a batch each drop what one drops of the whole, provided that all have the same random
-    state and the same number of sequences.
+    Each process draws the mask of the whole batch and takes its own sequences, see
+    :func:`biomechau.models.processes.whole_batch`. So two processes with half a batch each drop what one drops of the
+    whole, provided that all have the same random state and the same number of sequences.
 
     Args:
         p: share dropped in training, in [0, 1).
@@ -30,10 +32,8 @@ class Dropout(nn.Module):
         """(S, ...), with a share p set to 0 and the rest divided by 1 - p; the input itself when not training."""
         if not self.training or not self.p:
             return input
-        together = distributed.is_available() and distributed.is_initialized()
-        processes, rank = (distributed.get_world_size(), distributed.get_rank()) if together else (1, 0)
-        ones = input.new_ones(len(input) * processes, *input.shape[1:])
-        return input * functional.dropout(ones, self.p)[rank::processes]
+        count, own = whole_batch(len(input))
+        return input * functional.dropout(input.new_ones(count, *input.shape[1:]), self.p)[own]
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

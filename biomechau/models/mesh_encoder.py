@@ -91,14 +91,18 @@ class MeshEncoder(nn.Module):
             )
         return displacements if displacements.shape[-2] == few else displacements[..., self.vertices, :]
 
-    def fit_normalisation(self, displacements: Tensor | Iterable[Tensor]) -> None:
+    def fit_normalisation(self, displacements: Tensor | Iterable[Tensor], noise: Tensor | None = None) -> None:
         """Take mean and standard deviation per vertex and axis from training meshes, (..., N, 3) or (..., N_in, 3).
+
+        Args:
+            displacements: of one or many parts of the data [cm].
+            noise: standard deviation of what augmentation adds to them, (N_in, 3) [cm].
 
         Raises:
             ValueError: another shape, no meshes, or values that are not finite.
         """
         chunks = [displacements] if isinstance(displacements, Tensor) else displacements
-        self.normalisation.fit(self.select(chunk) for chunk in chunks)
+        self.normalisation.fit((self.select(chunk) for chunk in chunks), noise)
 
     def forward(self, displacements: Tensor) -> Tensor:
         """u [cm], (..., N, 3) or (..., N_in, 3), to z (..., Z).

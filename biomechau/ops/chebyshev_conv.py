@@ -9,7 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, place, runs_reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.sparse import SparseMatrix
 
@@ -54,8 +54,9 @@ def chebyshev_conv(
         _check_vertices(vertices, x)
     if runs_reference(x.device):
         return reference.chebyshev_conv(x, laplacian, weight, bias, vertices)
-    # Traced, the order is used if it is there already, and the mesh taken as it comes otherwise.
-    order = laplacian.neighbourhood_order(compute=not torch.compiler.is_compiling())
+    # Traced, the order is used if it is there already, and the mesh taken as it comes otherwise; GPUs do not use it.
+    on_cpu = x.device.type == "cpu"
+    order = laplacian.neighbourhood_order(compute=not torch.compiler.is_compiling()) if on_cpu else None
     return _op(x, weight, bias, laplacian.crow, laplacian.col, laplacian.val, order, vertices)
 
 
@@ -102,6 +103,12 @@ def _operator(
     return view, (crow, col, val, order)
 
 
+def _sizes(x: Tensor, weight: Tensor, vertices: Tensor | None) -> tuple[int | None, ...]:
+    """Vertices, frames, terms, channels in and out, and the vertices with an output where that is not all."""
+    num_kept = None if vertices is None else vertices.shape[0]
+    return x.shape[-2], x.shape[:-2].numel(), *weight.shape, num_kept
+
+
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     *index, vertices = rest
     out = _fake(x, weight, bias, *rest)
@@ -112,6 +119,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tens
     vertices = None if vertices is None else dense(vertices)
     operator, _held = _operator(*index)
     num_terms, num_inputs, num_outputs = weight.shape
+    scratch = workspace(x, _core.chebyshev_conv_fwd_workspace, *_sizes(x, weight, vertices))
     _core.chebyshev_conv_fwd(
         operator,
         x.shape[:-2].numel(),
@@ -123,6 +131,7 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tens
         buffer(bias),
         buffer(vertices),
         buffer(out),
+        buffer(scratch),
         place(x),
     )
     return out
@@ -153,6 +162,7 @@ def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Ten
         return [grad.zero_() for grad in grads]
     grad_x, grad_weight, grad_bias = map(buffer, grads)
     num_terms, num_inputs, num_outputs = weight.shape
+    scratch = workspace(x, _core.chebyshev_conv_bwd_workspace, *_sizes(x, weight, vertices))
     _core.chebyshev_conv_bwd(
         operator,
         x.shape[:-2].numel(),
@@ -166,6 +176,7 @@ def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Ten
         grad_x,
         grad_weight,
         grad_bias,
+        buffer(scratch),
         place(x),
     )
     return grads

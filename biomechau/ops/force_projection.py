@@ -8,7 +8,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import reference
-from biomechau.ops._backend import buffer, dense, place, runs_reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._distribution import SCHEMA, batch_shape, check_force, index_arguments
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.reduced_projection import check_blendshapes, project, project_backward
@@ -95,13 +95,16 @@ def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | N
     need_projection = need_blendshapes or need_val or need_directions
     grad_out, force, projection = dense(grad_out), dense(force), dense(projection)
     grad_projection, grad_force = empty_gradients([need_projection, need_force], projection, force)
+    sizes = _sizes(force, projection, directions)
+    scratch = workspace(force, _core.apply_projection_bwd_workspace, *sizes)
     _core.apply_projection_bwd(
-        *_sizes(force, projection, directions),
+        *sizes,
         buffer(projection),
         buffer(force),
         buffer(grad_out),
         buffer(grad_projection),
         buffer(grad_force),
+        buffer(scratch),
         place(force),
     )
     if not need_projection:

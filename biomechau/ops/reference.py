@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from biomechau.ops import _check
 from biomechau.ops._packed import unpacked
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
+
+if TYPE_CHECKING:
+    from biomechau.ops.modal_system import ModalSystem
 
 # What the implicit scheme solves with, as errors name it.
 IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
@@ -111,12 +114,12 @@ def euler_rollout(
     per_frame = mass.ndim == force.ndim + 1
     implicit = scheme == "implicit"
     mass, damping, stiffness = (
-        mass.new_zeros(mass.shape[-2:]) if matrix is None else _symmetric(name, matrix, num_batch_axes)
+        mass.new_zeros(mass.shape[-2:]) if matrix is None else symmetric(name, matrix, num_batch_axes)
         for name, matrix in (("mass", mass), ("damping", damping), ("stiffness", stiffness))
     )
-    factor = _cholesky("mass", mass, num_batch_axes)
+    factor = cholesky("mass", mass, num_batch_axes)
     if implicit:
-        factor = _cholesky(IMPLICIT_SYSTEM, mass + dt * damping + dt * dt * stiffness, num_batch_axes)
+        factor = cholesky(IMPLICIT_SYSTEM, mass + dt * damping + dt * dt * stiffness, num_batch_axes)
 
     def apply(matrix: Tensor, vector: Tensor) -> Tensor:
         return (matrix @ vector[..., None])[..., 0]
@@ -135,6 +138,21 @@ def euler_rollout(
     if not cs:
         return force.clone(), force.clone()
     return torch.stack(cs, -2), torch.stack(vs, -2)
+
+
+@_in_full_precision
+def modal_rollout(
+    system: ModalSystem, force: Tensor | None, c0: Tensor, v0: Tensor, muscle_force: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Eq. 9 and 6: M c'' + D c' + K c = Q + A F, step by step with the matrices themselves."""
+    total = force
+    if muscle_force is not None:
+        assert system.projection is not None
+        num_axes = system.projection.ndim - 1
+        pull = muscle_force.flatten(-num_axes) @ system.projection.flatten(1).mT
+        total = pull if force is None else force + pull
+    assert total is not None
+    return euler_rollout(system.mass, total, c0, v0, system.dt, system.damping, system.stiffness, system.scheme)
 
 
 def _symmetric_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
@@ -170,7 +188,7 @@ def _require(good: Tensor, error: Callable[[int], ValueError]) -> None:
         raise error(int((~good).flatten().nonzero()[0]))
 
 
-def _symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
+def symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """The symmetric part of (..., K, K), or ``ValueError`` naming the first matrix that is not symmetric or finite."""
     with torch.no_grad():
         gap = (matrix - matrix.mT).abs().flatten(-2).amax(-1)
@@ -180,7 +198,7 @@ def _symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     return (matrix + matrix.mT) / 2
 
 
-def _cholesky(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
+def cholesky(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """Lower Cholesky factor of (..., K, K), or ``ValueError`` naming the first matrix that has none."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     with torch.no_grad():

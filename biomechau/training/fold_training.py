@@ -67,6 +67,12 @@ def train(
     checkpoint = _prepare(run, resume)
     if resume and run.finished:
         return run
+    if config.detector.uses_mesh and "vertices_residual" not in corpus.tensor_names:
+        warnings.warn(
+            f"{corpus.path} has no meshes of its own (vertices_residual): those that the encoder reads are exactly "
+            "linear in the coefficients, so its scores say little of what it makes of captured meshes",
+            stacklevel=2,
+        )
     # The caller's random numbers stay as they are.
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(config.seed)

@@ -35,6 +35,7 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         "threshold": THRESHOLD,
         "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
         "selection": f"epoch with the {_BEST[config.selection]} on the {'validation' if own else 'test'} subjects",
+        "meshes": _meshes(corpus, config),
         "neutral_percentile": config.neutral,
         "label_share": config.label_share,
         "seed": config.seed,
@@ -42,6 +43,13 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         "corpus": dict(corpus.provenance),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def _meshes(corpus: Corpus, config: TrainingConfig) -> str:
+    if not config.detector.uses_mesh:
+        return "not read"
+    own = "vertices_residual" in corpus.tensor_names
+    return "the corpus's own" if own else "of the coefficients, exactly linear in them"
 
 
 def part(corpus: Corpus, subjects: Sequence[str]) -> dict[str, Any]:

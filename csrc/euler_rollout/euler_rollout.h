@@ -29,8 +29,8 @@ template <class T> struct EulerRollout {
   T* c;                // (S, T, K) c_1 .. c_T
   T* v;                // (S, T, K) v_1 .. v_T
   T* acceleration;     // (S, T, K) (v_t+1 - v_t) / h, kept for the backward pass: the difference would lose digits
-  T* factor;           // (L', K, K) Cholesky factors; L' as the matrices that are solved with
-  // gradients of the outputs
+  T* factor;           // (L', K, K) inverses of the matrices that are solved with, kept for the backward pass
+  // gradients of the outputs; null: zero
   const T* grad_c;     // (S, T, K)
   const T* grad_v;     // (S, T, K)
   // gradients of the inputs; null: not wanted (grad_force is always written, the others are sums over it)
@@ -68,14 +68,15 @@ template <class T> struct EulerRollout {
 };
 
 // Why a rollout cannot run: a matrix that is not symmetric (or not finite), or not positive definite, and which one.
+// The kinds in the order in which they are looked for.
 struct RolloutFault {
   enum Kind : int {
     none = 0,
-    mass_indefinite = 1,
-    system_indefinite = 2,
-    mass_asymmetric = 3,
-    damping_asymmetric = 4,
-    stiffness_asymmetric = 5
+    mass_asymmetric = 1,
+    damping_asymmetric = 2,
+    stiffness_asymmetric = 3,
+    mass_indefinite = 4,
+    system_indefinite = 5
   };
   Kind kind = none;
   std::int64_t index = -1;

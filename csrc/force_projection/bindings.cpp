@@ -1,5 +1,5 @@
 #include "common/binding.h"
-#include "force_projection/force_projection.h"
+#include "force_projection/cuda.h"
 
 namespace biomechau {
 namespace {
@@ -11,7 +11,7 @@ struct DistributionBuffers {
 
   int64_t width() const { return fibre ? 1 : 3; }
 
-  template <class T> Distribution<T> view() const {
+  template <class T> Distribution<T> view(const Place& place) const {
     static const T no_directions[3] = {};
     const int64_t entries = col.numel;
     Distribution<T> p{};
@@ -28,6 +28,7 @@ struct DistributionBuffers {
       p.directions = directions.as<T>(3 * entries, "directions");
       if (entries == 0) p.directions = no_directions;  // never read; non-null says that forces are scalars
     }
+    if (place.on_gpu()) return p;  // indices on a device are checked where a SparseMatrix is made
     check_rising(p.crow, num_vertices, entries, "crow");
     check_rising(p.muscle_crow, num_muscles, entries, "muscle_crow");
     check_range(p.col, entries, num_muscles, "col");
@@ -39,9 +40,10 @@ struct DistributionBuffers {
 
 // What forward and backward share, checked.
 template <class T>
-DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force) {
+DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force,
+                                           const Place& place) {
   DistributeForces<T> args{};
-  args.distribution = p.view<T>();
+  args.distribution = p.view<T>(place);
   args.num_frames = num_frames;
   args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
   return args;
@@ -51,9 +53,11 @@ void distribute_forces_fwd(const DistributionBuffers& p, int64_t num_frames, Buf
   place.check();
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
-    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force);
+    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force, place);
     args.out = out.as<T>(product({num_frames, p.num_vertices, 3}), "out");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::distribute_forces_fwd(args, place.gpu());
     select_force_projection_kernels<T>().distribute_forces_fwd(args, place.num_threads);
   });
 }
@@ -64,21 +68,24 @@ void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buf
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
-    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force);
+    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force, place);
     args.grad_out = grad_out.as<T>(product({num_frames, p.num_vertices, 3}), "grad_out");
     args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
     args.grad_force = grad_force.as_optional<T>(product({num_frames, p.num_muscles, p.width()}), "grad_force");
     args.grad_directions = grad_directions.as_optional<T>(3 * entries, "grad_directions");
     if (args.grad_directions && !p.fibre) throw std::invalid_argument("grad_directions needs directions");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::distribute_forces_bwd(args, place.gpu());
     select_force_projection_kernels<T>().distribute_forces_bwd(args, place.num_threads);
   });
 }
 
 template <class T>
-ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes) {
+ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
+                                             const Place& place) {
   ReducedProjection<T> args{};
-  args.distribution = p.view<T>();
+  args.distribution = p.view<T>(place);
   args.num_shapes = num_shapes;
   args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
   return args;
@@ -89,9 +96,11 @@ void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Bu
   place.check();
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
-    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes);
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, place);
     args.out = out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "out");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::reduced_projection_fwd(args, place.gpu());
     select_force_projection_kernels<T>().reduced_projection_fwd(args, place.num_threads);
   });
 }
@@ -102,13 +111,15 @@ void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Bu
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
-    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes);
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, place);
     args.grad_out = grad_out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "grad_out");
     args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, p.num_vertices, 3}), "grad_blendshapes");
     args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
     args.grad_directions = grad_directions.as_optional<T>(3 * entries, "grad_directions");
     if (args.grad_directions && !p.fibre) throw std::invalid_argument("grad_directions needs directions");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::reduced_projection_bwd(args, place.gpu());
     select_force_projection_kernels<T>().reduced_projection_bwd(args, place.num_threads);
   });
 }
@@ -133,12 +144,14 @@ void apply_projection_fwd(int64_t num_frames, int64_t num_shapes, int64_t num_in
     ApplyProjection<T> args = apply_projection_args<T>(num_frames, num_shapes, num_inputs, projection, force);
     args.out = out.as<T>(product({num_frames, num_shapes}), "out");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::apply_projection_fwd(args, place.gpu());
     select_force_projection_kernels<T>().apply_projection_fwd(args, place.num_threads);
   });
 }
 
 void apply_projection_bwd(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection, Buffer force,
-                          Buffer grad_out, Buffer grad_projection, Buffer grad_force, Place place) {
+                          Buffer grad_out, Buffer grad_projection, Buffer grad_force, Buffer workspace, Place place) {
   place.check();
   dispatch(projection.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -146,7 +159,10 @@ void apply_projection_bwd(int64_t num_frames, int64_t num_shapes, int64_t num_in
     args.grad_out = grad_out.as<T>(product({num_frames, num_shapes}), "grad_out");
     args.grad_projection = grad_projection.as_optional<T>(product({num_shapes, num_inputs}), "grad_projection");
     args.grad_force = grad_force.as_optional<T>(product({num_frames, num_inputs}), "grad_force");
+    T* scratch = place.workspace<T>(workspace, cuda::apply_projection_bwd_workspace(num_frames, num_shapes, num_inputs));
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::apply_projection_bwd(args, scratch, place.gpu());
     select_force_projection_kernels<T>().apply_projection_bwd(args, place.num_threads);
   });
 }
@@ -154,7 +170,7 @@ void apply_projection_bwd(int64_t num_frames, int64_t num_shapes, int64_t num_in
 }  // namespace
 
 void bind_force_projection(py::module_& m) {
-  py::class_<DistributionBuffers>(m, "Distribution")
+  py::class_<DistributionBuffers>(m, "Distribution", py::module_local())
       .def(py::init([](int64_t num_vertices, int64_t num_muscles, Buffer crow, Buffer col, Buffer muscle_crow,
                        Buffer muscle_row, Buffer muscle_entry, Buffer val, Buffer directions, bool fibre) {
              return DistributionBuffers{num_vertices, num_muscles,  crow, col,        muscle_crow,
@@ -174,7 +190,9 @@ void bind_force_projection(py::module_& m) {
   m.def("apply_projection_fwd", &apply_projection_fwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,
         "force"_a, "out"_a, "place"_a);
   m.def("apply_projection_bwd", &apply_projection_bwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,
-        "force"_a, "grad_out"_a, "grad_projection"_a, "grad_force"_a, "place"_a);
+        "force"_a, "grad_out"_a, "grad_projection"_a, "grad_force"_a, "workspace"_a, "place"_a);
+  m.def("apply_projection_bwd_workspace", &cuda::apply_projection_bwd_workspace, "num_frames"_a, "num_shapes"_a,
+        "num_inputs"_a);
 }
 
 }  // namespace biomechau

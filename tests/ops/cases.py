@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from biomechau.models import scaled_laplacian
-from biomechau.ops import SCHEMES, SparseMatrix
+from biomechau.ops import SCHEMES, ModalSystem, SparseMatrix
 
 # The one table of tolerances: largest error over the largest entry of the reference.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
+
+
+DTYPES = [torch.float32, torch.float64]
 
 
 class ForceProblem(NamedTuple):
@@ -80,6 +82,40 @@ def force_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
     return inputs
 
 
+def convolution_problem(
+    *,
+    batch: tuple[int, ...] = (3,),
+    num_vertices: int = 40,
+    num_terms: int = 3,
+    num_inputs: int = 2,
+    num_outputs: int = 5,
+    num_kept: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Arguments of ``chebyshev_conv``: a sparse symmetric operator with eigenvalues in [-1, 1] and an empty row."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    links = torch.randn(num_vertices, num_vertices, generator=gen, dtype=torch.float64)
+    links[torch.rand(num_vertices, num_vertices, generator=gen) > 4 / num_vertices] = 0
+    links[-1:] = links[:, -1:] = 0
+    links = links + links.mT
+    links /= links.abs().sum(1).max().clamp_min(1)
+    vertices = None
+    if num_kept is not None:
+        vertices = torch.randperm(num_vertices, generator=gen)[:num_kept].sort().values
+    return {
+        "x": randn(*batch, num_vertices, num_inputs),
+        "laplacian": SparseMatrix.from_dense(links.to(dtype)),
+        "weight": randn(num_terms, num_inputs, num_outputs),
+        "bias": randn(num_outputs),
+        "vertices": vertices,
+    }
+
+
 def spd(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0, scale: float = 1.0) -> Tensor:
     """Well-conditioned symmetric positive definite matrices (..., K, K)."""
     gen = torch.Generator().manual_seed(seed)
@@ -127,46 +163,51 @@ ROLLOUTS = [
 ]
 
 
-def mesh_laplacian(num_vertices: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> SparseMatrix:
-    """-D^-1/2 A D^-1/2 of a strip of triangles, its vertices shuffled, the last one without edges."""
-    joined = torch.arange(num_vertices - 1)
-    width = max(2, round(num_vertices**0.5))
-    pairs = [torch.stack([joined[:-step], joined[step:]], 1) for step in (1, width, width + 1)]
-    edges = torch.cat([pair for pair in pairs if pair.numel()]) if num_vertices > 2 else joined.new_zeros(0, 2)
-    edges = torch.randperm(num_vertices, generator=torch.Generator().manual_seed(seed))[edges]
-    return scaled_laplacian(edges, num_vertices).to(dtype)
-
-
-def convolution_problem(
+def modal_problem(
     *,
-    batch: tuple[int, ...] = (2, 3),
-    num_vertices: int = 40,
-    channels: tuple[int, int] = (2, 3),
-    num_terms: int = 4,
-    every: int | None = None,
-    bias: bool = True,
+    batch: tuple[int, ...] = (2,),
+    num_frames: int = 4,
+    num_shapes: int = 3,
+    num_muscles: int = 2,
+    vector: bool = False,
+    scheme: str = "implicit",
+    elastic: bool = True,
+    dt: float = 0.1,
     dtype: torch.dtype = torch.float64,
     seed: int = 0,
-) -> dict[str, Any]:
-    """Arguments of ``chebyshev_conv``; with ``every``, results at each so-many-th vertex."""
+) -> tuple[ModalSystem, dict[str, Tensor]]:
+    """A system with Rayleigh damping and a projection, or one with a mass alone, and what acts on it."""
     gen = torch.Generator().manual_seed(seed)
 
     def randn(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
 
-    return {
-        "x": randn(*batch, num_vertices, channels[0]),
-        "laplacian": mesh_laplacian(num_vertices, dtype),
-        "weight": randn(num_terms, *channels),
-        "bias": randn(channels[1]) if bias else None,
-        "vertices": None if every is None else torch.arange(every // 2, num_vertices, every),
+    axes = (num_muscles, 3) if vector else (num_muscles,)
+    mass, stiffness = spd(num_shapes, seed=seed), spd(num_shapes, seed=seed + 2, scale=1.3)
+    matrices = {"damping": 0.4 * mass + 0.3 * stiffness, "stiffness": stiffness} if elastic else {}
+    system = ModalSystem(
+        mass.to(dtype),
+        dt,
+        **{name: matrix.to(dtype) for name, matrix in matrices.items()},
+        scheme=scheme,
+        projection=randn(num_shapes, *axes),
+    )
+    inputs = {
+        "force": randn(*batch, num_frames, num_shapes),
+        "c0": randn(*batch, num_shapes),
+        "v0": randn(*batch, num_shapes),
+        "muscle_force": randn(*batch, num_frames, *axes),
     }
+    return system, inputs
 
 
-def split_convolution(problem: dict[str, Any], function: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], dict]:
-    """The op as a function of its differentiable tensors, and those."""
-    inputs = {name: problem[name] for name in ("x", "weight", "bias")}
-    return lambda **tensors: function(**{**problem, **tensors}), inputs
+# The forces that may act: Q, F or both.
+FORCES = [("force", "muscle_force"), ("force",), ("muscle_force",)]
+
+
+def acting(inputs: dict[str, Tensor], forces: tuple[str, ...]) -> dict[str, Tensor | None]:
+    """The inputs with the other forces left out."""
+    return {name: value if name in ("c0", "v0", *forces) else None for name, value in inputs.items()}
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:
@@ -176,3 +217,24 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
     if expected.numel():
         error = (actual.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-300)
         assert error <= TOLERANCE[expected.dtype], f"relative error {error:.2e}"
+
+
+def results_of(
+    function: Callable[..., Any], inputs: dict[str, Tensor | None], wanted: list[str] | None = None, seed: int = 0
+) -> list[Tensor]:
+    """Outputs of a function and the gradients of its inputs, or of those wanted, for output gradients by chance."""
+    leaves = {name: None if value is None else value.detach().clone() for name, value in inputs.items()}
+    chosen = [leaf for name, leaf in leaves.items() if leaf is not None and (wanted is None or name in wanted)]
+    for leaf in chosen:
+        leaf.requires_grad_()
+    outputs = function(**leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    gen = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(out.shape, generator=gen, dtype=torch.float64).to(out) for out in outputs]
+    return [*outputs, *torch.autograd.grad(outputs, chosen, weights, materialize_grads=True)]
+
+
+def compare(op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, Tensor | None]) -> None:
+    """Runs both on copies of the same inputs and compares the outputs and every gradient."""
+    for actual, expected in zip(results_of(op, inputs), results_of(twin, inputs), strict=True):
+        assert_close(actual, expected)

@@ -10,21 +10,65 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import assert_close, convolution_problem, mesh_laplacian, split_convolution
+from ops.cases import assert_close
 from ops.test_against_reference import DTYPES, compare, isa as isa
 from ops.test_gradcheck import check
 from ops.test_layout_and_threads import assert_same_bits, outputs_and_gradients, strided, threads as threads
 from torch import Tensor
 
 from biomechau import _core, ops
+from biomechau.models import scaled_laplacian
 from biomechau.ops import SparseMatrix, _backend, reference
+
+
+def mesh_laplacian(num_vertices: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> SparseMatrix:
+    """-D^-1/2 A D^-1/2 of a strip of triangles, its vertices shuffled, the last one without edges."""
+    joined = torch.arange(num_vertices - 1)
+    width = max(2, round(num_vertices**0.5))
+    pairs = [torch.stack([joined[:-step], joined[step:]], 1) for step in (1, width, width + 1)]
+    edges = torch.cat([pair for pair in pairs if pair.numel()]) if num_vertices > 2 else joined.new_zeros(0, 2)
+    edges = torch.randperm(num_vertices, generator=torch.Generator().manual_seed(seed))[edges]
+    return scaled_laplacian(edges, num_vertices).to(dtype)
+
+
+def mesh_problem(
+    *,
+    batch: tuple[int, ...] = (2, 3),
+    num_vertices: int = 40,
+    channels: tuple[int, int] = (2, 3),
+    num_terms: int = 4,
+    every: int | None = None,
+    bias: bool = True,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Arguments of ``chebyshev_conv``; with ``every``, results at each so-many-th vertex."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    return {
+        "x": randn(*batch, num_vertices, channels[0]),
+        "laplacian": mesh_laplacian(num_vertices, dtype),
+        "weight": randn(num_terms, *channels),
+        "bias": randn(channels[1]) if bias else None,
+        "vertices": None if every is None else torch.arange(every // 2, num_vertices, every),
+    }
+
+
+def split_convolution(problem: dict[str, Any], function: Callable[..., Tensor]) -> tuple[Callable[..., Tensor], dict]:
+    """The op as a function of its differentiable tensors, and those."""
+    inputs = {name: problem[name] for name in ("x", "weight", "bias")}
+    return lambda **tensors: function(**{**problem, **tensors}), inputs
+
 
 # Channels that take each way: the terms of x or of the output's gradient, Clenshaw's sums, whole vectors and parts.
 CHANNELS = [(3, 16), (16, 16), (16, 3), (5, 7), (40, 2), (2, 40)]
 
 
 def compare_with_twin(**problem: Any) -> None:
-    arguments = convolution_problem(**problem)
+    arguments = mesh_problem(**problem)
     function, inputs = split_convolution(arguments, ops.chebyshev_conv)
     twin, _ = split_convolution(arguments, reference.chebyshev_conv)
     compare(function, twin, inputs)
@@ -68,7 +112,7 @@ def test_results_past_the_caches(isa: str) -> None:
 
 def test_far_neighbours() -> None:
     """An operator whose rows reach everywhere: no order brings all neighbours close."""
-    arguments = convolution_problem(num_vertices=200, channels=(3, 5))
+    arguments = mesh_problem(num_vertices=200, channels=(3, 5))
     dense = torch.randn(200, 200, dtype=torch.float64, generator=torch.Generator().manual_seed(3)) / 30
     arguments["laplacian"] = SparseMatrix.from_dense(dense + dense.T)
     function, inputs = split_convolution(arguments, ops.chebyshev_conv)
@@ -77,7 +121,7 @@ def test_far_neighbours() -> None:
 
 
 def test_no_vertices_at_all() -> None:
-    problem = convolution_problem(every=4)
+    problem = mesh_problem(every=4)
     problem["vertices"] = problem["vertices"][:0]
     function, inputs = split_convolution(problem, ops.chebyshev_conv)
     out, grad_x, grad_weight, grad_bias = outputs_and_gradients(function, inputs)
@@ -88,7 +132,7 @@ def test_no_vertices_at_all() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_some_vertices_are_rows_of_all(dtype: torch.dtype) -> None:
-    problem = convolution_problem(every=3, dtype=dtype)
+    problem = mesh_problem(every=3, dtype=dtype)
     some = ops.chebyshev_conv(**problem)
     assert_close(some, ops.chebyshev_conv(**{**problem, "vertices": None})[..., problem["vertices"], :])
 
@@ -98,13 +142,13 @@ def test_some_vertices_are_rows_of_all(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("every", [None, 3])
 def test_gradcheck(wanted: str, channels: tuple[int, int], every: int | None) -> None:
     function, inputs = split_convolution(
-        convolution_problem(num_vertices=11, channels=channels, every=every), ops.chebyshev_conv
+        mesh_problem(num_vertices=11, channels=channels, every=every), ops.chebyshev_conv
     )
     check(function, inputs, wanted)
 
 
 def test_the_operator_outside_of_unit_eigenvalues() -> None:
-    problem = convolution_problem()
+    problem = mesh_problem()
     big = problem["laplacian"].with_values(3 * problem["laplacian"].val)
     for name in ("x", "weight"):
         check(*split_convolution({**problem, "laplacian": big}, ops.chebyshev_conv), name)
@@ -116,11 +160,11 @@ def test_a_gradient_nobody_asked_for_is_not_computed(wanted: str, monkeypatch: p
     original = _core.chebyshev_conv_bwd
 
     def spy(*args: Any) -> None:
-        asked.update({name: buffer[1] > 0 for name, buffer in zip(("x", "weight", "bias"), args[-4:-1], strict=True)})
+        asked.update({name: buffer[1] > 0 for name, buffer in zip(("x", "weight", "bias"), args[-5:-2], strict=True)})
         original(*args)
 
     monkeypatch.setattr(_core, "chebyshev_conv_bwd", spy)
-    problem = convolution_problem()
+    problem = mesh_problem()
     problem[wanted].requires_grad_()
     ops.chebyshev_conv(**problem).sum().backward()
     assert asked == {name: name == wanted for name in asked}
@@ -128,7 +172,7 @@ def test_a_gradient_nobody_asked_for_is_not_computed(wanted: str, monkeypatch: p
 
 @pytest.mark.parametrize("argument", ["x", "weight", "bias", "vertices", "grad_out"])
 def test_non_contiguous_tensors(argument: str) -> None:
-    problem = convolution_problem(every=3)
+    problem = mesh_problem(every=3)
     function, inputs = split_convolution(problem, ops.chebyshev_conv)
     expected = outputs_and_gradients(function, inputs)
     if argument == "grad_out":
@@ -153,7 +197,7 @@ def test_the_same_bits_for_any_thread_count(
     dtype: torch.dtype,
     threads: Callable[[int], None],
 ) -> None:
-    problem = convolution_problem(
+    problem = mesh_problem(
         num_vertices=num_vertices, batch=batch, every=every, channels=channels, num_terms=6, dtype=dtype
     )
     results = []
@@ -165,7 +209,7 @@ def test_the_same_bits_for_any_thread_count(
 
 
 def test_not_a_number_stays_among_its_neighbours() -> None:
-    problem = convolution_problem(num_vertices=400, batch=(5,), num_terms=3)
+    problem = mesh_problem(num_vertices=400, batch=(5,), num_terms=3)
     problem["x"][2, 17] = torch.nan
     bad = ops.chebyshev_conv(**problem).isnan()
     assert torch.equal(bad, reference.chebyshev_conv(**problem).isnan())
@@ -174,7 +218,7 @@ def test_not_a_number_stays_among_its_neighbours() -> None:
 
 
 def opcheck_arguments(every: int | None, bias: bool, order: bool) -> tuple[Any, ...]:
-    p = convolution_problem(every=every, bias=bias, num_vertices=12)
+    p = mesh_problem(every=every, bias=bias, num_vertices=12)
     laplacian = p["laplacian"]
     x, weight, bias_ = (None if t is None else t.requires_grad_() for t in (p["x"], p["weight"], p["bias"]))
     order_ = laplacian.neighbourhood_order() if order else None
@@ -194,7 +238,7 @@ def test_opcheck(every: int | None, bias: bool, order: bool) -> None:
 def test_compile_fullgraph_equals_eager(backend: str, ordered: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.compiler.reset()
     monkeypatch.setattr(_backend, "_backend", backend)
-    problem = convolution_problem(every=3, num_vertices=90)
+    problem = mesh_problem(every=3, num_vertices=90)
     function, inputs = split_convolution(problem, ops.chebyshev_conv)
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     if ordered:
@@ -206,7 +250,7 @@ def test_compile_fullgraph_equals_eager(backend: str, ordered: bool, monkeypatch
 
 def test_one_graph_serves_every_batch_size() -> None:
     torch.compiler.reset()
-    problem = convolution_problem()
+    problem = mesh_problem()
     counter = torch._dynamo.testing.CompileCounter()
     compiled = torch.compile(lambda x: ops.chebyshev_conv(**{**problem, "x": x}), fullgraph=True, backend=counter)
     for frames in (3, 5, 8):
@@ -218,7 +262,7 @@ def test_one_graph_serves_every_batch_size() -> None:
 
 
 def test_second_derivatives_are_refused() -> None:
-    problem = convolution_problem()
+    problem = mesh_problem()
     x = problem["x"].requires_grad_()
     (grad,) = torch.autograd.grad(ops.chebyshev_conv(**problem).square().sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="chebyshev_conv_bwd has no derivative"):
@@ -226,7 +270,7 @@ def test_second_derivatives_are_refused() -> None:
 
 
 def test_the_twin_has_second_derivatives_and_runs_under_vmap() -> None:
-    problem = convolution_problem(num_vertices=4, batch=(2,), channels=(1, 2), num_terms=3)
+    problem = mesh_problem(num_vertices=4, batch=(2,), channels=(1, 2), num_terms=3)
     x = problem["x"]
     assert torch.autograd.gradgradcheck(
         lambda x: reference.chebyshev_conv(**{**problem, "x": x}).square(), x.requires_grad_()
@@ -236,7 +280,7 @@ def test_the_twin_has_second_derivatives_and_runs_under_vmap() -> None:
 
 
 def test_autocast_changes_nothing() -> None:
-    problem = convolution_problem(dtype=torch.float32)
+    problem = mesh_problem(dtype=torch.float32)
     for module in (ops, reference):
         expected = module.chebyshev_conv(**problem)
         with torch.autocast("cpu", torch.bfloat16):
@@ -290,7 +334,7 @@ def test_refused(
 ) -> None:
     monkeypatch.setattr(_backend, "_backend", backend)
     with pytest.raises(error, match=message):
-        ops.chebyshev_conv(**{**convolution_problem(), **changes})
+        ops.chebyshev_conv(**{**mesh_problem(), **changes})
 
 
 class TestOrder:
@@ -320,7 +364,7 @@ class TestOrder:
         assert torch.equal(order.sort().values, torch.arange(53))
 
     def test_results_do_not_depend_on_it(self) -> None:
-        p = convolution_problem(num_vertices=300)
+        p = mesh_problem(num_vertices=300)
         index = p["laplacian"].crow, p["laplacian"].col, p["laplacian"].val
         tensors = p["x"], p["weight"], p["bias"], *index
         results = [
@@ -342,14 +386,16 @@ class TestBinding:
     """What reaches the kernels only by the direct use of the module is refused before memory is touched."""
 
     def run(self, **changes: Any) -> None:
-        p = convolution_problem(num_vertices=4, batch=(), every=2)
+        p = mesh_problem(num_vertices=4, batch=(), every=2)
         index = {"crow": p["laplacian"].crow, "col": p["laplacian"].col, "val": p["laplacian"].val}
         tensors: dict[str, Tensor | None] = {**p, **index, "order": torch.arange(4), **changes}
         out = torch.zeros(len(p["vertices"]), 3, dtype=torch.float64)
         buffers = {name: _backend.buffer(value) for name, value in tensors.items() if name != "laplacian"}
         operator = _core.SymmetricOperator(4, *(buffers[name] for name in ("crow", "col", "val", "order")))
         names = ("x", "weight", "bias", "vertices")
-        _core.chebyshev_conv_fwd(operator, 1, 4, 2, 3, *(buffers[name] for name in names), _backend.buffer(out), 1)
+        _core.chebyshev_conv_fwd(
+            operator, 1, 4, 2, 3, *(buffers[name] for name in names), _backend.buffer(out), None, 1
+        )
 
     def test_the_good_call_passes(self) -> None:
         self.run()
@@ -385,6 +431,6 @@ class TestBinding:
         )
         b = _backend.buffer(one)
         with pytest.raises(ValueError, match="num_terms, num_inputs and num_outputs must be at least 1"):
-            _core.chebyshev_conv_fwd(operator, 1, 0, 1, 1, b, b, None, None, b, 1)
+            _core.chebyshev_conv_fwd(operator, 1, 0, 1, 1, b, b, None, None, b, None, 1)
         with pytest.raises(ValueError, match="num_threads must be at least 1"):
-            _core.chebyshev_conv_fwd(operator, 1, 1, 1, 1, b, b, None, None, b, 0)
+            _core.chebyshev_conv_fwd(operator, 1, 1, 1, 1, b, b, None, None, b, None, 0)

@@ -13,10 +13,12 @@ from biomechau import ops
 EXAMPLES = [
     "chebyshev_conv",
     "distribute_forces",
-    "euler_rollout",
+    "reduced_projection",
     "force_projection",
     "generalized_mass",
-    "reduced_projection",
+    "euler_rollout",
+    "modal_rollout",
+    "modal_system",
 ]
 
 
