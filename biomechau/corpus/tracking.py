@@ -100,7 +100,9 @@ def face_landmarker(model: str | Path) -> Iterator[Tracker]:
         raise ValueError(f"{model}: not a model of MediaPipe's face landmarker: {error}") from error
 
     def track(picture: NDArray[np.uint8], milliseconds: int) -> list[float] | None:
-        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=picture)
+        # Made when the package is imported, so that its types do not show them.
+        image_type, formats = mediapipe.Image, mediapipe.ImageFormat  # pyright: ignore[reportAttributeAccessIssue]
+        image = image_type(image_format=formats.SRGB, data=picture)
         return blendshape_scores(landmarker.detect_for_video(image, milliseconds))
 
     with landmarker:

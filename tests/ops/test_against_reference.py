@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -267,21 +268,19 @@ def test_short_steps_lose_no_digits_in_modes(scheme: str, dt: float) -> None:
     system, inputs = modal_problem(
         batch=(4,), num_frames=32, num_shapes=20, num_muscles=9, scheme=scheme, dt=dt, dtype=torch.float32
     )
-    precise = ops.ModalSystem(
-        system.mass.double(),
-        dt,
-        system.damping.double(),
-        system.stiffness.double(),
-        scheme,
-        system.projection.double(),
+    # Rounded to float32, the damping is not exactly diagonal in the modes: step by step nobody asks.
+    mass, damping, stiffness, projection = (
+        getattr(system, name).double() for name in ("mass", "damping", "stiffness", "projection")
     )
+
+    def precise(force: Tensor, c0: Tensor, v0: Tensor, muscle_force: Tensor) -> tuple[Tensor, Tensor]:
+        total = force + muscle_force @ projection.mT
+        return reference.euler_rollout(mass, total, c0, v0, dt, damping, stiffness, scheme)
+
     results = []
-    for function, matrices, dtype in (
-        (ops.modal_rollout, system, torch.float32),
-        (reference.modal_rollout, precise, torch.float64),
-    ):
+    for function, dtype in ((functools.partial(ops.modal_rollout, system), torch.float32), (precise, torch.float64)):
         leaves = {name: value.to(dtype).requires_grad_() for name, value in inputs.items()}
-        c, v = function(matrices, **leaves)
+        c, v = function(**leaves)
         weight = torch.linspace(-1, 1, c.numel(), dtype=dtype).reshape(c.shape)
         results.append((c, v, *torch.autograd.grad((c, v), list(leaves.values()), (weight, weight))))
     for actual, expected in zip(*results, strict=True):
