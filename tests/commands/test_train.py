@@ -143,7 +143,7 @@ def test_killed_in_the_middle_and_resumed(run_folder: Path, corpus: Corpus, tmp_
     """kill -9 in fold 2 after its first epoch; then all folds end with the weights of a training never stopped."""
     code = "import sys; from biomechau.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["train", "--corpus", str(corpus.path), "--out", str(tmp_path), *SMALL]
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-I", "-c", code, *arguments], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while not (tmp_path / "fold2" / "last.ckpt").exists():
         assert process.poll() is None

@@ -80,7 +80,7 @@ def test_kernels_run_on_the_threads_of_torch() -> None:
         "biomechau.ops.generalized_mass(torch.rand(20, 9_000, 3), torch.rand(4, 9_000))\n"
         "print(with_torch - before, threads() - with_torch)\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     started, more = map(int, run.stdout.split())
     assert started >= 2
     assert more == 0
