@@ -1,8 +1,9 @@
-"""CPU kernels of biomechau: addresses and sizes in, nothing of torch.
+"""Kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32), contiguous, or as
-None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream). Every size is
-compared with the others before memory is touched (ValueError).
+A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32),
+contiguous, or as None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream).
+Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory of a call
+on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own.
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -38,6 +39,11 @@ class PackedBlendshapes:
         values: _Buffer,
     ) -> None: ...
 
+class SortedEntries:
+    def __init__(
+        self, group_crow: _Buffer, muscle: _Buffer, list_crow: _Buffer, vertex: _Buffer, entry: _Buffer
+    ) -> None: ...
+
 class RolloutSizes:
     def __init__(
         self,
@@ -65,12 +71,20 @@ def distribute_forces_bwd(
     place: _Place,
 ) -> None: ...
 def reduced_projection_fwd(
-    distribution: Distribution, num_shapes: int, blendshapes: _Buffer, out: _Buffer, place: _Place
+    distribution: Distribution,
+    num_shapes: int,
+    blendshapes: _Buffer,
+    packed: PackedBlendshapes | None,
+    sorted: SortedEntries | None,
+    out: _Buffer,
+    place: _Place,
 ) -> None: ...
 def reduced_projection_bwd(
     distribution: Distribution,
     num_shapes: int,
     blendshapes: _Buffer,
+    packed: PackedBlendshapes | None,
+    sorted: SortedEntries | None,
     grad_out: _Buffer,
     grad_blendshapes: _Buffer,
     grad_val: _Buffer,
@@ -95,8 +109,10 @@ def apply_projection_bwd(
     grad_out: _Buffer,
     grad_projection: _Buffer,
     grad_force: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def apply_projection_bwd_workspace(num_frames: int, num_shapes: int, num_inputs: int) -> int: ...
 def generalized_mass_fwd(
     num_sequences: int,
     num_vertices: int,
@@ -106,8 +122,11 @@ def generalized_mass_fwd(
     packed: PackedBlendshapes | None,
     mass: _Buffer,
     out: _Buffer,
+    workspace: _Buffer,
+    fault: _Buffer,
     place: _Place,
 ) -> int: ...
+def generalized_mass_fwd_workspace(num_sequences: int, num_vertices: int, num_shapes: int) -> int: ...
 def generalized_mass_bwd(
     num_sequences: int,
     num_vertices: int,
@@ -119,8 +138,10 @@ def generalized_mass_bwd(
     grad_out: _Buffer,
     grad_blendshapes: _Buffer,
     grad_mass: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def generalized_mass_bwd_workspace(num_sequences: int, num_shapes: int) -> int: ...
 def euler_rollout_fwd(
     sizes: RolloutSizes,
     mass: _Buffer,
@@ -133,8 +154,11 @@ def euler_rollout_fwd(
     v: _Buffer,
     acceleration: _Buffer,
     factor: _Buffer,
+    workspace: _Buffer,
+    fault: _Buffer,
     place: _Place,
 ) -> tuple[int, int]: ...
+def euler_rollout_fwd_workspace(sizes: RolloutSizes) -> int: ...
 def euler_rollout_bwd(
     sizes: RolloutSizes,
     mass: _Buffer,
@@ -154,8 +178,10 @@ def euler_rollout_bwd(
     grad_v0: _Buffer,
     grad_damping: _Buffer,
     grad_stiffness: _Buffer,
+    workspace: _Buffer,
     place: _Place,
 ) -> None: ...
+def euler_rollout_bwd_workspace(sizes: RolloutSizes) -> int: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def select_isa(name: str) -> None: ...

@@ -9,7 +9,7 @@ void bind_generalized_mass(py::module_& m);
 void bind_euler_rollout(py::module_& m);
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "CPU kernels of biomechau: addresses and sizes in, nothing of torch.";
+  m.doc() = "Kernels of biomechau: addresses and sizes in, nothing of torch.";
 
   bind_force_projection(m);
   bind_generalized_mass(m);
@@ -23,7 +23,7 @@ PYBIND11_MODULE(_core, m) {
 #else
   m.attr("openmp") = false;
 #endif
-  m.attr("cuda") = false;
+  m.attr("cuda") = cuda_built;
 }
 
 }  // namespace biomechau

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,6 +18,11 @@ _backend = os.environ.get("BIOMECHAU_BACKEND", "kernels")
 if _backend not in _CHOICES:
     raise ValueError(f"BIOMECHAU_BACKEND must be one of {', '.join(_CHOICES)}, got {_backend!r}")
 
+# Set BIOMECHAU_CUDA_CHECKS=1 to have bad masses and matrices on a GPU raise at once; every call then waits for the GPU.
+_checks = os.environ.get("BIOMECHAU_CUDA_CHECKS", "0")
+if _checks not in ("0", "1"):
+    raise ValueError(f"BIOMECHAU_CUDA_CHECKS must be 0 or 1, got {_checks!r}")
+
 _DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.int32: 3}
 _warned: set[str] = set()
 
@@ -28,7 +34,8 @@ def backends() -> dict[str, Any]:
 
     Returns:
         "compiled": devices with kernels; "openmp": whether they use threads; "instruction_set": what the CPU kernels
-        run with; "runs": for "cpu" and "cuda", "kernels" or "reference".
+        run with; "runs": for "cpu" and "cuda", "kernels" or "reference"; "cuda_checks": whether bad masses and matrices
+        on a GPU raise, or give NaN without waiting.
     """
     cuda = _core.cuda
     return {
@@ -39,6 +46,7 @@ def backends() -> dict[str, Any]:
             "cpu": _backend,
             "cuda": _backend if cuda else "reference",
         },
+        "cuda_checks": _checks == "1",
     }
 
 
@@ -46,7 +54,7 @@ def runs_reference(device: torch.device) -> bool:
     """Whether tensors on this device go to the plain-torch twins; warns once where a kernel was to be expected."""
     if _backend == "reference":
         return True
-    if device.type == "cpu":
+    if device.type == "cpu" or (device.type == "cuda" and _core.cuda):
         return False
     if device.type not in _warned and not torch.compiler.is_compiling():
         _warned.add(device.type)
@@ -68,8 +76,25 @@ def buffer(tensor: Tensor | None) -> Buffer | None:
     return None if tensor is None else (tensor.data_ptr(), tensor.numel(), _DTYPE_CODES[tensor.dtype])
 
 
+def gpu(tensor: Tensor) -> tuple[int, int] | None:
+    """The GPU a tensor lies on and the address of its current stream; None on the CPU."""
+    if tensor.device.type == "cpu":
+        return None
+    return tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream
+
+
 def place(tensor: Tensor) -> int | tuple[int, int]:
     """Where a call runs, as the kernels take it: the number of CPU threads, or the GPU and its current stream."""
-    if tensor.device.type == "cpu":
-        return torch.get_num_threads()
-    return tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream
+    return gpu(tensor) or torch.get_num_threads()
+
+
+def workspace(like: Tensor, size: Callable[..., int], *sizes: Any) -> Tensor | None:
+    """The scratch memory that a call on a GPU needs, ``size(*sizes)`` elements; the CPU kernels take their own."""
+    return None if gpu(like) is None else like.new_empty(size(*sizes))
+
+
+def fault_flag(like: Tensor) -> Tensor | None:
+    """Where a kernel on a GPU tells what is wrong with its input; None where nobody is to wait for that."""
+    if _checks != "1" or gpu(like) is None or (like.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return None
+    return like.new_empty(1, dtype=torch.int64)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, place, runs_reference
+from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 
 SCHEMES = ("explicit", "semi_implicit", "implicit")
@@ -54,6 +54,8 @@ def euler_rollout(
         TypeError: a tensor is not float32 or float64, or they differ; dt is not a Python number.
         ValueError: a shape does not fit, the devices differ, dt is not positive, the scheme is unknown, a matrix is not
             symmetric, M is not positive definite, or M + h D + h^2 K is not (``implicit``). The sequence is named.
+            On a GPU nobody waits for what a matrix holds: such a sequence is NaN from the frame on that uses it,
+            unless ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
 
     Example:
         >>> c, v = ops.euler_rollout(torch.eye(1), torch.tensor([[2.0], [0.0], [0.0]]), torch.zeros(1), torch.ones(1))
@@ -132,8 +134,10 @@ def _forward(
     c, v, acceleration, factor = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
     held = _dense(mass, force, c0, v0, damping, stiffness)
     mass_, force_, c0_, v0_, damping_, stiffness_ = map(buffer, held)
+    sizes = _sizes(force, dt, scheme, spans)
+    scratch, fault = workspace(force, _core.euler_rollout_fwd_workspace, sizes), fault_flag(force)
     kind, index = _core.euler_rollout_fwd(
-        _sizes(force, dt, scheme, spans),
+        sizes,
         mass_,
         force_,
         c0_,
@@ -144,8 +148,12 @@ def _forward(
         buffer(v),
         buffer(acceleration),
         buffer(factor),
+        buffer(scratch),
+        buffer(fault),
         place(c),
     )
+    if fault is not None and (code := int(fault)) >= 0:
+        kind, index = divmod(code, 2**48)
     if kind:
         raise _fault(kind, index, mass, factor, damping, stiffness, force.ndim - 2)
     return c, v, acceleration, factor
@@ -162,11 +170,11 @@ def _fault(
 ) -> ValueError:
     """What the kernel found wrong (RolloutFault in csrc/euler_rollout/euler_rollout.h), in words."""
     name, matrix, error = {
-        1: ("mass", mass, _check.not_positive_definite),
-        2: (reference.IMPLICIT_SYSTEM, factor, _check.not_positive_definite),
-        3: ("mass", mass, _check.not_symmetric),
-        4: ("damping", damping, _check.not_symmetric),
-        5: ("stiffness", stiffness, _check.not_symmetric),
+        1: ("mass", mass, _check.not_symmetric),
+        2: ("damping", damping, _check.not_symmetric),
+        3: ("stiffness", stiffness, _check.not_symmetric),
+        4: ("mass", mass, _check.not_positive_definite),
+        5: (reference.IMPLICIT_SYSTEM, factor, _check.not_positive_definite),
     }[kind]
     axes = () if matrix is None else tuple(matrix.shape[:-2])
     return error(name, _check.place(index, axes, num_batch_axes))
@@ -220,8 +228,10 @@ def _bwd(
     grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = map(buffer, grads)
     held = _dense(mass, c0, v0, damping, stiffness, c, v, acceleration, factor, grad_c, grad_v)
     mass_, c0_, v0_, damping_, stiffness_, c_, v_, acceleration_, factor_, grad_c_, grad_v_ = map(buffer, held)
+    sizes = _sizes(c, dt, scheme, spans)
+    scratch = workspace(c, _core.euler_rollout_bwd_workspace, sizes)
     _core.euler_rollout_bwd(
-        _sizes(c, dt, scheme, spans),
+        sizes,
         mass_,
         c0_,
         v0_,
@@ -239,6 +249,7 @@ def _bwd(
         grad_v0,
         grad_damping,
         grad_stiffness,
+        buffer(scratch),
         place(c),
     )
     return grads

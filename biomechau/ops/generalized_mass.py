@@ -8,7 +8,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, place, runs_reference
+from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
 from biomechau.ops._packed import NUM_PACKED, PACKED_SCHEMA, core_blendshapes, packed_arguments, unpacked
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
@@ -31,7 +31,8 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
     Raises:
         TypeError: a tensor is not float32 or float64, or they differ; scale is not a Python number.
         ValueError: a shape does not fit, the devices differ, scale is not positive, or a mass is negative or not finite
-            (its place is named).
+            (its place is named). On a GPU nobody waits for the last: such a sequence's M is NaN, unless
+            ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
 
     Example:
         >>> ops.generalized_mass(torch.ones(2, 4, 3), torch.full((4,), 0.25))
@@ -54,16 +55,23 @@ def _forward(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | 
     blendshapes, mass = dense(blendshapes), dense(mass)
     out = _fake(blendshapes, mass, scale)
     num_shapes, num_vertices, _ = blendshapes.shape
+    num_sequences = mass.shape[:-1].numel()
+    fault = fault_flag(mass)
+    scratch = workspace(mass, _core.generalized_mass_fwd_workspace, num_sequences, num_vertices, num_shapes)
     bad = _core.generalized_mass_fwd(
-        mass.shape[:-1].numel(),
+        num_sequences,
         num_vertices,
         num_shapes,
         scale,
         *core_blendshapes(blendshapes, packed),
         buffer(mass),
         buffer(out),
+        buffer(scratch),
+        buffer(fault),
         place(blendshapes),
     )
+    if fault is not None:
+        bad = int(fault)
     if bad >= 0:
         raise _check.bad_mass(mass, bad)
     return out
@@ -91,9 +99,11 @@ def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, *rest: Any) -> list[Te
     blendshapes, mass, grad_out = dense(blendshapes), dense(mass), dense(grad_out)
     grads = empty_gradients(needs, blendshapes, mass)
     num_shapes, num_vertices, _ = blendshapes.shape
+    num_sequences = mass.shape[:-1].numel()
+    scratch = workspace(mass, _core.generalized_mass_bwd_workspace, num_sequences, num_shapes)
     grad_blendshapes, grad_mass = map(buffer, grads)
     _core.generalized_mass_bwd(
-        mass.shape[:-1].numel(),
+        num_sequences,
         num_vertices,
         num_shapes,
         scale,
@@ -102,6 +112,7 @@ def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, *rest: Any) -> list[Te
         buffer(grad_out),
         grad_blendshapes,
         grad_mass,
+        buffer(scratch),
         place(blendshapes),
     )
     return grads

@@ -10,6 +10,7 @@
 #include <pybind11/stl.h>
 
 #include "common/buffer.h"
+#include "common/cuda.h"
 
 namespace biomechau {
 
@@ -19,9 +20,15 @@ struct Place {
   int device = -1;
   std::uintptr_t stream = 0;
 
+  bool on_gpu() const { return device >= 0; }
+  cuda::Device gpu() const { return {device, stream}; }
   void check() const {
-    if (device >= 0) throw std::invalid_argument("this build has no CUDA kernels");
+    if (on_gpu() && !cuda_built) throw std::invalid_argument("this build has no CUDA kernels");
     if (num_threads < 1) throw std::invalid_argument("num_threads must be at least 1");
+  }
+  // The scratch memory of a call on a GPU; the CPU kernels take their own.
+  template <class T> T* workspace(const Buffer& buffer, std::int64_t numel) const {
+    return on_gpu() ? buffer.as<T>(numel, "workspace") : nullptr;
   }
 };
 

@@ -4,8 +4,17 @@
 // compiled for AVX-512 could otherwise be the copy that the linker keeps for everybody.
 #pragma once
 
+// The CUDA kernels are the namespace `cuda`. What they call of the headers is marked for the device too.
+#if defined(__CUDACC__)
+#define BIOMECHAU_HOST_DEVICE __host__ __device__
+#else
+#define BIOMECHAU_HOST_DEVICE
+#endif
+
 // For what a header shares between the instruction sets: never a function of its own that the linker could pick.
-#if defined(_MSC_VER)
+#if defined(__CUDACC__)
+#define BIOMECHAU_INLINE inline __host__ __device__
+#elif defined(_MSC_VER)
 #define BIOMECHAU_INLINE __forceinline
 #else
 #define BIOMECHAU_INLINE inline __attribute__((always_inline))

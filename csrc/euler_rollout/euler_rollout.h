@@ -68,14 +68,15 @@ template <class T> struct EulerRollout {
 };
 
 // Why a rollout cannot run: a matrix that is not symmetric (or not finite), or not positive definite, and which one.
+// The kinds in the order in which they are looked for.
 struct RolloutFault {
   enum Kind : int {
     none = 0,
-    mass_indefinite = 1,
-    system_indefinite = 2,
-    mass_asymmetric = 3,
-    damping_asymmetric = 4,
-    stiffness_asymmetric = 5
+    mass_asymmetric = 1,
+    damping_asymmetric = 2,
+    stiffness_asymmetric = 3,
+    mass_indefinite = 4,
+    system_indefinite = 5
   };
   Kind kind = none;
   std::int64_t index = -1;

@@ -12,6 +12,20 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
+// One coordinate of the step, given its acceleration.
+template <class T> BIOMECHAU_INLINE void advance(T h, bool explicit_position, T a, T* c, T* v) {
+  const T before = *v;
+  *v += h * a;
+  *c += h * (explicit_position ? before : *v);
+}
+// lambda, mu: gradients of c+ and v+ in, of c and v out as far as they do not pass through a; returns that of a.
+template <class T> BIOMECHAU_INLINE T advance_vjp(T h, bool explicit_position, T* lambda, T* mu) {
+  if (!explicit_position) *mu += h * *lambda;
+  const T grad_a = h * *mu;
+  if (explicit_position) *mu += h * *lambda;
+  return grad_a;
+}
+
 template <class T> struct Step {
   std::int64_t n;
   T h, theta;
@@ -33,8 +47,9 @@ inline void euler_step(const Step<T>& step, const T* force, const T* c, const T*
   if (step.stiffness) symmetric_apply(n, T(-1), step.stiffness, c_next, a);
   cholesky_solve(n, step.factor, a);
   for (std::int64_t k = 0; k < n; ++k) {
-    v_next[k] = v[k] + step.h * a[k];
-    c_next[k] = c[k] + step.h * (step.explicit_position ? v[k] : v_next[k]);
+    c_next[k] = c[k];
+    v_next[k] = v[k];
+    advance(step.h, step.explicit_position, a[k], c_next + k, v_next + k);
   }
 }
 
@@ -43,10 +58,8 @@ inline void euler_step(const Step<T>& step, const T* force, const T* c, const T*
 //   grad_M -= r a^T,   grad_D -= r v*^T,   grad_K -= r c*^T,   (c*, v*) = (c, v), for the implicit scheme (c+, v+).
 template <class T> inline void euler_step_vjp(const Step<T>& step, T* lambda, T* mu, T* r) {
   const std::int64_t n = step.n;
-  if (!step.explicit_position) axpy(n, step.h, lambda, mu);
-  for (std::int64_t k = 0; k < n; ++k) r[k] = step.h * mu[k];
+  for (std::int64_t k = 0; k < n; ++k) r[k] = advance_vjp(step.h, step.explicit_position, lambda + k, mu + k);
   cholesky_solve(n, step.factor, r);
-  if (step.explicit_position) axpy(n, step.h, lambda, mu);
   if (step.damping) symmetric_apply(n, T(-1), step.damping, r, mu);
   if (step.stiffness) {
     if (step.theta != 0) symmetric_apply(n, -step.theta, step.stiffness, r, mu);

@@ -1,62 +1,70 @@
 #include "common/packed_binding.h"
-#include "generalized_mass/generalized_mass.h"
+#include "generalized_mass/cuda.h"
 
 namespace biomechau {
 namespace {
 
-using Packed = std::optional<PackedBuffers>;
-
 // What forward and backward share, checked.
 template <class T>
 GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
-                                         Buffer blendshapes, const Packed& packed, Buffer mass) {
+                                         Buffer blendshapes, const Packed& packed, Buffer mass, const Place& place) {
   GeneralizedMass<T> args{};
   args.num_sequences = num_sequences;
   args.num_vertices = num_vertices;
   args.num_shapes = num_shapes;
   args.scale = static_cast<T>(scale);
   if (packed) {
-    if (packed->num_shapes != num_shapes || packed->num_vertices != num_vertices)
-      throw std::invalid_argument("packed blendshapes have other sizes than the call");
     constexpr int64_t width = 64 / sizeof(T);
+    packed->check(num_shapes, num_vertices, place);
     args.packed = packed->view<T>([](int64_t vertices, int64_t shapes) {
       return product({(vertices + width - 1) / width, shapes, 3 * width});
     });
   } else {
-    args.blendshapes = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
-    static const T none[1] = {};
-    if (args.blendshapes == nullptr) args.blendshapes = none;  // no vertices, or no shapes: null would say packed
+    args.blendshapes = dense_blendshapes<T>(num_shapes, num_vertices, blendshapes);
   }
   args.mass = mass.as<T>(product({num_sequences, num_vertices}), "mass");
   return args;
 }
 
+// Returns the flat index of the first bad mass, or -1; on a GPU that goes to `fault`, where the buffer is given.
 int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
-                             Buffer blendshapes, const Packed& packed, Buffer mass, Buffer out, Place place) {
+                             Buffer blendshapes, const Packed& packed, Buffer mass, Buffer out, Buffer workspace,
+                             Buffer fault, Place place) {
   place.check();
   return dispatch(mass.dtype, [&](auto zero) {
     using T = decltype(zero);
     GeneralizedMass<T> args =
-        generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, packed, mass);
+        generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, packed, mass, place);
     args.out = out.as<T>(product({num_sequences, num_shapes, num_shapes}), "out");
+    T* scratch = place.workspace<T>(
+        workspace, cuda::generalized_mass_fwd_workspace(num_sequences, num_vertices, num_shapes));
+    int64_t* flag = fault.as_optional<int64_t>(1, "fault");
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) {
+        cuda::generalized_mass_fwd(args, scratch, flag, place.gpu());
+        return int64_t(-1);
+      }
     return select_generalized_mass_kernels<T>().generalized_mass_fwd(args, place.num_threads);
   });
 }
 
 void generalized_mass_bwd(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
                           Buffer blendshapes, const Packed& packed, Buffer mass, Buffer grad_out,
-                          Buffer grad_blendshapes, Buffer grad_mass, Place place) {
+                          Buffer grad_blendshapes, Buffer grad_mass, Buffer workspace, Place place) {
   place.check();
   dispatch(mass.dtype, [&](auto zero) {
     using T = decltype(zero);
     GeneralizedMass<T> args =
-        generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, packed, mass);
+        generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, packed, mass, place);
     args.grad_out = grad_out.as<T>(product({num_sequences, num_shapes, num_shapes}), "grad_out");
     args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, num_vertices, 3}), "grad_blendshapes");
     args.grad_mass = grad_mass.as_optional<T>(product({num_sequences, num_vertices}), "grad_mass");
     if (packed && args.grad_blendshapes) throw std::invalid_argument("packed blendshapes have no gradient");
+    T* scratch = place.workspace<T>(workspace, cuda::generalized_mass_bwd_workspace(num_sequences, num_shapes));
     py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::generalized_mass_bwd(args, scratch, place.gpu());
     select_generalized_mass_kernels<T>().generalized_mass_bwd(args, place.num_threads);
   });
 }
@@ -64,7 +72,7 @@ void generalized_mass_bwd(int64_t num_sequences, int64_t num_vertices, int64_t n
 }  // namespace
 
 void bind_generalized_mass(py::module_& m) {
-  py::class_<PackedBuffers>(m, "PackedBlendshapes")
+  py::class_<PackedBuffers>(m, "PackedBlendshapes", py::module_local())
       .def(py::init([](int64_t num_shapes, int64_t num_vertices, Buffer vertex_crow, Buffer shape_crow, Buffer vertex,
                        Buffer shape, Buffer values) {
              return PackedBuffers{num_shapes, num_vertices, vertex_crow, shape_crow, vertex, shape, values};
@@ -72,9 +80,13 @@ void bind_generalized_mass(py::module_& m) {
            "num_shapes"_a, "num_vertices"_a, "vertex_crow"_a, "shape_crow"_a, "vertex"_a, "shape"_a, "values"_a);
 
   m.def("generalized_mass_fwd", &generalized_mass_fwd, "num_sequences"_a, "num_vertices"_a, "num_shapes"_a, "scale"_a,
-        "blendshapes"_a, "packed"_a, "mass"_a, "out"_a, "place"_a);
+        "blendshapes"_a, "packed"_a, "mass"_a, "out"_a, "workspace"_a, "fault"_a, "place"_a);
   m.def("generalized_mass_bwd", &generalized_mass_bwd, "num_sequences"_a, "num_vertices"_a, "num_shapes"_a, "scale"_a,
-        "blendshapes"_a, "packed"_a, "mass"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_mass"_a, "place"_a);
+        "blendshapes"_a, "packed"_a, "mass"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_mass"_a, "workspace"_a,
+        "place"_a);
+  m.def("generalized_mass_fwd_workspace", &cuda::generalized_mass_fwd_workspace, "num_sequences"_a, "num_vertices"_a,
+        "num_shapes"_a);
+  m.def("generalized_mass_bwd_workspace", &cuda::generalized_mass_bwd_workspace, "num_sequences"_a, "num_shapes"_a);
 }
 
 }  // namespace biomechau

@@ -14,6 +14,9 @@ from biomechau.ops import SCHEMES, SparseMatrix
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
 
+DTYPES = [torch.float32, torch.float64]
+
+
 class ForceProblem(NamedTuple):
     blendshapes: Tensor
     distribution: SparseMatrix
@@ -133,3 +136,24 @@ def assert_close(actual: Tensor, expected: Tensor) -> None:
     if expected.numel():
         error = (actual.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-300)
         assert error <= TOLERANCE[expected.dtype], f"relative error {error:.2e}"
+
+
+def results_of(
+    function: Callable[..., Any], inputs: dict[str, Tensor | None], wanted: list[str] | None = None, seed: int = 0
+) -> list[Tensor]:
+    """Outputs of a function and the gradients of its inputs, or of those wanted, for output gradients by chance."""
+    leaves = {name: None if value is None else value.detach().clone() for name, value in inputs.items()}
+    chosen = [leaf for name, leaf in leaves.items() if leaf is not None and (wanted is None or name in wanted)]
+    for leaf in chosen:
+        leaf.requires_grad_()
+    outputs = function(**leaves)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    gen = torch.Generator().manual_seed(seed)
+    weights = [torch.randn(out.shape, generator=gen, dtype=torch.float64).to(out) for out in outputs]
+    return [*outputs, *torch.autograd.grad(outputs, chosen, weights, materialize_grads=True)]
+
+
+def compare(op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, Tensor | None]) -> None:
+    """Runs both on copies of the same inputs and compares the outputs and every gradient."""
+    for actual, expected in zip(results_of(op, inputs), results_of(twin, inputs), strict=True):
+        assert_close(actual, expected)

@@ -1,11 +1,18 @@
-"""Every op test runs with poisoned memory: what a kernel leaves unwritten is NaN."""
+"""Every op test runs with poisoned memory: what a kernel leaves unwritten is NaN. And where CUDA kernels run."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from cuda_emulation import emulated
+from ops.cuda import Emulation, Gpu, missing_gpu
+
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it where results must be reproducible
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +22,29 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert torch.empty(0).new_empty(3).isnan().all(), "fresh memory is not poisoned"
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(scope="session")
+def emulated_core(request: pytest.FixtureRequest) -> Path:
+    """The compiled core with emulated CUDA kernels, built once for each state of the sources."""
+    if reason := emulated.missing():
+        pytest.skip(f"cannot build the CUDA emulation: {reason}")
+    cache = getattr(request.config, "cache", None)  # absent when the plugin is switched off
+    return emulated.build(cache.mkdir("cuda_emulation") if cache else Path(tempfile.mkdtemp()))
+
+
+@pytest.fixture
+def emulation(emulated_core: Path, monkeypatch: pytest.MonkeyPatch) -> Emulation:
+    return Emulation(emulated_core, monkeypatch)
+
+
+@pytest.fixture
+def real_gpu() -> Gpu:
+    if reason := missing_gpu():
+        pytest.skip(reason)
+    return Gpu()
+
+
+@pytest.fixture(params=["emulated", pytest.param("cuda", marks=pytest.mark.cuda)])
+def gpu(request: pytest.FixtureRequest) -> Gpu:
+    return request.getfixturevalue({"emulated": "emulation", "cuda": "real_gpu"}[request.param])

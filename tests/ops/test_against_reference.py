@@ -7,13 +7,21 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import FORCE_OPS, ROLLOUTS, assert_close, force_functions, force_inputs, force_problem, rollout_problem
+from ops.cases import (
+    DTYPES,
+    FORCE_OPS,
+    ROLLOUTS,
+    assert_close,
+    compare,
+    force_functions,
+    force_inputs,
+    force_problem,
+    rollout_problem,
+)
 from torch import Tensor
 
 from biomechau import _core, ops
 from biomechau.ops import reference
-
-DTYPES = [torch.float32, torch.float64]
 
 
 @pytest.fixture(params=_core.supported_isas())
@@ -22,24 +30,6 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     _core.select_isa(request.param)
     yield request.param
     _core.select_isa(before)
-
-
-def compare(op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, Tensor | None], seed: int = 0) -> None:
-    """Runs both on copies of the same inputs and compares the outputs and every gradient."""
-    results = []
-    for function in (op, twin):
-        leaves = {
-            name: None if value is None else value.detach().clone().requires_grad_() for name, value in inputs.items()
-        }
-        outputs = function(**leaves)
-        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-        gen = torch.Generator().manual_seed(seed)
-        weights = [torch.randn(out.shape, generator=gen, dtype=torch.float64).to(out.dtype) for out in outputs]
-        wanted = [leaf for leaf in leaves.values() if leaf is not None]
-        grads = torch.autograd.grad(outputs, wanted, weights, materialize_grads=True)
-        results.append((outputs, grads))
-    for actual, expected in zip(results[0][0] + results[0][1], results[1][0] + results[1][1], strict=True):
-        assert_close(actual, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

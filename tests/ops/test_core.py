@@ -156,7 +156,7 @@ class TestBuffersAreCompared:
         big = 2**40
         one = buffer(self.floats[:1])
         with pytest.raises(ValueError, match="sizes overflow"):
-            _core.generalized_mass_fwd(1, big, big, 1.0, one, None, one, one, 1)
+            _core.generalized_mass_fwd(1, big, big, 1.0, one, None, one, one, None, None, 1)
 
     def test_rollout(self) -> None:
         memory = [torch.zeros(size, dtype=torch.float64) for size in (4, 6, 2)]

@@ -10,7 +10,14 @@ import torch
 
 from biomechau import ops
 
-EXAMPLES = ["distribute_forces", "reduced_projection", "force_projection", "generalized_mass", "euler_rollout"]
+EXAMPLES = [
+    "distribute_forces",
+    "reduced_projection",
+    "force_projection",
+    "generalized_mass",
+    "packed_blendshapes",
+    "euler_rollout",
+]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

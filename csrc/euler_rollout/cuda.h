@@ -1,0 +1,42 @@
+// The rollout on a GPU: the arguments of euler_rollout.h with addresses on the device. There `factor` holds inverses.
+#pragma once
+
+#include "common/cuda.h"
+#include "euler_rollout/euler_rollout.h"
+
+namespace biomechau {
+namespace cuda {
+
+// A sequence with a matrix that cannot be used comes out as NaN, from the frame on that uses it. The first such matrix is
+// told in `fault` (1), if given, as kind * 2^48 + index, and -1 without any; nothing waits for it.
+template <class T> void euler_rollout_fwd(const EulerRollout<T>&, T* workspace, std::int64_t* fault, Device);
+template <class T> void euler_rollout_bwd(const EulerRollout<T>&, T* workspace, Device);
+
+// The sums over frames that make the gradient of a matrix; with a frame axis there is no sum.
+template <class T> ProductSizes gradient_sums(const EulerRollout<T>& args, Span span) {
+  const std::int64_t n = args.num_coordinates;
+  switch (span) {
+    case Span::shared: return ProductSizes::cut(1, n, n, args.num_sequences * args.num_frames);
+    case Span::per_sequence: return ProductSizes::cut(args.num_sequences, n, n, args.num_frames);
+    default: return {};
+  }
+}
+
+// Elements of the workspaces: the symmetric parts of D and K, and behind them in the backward pass the pieces of one
+// sum.
+template <class T> std::int64_t euler_rollout_fwd_workspace(const EulerRollout<T>& args) {
+  return (args.count(args.damping_span) + args.count(args.stiffness_span)) * args.num_coordinates *
+         args.num_coordinates;
+}
+template <class T> std::int64_t euler_rollout_bwd_workspace(const EulerRollout<T>& args) {
+  std::int64_t largest = 0;
+  const Span spans[] = {args.mass_span, args.damping_span, args.stiffness_span};
+  for (const Span span : spans) {
+    const std::int64_t partial = gradient_sums(args, span).partial();
+    if (partial > largest) largest = partial;
+  }
+  return euler_rollout_fwd_workspace(args) + largest;
+}
+
+}  // namespace cuda
+}  // namespace biomechau

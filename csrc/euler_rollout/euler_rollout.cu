@@ -1,0 +1,473 @@
+// One block checks and inverts one matrix, one block walks one sequence.
+//
+// A triangular solve is a chain of K dependent steps; a product is none. So each matrix is inverted once, by way of its
+// Cholesky factor, and a step is products of which every row is summed by a few threads of its own. Matrices and states
+// stay in shared memory where they fit.
+#include "euler_rollout/cuda.h"
+#include "euler_rollout/math.h"
+#include "common/product.cuh"
+
+namespace biomechau {
+namespace cuda {
+namespace {
+
+template <class T> constexpr T epsilon = sizeof(T) == 4 ? T(1.1920929e-07) : T(2.220446049250313e-16);
+constexpr double symmetry_tolerance = 1e-3;  // as the CPU kernel's
+
+constexpr int prepare_threads = 256;
+constexpr int parts = 4;                        // threads that share the sum of a row
+constexpr int warp_rows = warp_size / parts;    // lane = part * warp_rows + row
+constexpr int most_warps = 16;
+
+template <class T> __device__ inline T not_a_number() { return T(NAN); }
+
+// Keeps the first of all faults.
+__device__ inline void report(std::int64_t* fault, RolloutFault::Kind kind, std::int64_t index) {
+  if (fault && threadIdx.x == 0)
+    atomicMin(reinterpret_cast<unsigned long long*>(fault),
+              (static_cast<unsigned long long>(kind) << 48) + static_cast<unsigned long long>(index));
+}
+
+// Calls fn(row, col) for every entry of an (n, n) matrix, warps along rows.
+template <class Fn> __device__ inline void for_entries(std::int64_t n, const Fn& fn) {
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
+  for (std::int64_t i = warp; i < n; i += warps)
+    for (std::int64_t j = lane; j < n; j += warp_size) fn(i, j);
+}
+
+template <class T> __device__ inline T symmetric_entry(const T* matrix, std::int64_t n, std::int64_t i, std::int64_t j) {
+  return (matrix[i * n + j] + matrix[j * n + i]) / 2;
+}
+
+// Whether a matrix is finite and equals its transpose up to the tolerance; the same answer in every thread.
+template <class T> __device__ bool block_is_symmetric(std::int64_t n, const T* matrix, T* scratch) {
+  T largest[2] = {0, 0};  // entry, difference
+  for_entries(n, [&](std::int64_t i, std::int64_t j) {
+    const T size = fabs(matrix[i * n + j]), gap = fabs(matrix[i * n + j] - matrix[j * n + i]);
+    if (!(size <= largest[0])) largest[0] = isfinite(size) ? size : T(INFINITY);
+    if (gap > largest[1]) largest[1] = gap;
+  });
+  largest_in_block<2>(largest, scratch);
+  const bool good = isfinite(scratch[0]) && scratch[1] <= T(symmetry_tolerance) * scratch[0];
+  __syncthreads();
+  return good;
+}
+
+// From the upper triangle of S = L L^T in work (n, n) to L^-1 in its lower triangle: the steps of the Cholesky
+// factorization, done to the unit matrix as well. False, in every thread, when a pivot is not above rounding.
+template <class T> __device__ bool invert_factor(std::int64_t n, T* work, T* diagonal) {
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
+  for (std::int64_t k = threadIdx.x; k < n; k += blockDim.x) diagonal[k] = work[k * n + k];
+  __syncthreads();
+  for (std::int64_t j = 0; j < n; ++j) {
+    T* row = work + j * n;
+    const T pivot = row[j];
+    const bool good = pivot > epsilon<T> * static_cast<T>(n) * diagonal[j] && isfinite(pivot);
+    __syncthreads();
+    if (!good) return false;
+    const T inverse = 1 / sqrt(pivot);
+    for (std::int64_t l = threadIdx.x; l < n; l += blockDim.x) row[l] = l == j ? inverse : row[l] * inverse;
+    __syncthreads();
+    for (std::int64_t i = j + 1 + warp; i < n; i += warps) {
+      const T scale = row[i];
+      T* below = work + i * n;
+      for (std::int64_t l = lane; l < n; l += warp_size) {
+        if (l == j)
+          below[l] = -scale * row[l];
+        else if (l < j || l >= i)
+          below[l] -= scale * row[l];
+      }
+    }
+    __syncthreads();
+  }
+  return true;
+}
+
+// From L^-1 in the lower triangle of work (n, n) to S^-1 = L^-T L^-1: into the upper triangle first, which L^-1 does not
+// need, then mirrored.
+template <class T> __device__ void multiply_factor(std::int64_t n, T* work, T* diagonal) {
+  for (std::int64_t k = threadIdx.x; k < n; k += blockDim.x) diagonal[k] = work[k * n + k];
+  __syncthreads();
+  for_entries(n, [&](std::int64_t i, std::int64_t j) {
+    if (i > j) return;
+    T sum = diagonal[j] * (i == j ? diagonal[j] : work[j * n + i]);
+    for (std::int64_t k = j + 1; k < n; ++k) sum += work[k * n + i] * work[k * n + j];
+    work[i * n + j] = sum;
+  });
+  __syncthreads();
+  for_entries(n, [&](std::int64_t i, std::int64_t j) {
+    if (i > j) work[i * n + j] = work[j * n + i];
+  });
+}
+
+// What the kernels of one call read: the arguments, and where the symmetric parts of D and K lie.
+template <class T> struct System {
+  EulerRollout<T> args;
+  T* damping;    // (1 or S, K, K), or null
+  T* stiffness;  // likewise
+  std::int64_t* fault;
+  int kept;      // which matrices a rollout holds in shared memory: 1 inverse, 2 damping, 4 stiffness
+};
+
+template <class T>
+__device__ void prepare_symmetric(const T* matrix, std::int64_t n, T* out, std::int64_t* fault,
+                                  RolloutFault::Kind kind, std::int64_t index) {
+  const bool good = block_is_symmetric(n, matrix, shared_memory<T>());
+  if (!good) report(fault, kind, index);
+  for_entries(n, [&](std::int64_t i, std::int64_t j) {
+    out[i * n + j] = good ? symmetric_entry(matrix, n, i, j) : not_a_number<T>();
+  });
+}
+
+template <class T> __device__ void prepare_factor(const System<T>& system, std::int64_t index, bool work_in_shared) {
+  const EulerRollout<T>& args = system.args;
+  const std::int64_t n = args.num_coordinates;
+  T* diagonal = shared_memory<T>();
+  T* scratch = diagonal + n;
+  T* out = args.factor + index * n * n;
+  T* work = work_in_shared ? scratch + 2 * prepare_threads / warp_size : out;
+  const bool implicit = args.scheme == Scheme::implicit;
+  // With the implicit scheme a factor is shared or one a sequence, and its number is that of a sequence that uses it.
+  const std::int64_t mass_index = implicit ? args.index(args.mass_span, index, 0) : index;
+  const T* mass = args.mass + mass_index * n * n;
+
+  bool good = block_is_symmetric(n, mass, scratch);
+  if (!good) report(system.fault, RolloutFault::mass_asymmetric, mass_index);
+  // The mass must be positive definite in every scheme: a negative one could hide behind stiffness.
+  if (good) {
+    for_entries(n, [&](std::int64_t i, std::int64_t j) { work[i * n + j] = symmetric_entry(mass, n, i, j); });
+    __syncthreads();
+    good = invert_factor(n, work, diagonal);
+    if (!good) report(system.fault, RolloutFault::mass_indefinite, mass_index);
+  }
+  if (good && implicit) {
+    const T h = args.dt;
+    const T* damping = args.damping ? args.damping + args.index(args.damping_span, index, 0) * n * n : nullptr;
+    const T* stiffness =
+        args.stiffness ? args.stiffness + args.index(args.stiffness_span, index, 0) * n * n : nullptr;
+    for_entries(n, [&](std::int64_t i, std::int64_t j) {
+      T entry = symmetric_entry(mass, n, i, j);
+      if (damping) entry += h * symmetric_entry(damping, n, i, j);
+      if (stiffness) entry += h * h * symmetric_entry(stiffness, n, i, j);
+      work[i * n + j] = entry;
+    });
+    __syncthreads();
+    good = invert_factor(n, work, diagonal);
+    if (!good) report(system.fault, RolloutFault::system_indefinite, index);
+  }
+  if (good) multiply_factor(n, work, diagonal);
+  __syncthreads();
+  if (good && !work_in_shared) return;
+  for_entries(n, [&](std::int64_t i, std::int64_t j) { out[i * n + j] = good ? work[i * n + j] : not_a_number<T>(); });
+}
+
+// One matrix a block: those of D, those of K, then the factors.
+template <class T>
+__global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> system, bool work_in_shared) {
+  const EulerRollout<T>& args = system.args;
+  const std::int64_t n = args.num_coordinates;
+  std::int64_t index = blockIdx.x;
+  if (system.damping) {
+    const std::int64_t count = args.count(args.damping_span);
+    if (index < count) {
+      prepare_symmetric(args.damping + index * n * n, n, system.damping + index * n * n, system.fault,
+                        RolloutFault::damping_asymmetric, index);
+      return;
+    }
+    index -= count;
+  }
+  if (system.stiffness) {
+    const std::int64_t count = args.count(args.stiffness_span);
+    if (index < count) {
+      prepare_symmetric(args.stiffness + index * n * n, n, system.stiffness + index * n * n, system.fault,
+                        RolloutFault::stiffness_asymmetric, index);
+      return;
+    }
+    index -= count;
+  }
+  prepare_factor(system, index, work_in_shared);
+}
+
+// A symmetric matrix, which a block reads by columns.
+template <class T> struct Matrix {
+  const T* data;
+  std::int64_t stride;
+
+  // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix.
+  __device__ T row_part(const T* x, int n, int row, int part) const {
+    T sum = 0;
+    if (data && row < n)
+      for (int j = part; j < n; j += parts) sum += data[j * stride + row] * x[j];
+    return sum;
+  }
+  __device__ bool poisoned(int k) const { return data && isnan(data[k * stride + k]); }
+};
+
+// Odd multiples of 8: the four parts of eight rows lie in different banks.
+BIOMECHAU_INLINE std::int64_t padded_stride(std::int64_t n) { return (n + 7) / 16 * 16 + 8; }
+
+constexpr int num_vectors = 6;
+
+// The matrix itself, or a copy in shared memory behind `free`, which moves on.
+template <class T> __device__ Matrix<T> hold(const T* matrix, std::int64_t n, bool keep, T*& free) {
+  if (!matrix || !keep) return {matrix, n};
+  T* copy = free;
+  const std::int64_t stride = padded_stride(n);
+  free += n * stride;
+  for_entries(n, [&](std::int64_t i, std::int64_t j) { copy[i * stride + j] = matrix[i * n + j]; });
+  return {copy, stride};
+}
+
+template <class T> struct Held {
+  Matrix<T> damping, stiffness, inverse;
+
+  __device__ Held(const System<T>& system, std::int64_t s, T* free) {
+    const EulerRollout<T>& args = system.args;
+    const std::int64_t n = args.num_coordinates, size = n * n;
+    inverse = hold<T>(args.factor + args.index(args.factor_span(), s, 0) * size, n, system.kept & 1, free);
+    damping = hold<T>(system.damping ? system.damping + args.index(args.damping_span, s, 0) * size : nullptr, n,
+                      system.kept & 2, free);
+    stiffness = hold<T>(system.stiffness ? system.stiffness + args.index(args.stiffness_span, s, 0) * size : nullptr, n,
+                        system.kept & 4, free);
+  }
+};
+
+// Calls fn(row, part) so that whole warps take part, with rows beyond n too.
+template <class Fn> __device__ inline void for_rows(int n, const Fn& fn) {
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
+  for (int base = warp * warp_rows; base < n; base += warps * warp_rows)
+    fn(base + lane % warp_rows, lane / warp_rows);
+}
+
+template <class T> __global__ void rollout_kernel(System<T> system) {
+  const EulerRollout<T>& args = system.args;
+  const int n = static_cast<int>(args.num_coordinates);
+  const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
+  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
+  const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
+  T *c = shared_memory<T>(), *v = c + n, *ahead = v + n, *force = ahead + n, *rhs = force + n;
+  Held<T> held(system, s, c + num_vectors * n);
+  const bool elastic = held.damping.data || held.stiffness.data;
+  __syncthreads();
+  for (int k = threadIdx.x; k < n; k += blockDim.x) {
+    c[k] = held.damping.poisoned(k) || held.stiffness.poisoned(k) ? not_a_number<T>() : args.c0[s * n + k];
+    v[k] = args.v0[s * n + k];
+    ahead[k] = c[k] + theta * v[k];
+    if (num_frames > 0) force[k] = args.force[s * num_frames * n + k];
+  }
+  __syncthreads();
+  for (std::int64_t t = 0; t < num_frames; ++t) {
+    const std::int64_t at = (s * num_frames + t) * n;
+    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
+    // The next force is on its way while this frame is computed.
+    const bool more = t + 1 < num_frames;
+    const T upcoming = more && threadIdx.x < n ? args.force[at + n + threadIdx.x] : T(0);
+    if (elastic) {
+      for_rows(n, [&](int row, int part) {
+        const T sum = sum_lanes(
+            held.damping.row_part(v, n, row, part) + held.stiffness.row_part(ahead, n, row, part), warp_rows);
+        if (part == 0 && row < n) rhs[row] = force[row] - sum;
+      });
+      __syncthreads();
+    }
+    for_rows(n, [&](int row, int part) {
+      const T a = sum_lanes(held.inverse.row_part(elastic ? rhs : force, n, row, part), warp_rows);
+      if (part != 0 || row >= n) return;
+      T c_next = held.inverse.poisoned(row) ? not_a_number<T>() : c[row], v_next = v[row];
+      advance(args.dt, explicit_position, a, &c_next, &v_next);
+      args.acceleration[at + row] = a;
+      args.c[at + row] = c[row] = c_next;
+      args.v[at + row] = v[row] = v_next;
+      ahead[row] = c_next + theta * v_next;
+    });
+    if (!elastic) __syncthreads();  // then this frame's force was read just now
+    if (more) {
+      if (threadIdx.x < n) force[threadIdx.x] = upcoming;
+      for (int k = threadIdx.x + blockDim.x; k < n; k += blockDim.x) force[k] = args.force[at + n + k];
+    }
+    __syncthreads();
+  }
+}
+
+template <class T> __global__ void adjoint_kernel(System<T> system) {
+  const EulerRollout<T>& args = system.args;
+  const int n = static_cast<int>(args.num_coordinates);
+  const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
+  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
+  const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
+  T *lambda = shared_memory<T>(), *mu = lambda + n, *grad_c = mu + n, *grad_v = grad_c + n, *grad_a = grad_v + n;
+  T* r = grad_a + n;
+  Held<T> held(system, s, lambda + num_vectors * n);
+  for (int k = threadIdx.x; k < n; k += blockDim.x) {
+    lambda[k] = mu[k] = 0;
+    if (num_frames > 0) {
+      grad_c[k] = args.grad_c[((s + 1) * num_frames - 1) * n + k];
+      grad_v[k] = args.grad_v[((s + 1) * num_frames - 1) * n + k];
+    }
+  }
+  __syncthreads();
+  for (std::int64_t t = num_frames; t-- > 0;) {
+    const std::int64_t at = (s * num_frames + t) * n;
+    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
+    const bool own = t > 0 && threadIdx.x < n;
+    const T upcoming_c = own ? args.grad_c[at - n + threadIdx.x] : T(0);
+    const T upcoming_v = own ? args.grad_v[at - n + threadIdx.x] : T(0);
+    for (int k = threadIdx.x; k < n; k += blockDim.x) {
+      lambda[k] += grad_c[k];
+      mu[k] += grad_v[k];
+      grad_a[k] = advance_vjp(args.dt, explicit_position, lambda + k, mu + k);
+    }
+    __syncthreads();
+    for_rows(n, [&](int row, int part) {
+      const T sum = sum_lanes(held.inverse.row_part(grad_a, n, row, part), warp_rows);
+      if (part == 0 && row < n) args.grad_force[at + row] = r[row] = sum;
+    });
+    __syncthreads();
+    if (held.damping.data || held.stiffness.data) {
+      for_rows(n, [&](int row, int part) {
+        const T by_damping = sum_lanes(held.damping.row_part(r, n, row, part), warp_rows);
+        const T by_stiffness = sum_lanes(held.stiffness.row_part(r, n, row, part), warp_rows);
+        if (part == 0 && row < n) {
+          mu[row] -= by_damping + theta * by_stiffness;
+          lambda[row] -= by_stiffness;
+        }
+      });
+    }
+    if (own) {
+      grad_c[threadIdx.x] = upcoming_c;
+      grad_v[threadIdx.x] = upcoming_v;
+    }
+    if (t > 0)
+      for (int k = threadIdx.x + blockDim.x; k < n; k += blockDim.x) {
+        grad_c[k] = args.grad_c[at - n + k];
+        grad_v[k] = args.grad_v[at - n + k];
+      }
+    __syncthreads();
+  }
+  for (int k = threadIdx.x; k < n; k += blockDim.x) {
+    if (args.grad_c0) args.grad_c0[s * n + k] = lambda[k];
+    if (args.grad_v0) args.grad_v0[s * n + k] = mu[k];
+  }
+}
+
+// What r multiplies in the gradient of a matrix: rows of (S T, K), or the same one frame late, after the initial ones.
+template <class T> struct Partner {
+  const T* values;
+  const T* initial;  // null: not late
+  std::int64_t num_frames, n, batch_frames;
+
+  __device__ T operator()(std::int64_t batch, std::int64_t col, std::int64_t frame) const {
+    const std::int64_t at = batch * batch_frames + frame;
+    if (!initial) return values[at * n + col];
+    const unsigned flat = static_cast<unsigned>(at), frames = static_cast<unsigned>(num_frames);
+    return flat % frames == 0 ? initial[flat / frames * n + col] : values[(at - 1) * n + col];
+  }
+};
+
+// grad (batches, n, n) = minus the symmetric part of the sum over the pieces of partial (batches, pieces, n, n)
+template <class T>
+__global__ void __launch_bounds__(sum_threads) symmetric_sum_kernel(ProductSizes sizes, const T* partial, T* grad) {
+  const std::int64_t n = sizes.rows, count = sizes.batches * n * n;
+  const std::int64_t flat = blockIdx.x * std::int64_t(sum_columns) + threadIdx.x % sum_columns;
+  const std::int64_t batch = flat / (n * n), i = flat / n % n, j = flat % n;
+  const T total = sum_pieces<T>(sizes.pieces, [&](std::int64_t piece) {
+    return flat < count ? symmetric_entry(partial + (batch * sizes.pieces + piece) * n * n, n, i, j) : T(0);
+  });
+  if (threadIdx.x < sum_columns && flat < count) grad[flat] = -total;
+}
+
+// grad (count, n, n) = minus the symmetric part of r x^T, of one frame each
+template <class T>
+__global__ void frame_gradient_kernel(std::int64_t count, std::int64_t n, const T* r, const T* x, T* grad) {
+  const std::int64_t flat = blockIdx.x * std::int64_t(blockDim.x) + threadIdx.x;
+  if (flat >= count * n * n) return;
+  const std::int64_t at = flat / (n * n) * n, i = flat / n % n, j = flat % n;
+  grad[flat] = -(r[at + i] * x[at + j] + r[at + j] * x[at + i]) / 2;
+}
+
+template <class T>
+void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const T* values, const T* initial, Span span,
+                     T* workspace, T* grad) {
+  if (!grad) return;
+  const std::int64_t n = args.num_coordinates, num_frames = args.num_frames, count = args.count(span) * n * n;
+  if (span == Span::per_frame) {
+    constexpr int threads = 256;
+    launch(frame_gradient_kernel<T>, blocks_for(count, threads), threads, 0, args.count(span), n, args.grad_force,
+           values, grad);
+    return;
+  }
+  const ProductSizes sizes = gradient_sums(args, span);
+  launch_product(launch, sizes, Strided<T>{args.grad_force, sizes.inner * n, 1, n}, false,
+                 Partner<T>{values, initial, num_frames, n, sizes.inner}, false, workspace);
+  launch(symmetric_sum_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), sizes, workspace,
+         grad);
+}
+
+// Lays the symmetric parts out in the workspace and says what shared memory a rollout gets.
+template <class T> struct Plan {
+  System<T> system;
+  int threads;
+  std::size_t shared_bytes;
+
+  Plan(const Launcher& launch, const EulerRollout<T>& args, T* workspace, std::int64_t* fault) {
+    const std::int64_t n = args.num_coordinates;
+    if (args.num_sequences * args.num_frames > 0xffffffffLL || n > 0x7fffff)
+      throw std::invalid_argument("euler_rollout: more than 2^32 frames, or matrices larger than any memory");
+    T* stiffness = workspace + args.count(args.damping ? args.damping_span : Span::none) * n * n;
+    system = {args, args.damping ? workspace : nullptr, args.stiffness ? stiffness : nullptr, fault, 0};
+    const std::int64_t warps = blocks_for(n, warp_rows);
+    threads = static_cast<int>(warps < most_warps ? warps : most_warps) * warp_size;
+
+    const std::size_t most = launch.most_shared_bytes(), each = n * padded_stride(n) * sizeof(T);
+    shared_bytes = num_vectors * n * sizeof(T);
+    const bool wanted[] = {args.factor_span() != Span::per_frame, args.damping != nullptr, args.stiffness != nullptr};
+    for (int i = 0; i < 3; ++i)
+      if (wanted[i] && shared_bytes + each <= most) {
+        system.kept |= 1 << i;
+        shared_bytes += each;
+      }
+  }
+
+  // Checks and symmetric parts, and with `num_factors` the factors.
+  void prepare(const Launcher& launch, std::int64_t num_factors) const {
+    const EulerRollout<T>& args = system.args;
+    const std::int64_t n = args.num_coordinates;
+    const std::size_t least = (n + 2 * prepare_threads / warp_size) * sizeof(T), work = n * n * sizeof(T);
+    const bool fits = num_factors > 0 && least + work <= launch.most_shared_bytes();
+    const std::int64_t parts_of_system = (system.damping ? args.count(args.damping_span) : 0) +
+                                         (system.stiffness ? args.count(args.stiffness_span) : 0);
+    launch(prepare_kernel<T>, parts_of_system + num_factors, prepare_threads, fits ? least + work : least, system, fits);
+  }
+};
+
+}  // namespace
+
+template <class T>
+void euler_rollout_fwd(const EulerRollout<T>& args, T* workspace, std::int64_t* fault, Device device) {
+  const Launcher launch("euler_rollout", device);
+  const Plan<T> plan(launch, args, workspace, fault);
+  if (fault) launch.fill_bytes(fault, 0xff, sizeof(*fault));
+  plan.prepare(launch, args.count(args.factor_span()));
+  launch(rollout_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
+}
+
+template <class T> void euler_rollout_bwd(const EulerRollout<T>& args, T* workspace, Device device) {
+  const Launcher launch("euler_rollout_bwd", device);
+  const Plan<T> plan(launch, args, workspace, nullptr);
+  plan.prepare(launch, 0);
+  launch(adjoint_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
+  T* pieces = workspace + euler_rollout_fwd_workspace(args);
+  const bool late = args.scheme != Scheme::implicit;
+  matrix_gradient<T>(launch, args, args.acceleration, nullptr, args.mass_span, pieces, args.grad_mass);
+  matrix_gradient<T>(launch, args, args.v, late ? args.v0 : nullptr, args.damping_span, pieces, args.grad_damping);
+  matrix_gradient<T>(launch, args, args.c, late ? args.c0 : nullptr, args.stiffness_span, pieces, args.grad_stiffness);
+}
+
+#define BIOMECHAU_INSTANTIATE(T)                                                                       \
+  template void euler_rollout_fwd<T>(const EulerRollout<T>&, T* workspace, std::int64_t* fault, Device); \
+  template void euler_rollout_bwd<T>(const EulerRollout<T>&, T* workspace, Device);
+BIOMECHAU_INSTANTIATE(float)
+BIOMECHAU_INSTANTIATE(double)
+
+}  // namespace cuda
+}  // namespace biomechau

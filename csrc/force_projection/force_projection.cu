@@ -1,0 +1,175 @@
+// The force ops are three gathers over the entries of P, each the derivative of the others:
+//   spread   out (X, N, 3) = P F          distribute_forces; grad_blendshapes, with shapes for frames
+//   collect  out (X, M, D) = P^T G        reduced_projection, with shapes for frames; grad_force
+//   entries  one sum over X an entry      the gradients of the values and directions
+// and one small matrix product.
+#include "common/product.cuh"
+#include "force_projection/cuda.h"
+#include "force_projection/math.h"
+
+namespace biomechau {
+namespace cuda {
+namespace {
+
+constexpr int threads = 128;
+constexpr int group = 4;  // frames or shapes that share one reading of P
+
+// One vertex a thread, `group` frames.
+template <class T>
+__global__ void __launch_bounds__(threads)
+    spread_kernel(Distribution<T> p, std::int64_t num_frames, const T* force, T* out) {
+  const std::int64_t vertex_blocks = (p.num_vertices + threads - 1) / threads;
+  const std::int64_t i = blockIdx.x % vertex_blocks * threads + threadIdx.x;
+  const std::int64_t x0 = blockIdx.x / vertex_blocks * group;
+  if (i >= p.num_vertices) return;
+  const int width = p.directions ? 1 : 3;
+  T sum[group][3] = {};
+  for (std::int64_t e = p.crow[i]; e < p.crow[i + 1]; ++e) {
+    const T val = p.val[e];
+    const T* own = force + (x0 * p.num_muscles + p.col[e]) * width;
+#pragma unroll
+    for (int r = 0; r < group; ++r) {
+      if (x0 + r >= num_frames) break;
+      if (p.directions)
+        spread_fibre(val, p.directions + 3 * e, own[r * p.num_muscles], sum[r]);
+      else
+        spread_vector(val, own + r * p.num_muscles * 3, sum[r]);
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < group; ++r) {
+    if (x0 + r >= num_frames) break;
+    for (int a = 0; a < 3; ++a) out[((x0 + r) * p.num_vertices + i) * 3 + a] = sum[r][a];
+  }
+}
+
+// One muscle and `group` frames a block.
+template <class T>
+__global__ void __launch_bounds__(threads)
+    collect_kernel(Distribution<T> p, std::int64_t num_frames, const T* field, T* out) {
+  const std::int64_t m = blockIdx.x % p.num_muscles, x0 = blockIdx.x / p.num_muscles * group;
+  T sum[group * 3] = {};
+  for (std::int64_t l = p.muscle_crow[m] + threadIdx.x; l < p.muscle_crow[m + 1]; l += threads) {
+    const std::int64_t e = p.muscle_entry[l];
+    const T val = p.val[e];
+    const T* own = field + (x0 * p.num_vertices + p.muscle_row[l]) * 3;
+#pragma unroll
+    for (int r = 0; r < group; ++r) {
+      if (x0 + r >= num_frames) break;
+      if (p.directions)
+        sum[3 * r] += project_fibre(val, p.directions + 3 * e, own + r * p.num_vertices * 3);
+      else
+        spread_vector(val, own + r * p.num_vertices * 3, sum + 3 * r);
+    }
+  }
+  const T total = sum_block<group * 3>(sum, shared_memory<T>());
+  const int r = threadIdx.x / 3, a = threadIdx.x % 3;
+  if (r >= group || x0 + r >= num_frames) return;
+  const std::int64_t at = (x0 + r) * p.num_muscles + m;
+  if (!p.directions)
+    out[3 * at + a] = total;
+  else if (a == 0)
+    out[at] = total;
+}
+
+// One entry a thread, in the order by muscle: neighbours read vertices that lie close together.
+template <class T>
+__global__ void __launch_bounds__(threads) entries_kernel(Distribution<T> p, std::int64_t num_frames, const T* force,
+                                                          const T* field, T* grad_val, T* grad_directions) {
+  const std::int64_t l = blockIdx.x * std::int64_t(threads) + threadIdx.x;
+  if (l >= p.num_entries) return;
+  const std::int64_t e = p.muscle_entry[l], m = p.col[e], i = p.muscle_row[l];
+  T grad_p = 0, w[3] = {0, 0, 0};
+  for (std::int64_t x = 0; x < num_frames; ++x) {
+    const T* at_vertex = field + (x * p.num_vertices + i) * 3;
+    if (p.directions)
+      spread_vector(force[x * p.num_muscles + m], at_vertex, w);
+    else
+      grad_p += spread_vector_vjp_p(force + (x * p.num_muscles + m) * 3, at_vertex);
+  }
+  if (p.directions) grad_p = spread_vector_vjp_p(p.directions + 3 * e, w);
+  if (grad_val) grad_val[e] = grad_p;
+  if (grad_directions)
+    for (int a = 0; a < 3; ++a) grad_directions[3 * e + a] = p.val[e] * w[a];
+}
+
+template <class T>
+void spread(const Launcher& launch, const Distribution<T>& p, std::int64_t num_frames, const T* force, T* out) {
+  launch(spread_kernel<T>, blocks_for(p.num_vertices, threads) * blocks_for(num_frames, group), threads, 0, p,
+         num_frames, force, out);
+}
+
+template <class T>
+void collect(const Launcher& launch, const Distribution<T>& p, std::int64_t num_frames, const T* field, T* out) {
+  launch(collect_kernel<T>, p.num_muscles * blocks_for(num_frames, group), threads,
+         threads / warp_size * group * 3 * sizeof(T), p, num_frames, field, out);
+}
+
+template <class T>
+void entries(const Launcher& launch, const Distribution<T>& p, std::int64_t num_frames, const T* force, const T* field,
+             T* grad_val, T* grad_directions) {
+  if (!grad_val && !grad_directions) return;
+  launch(entries_kernel<T>, blocks_for(p.num_entries, threads), threads, 0, p, num_frames, force, field, grad_val,
+         grad_directions);
+}
+
+}  // namespace
+
+template <class T> void distribute_forces_fwd(const DistributeForces<T>& args, Device device) {
+  spread(Launcher("distribute_forces", device), args.distribution, args.num_frames, args.force, args.out);
+}
+
+template <class T> void distribute_forces_bwd(const DistributeForces<T>& args, Device device) {
+  const Launcher launch("distribute_forces_bwd", device);
+  if (args.grad_force) collect(launch, args.distribution, args.num_frames, args.grad_out, args.grad_force);
+  entries(launch, args.distribution, args.num_frames, args.force, args.grad_out, args.grad_val, args.grad_directions);
+}
+
+template <class T> void reduced_projection_fwd(const ReducedProjection<T>& args, Device device) {
+  collect(Launcher("reduced_projection", device), args.distribution, args.num_shapes, args.blendshapes, args.out);
+}
+
+template <class T> void reduced_projection_bwd(const ReducedProjection<T>& args, Device device) {
+  const Launcher launch("reduced_projection_bwd", device);
+  if (args.grad_blendshapes) spread(launch, args.distribution, args.num_shapes, args.grad_out, args.grad_blendshapes);
+  entries(launch, args.distribution, args.num_shapes, args.grad_out, args.blendshapes, args.grad_val,
+          args.grad_directions);
+}
+
+template <class T> void apply_projection_fwd(const ApplyProjection<T>& args, Device device) {
+  const std::int64_t num_shapes = args.num_shapes, num_inputs = args.num_inputs;
+  launch_product(Launcher("apply_projection", device),
+                 ProductSizes::whole(1, args.num_frames, num_shapes, num_inputs),
+                 Strided<T>{args.force, 0, num_inputs, 1}, true, Strided<T>{args.projection, 0, num_inputs, 1}, true,
+                 args.out);
+}
+
+template <class T> void apply_projection_bwd(const ApplyProjection<T>& args, T* workspace, Device device) {
+  const Launcher launch("apply_projection_bwd", device);
+  const std::int64_t num_frames = args.num_frames, num_shapes = args.num_shapes, num_inputs = args.num_inputs;
+  if (args.grad_force)
+    launch_product(launch, ProductSizes::whole(1, num_frames, num_inputs, num_shapes),
+                   Strided<T>{args.grad_out, 0, num_shapes, 1}, true, Strided<T>{args.projection, 0, 1, num_inputs},
+                   false, args.grad_force);
+  if (args.grad_projection) {
+    const ProductSizes sizes = ProductSizes::cut(1, num_shapes, num_inputs, num_frames);
+    launch_product(launch, sizes, Strided<T>{args.grad_out, 0, 1, num_shapes}, false,
+                   Strided<T>{args.force, 0, 1, num_inputs}, false, workspace);
+    const std::int64_t count = num_shapes * num_inputs;
+    launch(sum_pieces_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), sizes.pieces,
+           count, workspace, args.grad_projection);
+  }
+}
+
+#define BIOMECHAU_INSTANTIATE(T)                                                      \
+  template void distribute_forces_fwd<T>(const DistributeForces<T>&, Device);         \
+  template void distribute_forces_bwd<T>(const DistributeForces<T>&, Device);         \
+  template void reduced_projection_fwd<T>(const ReducedProjection<T>&, Device);       \
+  template void reduced_projection_bwd<T>(const ReducedProjection<T>&, Device);       \
+  template void apply_projection_fwd<T>(const ApplyProjection<T>&, Device);           \
+  template void apply_projection_bwd<T>(const ApplyProjection<T>&, T* workspace, Device);
+BIOMECHAU_INSTANTIATE(float)
+BIOMECHAU_INSTANTIATE(double)
+
+}  // namespace cuda
+}  // namespace biomechau

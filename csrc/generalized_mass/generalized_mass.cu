@@ -1,0 +1,307 @@
+// Forward: a block owns a tile (32 x 32) of the upper triangle of M, a group of sequences and a piece of the vertices;
+// a pair product is formed once and scaled by the masses of the group. A second kernel adds the pieces in order.
+// Backward: a block owns 32 vertices, a lane each; what all lanes read, G, is the same address.
+#include "common/product.cuh"
+#include "generalized_mass/cuda.h"
+#include "generalized_mass/math.h"
+
+namespace biomechau {
+namespace cuda {
+namespace {
+
+constexpr int tile = mass_tile;
+constexpr int half = tile / 2;      // a thread owns rows r, r + half and columns c, c + half
+constexpr int tile_vertices = 16;   // vertices that are loaded together
+constexpr int tile_stride = tile + 1;
+constexpr int forward_threads = half * half;
+
+constexpr int group = mass_group;
+constexpr int warps = 8;            // of a block of the backward pass
+constexpr int backward_threads = warps * warp_size;
+
+// values (tile_vertices * 3, stride): shapes [k0, k0 + tile) at the vertices from `start` on, zero beyond the ends.
+template <class T>
+__device__ inline void load_shapes(const GeneralizedMass<T>& args, std::int64_t k0, std::int64_t start, std::int64_t end,
+                                   T* values) {
+  constexpr int row = tile_vertices * 3;
+  for (int i = threadIdx.x; i < tile * row; i += forward_threads) {
+    const int k = i / row, at = i % row;
+    const bool inside = k0 + k < args.num_shapes && start * 3 + at < end * 3;
+    values[at * tile_stride + k] = inside ? args.blendshapes[((k0 + k) * args.num_vertices + start) * 3 + at] : T(0);
+  }
+}
+
+// sequences: of which a thread forms the sums; a single one would waste the others' work.
+template <int sequences, class T>
+__global__ void __launch_bounds__(forward_threads)
+    sum_pairs_kernel(GeneralizedMass<T> args, MassPieces sizes, T* partial, std::int64_t* fault) {
+  T* rows = shared_memory<T>();
+  T* cols = rows + tile_vertices * 3 * tile_stride;
+  T* mass = cols + tile_vertices * 3 * tile_stride;  // (tile_vertices, sequences)
+  std::int64_t task = blockIdx.x;
+  const std::int64_t tile_index = task % sizes.tiles;
+  task /= sizes.tiles;
+  const std::int64_t s0 = task % sizes.groups * group, piece = task / sizes.groups;
+  std::int64_t k0 = 0, left = tile_index, l0 = 0;
+  for (std::int64_t length = (args.num_shapes + tile - 1) / tile; left >= length; --length) {
+    left -= length;
+    k0 += tile;
+  }
+  l0 = k0 + left * tile;
+  const int r = threadIdx.x / half, c = threadIdx.x % half;
+  const std::int64_t end = smaller(args.num_vertices, (piece + 1) * sizes.length);
+
+  T sum[sequences][2][2] = {};
+  for (std::int64_t start = piece * sizes.length; start < end; start += tile_vertices) {
+    load_shapes(args, k0, start, end, rows);
+    load_shapes(args, l0, start, end, cols);
+    for (int i = threadIdx.x; i < tile_vertices * sequences; i += forward_threads) {
+      const std::int64_t s = s0 + i / tile_vertices, vertex = start + i % tile_vertices;
+      T value = 0;
+      if (s < args.num_sequences && vertex < end) {
+        value = args.mass[s * args.num_vertices + vertex];
+        if (!(value >= 0) || !isfinite(value)) {
+          value = T(NAN);  // and with it every sum of the sequence: no product is left out, NaN times zero is NaN
+          if (fault && tile_index == 0)
+            atomicMin(reinterpret_cast<unsigned long long*>(fault),
+                      static_cast<unsigned long long>(s * args.num_vertices + vertex));
+        }
+      }
+      mass[i % tile_vertices * sequences + i / tile_vertices] = value;
+    }
+    __syncthreads();
+    for (int v = 0; v < tile_vertices; ++v) {
+      T left_shapes[2][3], right_shapes[2][3];
+#pragma unroll
+      for (int a = 0; a < 3; ++a) {
+        const T *row = rows + (v * 3 + a) * tile_stride + r, *col = cols + (v * 3 + a) * tile_stride + c;
+        left_shapes[0][a] = row[0];
+        left_shapes[1][a] = row[half];
+        right_shapes[0][a] = col[0];
+        right_shapes[1][a] = col[half];
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i)
+#pragma unroll
+        for (int j = 0; j < 2; ++j) {
+          const T product = pair(left_shapes[i], right_shapes[j][0], right_shapes[j][1], right_shapes[j][2]);
+#pragma unroll
+          for (int s = 0; s < sequences; ++s) sum[s][i][j] += mass[v * sequences + s] * product;
+        }
+    }
+    __syncthreads();
+  }
+#pragma unroll
+  for (int s = 0; s < sequences; ++s)
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+#pragma unroll
+      for (int j = 0; j < 2; ++j) {
+        const std::int64_t k = k0 + r + i * half, l = l0 + c + j * half;
+        if (s0 + s < args.num_sequences && k <= l && l < args.num_shapes)
+          partial[((piece * args.num_sequences + s0 + s) * args.num_shapes + k) * args.num_shapes + l] = sum[s][i][j];
+      }
+}
+
+// out (S, K, K) from the upper triangles of partial (pieces, S, K, K)
+template <class T>
+__global__ void __launch_bounds__(sum_threads)
+    mirror_sum_kernel(GeneralizedMass<T> args, std::int64_t pieces, const T* partial) {
+  const std::int64_t n = args.num_shapes, count = args.num_sequences * n * n;
+  const std::int64_t flat = blockIdx.x * std::int64_t(sum_columns) + threadIdx.x % sum_columns;
+  const std::int64_t k = flat / n % n, l = flat % n;
+  const std::int64_t upper = k <= l ? flat : flat + (l - k) * n + k - l;
+  const T total =
+      sum_pieces<T>(pieces, [&](std::int64_t piece) { return flat < count ? partial[piece * count + upper] : T(0); });
+  if (threadIdx.x < sum_columns && flat < count) args.out[flat] = args.scale * total;
+}
+
+std::int64_t padded_sequences(std::int64_t num_sequences) { return blocks_for(num_sequences, group) * group; }
+
+// packed (K, K, width) = the symmetric parts of the output gradients, zero for the sequences that fill the last group
+template <class T>
+__global__ void pack_gradients_kernel(GeneralizedMass<T> args, std::int64_t width, T* packed) {
+  const std::int64_t flat = blockIdx.x * std::int64_t(blockDim.x) + threadIdx.x, n = args.num_shapes;
+  if (flat >= n * n * width) return;
+  const std::int64_t s = flat % width, k = flat / width / n, l = flat / width % n;
+  const T* grad = args.grad_out + s * n * n;
+  packed[flat] = s < args.num_sequences ? (grad[k * n + l] + grad[l * n + k]) / 2 : T(0);
+}
+
+// The values of one pair for a group of sequences, read sixteen bytes at a time.
+template <class T> struct alignas(16) Group {
+  T values[group];
+};
+
+// How a block of the backward pass uses its shared memory.
+template <class T> struct BackwardMemory {
+  T* sums;      // (warps, group, warp_size)
+  int* active;  // (K) shapes that move any vertex of the block, rising
+  int* moves;   // (K) whether a shape does, then, behind it, how many do
+  T* shapes;    // (K, warp_size, 3), where it fits
+
+  static std::size_t size(std::int64_t num_shapes, bool with_shapes) {
+    return (warps * group * warp_size + (with_shapes ? num_shapes * warp_size * 3 : 0)) * sizeof(T) +
+           2 * (num_shapes + 1) * sizeof(int);
+  }
+  __device__ BackwardMemory(std::int64_t num_shapes, bool with_shapes) {
+    sums = shared_memory<T>();
+    shapes = sums + warps * group * warp_size;
+    active = reinterpret_cast<int*>(shapes + (with_shapes ? num_shapes * warp_size * 3 : 0));
+    moves = active + num_shapes;
+  }
+};
+
+// Fills `active` and returns how many there are. `own` is the lane's vertex in the first shape, `stride` leads to the
+// next shape.
+template <class T>
+__device__ int find_active(std::int64_t num_shapes, const T* own, std::int64_t stride, const BackwardMemory<T>& memory) {
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
+  const int n = static_cast<int>(num_shapes);
+  for (int k = warp; k < n; k += warps) {
+    const T* b = own + k * stride;
+    const unsigned moved = __ballot_sync(whole_warp, b[0] != 0 || b[1] != 0 || b[2] != 0);
+    if (lane == 0) memory.moves[k] = moved != 0;
+  }
+  __syncthreads();
+  if (warp == 0) {
+    int count = 0;
+    for (int k0 = 0; k0 < n; k0 += warp_size) {
+      const bool is_active = k0 + lane < n && memory.moves[k0 + lane];
+      const unsigned all = __ballot_sync(whole_warp, is_active);
+      if (is_active) memory.active[count + __popc(all & ((1u << lane) - 1))] = k0 + lane;
+      count += __popc(all);
+    }
+    if (lane == 0) memory.moves[n] = count;
+  }
+  __syncthreads();
+  return memory.moves[n];
+}
+
+template <class T>
+__global__ void __launch_bounds__(backward_threads)
+    gradients_kernel(GeneralizedMass<T> args, std::int64_t width, const T* packed, bool shapes_in_shared) {
+  const BackwardMemory<T> memory(args.num_shapes, shapes_in_shared);
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
+  const std::int64_t start = blockIdx.x * std::int64_t(warp_size), vertex = start + lane, n = args.num_shapes;
+  const std::int64_t last = args.num_vertices - 1;
+  const bool inside = vertex <= last;
+
+  // A lane beyond the last vertex computes that vertex too, and writes nothing.
+  const T* own = args.blendshapes + (inside ? vertex : last) * 3;
+  std::int64_t stride = args.num_vertices * 3;
+  if (shapes_in_shared) {
+    for (std::int64_t i = threadIdx.x; i < n * warp_size * 3; i += backward_threads) {
+      const std::int64_t k = i / (warp_size * 3), at = start * 3 + i % (warp_size * 3);
+      memory.shapes[i] = args.blendshapes[k * stride + smaller(at, last * 3 + at % 3)];
+    }
+    own = memory.shapes + lane * 3;
+    stride = warp_size * 3;
+    __syncthreads();
+  }
+  const int count = find_active(n, own, stride, memory);
+  const int groups = static_cast<int>(width / group);
+
+  if (args.grad_mass) {
+    // grad_m_si = scale <G_s, B(i)^T B(i)>: warps share the groups of sequences, and what is left of them the rows.
+    const int together = groups >= 5 ? 8 : groups >= 3 ? 4 : groups;
+    const int splits = warps / together;
+    for (int first = 0; first < groups; first += together) {
+      const int own_group = first + warp % together;
+      T sum[group] = {};
+      if (own_group < groups)
+        for (int j = warp / together; j < count; j += splits) {
+          const int k = memory.active[j];
+          const T* b = own + k * stride;
+          const T shape[3] = {b[0], b[1], b[2]};
+          for (int i = j; i < count; ++i) {
+            const int l = memory.active[i];
+            const T* other = own + l * stride;
+            const T product = (i == j ? 1 : 2) * pair(shape, other[0], other[1], other[2]);
+            const Group<T> g = *reinterpret_cast<const Group<T>*>(packed + (k * n + l) * width + own_group * group);
+#pragma unroll
+            for (int s = 0; s < group; ++s) sum[s] += product * g.values[s];
+          }
+        }
+#pragma unroll
+      for (int s = 0; s < group; ++s) memory.sums[(warp * group + s) * warp_size + lane] = sum[s];
+      __syncthreads();
+      // The rows' shares of one group and sequence, added by one thread a vertex.
+      for (int task = warp; task < together * group; task += warps) {
+        const std::int64_t s = (first + task / group) * group + task % group;
+        T total = 0;
+        for (int split = 0; split < splits; ++split)
+          total += memory.sums[((split * together + task / group) * group + task % group) * warp_size + lane];
+        if (inside && s < args.num_sequences) args.grad_mass[s * args.num_vertices + vertex] = args.scale * total;
+      }
+      __syncthreads();
+    }
+  }
+
+  if (args.grad_blendshapes)
+    // grad_B_k(i) = 2 scale sum_l B_l(i) sum_s m_si G_s[k, l]
+    for (std::int64_t k = warp; k < n; k += warps) {
+      T grad[3] = {0, 0, 0};
+      for (int at = 0; at < groups; ++at) {
+        T mass[group];
+#pragma unroll
+        for (int s = 0; s < group; ++s) {
+          const std::int64_t sequence = at * group + s;
+          mass[s] = inside && sequence < args.num_sequences ? args.mass[sequence * args.num_vertices + vertex] : T(0);
+        }
+        for (int i = 0; i < count; ++i) {
+          const int l = memory.active[i];
+          const Group<T> g = *reinterpret_cast<const Group<T>*>(packed + (k * n + l) * width + at * group);
+          T weight = 0;
+#pragma unroll
+          for (int s = 0; s < group; ++s) weight += mass[s] * g.values[s];
+          const T* b = own + l * stride;
+          const T shape[3] = {b[0], b[1], b[2]};
+          pair_vjp(shape, weight, grad);
+        }
+      }
+      if (inside)
+        for (int a = 0; a < 3; ++a)
+          args.grad_blendshapes[(k * args.num_vertices + vertex) * 3 + a] = 2 * args.scale * grad[a];
+    }
+}
+
+}  // namespace
+
+template <class T>
+void generalized_mass_fwd(const GeneralizedMass<T>& args, T* workspace, std::int64_t* fault, Device device) {
+  const Launcher launch("generalized_mass", device);
+  const MassPieces sizes(args.num_sequences, args.num_vertices, args.num_shapes);
+  if (fault) launch.fill_bytes(fault, 0xff, sizeof(*fault));
+  const std::int64_t blocks = sizes.tiles * sizes.groups * sizes.pieces;
+  const std::size_t shapes = 2 * tile_vertices * 3 * tile_stride;
+  if (args.num_sequences == 1)
+    launch(sum_pairs_kernel<1, T>, blocks, forward_threads, (shapes + tile_vertices) * sizeof(T), args, sizes, workspace,
+           fault);
+  else
+    launch(sum_pairs_kernel<group, T>, blocks, forward_threads, (shapes + tile_vertices * group) * sizeof(T), args,
+           sizes, workspace, fault);
+  const std::int64_t count = args.num_sequences * args.num_shapes * args.num_shapes;
+  launch(mirror_sum_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), args, sizes.pieces,
+         workspace);
+}
+
+template <class T> void generalized_mass_bwd(const GeneralizedMass<T>& args, T* workspace, Device device) {
+  constexpr int threads = 256;
+  const Launcher launch("generalized_mass_bwd", device);
+  const std::int64_t width = padded_sequences(args.num_sequences);
+  launch(pack_gradients_kernel<T>, blocks_for(args.num_shapes * args.num_shapes * width, threads), threads, 0, args,
+         width, workspace);
+  const bool fits = BackwardMemory<T>::size(args.num_shapes, true) <= launch.most_shared_bytes();
+  launch(gradients_kernel<T>, blocks_for(args.num_vertices, warp_size), backward_threads,
+         BackwardMemory<T>::size(args.num_shapes, fits), args, width, workspace, fits);
+}
+
+#define BIOMECHAU_INSTANTIATE(T)                                                                              \
+  template void generalized_mass_fwd<T>(const GeneralizedMass<T>&, T* workspace, std::int64_t* fault, Device); \
+  template void generalized_mass_bwd<T>(const GeneralizedMass<T>&, T* workspace, Device);
+BIOMECHAU_INSTANTIATE(float)
+BIOMECHAU_INSTANTIATE(double)
+
+}  // namespace cuda
+}  // namespace biomechau

@@ -1,0 +1,67 @@
+"""Where the CUDA kernels run in the tests: emulated on the CPU, or on a GPU."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cuda_emulation import emulated
+from torch import Tensor
+
+from biomechau import _core
+from biomechau.ops import SparseMatrix, _backend
+
+
+class Gpu:
+    """Moves inputs to the GPU."""
+
+    name = "cuda"
+
+    def to(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self.to(item) for name, item in value.items()}
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*map(self.to, value))
+        return value.to("cuda") if isinstance(value, (Tensor, SparseMatrix)) else value
+
+    def set_order(self, seed: int) -> None:
+        """The order of threads and blocks in the emulation: 0 rising, 1 falling, else shuffled."""
+
+
+class Emulation(Gpu):
+    """Tensors stay where they are; the kernels of the compiled core are those of the emulated one."""
+
+    name = "emulated"
+    stream = 0x5EED
+
+    def __init__(self, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        core = emulated.load(module)
+        for name, value in vars(core).items():
+            if not name.startswith("_"):
+                monkeypatch.setattr(_core, name, value)
+        self.device = 0
+        monkeypatch.setattr(_backend, "gpu", lambda tensor: (self.device, self.stream))
+        self.library = ctypes.CDLL(str(module))
+        self.library.emulation_stream.restype = ctypes.c_size_t
+        self.set_order(0)
+        self.set_most_shared(64 * 1024)
+
+    def to(self, value: Any) -> Any:
+        return value
+
+    def set_order(self, seed: int) -> None:
+        self.library.emulation_set_order(ctypes.c_uint(seed))
+
+    def set_most_shared(self, size: int) -> None:
+        """The shared memory that a block may ask for [bytes]."""
+        self.library.emulation_set_most_shared(ctypes.c_size_t(size))
+
+
+def missing_gpu() -> str | None:
+    """Why the kernels cannot run on a GPU here, or None."""
+    if not torch.cuda.is_available():
+        return "no GPU that torch can use"
+    return None if _core.cuda else "biomechau was built without CUDA kernels"
