@@ -16,6 +16,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from machine import processor
 
 import biomechau
 from biomechau import ops
@@ -71,16 +72,6 @@ def measure(functions: dict[str, Callable[[], object]]) -> dict[str, list[float]
             if round_ >= 3:  # warm
                 times[name].append((time.perf_counter() - start) / CALLS * 1e6)
     return times
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def table() -> str:

@@ -61,7 +61,7 @@ step import 60 "$python" -c 'from biomechau import ops; print(ops.backends()); a
   exit 1
 
 tests=("$python" -m pytest -q -p no:cacheprovider -c "$top/pyproject.toml" --rootdir "$top" -m cuda)
-step tests 120 "${tests[@]}" "$top/tests/ops"
+step tests 120 "${tests[@]}" "$top/tests/ops" "$top/tests/physics"
 
 # One call of every kernel, forward and backward, each tensor in memory of its own.
 if command -v compute-sanitizer >/dev/null; then

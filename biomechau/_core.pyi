@@ -1,9 +1,9 @@
 """Kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code: 0 float32, 1 float64, 2 int64, 3 int32),
-contiguous, or as None where it is left out. A place is a number of CPU threads, or (CUDA device, address of a stream).
-Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory of a call
-on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own.
+A tensor is handed over as (address, number of elements, dtype code), contiguous, or as None where it is left out; the
+codes are 0 float32, 1 float64, 2 int64, 3 int32. A place is a number of CPU threads, or (CUDA device, address of a
+stream). Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory
+of a call on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own.
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -44,6 +44,9 @@ class SortedEntries:
         self, group_crow: _Buffer, muscle: _Buffer, list_crow: _Buffer, vertex: _Buffer, entry: _Buffer
     ) -> None: ...
 
+class SymmetricOperator:
+    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
+
 class RolloutSizes:
     def __init__(
         self,
@@ -55,6 +58,18 @@ class RolloutSizes:
         mass_span: int,
         damping_span: int,
         stiffness_span: int,
+    ) -> None: ...
+
+class ModalSizes:
+    def __init__(
+        self,
+        num_sequences: int,
+        num_frames: int,
+        num_coordinates: int,
+        num_inputs: int,
+        scheme: int,
+        dt: float,
+        has_modes: bool,
     ) -> None: ...
 
 def distribute_forces_fwd(
@@ -182,6 +197,64 @@ def euler_rollout_bwd(
     place: _Place,
 ) -> None: ...
 def euler_rollout_bwd_workspace(sizes: RolloutSizes) -> int: ...
+def chebyshev_conv_fwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    bias: _Buffer,
+    vertices: _Buffer,
+    out: _Buffer,
+    workspace: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_fwd_workspace(
+    num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
+) -> int: ...
+def chebyshev_conv_bwd(
+    laplacian: SymmetricOperator,
+    num_frames: int,
+    num_terms: int,
+    num_inputs: int,
+    num_outputs: int,
+    x: _Buffer,
+    weight: _Buffer,
+    vertices: _Buffer,
+    grad_out: _Buffer,
+    grad_x: _Buffer,
+    grad_weight: _Buffer,
+    grad_bias: _Buffer,
+    workspace: _Buffer,
+    place: _Place,
+) -> None: ...
+def chebyshev_conv_bwd_workspace(
+    num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
+) -> int: ...
+def modal_rollout_fwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    force: _Buffer,
+    muscle_force: _Buffer,
+    c0: _Buffer,
+    v0: _Buffer,
+    c: _Buffer,
+    v: _Buffer,
+    place: _Place,
+) -> None: ...
+def modal_rollout_bwd(
+    sizes: ModalSizes,
+    constants: _Buffer,
+    grad_c: _Buffer,
+    grad_v: _Buffer,
+    grad_force: _Buffer,
+    grad_muscle_force: _Buffer,
+    grad_c0: _Buffer,
+    grad_v0: _Buffer,
+    place: _Place,
+) -> None: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def select_isa(name: str) -> None: ...

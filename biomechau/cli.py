@@ -10,18 +10,23 @@ import sys
 import traceback
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes, subcommand
+from tyro.conf import OmitSubcommandPrefixes, subcommand
 
 from biomechau import __version__
 from biomechau.commands.command import Command
 from biomechau.commands.corpus import CorpusCheck, CorpusInfo
+from biomechau.commands.datasets import CorpusBP4D, CorpusDISFA
 from biomechau.commands.demo import Demo
+from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.forces import Forces
+from biomechau.commands.predict import Predict
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
+from biomechau.commands.track import Track
+from biomechau.commands.train import Train
 from biomechau.reports.terminal import tell
 
 DESCRIPTION = f"""Muscle forces from 3D facial motion, through a physical model of the face.
@@ -35,16 +40,27 @@ Rig = Annotated[
     subcommand("rig", description="Make, inspect and draw rig files."),
 ]
 Corpora = Annotated[
-    Annotated[CorpusInfo, subcommand("info")] | Annotated[CorpusCheck, subcommand("check")],
-    subcommand("corpus", description="Inspect and check corpora of labelled sequences."),
+    Annotated[CorpusInfo, subcommand("info")]
+    | Annotated[CorpusCheck, subcommand("check")]
+    | Annotated[CorpusBP4D, subcommand("bp4d")]
+    | Annotated[CorpusDISFA, subcommand("disfa")],
+    subcommand("corpus", description="Make, inspect and check corpora of labelled sequences."),
 ]
-Commands = (
-    Annotated[Forces, subcommand("forces")]
-    | Annotated[Demo, subcommand("demo")]
-    | Annotated[Simulate, subcommand("simulate")]
-    | Rig
-    | Corpora
-)
+
+
+def commands(arguments: Sequence[str]) -> Any:
+    """The commands as a type that tyro can parse, with the defaults that hold for these arguments."""
+    return (
+        Annotated[Forces, subcommand("forces")]
+        | Annotated[Track, subcommand("track")]
+        | Annotated[Demo, subcommand("demo")]
+        | Annotated[Simulate, subcommand("simulate")]
+        | Annotated[Train, subcommand("train", default=Train.default(arguments))]
+        | Annotated[Evaluate, subcommand("evaluate")]
+        | Annotated[Predict, subcommand("predict")]
+        | Rig
+        | Corpora
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,7 +107,11 @@ def parse(arguments: Sequence[str]) -> Command:
     try:
         with contextlib.redirect_stderr(printed):
             return tyro.cli(
-                Commands, prog="biomechau", description=DESCRIPTION, args=list(arguments), config=(OmitArgPrefixes,)
+                commands(arguments),
+                prog="biomechau",
+                description=DESCRIPTION,
+                args=list(arguments),
+                config=(OmitSubcommandPrefixes,),
             )
     except SystemExit as end:
         if not end.code:

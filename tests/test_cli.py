@@ -6,14 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from corpus.tables import write_mediapipe
 
 from biomechau import __version__
 from biomechau.cli import main
+from biomechau.reports.learning_demo import SIMULATION, learn
 from biomechau.rig import FaceRig, Muscles
 
 
@@ -383,13 +387,23 @@ def test_forces_of_a_real_capture(capture_csv: Path, tmp_path: Path, capsys: pyt
     assert "TongueOut" in summary["channels"]["unused"]
 
 
+@pytest.mark.usefixtures("no_viz")
+def test_forces_of_mediapipe_names_dead_channels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_mediapipe(tmp_path / "clip.csv", range(30), lost=(7,), dead=("cheekPuff",))
+    arguments = ["forces", str(path), "--out", str(tmp_path / "out"), "--rig", "builtin:1000", "--recorded-fps", "25"]
+    assert main(arguments) == 0
+    assert "biomechau: warning: channels that never move by 0.01: 1 (cheekPuff)\n" in capsys.readouterr().err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["input"]["source"] == "MediaPipe blendshapes of clip.csv"
+
+
 # --- demo -------------------------------------------------------------------------------------------------------------
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyvista")
     image = pytest.importorskip("matplotlib.image")
-    assert main(["demo", "--out", str(tmp_path), "--num-vertices", "1000", "--seed", "3"]) == 0
+    assert main(["demo", "--out", str(tmp_path), "--num-vertices", "1000", "--seed", "3", "--no-training"]) == 0
     out = capsys.readouterr().out
     assert "median of muscles that act" in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.png", "forces.csv", "forces.png", "summary.json"]
@@ -400,8 +414,30 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("no_viz")
 def test_demo_without_viz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--out", str(tmp_path), "--num-vertices", "1000"]) == 0
+    assert main(["demo", "--out", str(tmp_path), "--num-vertices", "1000", "--no-training"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["forces.csv", "summary.json"]
     assert capsys.readouterr().err == (
         'biomechau: note: pictures need pyvista and matplotlib: pip install "biomechau[viz]"\n'
     )
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_the_demo_ends_with_a_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = replace(SIMULATION, frames=64, coarse_vertices=100)
+    monkeypatch.setattr("biomechau.commands.demo.learn", partial(learn, simulation=small, epochs=1))
+    arguments = ["demo", "--out", str(tmp_path), "--num-vertices", "1000"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "AU24" in out
+    assert "3 fold(s) tested on their own test subjects: 5 / 5 / 5 subjects" in out
+    names = ["corpus", "forces.csv", "run", "scores", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    # Once more replaces what the first left, and nothing else.
+    (tmp_path / "run" / "mine").write_text("")
+    for fold in (1, 2, 3):
+        (tmp_path / "run" / f"fold{fold}" / "config.json").unlink()
+    assert main(arguments) == 2
+    assert "run is in the way" in capsys.readouterr().err
+    assert (tmp_path / "run" / "mine").exists()

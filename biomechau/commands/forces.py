@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from rich.console import Console
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.corpus import read_sequence
@@ -26,7 +26,9 @@ class Forces(Command):
     Writes forces.csv, summary.json and forces.png.
     """
 
-    input: Annotated[str, Positional, arg(metavar="INPUT", help="Live Link Face .csv, .npz, or folder of OBJ meshes.")]
+    input: Annotated[
+        str, Positional, arg(metavar="INPUT", help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, or OBJ folder.")
+    ]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use in place of the built-in one.")] = None
@@ -37,8 +39,8 @@ class Forces(Command):
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
     paper: Annotated[Switch, arg(help="Physics to the letter of the paper; beside it only --fps may be given.")] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON in place of the table.")] = False
-    physics: PhysicsConfig = field(default_factory=PhysicsConfig)
-    inverse: InverseOptions = field(default_factory=InverseOptions)
+    physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
+    inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
     def run(self) -> None:
         """Read, invert, write, print."""

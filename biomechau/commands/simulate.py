@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from tyro.conf import arg
+from tyro.conf import OmitArgPrefixes, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
@@ -23,7 +23,7 @@ class Simulate(Command):
     out: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder to make.")]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     overwrite: Annotated[Switch, arg(help="Replace a corpus that is at CORPUS.")] = False
-    simulation: SimulationConfig = field(default_factory=SimulationConfig)
+    simulation: OmitArgPrefixes[SimulationConfig] = field(default_factory=SimulationConfig)
 
     def run(self) -> None:
         """Simulate and write."""

@@ -1,5 +1,9 @@
 """Recordings: one sequence in memory, the readers of the files people have, and corpora of labelled sequences."""
 
+from biomechau.corpus.action_unit_series import (
+    ActionUnitSeries as ActionUnitSeries,
+    read_action_units as read_action_units,
+)
 from biomechau.corpus.corpus import Corpus as Corpus
 from biomechau.corpus.corpus_sequence import CorpusSequence as CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter as CorpusWriter
@@ -8,13 +12,17 @@ from biomechau.corpus.folds import (
     Fold as Fold,
     bp4d_folds as bp4d_folds,
     check_folds as check_folds,
+    corpus_folds as corpus_folds,
     disfa_folds as disfa_folds,
+    protocol_of as protocol_of,
     require_positives as require_positives,
     subject_folds as subject_folds,
 )
 from biomechau.corpus.live_link import read_live_link as read_live_link
+from biomechau.corpus.mediapipe import read_mediapipe as read_mediapipe
 from biomechau.corpus.mesh_sequence import read_mesh_sequence as read_mesh_sequence
 from biomechau.corpus.npz_sequence import read_npz as read_npz
 from biomechau.corpus.protocols import BP4D as BP4D, DISFA as DISFA, Protocol as Protocol
+from biomechau.corpus.py_feat import read_py_feat as read_py_feat
 from biomechau.corpus.reading import read_sequence as read_sequence
 from biomechau.corpus.windows import Windows as Windows

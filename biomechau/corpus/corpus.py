@@ -23,9 +23,10 @@ _CODES = {"float32": "F32", "float16": "F16", "float64": "F64", "int8": "I8", "b
 class Corpus:
     """Labelled sequences of many subjects, on disk; see :class:`biomechau.corpus.CorpusWriter` for how to make one.
 
-    The folder holds ``corpus.json``, ``rig.safetensors`` and ``sequences/<id>.safetensors``. Meshes are not stored:
-    they are u = sum_k c_k B_k (Eq. 3). ``corpus[id]`` reads one sequence, ``for sequence in corpus`` all of them, in
-    the order of ``ids``. Sequences are views of memory-mapped files: what is not used is not read.
+    The folder holds ``corpus.json``, ``rig.safetensors`` and ``sequences/<id>.safetensors``. Meshes are
+    u = sum_k c_k B_k (Eq. 3) and are not stored; ``vertices_residual`` is, where they are more than that.
+    ``corpus[id]`` reads one sequence, ``for sequence in corpus`` all of them, in the order of ``ids``. Sequences are
+    views of memory-mapped files: what is not used is not read.
     """
 
     def __init__(self, path: str | Path, manifest: Manifest) -> None:

@@ -13,6 +13,12 @@ from biomechau.corpus.resampling import interpolate, is_supported
 
 # Interpolating across more than this would invent motion: syllables and blinks last 0.1 to 0.4 s.
 MAX_GAP = 0.1
+# Far above what any face does: 35 is a percentage.
+LARGEST_COEFFICIENT = 10.0
+
+
+class UnknownFrameRate(ValueError):
+    """A recording that does not tell its frame rate, and none was given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +39,14 @@ class FaceSequence:
         pose_channels: H names.
         repeated: frames of the recording left out because their time was that of the frame before; they count with
             themselves included.
+        frame: (T,) int64, number of each frame in the recording's own count, rising; None where it does not count its
+            frames, and after :meth:`resample`.
+        notes: what the reader found that the user should know, in words.
 
     Raises:
         TypeError: a tensor of another dtype.
-        ValueError: shapes that do not fit, no frames, times that do not rise, a valid frame that is not finite.
+        ValueError: shapes that do not fit, no frames, times or frame numbers that do not rise, a valid frame that is
+            not finite.
     """
 
     name: str
@@ -50,6 +60,8 @@ class FaceSequence:
     pose: Tensor = field(default_factory=lambda: torch.empty(0))
     pose_channels: tuple[str, ...] = ()
     repeated: tuple[int, ...] = ()
+    frame: Tensor | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pose.shape == (0,):
@@ -62,14 +74,19 @@ class FaceSequence:
             ("timestamp", torch.float64, (num_frames,)),
             ("valid", torch.bool, (num_frames,)),
             ("pose", torch.float32, (num_frames, len(self.pose_channels))),
+            ("frame", torch.int64, (num_frames,)),
         ):
             tensor = getattr(self, name)
+            if name == "frame" and tensor is None:
+                continue
             if tensor.dtype != dtype:
                 raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
             if tensor.shape != shape:
                 raise ValueError(f"{name} must have shape {shape}, got {tuple(tensor.shape)}")
         check_timestamp(self.timestamp)
         check_frame_rate(self.fps)
+        if self.frame is not None and not (self.frame.diff() > 0).all():
+            raise ValueError(f"frame does not rise after frame {int((self.frame.diff() <= 0).nonzero()[0])}")
         broken = (~torch.isfinite(self.coefficients) & self.valid[:, None]).nonzero()
         if len(broken):
             frame, channel = broken[0].tolist()
@@ -117,6 +134,7 @@ class FaceSequence:
             valid=torch.from_numpy(is_supported(known, self.fps, grid, max_gap)),
             fps=float(fps),
             pose=onto_grid(self.pose),
+            frame=None,
         )
 
 

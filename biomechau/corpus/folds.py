@@ -83,6 +83,29 @@ def subject_folds(
     return _folds([sorted(chosen) for chosen in sets], frames, seed, validation_share, validation)
 
 
+def corpus_folds(
+    corpus: Corpus,
+    num_folds: int = 3,
+    seed: int = 0,
+    validation_share: float = VALIDATION_SHARE,
+    validation: Validation = "train",
+) -> list[Fold]:
+    """The folds of the literature where the subjects are exactly those of BP4D or DISFA, else :func:`subject_folds`.
+
+    Arguments and errors as in :func:`subject_folds`; another number of folds than the literature's three cuts anew.
+    """
+    protocol = protocol_of(corpus)
+    if protocol is not None and num_folds == len(protocol.subject_sets):
+        return _protocol_folds(protocol, seed, validation_share, validation)
+    return subject_folds(corpus, num_folds, seed, validation_share, validation)
+
+
+def protocol_of(corpus: Corpus) -> Protocol | None:
+    """The protocol whose subjects are exactly those of the corpus, if there is one."""
+    subjects = set(corpus.subjects)
+    return next((p for p in (BP4D, DISFA) if subjects == set().union(*p.subject_sets.values())), None)
+
+
 def bp4d_folds(
     seed: int = 0, validation_share: float = VALIDATION_SHARE, validation: Validation = "train"
 ) -> list[Fold]:

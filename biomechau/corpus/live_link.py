@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from pathlib import Path
@@ -11,22 +10,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
+from biomechau.corpus.csv_table import CsvTable, Row
+from biomechau.corpus.face_sequence import LARGEST_COEFFICIENT, FaceSequence, check_frame_rate, find_dropped
 from biomechau.rig.names import ARKIT_SHAPES, canonical, shortened
 
 # Drop-frame timecodes have a semicolon before the frame number.
 _TIMECODE = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)[:;](\d{1,3})(\.\d+)?", re.ASCII)
 # Frame numbers that start again before this do not count 60 a second, whatever few frames were dropped there.
 _BELOW_60 = 55
-_LARGEST_COEFFICIENT = 10.0  # far above what any face does: 35 is a percentage
 _POSE = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll"))
 _OPTIONAL = frozenset({"tongueout"})  # some writers leave it out
 _DAY = 86400
-
-
-class _Row(NamedTuple):
-    line: int
-    fields: list[str]
 
 
 class _Timecode(NamedTuple):
@@ -56,13 +50,14 @@ def read_live_link(path: str | Path, timecode_fps: float | None = None) -> FaceS
     """
     if timecode_fps is not None:
         check_frame_rate(timecode_fps)
-    header, rows = _read_rows(path)
+    table = CsvTable.read(path)
+    header, rows = table.header, table.rows
     time_column, shape_columns, pose_columns = _find_columns(path, header)
     timecodes = [_parse_timecode(path, row, row.fields[time_column]) for row in rows]
     rate = timecode_fps or _infer_rate(path, timecodes)
     ticks, repeated = _count_frames(path, rows, timecodes, rate)
-    coefficients = _parse_columns(path, rows, header, shape_columns, _LARGEST_COEFFICIENT)
-    pose = _parse_columns(path, rows, header, pose_columns, float(np.finfo(np.float32).max))
+    coefficients = table.numbers(shape_columns, LARGEST_COEFFICIENT).astype(np.float32)
+    pose = table.numbers(pose_columns, float(np.finfo(np.float32).max)).astype(np.float32)
 
     kept = np.setdiff1d(np.arange(len(rows)), repeated)
     ticks = ticks[kept]
@@ -86,31 +81,6 @@ def read_live_link(path: str | Path, timecode_fps: float | None = None) -> FaceS
     )
 
 
-def _read_rows(path: str | Path) -> tuple[list[str], list[_Row]]:
-    """The column names, and every line that is not blank with one field per column; empty last columns are left out."""
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            rows = [_Row(reader.line_num, [field.strip() for field in fields]) for fields in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV text file: {error}") from error
-    rows = [row for row in rows if any(row.fields)]
-    if not rows:
-        raise ValueError(f"{path}: the file is empty, expected a header line")
-    header, frames = rows[0].fields, rows[1:]
-    if len(header) == 1 and (separator := re.search("[;\t]", header[0])):
-        raise ValueError(f"{path}:{rows[0].line}: separated by {separator[0]!r}, expected ','")
-    if not frames:
-        raise ValueError(f"{path}: no frames after the header line")
-    while not header[-1]:
-        header.pop()
-    for row in frames:
-        if len(row.fields) < len(header) or any(row.fields[len(header) :]):
-            raise ValueError(f"{path}:{row.line}: expected {len(header)} values, found {len(row.fields)}")
-        del row.fields[len(header) :]
-    return header, frames
-
-
 def _find_columns(path: str | Path, header: list[str]) -> tuple[int, list[int], list[int]]:
     """Positions of the timecode, of the blendshapes and of the head and eye angles."""
     index: dict[str, int] = {}
@@ -132,7 +102,7 @@ def _find_columns(path: str | Path, header: list[str]) -> tuple[int, list[int], 
     return index["timecode"], shape_columns, pose_columns
 
 
-def _parse_timecode(path: str | Path, row: _Row, text: str) -> _Timecode:
+def _parse_timecode(path: str | Path, row: Row, text: str) -> _Timecode:
     match = _TIMECODE.fullmatch(text)
     if match is None:
         raise ValueError(f"{path}:{row.line}: column Timecode: expected HH:MM:SS:FF.mmm, found {text!r}")
@@ -159,7 +129,7 @@ def _infer_rate(path: str | Path, timecodes: list[_Timecode]) -> float:
 
 
 def _count_frames(
-    path: str | Path, rows: list[_Row], timecodes: list[_Timecode], rate: float
+    path: str | Path, rows: list[Row], timecodes: list[_Timecode], rate: float
 ) -> tuple[np.ndarray, list[int]]:
     """Time of each row in timecode frames, never falling, and the rows that repeat the time before them."""
     ticks: list[float] = []
@@ -185,23 +155,3 @@ def _usual_step(ticks: np.ndarray) -> float:
     """Timecode frames from one recorded frame to the next: 1, or 2, 3... or 1/2, 1/3... when the two rates differ."""
     step = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 1.0
     return float(round(step)) if step > 0.75 else 1 / round(1 / step)
-
-
-def _parse_columns(
-    path: str | Path, rows: list[_Row], header: list[str], columns: list[int], limit: float
-) -> np.ndarray:
-    """Values (T, columns) float32, none beyond the limit in size."""
-    values = np.empty((len(rows), len(columns)), np.float32)
-    for index, row in enumerate(rows):
-        for position, column in enumerate(columns):
-            found = row.fields[column]
-            try:
-                # Python also reads 1_0 and the digits of other scripts.
-                value = float(found) if found.isascii() and "_" not in found else math.nan
-            except ValueError:
-                value = math.nan
-            if not abs(value) <= limit:
-                expected = f"a number of at most {limit:g} in size" if math.isfinite(value) else "a finite number"
-                raise ValueError(f"{path}:{row.line}: column {header[column]}: expected {expected}, found {found!r}")
-            values[index, position] = value
-    return values

@@ -13,12 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, check_timestamp, find_dropped
+from biomechau.corpus.face_sequence import (
+    FaceSequence,
+    UnknownFrameRate,
+    check_frame_rate,
+    check_timestamp,
+    find_dropped,
+)
 from biomechau.corpus.units import check_scale, check_size
 from biomechau.rig import FaceRig
 from biomechau.rig.names import ARKIT_SHAPES, canonical, index_by_name
 
-_ARRAYS = ("vertices", "coefficients", "names", "timestamp", "fps")
+_ARRAYS = ("vertices", "coefficients", "names", "timestamp", "fps", "frame", "valid")
 # What numpy and zipfile raise for broken, encrypted or hostile content.
 _LOAD_ERRORS = (
     *(ValueError, TypeError, OSError, EOFError, MemoryError, RuntimeError, NotImplementedError),
@@ -40,7 +46,8 @@ def read_npz(
 
     It holds either ``vertices`` (T, N, 3), which are fitted with the shapes of the rig, or ``coefficients`` (T, K) and
     ``names`` (K strings). Beside them ``timestamp`` (T,) [s], or ``fps``, or both, or neither when ``fps`` is an
-    argument.
+    argument. It may also hold ``frame`` (T,), rising whole numbers, which count the frames where only a rate is known,
+    and ``valid`` (T,) bool, False where no face was found.
 
     Args:
         path: the file.
@@ -53,8 +60,8 @@ def read_npz(
     Raises:
         ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, unknown
             shape names, a value that is not finite (named by frame), a first mesh more than three times as large or as
-            small as the rig, no frame rate, times that do not rise, are not in seconds or are at odds with the file's
-            rate; the message names the file.
+            small as the rig, no frame rate, times or numbers that do not rise, times that are not in seconds or are
+            at odds with the file's rate; the message names the file.
         OSError: the file cannot be read.
     """
     arrays = _load_arrays(path)
@@ -78,11 +85,14 @@ def read_npz(
             coefficients=coefficients,
             channels=channels,
             timestamp=timestamp,
-            valid=torch.ones(len(coefficients), dtype=torch.bool),
+            valid=_valid_frames(arrays, len(coefficients)),
             fps=fps,
             dropped=find_dropped(timestamp, fps),
             source=f"{content} of {Path(path).name}",
+            frame=_frame_numbers(arrays, len(coefficients)),
         )
+    except UnknownFrameRate as error:
+        raise UnknownFrameRate(f"{path}: {error}") from error
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -130,21 +140,23 @@ def _named_coefficients(arrays: dict[str, NDArray[np.generic]], rig: FaceRig | N
 
 def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float | None) -> tuple[Tensor, float]:
     """Time of each frame and the frame rate: the argument's, or else those of the file."""
+    frame = _frame_numbers(arrays, num_frames)
+    count = torch.arange(num_frames) if frame is None else frame - frame[0]
     if fps is not None:
         check_frame_rate(fps)
-        return _even_times(num_frames, fps), fps
+        return count.double() / fps, fps
     rate = _own_rate(arrays)
     if "timestamp" not in arrays:
         if rate is None:
-            raise ValueError("fps must be given (--recorded-fps): the file has neither fps nor timestamp")
-        return _even_times(num_frames, rate), rate
+            raise UnknownFrameRate("fps must be given (--recorded-fps): the file has neither fps nor timestamp")
+        return count.double() / rate, rate
     timestamp = _float_tensor(arrays, "timestamp", 1).double()
     if len(timestamp) != num_frames:
         raise ValueError(f"timestamp must have shape ({num_frames},), got {tuple(timestamp.shape)}")
     check_timestamp(timestamp)
     if num_frames == 1:
         if rate is None:
-            raise ValueError("fps must be given (--recorded-fps): the time of a single frame does not tell it")
+            raise UnknownFrameRate("fps must be given (--recorded-fps): the time of a single frame does not tell it")
         return timestamp, rate
     step = float(timestamp.diff().median())
     if rate is None:
@@ -170,5 +182,21 @@ def _own_rate(arrays: dict[str, NDArray[np.generic]]) -> float | None:
     return rate
 
 
-def _even_times(num_frames: int, fps: float) -> Tensor:
-    return torch.arange(num_frames, dtype=torch.float64) / fps
+def _frame_numbers(arrays: dict[str, NDArray[np.generic]], num_frames: int) -> Tensor | None:
+    """The file's ``frame``, if it has one."""
+    if "frame" not in arrays:
+        return None
+    array = arrays["frame"]
+    if array.dtype.kind not in "iu" or array.shape != (num_frames,):
+        raise ValueError(f"frame must be whole numbers of shape ({num_frames},), got {array.dtype} {array.shape}")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _valid_frames(arrays: dict[str, NDArray[np.generic]], num_frames: int) -> Tensor:
+    """The file's ``valid``; all frames if it has none."""
+    if "valid" not in arrays:
+        return torch.ones(num_frames, dtype=torch.bool)
+    array = arrays["valid"]
+    if array.dtype != np.bool_ or array.shape != (num_frames,):
+        raise ValueError(f"valid must be bool of shape ({num_frames},), got {array.dtype} {array.shape}")
+    return torch.from_numpy(array)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from biomechau.models.batch_norm import BatchNorm
+from biomechau.models.dropout import Dropout
 from biomechau.models.temporal import TemporalConv
 
 
@@ -46,8 +47,6 @@ class AUHead(nn.Module):
         super().__init__()
         if num_action_units < 1:
             raise ValueError(f"num_action_units must be at least 1, got {num_action_units}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {dropout}")
         sizes = {
             "forces": num_forces,
             "coefficients": num_coefficients,
@@ -61,10 +60,10 @@ class AUHead(nn.Module):
             {name: BatchNorm(size) for name, size in self.sizes.items() if name != "coefficients"}
         )
         self.layers = nn.Sequential(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             TemporalConv(sum(self.sizes.values()), hidden, context),
             nn.ReLU(),
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Linear(hidden, num_action_units),
         )
 

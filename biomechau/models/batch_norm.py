@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, distributed, nn
 
@@ -24,13 +26,11 @@ class BatchNorm(nn.BatchNorm1d):
         alone = not distributed.is_available() or not distributed.is_initialized() or distributed.get_world_size() < 2
         if alone or not self.training:
             return super().forward(input)
-        from torch.distributed.nn.functional import all_reduce
-
         count = input.new_tensor([float(len(input))])
         distributed.all_reduce(count)
-        mean = all_reduce(input.sum(0)) / count
+        mean = _sum_of_all(input.sum(0)) / count
         centred = input - mean
-        variance = all_reduce(centred.square().sum(0)) / count
+        variance = _sum_of_all(centred.square().sum(0)) / count
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -40,3 +40,21 @@ class BatchNorm(nn.BatchNorm1d):
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
             self.num_batches_tracked.add_(1)
         return centred * (variance + self.eps).rsqrt() * self.weight + self.bias
+
+
+class _SumOfAll(torch.autograd.Function):
+    """The sum of a tensor over all processes, whose gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        total = value.clone()
+        distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _SumOfAll.forward(ctx, grads[0])
+
+
+def _sum_of_all(value: Tensor) -> Tensor:
+    return _SumOfAll.apply(value)

@@ -1,15 +1,18 @@
-"""Chebyshev graph convolution over the vertices of a mesh."""
+"""Chebyshev graph convolution over the vertices of a mesh, as a layer."""
 
 from __future__ import annotations
 
 import math
-import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from biomechau.ops import SparseMatrix
+from biomechau.ops import SparseMatrix, chebyshev_conv
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 def scaled_laplacian(edges: Tensor, num_vertices: int) -> SparseMatrix:
@@ -47,7 +50,7 @@ def scaled_laplacian(edges: Tensor, num_vertices: int) -> SparseMatrix:
 class ChebyshevConv(nn.Module):
     """y = sum_k T_k(S) x W_k + b, with T_0 = 1, T_1 = S, T_k = 2 S T_{k-1} - T_{k-2} the Chebyshev polynomials.
 
-    S is the scaled Laplacian. Vertices up to num_terms - 1 edges away contribute; nothing is ever (N, N) dense.
+    S is the scaled Laplacian. Vertices up to num_terms - 1 edges away contribute; see ``ops.chebyshev_conv``.
 
     Args:
         in_channels: C, channels of x.
@@ -58,29 +61,25 @@ class ChebyshevConv(nn.Module):
     Attributes:
         weight: (num_terms, C, C').
         bias: (C',).
+        laplacian: S; moves with the layer, and is not in its state.
 
     Raises:
         ValueError: a size that is not positive, or a laplacian that is not symmetric.
     """
-
-    crow: Tensor
-    col: Tensor
-    val: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, num_terms: int, laplacian: SparseMatrix) -> None:
         super().__init__()
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("num_terms", num_terms)):
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
-        _check_symmetric(laplacian)
+        if not laplacian.is_symmetric:
+            raise ValueError("laplacian must be symmetric")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.num_terms = num_terms
         self.num_vertices = laplacian.shape[0]
-        # Three dense buffers, because a sparse one can neither be broadcast nor stored.
-        self.register_buffer("crow", laplacian.crow, persistent=False)
-        self.register_buffer("col", laplacian.col, persistent=False)
-        self.register_buffer("val", laplacian.val.detach().to(torch.get_default_dtype()), persistent=False)
+        laplacian.neighbourhood_order()  # made here, so that it is there when the layer is compiled
+        self.laplacian = laplacian.with_values(laplacian.val.detach()).to(torch.get_default_dtype())
         self.weight = nn.Parameter(torch.empty(num_terms, in_channels, out_channels))
         self.bias = nn.Parameter(torch.empty(out_channels))
         self.reset_parameters()
@@ -91,49 +90,19 @@ class ChebyshevConv(nn.Module):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., N, C) to (..., N, C').
+    def forward(self, x: Tensor, vertices: Tensor | None = None) -> Tensor:
+        """(..., N, C) to (..., N, C'), or to (..., P, C') at some vertices (P,), ascending.
 
         Raises:
-            ValueError: x of another shape.
+            ValueError: x of another shape, or vertices that do not ascend within [0, N).
         """
-        if x.ndim < 2 or x.shape[-2:] != (self.num_vertices, self.in_channels):
-            raise ValueError(f"x must have shape (..., {self.num_vertices}, {self.in_channels}), got {tuple(x.shape)}")
-        # Vertices first, so that one sparse product serves all frames; free between layers, whose output is a view.
-        first = x.movedim(-2, 0)
-        operator = self.crow, self.col, self.val
-        before, term = None, first.reshape(self.num_vertices, -1)
-        out = self.bias
-        for k, weight in enumerate(self.weight):
-            if k > 0:
-                product = _Product.apply(*operator, term)
-                before, term = term, product if before is None else 2 * product - before
-            out = torch.addmm(out, term.reshape(-1, self.in_channels), weight)
-        return out.reshape(*first.shape[:-1], self.out_channels).movedim(0, -2)
+        return chebyshev_conv(x, self.laplacian, self.weight, self.bias, vertices)
 
     def extra_repr(self) -> str:
         return f"{self.in_channels}, {self.out_channels}, num_terms={self.num_terms}, num_vertices={self.num_vertices}"
 
-
-class _Product(torch.autograd.Function):
-    """S x for a symmetric S (N, N) in CSR form and a dense x (N, C), whose gradient is S times that of the output."""
-
-    @staticmethod
-    def forward(ctx: Any, crow: Tensor, col: Tensor, val: Tensor, x: Tensor) -> Tensor:
-        ctx.save_for_backward(crow, col, val)
-        shape = (len(crow) - 1, len(crow) - 1)
-        with warnings.catch_warnings():  # that CSR tensors are in beta, said once
-            warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
-            matrix = torch.sparse_csr_tensor(crow, col, val, shape, check_invariants=False)
-        return matrix @ x
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, None, _Product.apply(*ctx.saved_tensors, grads[0].contiguous())
-
-
-def _check_symmetric(matrix: SparseMatrix) -> None:
-    other = matrix.transpose
-    same = matrix.shape[0] == matrix.shape[1] and torch.equal(other.crow, matrix.crow)
-    if not (same and torch.equal(other.row, matrix.col) and torch.equal(matrix.val[other.order], matrix.val)):
-        raise ValueError("laplacian must be symmetric")
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        # Neither a parameter nor a buffer: a sparse matrix takes part in every move of the layer here.
+        super()._apply(fn, recurse)
+        self.laplacian = self.laplacian.to(fn(self.laplacian.val))
+        return self

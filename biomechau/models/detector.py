@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from biomechau.models import losses
 from biomechau.models.au_head import AUHead
 from biomechau.models.detector_config import DetectorConfig
+from biomechau.models.identity import IdentityAugmentation
 from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.physics_regressor import PhysicsParameters, PhysicsRegressor
@@ -73,6 +74,7 @@ class Detector(nn.Module):
         dynamics: the decoder, without learnable parameters.
         statistics: mean and spread of the coefficients.
         encoder, regressor: None where the head does without.
+        identity: augmentation of the meshes in training; None without an encoder or with strength 0.
         head: the action-unit head.
 
     Raises:
@@ -100,6 +102,9 @@ class Detector(nn.Module):
                 poolings, few = len(config.filters), config.num_input_vertices
                 hierarchy = MeshHierarchy.from_rig(rig, poolings, num_input_vertices=few)
             self.encoder = MeshEncoder(hierarchy, config.latent_size, config.filters, linear_path=config.linear_path)
+        self.identity = None
+        if self.encoder is not None and config.identity_strength:
+            self.identity = IdentityAugmentation(rig, self.encoder.vertices, config.identity_strength)
         self.regressor = None
         if config.uses_forces:
             num_features = (config.source != "mesh") * num_shapes + config.uses_mesh * config.latent_size
@@ -112,6 +117,7 @@ class Detector(nn.Module):
                 config.slack,
                 rig,
                 config.num_regions,
+                config.linear_path,
             )
         sizes = {
             "forces": self.dynamics.projection[0].numel(),
@@ -141,7 +147,8 @@ class Detector(nn.Module):
         self.statistics.fit(coefficients)
         if self.encoder is not None:
             meshes = map(self._displacements, coefficients) if displacements is None else displacements
-            self.encoder.fit_normalisation(meshes)
+            # So that what the encoder sees in training, with what is added to it, has about unit variance.
+            self.encoder.fit_normalisation(meshes, None if self.identity is None else self.identity.std)
 
     def forward(self, batch: Mapping[str, Tensor]) -> DetectorOutput:
         """Run the detector on a batch.
@@ -157,7 +164,8 @@ class Detector(nn.Module):
         normal = self.statistics(c)
         latents = None
         if self.encoder is not None:
-            latents = self.encoder(batch["displacements"] if "displacements" in batch else self._displacements(c))
+            u = self.encoder.select(batch["displacements"]) if "displacements" in batch else self._displacements(c)
+            latents = self.encoder(u if self.identity is None else self.identity(u))
         inputs = {"coefficients": normal, "latents": latents}
         if "image_features" in self.config.head_inputs:
             inputs["image_features"] = batch["image_features"]
@@ -206,7 +214,9 @@ class Detector(nn.Module):
             terms["smooth"] = lambda: losses.smoothness_loss(forces, valid, vector)
             if (slack := output.slack) is not None:
                 terms["slack"] = lambda: losses.slack_loss(slack, valid)
-            terms["inverse_dynamics"] = lambda: losses.inverse_dynamics_loss(self.dynamics, force, c, scale, valid)
+            terms["inverse_dynamics"] = lambda: losses.inverse_dynamics_loss(
+                self.dynamics, force, c, scale, valid, self.config.inverse_cutoff
+            )
         values = {name: term() for name, term in terms.items() if getattr(weights, name) > 0}
         return losses.total_loss(values, weights), values
 

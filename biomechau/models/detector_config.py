@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
@@ -63,6 +64,9 @@ class DetectorConfig:
     detach_force: bool = False
     # divide the errors of Eq. 13 by the spread of each coefficient
     inverse_variance: bool = True
+    # frequency at which smoothing halves the coefficients that the inverse-dynamics term differentiates, > 0 [Hz];
+    # None: off, which makes that term ask for the tracker's noise
+    inverse_cutoff: float | None = 4.0
     # frames to either side that the regressor (and the head "position_temporal") sees, >= 0
     context: int = 4
     # width of the regressor's hidden layers, >= 1
@@ -72,8 +76,11 @@ class DetectorConfig:
     # channels of the mesh encoder's convolutions, each followed by a down-sampling by 4; more than two of those leave
     # too few of 1,200 vertices
     filters: tuple[int, ...] = (16, 32)
-    # let the mesh encoder map its vertices to its features linearly too
+    # let the mesh encoder and the regressor map what they read to what they say linearly too
     linear_path: bool = True
+    # share of a random identity that is added to the meshes of each window in training, >= 0, so that the encoder does
+    # not learn the people it is trained on; 0: off
+    identity_strength: float = 0.2
     # size of the mesh encoder's features, >= 1
     latent_size: int = 64
     # width of the head's hidden layer, >= 1
@@ -105,6 +112,10 @@ class DetectorConfig:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
                 raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
+        if self.inverse_cutoff is not None and not 0 < self.inverse_cutoff < math.inf:
+            raise ValueError(f"inverse_cutoff must be positive or None, got {self.inverse_cutoff}")
+        if not 0 <= self.identity_strength < math.inf:
+            raise ValueError(f"identity_strength must be at least 0 and finite, got {self.identity_strength}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
         if "image_features" in self.head_inputs and not self.num_image_features:
@@ -139,9 +150,11 @@ class DetectorConfig:
             slack=False,
             initial_frames=2,
             inverse_variance=False,
+            inverse_cutoff=None,
             num_input_vertices=None,
             filters=(16, 16, 16, 32),
             linear_path=False,
+            identity_strength=0.0,
             num_image_features=num_image_features,
         )
 

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.physics.inverse import required_force
+from biomechau.physics.smoothing import whittaker_masked
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class LossWeights:
     action_unit: float = 0.1
     # lambda_c, Eq. 15
     clean: float = 0.003
-    # lambda_s, Eq. 16
-    smooth: float = 0.01
+    # lambda_s, Eq. 16; without it the forces follow the tracker's noise
+    smooth: float = 0.05
     # of the slack force; much below 0.5 it takes over from the muscles
     slack: float = 0.5
     # of the inverse dynamics, frame by frame
@@ -44,7 +45,7 @@ class LossWeights:
     @classmethod
     def paper(cls) -> LossWeights:
         """The four terms of Eq. 17. Under Eq. 5 the gradient of Eq. 13 grows with T, so its weight is small."""
-        return cls(reconstruction=0.05, slack=0.0, inverse_dynamics=0.0)
+        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0)
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
@@ -179,7 +180,12 @@ def slack_loss(slack: Tensor, valid: Tensor | None = None) -> Tensor:
 
 
 def inverse_dynamics_loss(
-    dynamics: FaceDynamics, force: Tensor, c: Tensor, scale: Tensor, valid: Tensor | None = None
+    dynamics: FaceDynamics,
+    force: Tensor,
+    c: Tensor,
+    scale: Tensor,
+    valid: Tensor | None = None,
+    cutoff: float | None = None,
 ) -> Tensor:
     """1/K sum_k (d_k / scale_k)^2 with d = K^-1 (M c'' + D c' + K c - Q), the mean over all valid frames.
 
@@ -192,6 +198,8 @@ def inverse_dynamics_loss(
         c: coefficients, (..., T, K'), T >= 3, finite.
         scale: (K',) positive, about the standard deviation of each coefficient.
         valid: (..., T) bool, frames that count; all if not given.
+        cutoff: frequency at which smoothing halves c before it is differentiated [Hz], see
+            :func:`biomechau.physics.smoothing.whittaker_masked`; None: off.
 
     Raises:
         TypeError, ValueError: tensors that do not fit, or as :func:`biomechau.physics.required_force`.
@@ -200,7 +208,10 @@ def inverse_dynamics_loss(
     _check_shape("scale", scale, tuple(c.shape[-1:]))
     newton = dynamics.config.law == "newton"
     resistance = dynamics.mass * dynamics.unit_acceleration if newton else dynamics.stiffness
-    missing = _masked(required_force(dynamics, c.detach()) - force, valid)
+    motion = c.detach()
+    if cutoff is not None:
+        motion = whittaker_masked(motion, cutoff, dynamics.config.fps, valid)
+    missing = _masked(required_force(dynamics, motion) - force, valid)
     displacement = torch.linalg.solve(resistance, missing.flatten(0, -2).mT).mT
     return _mean((displacement / scale).square().mean(-1).reshape(missing.shape[:-1]), valid)
 

@@ -19,8 +19,8 @@ _LINEAR_WEIGHT = 0.002
 class MeshEncoder(nn.Module):
     """z = E(u) (Eq. 7): displacements of a mesh to geometric features.
 
-    As many times as the hierarchy has poolings: Chebyshev convolution, bias, ReLU, selection of the coarser level's
-    vertices; then one dense layer. What the coarsest level cannot hold is lost: leave it a few hundred numbers.
+    As many times as the hierarchy has poolings: Chebyshev convolution at the coarser level's vertices, bias, ReLU; then
+    one dense layer. What the coarsest level cannot hold is lost: leave it a few hundred numbers.
 
     Args:
         hierarchy: the meshes, ``MeshHierarchy.from_rig(rig)``; with ``num_input_vertices=1200`` several times faster
@@ -91,14 +91,18 @@ class MeshEncoder(nn.Module):
             )
         return displacements if displacements.shape[-2] == few else displacements[..., self.vertices, :]
 
-    def fit_normalisation(self, displacements: Tensor | Iterable[Tensor]) -> None:
+    def fit_normalisation(self, displacements: Tensor | Iterable[Tensor], noise: Tensor | None = None) -> None:
         """Take mean and standard deviation per vertex and axis from training meshes, (..., N, 3) or (..., N_in, 3).
+
+        Args:
+            displacements: of one or many parts of the data [cm].
+            noise: standard deviation of what augmentation adds to them, (N_in, 3) [cm].
 
         Raises:
             ValueError: another shape, no meshes, or values that are not finite.
         """
         chunks = [displacements] if isinstance(displacements, Tensor) else displacements
-        self.normalisation.fit(self.select(chunk) for chunk in chunks)
+        self.normalisation.fit((self.select(chunk) for chunk in chunks), noise)
 
     def forward(self, displacements: Tensor) -> Tensor:
         """u [cm], (..., N, 3) or (..., N_in, 3), to z (..., Z).
@@ -109,9 +113,7 @@ class MeshEncoder(nn.Module):
         normal = self.normalisation(self.select(displacements))
         x = normal
         for number, convolution in enumerate(self.convolutions):
-            x = convolution(x).relu()
-            # Vertices first as the convolutions have them, so that their memory need not be turned.
-            x = x.movedim(-2, 0).index_select(0, getattr(self, f"kept_{number}")).movedim(0, -2)
+            x = convolution(x, getattr(self, f"kept_{number}")).relu()  # at the vertices that are kept, no others
         z = self.latent(x.flatten(-2))
         if self.linear_path is not None:
             z = z + self.linear_path(normal.flatten(-2))

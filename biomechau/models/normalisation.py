@@ -41,11 +41,15 @@ class Normalisation(nn.Module):
         return (x - self.mean) / self.scale
 
     @torch.no_grad()
-    def fit(self, samples: Tensor | Iterable[Tensor]) -> None:
+    def fit(self, samples: Tensor | Iterable[Tensor], noise: Tensor | None = None) -> None:
         """Mean and standard deviation over all leading axes of one tensor (..., *shape), or of many.
 
+        Args:
+            samples: the data.
+            noise: standard deviation (*shape) of independent noise of mean 0 that will be added to them.
+
         Raises:
-            ValueError: samples of another shape, none at all, or not finite.
+            ValueError: samples or noise of another shape, no samples at all, or what is not finite.
         """
         shape, dims = self.mean.shape, self.mean.ndim
         count, total, squares = 0, torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
@@ -67,7 +71,8 @@ class Normalisation(nn.Module):
         if origin is None:
             raise ValueError("there are no samples to fit the normalisation to")
         mean = total / count
-        self.set(origin + mean, (squares / count - mean.square()).clamp_min(0).sqrt())
+        variance = (squares / count - mean.square()).clamp_min(0)
+        self.set(origin + mean, (variance if noise is None else variance + noise.cpu().double().square()).sqrt())
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor) -> None:

@@ -19,6 +19,8 @@ MassModel = Literal["fixed", "region", "spd"]
 _INITIAL_FORCE = 0.1
 # Factor of the initial weights of the output layers, so that forces and masses start near their rest values.
 _INITIAL_WEIGHT = 0.1
+# Softplus bends within about 1 / sharpness of 0; muscles at work pull with 0.1 to 1.
+_SHARPNESS = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,9 @@ class PhysicsRegressor(nn.Module):
     Forces are softplus of the output for ``fibre`` and the output itself for ``vector``. A mass does not change within
     a sequence: it follows from the mean of the hidden features over the frames.
 
+    With ``linear_path`` forces and slack have a linear map of the same features added (before the softplus). Inverse
+    dynamics is linear up to the sign of the forces, and a straight path carries that to new faces.
+
     Args:
         num_features: D.
         dynamics: the model that the parameters are for; it is read, not kept.
@@ -53,6 +58,7 @@ class PhysicsRegressor(nn.Module):
         slack: regress a slack force too.
         rig: the face of the dynamics; "region" needs it.
         num_regions: for "region".
+        linear_path: add the linear map.
 
     Raises:
         ValueError: an unknown mass, "region" without a rig, or a size out of range.
@@ -68,6 +74,7 @@ class PhysicsRegressor(nn.Module):
         slack: bool = False,
         rig: FaceRig | None = None,
         num_regions: int = 6,
+        linear_path: bool = False,
     ) -> None:
         super().__init__()
         if mass not in get_args(MassModel):
@@ -78,10 +85,15 @@ class PhysicsRegressor(nn.Module):
         self.layers = nn.Sequential(
             TemporalConv(num_features, hidden, context), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
         )
-        self.forces = _output(hidden, math.prod(self.force_shape))
+        num_forces = math.prod(self.force_shape)
+        self.forces = _output(hidden, num_forces)
         if self.fibre:
-            nn.init.constant_(self.forces.bias, math.log(math.expm1(_INITIAL_FORCE)))
+            nn.init.constant_(self.forces.bias, math.log(math.expm1(_SHARPNESS * _INITIAL_FORCE)) / _SHARPNESS)
         self.slack = _output(hidden, dynamics.num_shapes) if slack else None
+        self.linear = None
+        if linear_path:
+            self.linear = TemporalConv(num_features, num_forces + slack * dynamics.num_shapes, context)
+            _start_small(self.linear.convolution)
         if mass == "region":
             if rig is None:
                 raise ValueError("mass 'region' needs the rig of the dynamics")
@@ -101,18 +113,29 @@ class PhysicsRegressor(nn.Module):
                 f"features must have shape (..., T, {self.num_features}) with T > 0, got {tuple(features.shape)}"
             )
         hidden = self.layers(features)
-        forces = self.forces(hidden).unflatten(-1, self.force_shape)
+        forces = self.forces(hidden)
+        slack = None if self.slack is None else self.slack(hidden)
+        if self.linear is not None:
+            linear = self.linear(features)
+            forces = forces + linear[..., : forces.shape[-1]]
+            slack = None if slack is None else slack + linear[..., forces.shape[-1] :]
+        forces = forces.unflatten(-1, self.force_shape)
         parameters = None if self.mass_parameters is None else self.mass_parameters(hidden.mean(-2))
         return PhysicsParameters(
-            forces=nn.functional.softplus(forces) if self.fibre else forces,
+            forces=nn.functional.softplus(forces, _SHARPNESS) if self.fibre else forces,
             mass=None if parameters is None else self.mass(parameters),
-            slack=None if self.slack is None else self.slack(hidden),
+            slack=slack,
         )
 
 
 def _output(in_features: int, out_features: int) -> nn.Linear:
     layer = nn.Linear(in_features, out_features)
-    with torch.no_grad():
-        layer.weight.mul_(_INITIAL_WEIGHT)
-        layer.bias.zero_()
+    _start_small(layer)
     return layer
+
+
+@torch.no_grad()
+def _start_small(layer: nn.Linear | nn.Conv1d) -> None:
+    layer.weight.mul_(_INITIAL_WEIGHT)
+    assert layer.bias is not None
+    layer.bias.zero_()

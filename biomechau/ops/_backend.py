@@ -71,6 +71,11 @@ def dense(tensor: Tensor) -> Tensor:
     return tensor.contiguous().resolve_neg()
 
 
+def dense_or_none(tensor: Tensor | None) -> Tensor | None:
+    """``dense`` of a tensor that may be left out. Hold the result until the kernel has read it."""
+    return None if tensor is None else dense(tensor)
+
+
 def buffer(tensor: Tensor | None) -> Buffer | None:
     """A dense tensor as the kernels take it: address, number of elements, dtype code. Hold the tensor meanwhile."""
     return None if tensor is None else (tensor.data_ptr(), tensor.numel(), _DTYPE_CODES[tensor.dtype])

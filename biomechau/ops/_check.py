@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 FLOATS = (torch.float32, torch.float64)
+# Euler's methods, in the order of csrc/euler_rollout/euler_rollout.h.
+SCHEMES = ("explicit", "semi_implicit", "implicit")
 
 
 def same_kind(*optional: str, **tensors: Tensor | None) -> None:
@@ -36,6 +38,12 @@ def positive_number(name: str, value: float) -> None:
         raise TypeError(f"{name} must be a Python number, got {type(value).__name__}")
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be a positive number, got {value}")
+
+
+def scheme(name: str) -> None:
+    """One of SCHEMES."""
+    if name not in SCHEMES:
+        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {name!r}")
 
 
 def wrong_shape(name: str, tensor: Tensor, expected: str) -> ValueError:

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -65,6 +66,8 @@ def register(
         for arg in args:
             if isinstance(arg, Tensor) and type(arg) not in _PLAIN:
                 return op(*args)
+        if not torch.is_grad_enabled() and forward_ad._current_level < 0:
+            return forward(*args)  # as in every backward pass: nothing to record
         return eager(*args)
 
     return call

@@ -8,10 +8,10 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
+from biomechau.ops._backend import buffer, dense_or_none, fault_flag, place, runs_reference, workspace
+from biomechau.ops._check import SCHEMES as SCHEMES
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 
-SCHEMES = ("explicit", "semi_implicit", "implicit")
 # Which axes a matrix has, as in csrc/euler_rollout/euler_rollout.h.
 _NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = range(4)
 
@@ -65,8 +65,7 @@ def euler_rollout(
     tensors = {"mass": mass, "force": force, "c0": c0, "v0": v0, "damping": damping, "stiffness": stiffness}
     _check.same_kind("damping", "stiffness", **tensors)
     _check.positive_number("dt", dt)
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}, got {scheme!r}")
+    _check.scheme(scheme)
     if force.ndim < 2 or force.shape[-1] == 0:
         raise _check.wrong_shape("force", force, "(..., T, K) with K > 0")
     state = (*force.shape[:-2], force.shape[-1])
@@ -106,18 +105,13 @@ def _sizes(force: Tensor, dt: float, scheme: int, spans: list[int]) -> _core.Rol
 
 
 def _factor_shape(force: Tensor, scheme: int, spans: list[int]) -> tuple[int, ...]:
-    """One Cholesky factor for each matrix that the scheme solves with."""
+    """One inverse for each matrix that the scheme solves with."""
     *batch, num_frames, num_shapes = force.shape
     square = (num_shapes, num_shapes)
     span = max(spans) if SCHEMES[scheme] == "implicit" else spans[0]
     if span == _SHARED:
         return square
     return (*batch, *square) if span == _PER_SEQUENCE else (*batch, num_frames, *square)
-
-
-def _dense(*tensors: Tensor | None) -> list[Tensor | None]:
-    """Copies where needed; the list must live until the kernel has read them."""
-    return [None if tensor is None else dense(tensor) for tensor in tensors]
 
 
 def _forward(
@@ -132,7 +126,7 @@ def _forward(
     spans: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     c, v, acceleration, factor = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
-    held = _dense(mass, force, c0, v0, damping, stiffness)
+    held = [dense_or_none(tensor) for tensor in (mass, force, c0, v0, damping, stiffness)]
     mass_, force_, c0_, v0_, damping_, stiffness_ = map(buffer, held)
     sizes = _sizes(force, dt, scheme, spans)
     scratch, fault = workspace(force, _core.euler_rollout_fwd_workspace, sizes), fault_flag(force)
@@ -199,10 +193,13 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     mass, _, c0, v0, damping, stiffness, *ctx.settings = inputs
     ctx.save_for_backward(mass, c0, v0, damping, stiffness, *output)
     ctx.mark_non_differentiable(*output[2:])
+    ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad_c: Tensor, grad_v: Tensor, *_: Tensor) -> tuple[Any, ...]:
+def _backward(ctx: Any, grad_c: Tensor | None, grad_v: Tensor | None, *_: Any) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:6])
+    if grad_c is None and grad_v is None:
+        return (None,) * 9
     grads = _bwd_op(*ctx.saved_tensors, *ctx.settings, grad_c, grad_v, needs)
     return wanted_gradients(grads, needs, others=3)
 
@@ -220,13 +217,14 @@ def _bwd(
     dt: float,
     scheme: int,
     spans: list[int],
-    grad_c: Tensor,
-    grad_v: Tensor,
+    grad_c: Tensor | None,
+    grad_v: Tensor | None,
     needs: list[bool],
 ) -> list[Tensor]:
     grads = _bwd_fake(mass, c0, v0, damping, stiffness, c, needs)
     grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = map(buffer, grads)
-    held = _dense(mass, c0, v0, damping, stiffness, c, v, acceleration, factor, grad_c, grad_v)
+    read = (mass, c0, v0, damping, stiffness, c, v, acceleration, factor, grad_c, grad_v)
+    held = [dense_or_none(tensor) for tensor in read]
     mass_, c0_, v0_, damping_, stiffness_, c_, v_, acceleration_, factor_, grad_c_, grad_v_ = map(buffer, held)
     sizes = _sizes(c, dt, scheme, spans)
     scratch = workspace(c, _core.euler_rollout_bwd_workspace, sizes)
@@ -266,7 +264,7 @@ def _bwd_fake(
 _bwd_op = register(
     "euler_rollout_bwd",
     "(Tensor mass, Tensor c0, Tensor v0, Tensor? damping, Tensor? stiffness, Tensor c, Tensor v, Tensor acceleration, "
-    "Tensor factor, float dt, int scheme, int[] spans, Tensor grad_c, Tensor grad_v, bool[] needs) -> Tensor[]",
+    "Tensor factor, float dt, int scheme, int[] spans, Tensor? grad_c, Tensor? grad_v, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )

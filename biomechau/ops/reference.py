@@ -6,8 +6,9 @@ Same signatures, same meaning, autograd does the backward pass. Written to be re
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from biomechau.ops import _check
 from biomechau.ops._packed import unpacked
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
+
+if TYPE_CHECKING:
+    from biomechau.ops.modal_system import ModalSystem
 
 # What the implicit scheme solves with, as errors name it.
 IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
@@ -80,6 +84,27 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
 
 
 @_in_full_precision
+def chebyshev_conv(
+    x: Tensor,
+    laplacian: SparseMatrix,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    vertices: Tensor | None = None,
+) -> Tensor:
+    """y = sum_k T_k(S) x W_k + b, term after term, at all vertices or some."""
+    # Vertices first, so that one sparse product serves all frames.
+    first = x.movedim(-2, 0)
+    before = term = first.flatten(1) if first.numel() else first.reshape(len(first), 0)
+    kept = slice(None) if vertices is None else vertices
+    out = first[kept] @ weight[0]
+    for k in range(1, len(weight)):
+        product = _symmetric_product(laplacian, term)
+        before, term = term, product if k == 1 else 2 * product - before
+        out = out + term[kept].reshape(out.shape[:-1] + first.shape[-1:]) @ weight[k]
+    return (out if bias is None else out + bias).movedim(0, -2)
+
+
+@_in_full_precision
 def euler_rollout(
     mass: Tensor,
     force: Tensor,
@@ -95,12 +120,12 @@ def euler_rollout(
     per_frame = mass.ndim == force.ndim + 1
     implicit = scheme == "implicit"
     mass, damping, stiffness = (
-        mass.new_zeros(mass.shape[-2:]) if matrix is None else _symmetric(name, matrix, num_batch_axes)
+        mass.new_zeros(mass.shape[-2:]) if matrix is None else symmetric(name, matrix, num_batch_axes)
         for name, matrix in (("mass", mass), ("damping", damping), ("stiffness", stiffness))
     )
-    factor = _cholesky("mass", mass, num_batch_axes)
+    factor = cholesky("mass", mass, num_batch_axes)
     if implicit:
-        factor = _cholesky(IMPLICIT_SYSTEM, mass + dt * damping + dt * dt * stiffness, num_batch_axes)
+        factor = cholesky(IMPLICIT_SYSTEM, mass + dt * damping + dt * dt * stiffness, num_batch_axes)
 
     def apply(matrix: Tensor, vector: Tensor) -> Tensor:
         return (matrix @ vector[..., None])[..., 0]
@@ -121,6 +146,44 @@ def euler_rollout(
     return torch.stack(cs, -2), torch.stack(vs, -2)
 
 
+@_in_full_precision
+def modal_rollout(
+    system: ModalSystem, force: Tensor | None, c0: Tensor, v0: Tensor, muscle_force: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Eq. 9 and 6: M c'' + D c' + K c = Q + A F, step by step with the matrices themselves."""
+    total = force
+    if muscle_force is not None:
+        assert system.projection is not None
+        num_axes = system.projection.ndim - 1
+        pull = muscle_force.flatten(-num_axes) @ system.projection.flatten(1).mT
+        total = pull if force is None else force + pull
+    assert total is not None
+    return euler_rollout(system.mass, total, c0, v0, system.dt, system.damping, system.stiffness, system.scheme)
+
+
+def _symmetric_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
+    """S x for a symmetric S (N, N) and a dense x (N, C)."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():  # neither knows CSR tensors
+        return torch.zeros_like(x).index_add(0, matrix.row, matrix.val[:, None] * x[matrix.col])
+    return _CsrProduct.apply(matrix.crow, matrix.col, matrix.val, x)
+
+
+class _CsrProduct(torch.autograd.Function):
+    """Torch's product with a CSR tensor, whose own derivative would transpose S anew each time."""
+
+    @staticmethod
+    def forward(ctx: Any, crow: Tensor, col: Tensor, val: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(crow, col, val)
+        with warnings.catch_warnings():  # that CSR tensors are in beta, said once
+            warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
+            matrix = torch.sparse_csr_tensor(crow, col, val, (len(x), len(x)), check_invariants=False)
+        return matrix @ x
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return None, None, None, _CsrProduct.apply(*ctx.saved_tensors, grads[0].contiguous())
+
+
 def _require(good: Tensor, error: Callable[[int], ValueError]) -> None:
     """Raises ``error`` of the first flat index that is not good; in a compiled graph, its text without the place."""
     if torch.compiler.is_compiling():
@@ -131,7 +194,7 @@ def _require(good: Tensor, error: Callable[[int], ValueError]) -> None:
         raise error(int((~good).flatten().nonzero()[0]))
 
 
-def _symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
+def symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """The symmetric part of (..., K, K), or ``ValueError`` naming the first matrix that is not symmetric or finite."""
     with torch.no_grad():
         gap = (matrix - matrix.mT).abs().flatten(-2).amax(-1)
@@ -141,7 +204,7 @@ def _symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     return (matrix + matrix.mT) / 2
 
 
-def _cholesky(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
+def cholesky(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """Lower Cholesky factor of (..., K, K), or ``ValueError`` naming the first matrix that has none."""
     factor, info = torch.linalg.cholesky_ex(matrix)
     with torch.no_grad():

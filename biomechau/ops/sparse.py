@@ -6,7 +6,10 @@ import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import breadth_first_order, connected_components
 from torch import Tensor
 
 from biomechau.ops import _check
@@ -52,6 +55,8 @@ class SparseMatrix:
     shape: tuple[int, int]
     row: Tensor = field(init=False, repr=False)
     transpose: Transpose = field(init=False, repr=False)
+    _is_symmetric: bool | None = field(init=False, repr=False, default=None)
+    _order: Tensor | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         num_rows, num_cols = self.shape
@@ -84,6 +89,31 @@ class SparseMatrix:
         """Number of stored entries."""
         return self.col.numel()
 
+    @property
+    def is_symmetric(self) -> bool:
+        """Whether the matrix equals its transpose; looked at once."""
+        if self._is_symmetric is None:
+            other = self.transpose
+            same = self.shape[0] == self.shape[1] and torch.equal(other.crow, self.crow)
+            same = same and torch.equal(other.row, self.col) and torch.equal(self.val[other.order], self.val)
+            object.__setattr__(self, "_is_symmetric", same)
+        return bool(self._is_symmetric)
+
+    def neighbourhood_order(self, compute: bool = True) -> Tensor | None:
+        """The vertices of a graph with this symmetric pattern, so that neighbours come soon after one another.
+
+        Breadth first from a vertex at the rim, component after component; made once and kept with the matrix.
+
+        Args:
+            compute: make it if it is not there yet.
+
+        Returns:
+            A permutation (N,) int64, or None if there is none yet.
+        """
+        if self._order is None and compute:
+            object.__setattr__(self, "_order", _breadth_first(self.crow, self.col))
+        return self._order
+
     def _check_values(self, val: Tensor) -> None:
         """``val`` fits the index."""
         _check.same_kind(val=val)
@@ -99,6 +129,7 @@ class SparseMatrix:
         self._check_values(val)
         new = copy.copy(self)
         object.__setattr__(new, "val", val)
+        object.__setattr__(new, "_is_symmetric", None)
         return new
 
     def to(self, *args: object, **kwargs: object) -> Self:
@@ -108,6 +139,7 @@ class SparseMatrix:
         for name in ("crow", "col", "row"):
             object.__setattr__(new, name, getattr(self, name).to(val.device))
         object.__setattr__(new, "transpose", Transpose(*(index.to(val.device) for index in self.transpose)))
+        object.__setattr__(new, "_order", None if self._order is None else self._order.to(val.device))
         return new.with_values(val)
 
     def to_sparse_csr(self) -> Tensor:
@@ -135,3 +167,26 @@ def _transpose(row: Tensor, col: Tensor, num_cols: int) -> Transpose:
     crow = torch.zeros(num_cols + 1, dtype=torch.int64, device=col.device)
     crow[1:] = torch.bincount(col, minlength=num_cols).cumsum(0)
     return Transpose(crow, row[order], order)
+
+
+# Vertices that the kernels take together.
+_RUN = 32
+
+
+def _breadth_first(crow: Tensor, col: Tensor) -> Tensor:
+    num_rows = len(crow) - 1
+    index = col.cpu().numpy(), crow.cpu().numpy()
+    graph = csr_array((np.ones(len(col)), *index), shape=(num_rows, num_rows))
+    num_components, component = connected_components(graph, directed=False)
+    first = np.unique(component, return_index=True)[1]
+    orders = []
+    for start in first:
+        # The last vertex that is reached lies farthest away; from there once more ends up at the rim.
+        for _ in range(3):
+            reached = breadth_first_order(graph, start, directed=False, return_predecessors=False)
+            start = reached[-1]
+        orders.append(breadth_first_order(graph, start, directed=False, return_predecessors=False))
+    order = np.concatenate(orders) if num_components else np.empty(0, np.int64)
+    # Within a short run by the number of neighbours, so that the kernels' loops over them are of equal lengths.
+    order = order[np.lexsort((np.diff(index[1])[order], np.arange(num_rows) // _RUN))]
+    return torch.from_numpy(order.astype(np.int64)).to(col.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -54,6 +56,8 @@ class FaceDynamics(nn.Module):
         shape_names, shape_indices: the K' shapes and their positions in the rig.
         dropped_shapes: names of the shapes left out.
         muscles: the M muscles.
+        system: M, K, D and A made ready for rollouts when the module is built or loaded; other changes of the buffers
+            do not reach it.
 
     Raises:
         TypeError: dtype is neither float32 nor float64, or distribution is not a Distribution.
@@ -125,6 +129,23 @@ class FaceDynamics(nn.Module):
             self.register_buffer(name, value.to(dtype))
             if not bool(getattr(self, name).isfinite().all()):
                 raise ValueError(f"{name} is not finite in {dtype}: f0, fps or the masses are out of its range")
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Factor the matrices once for all rollouts."""
+        elastic = self.config.law == "elastic"
+        self.system = ops.ModalSystem(
+            self.mass,
+            self.config.dt,
+            self.damping if elastic else None,
+            self.stiffness if elastic else None,
+            self.config.scheme,
+            self.projection,
+        )
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._prepare()
 
     @property
     def num_shapes(self) -> int:
@@ -151,22 +172,34 @@ class FaceDynamics(nn.Module):
         self.check("force", force, tuple(unknowns))
         return force.flatten(-len(unknowns)) @ self.projection.flatten(1).mT
 
-    def rollout(self, force: Tensor, c0: Tensor, v0: Tensor, mass: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Integrate the motion from its forces (Eq. 10).
+    def rollout(
+        self,
+        force: Tensor,
+        c0: Tensor,
+        v0: Tensor,
+        mass: Tensor | None = None,
+        generalized_force: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Integrate the motion from its muscle forces (Eq. 9 and 10), in one op unless the mass is replaced.
 
         Args:
             force: muscle forces [unit of the class], shape (..., T, M), or (..., T, M, 3) for ``vector``.
             c0: coefficients at the first frame, shape (..., K').
             v0: their rates at the first frame [1/s], shape (..., K').
             mass: replaces M: (K', K'), (..., K', K') or (..., T, K', K'), see ``ops.euler_rollout``.
+            generalized_force: acts beside the muscles, shape (..., T, K').
 
         Returns:
             c and v [1/s] at the T frames after the first, each of shape (..., T, K').
 
         Raises:
-            TypeError, ValueError: as ``ops.euler_rollout``.
+            TypeError, ValueError: as ``ops.modal_rollout`` and, with a mass, ``ops.euler_rollout``.
         """
-        return self.integrate(self.generalized_force(force), c0, v0, mass)
+        if mass is None:
+            self.check("force", force, tuple(self.projection.shape[1:]))
+            return ops.modal_rollout(self.system, generalized_force, c0, v0, force)
+        total = self.generalized_force(force)
+        return self.integrate(total if generalized_force is None else total + generalized_force, c0, v0, mass)
 
     def integrate(
         self, generalized_force: Tensor, c0: Tensor, v0: Tensor, mass: Tensor | None = None
@@ -174,11 +207,13 @@ class FaceDynamics(nn.Module):
         """``rollout`` from generalized forces Q (..., T, K'), whatever made them.
 
         Raises:
-            TypeError, ValueError: as ``ops.euler_rollout``.
+            TypeError, ValueError: as ``ops.modal_rollout`` and, with a mass, ``ops.euler_rollout``.
         """
+        if mass is None:
+            return ops.modal_rollout(self.system, generalized_force, c0, v0)
         elastic = self.config.law == "elastic"
         return ops.euler_rollout(
-            self.mass if mass is None else mass,
+            mass,
             generalized_force,
             c0,
             v0,

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from biomechau.physics.config import Scheme
 from biomechau.physics.least_squares import smooth_least_squares
+from biomechau.physics.neutral import check_percentile, neutral_coefficients
 from biomechau.physics.smoothing import whittaker
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ class InverseOptions:
         for name in ("smoothness", "sparsity"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
-        if self.neutral is not None and not 0 <= self.neutral <= 100:
-            raise ValueError(f"neutral must lie in [0, 100] or be None, got {self.neutral}")
+        check_percentile(self.neutral)
         if not 0 < self.tolerance < 1:
             raise ValueError(f"tolerance must lie in (0, 1), got {self.tolerance}")
         if self.max_iterations < 1:
@@ -162,8 +161,7 @@ def inverse_dynamics(
         observed = _checked_valid(valid, motion)
         neutral = motion.new_zeros(motion[..., 0, :].shape)
         if options.neutral is not None:
-            recorded = motion.masked_fill(~observed[..., None], math.nan)
-            neutral = torch.from_numpy(np.nanpercentile(recorded.numpy(), options.neutral, axis=-2))
+            neutral = neutral_coefficients(motion, options.neutral, observed)
             motion = motion - neutral[..., None, :]
         if options.cutoff is not None:
             motion = whittaker(motion, options.cutoff, fps)

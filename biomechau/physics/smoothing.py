@@ -9,6 +9,9 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+# Weight of a frame that is not valid: nothing beside 1, but it makes the system regular where hardly any frame is.
+_TRACE = 1e-6
+
 
 def whittaker(signal: Tensor, cutoff: float, fps: float) -> Tensor:
     """The z that minimises sum_t (z_t - x_t)^2 + mu sum_t (z_{t+1} - 2 z_t + z_{t-1})^2.
@@ -39,3 +42,28 @@ def whittaker(signal: Tensor, cutoff: float, fps: float) -> Tensor:
     columns = signal.movedim(-2, 0)
     smooth = scipy.linalg.solveh_banded(banded, columns.flatten(1).numpy(), check_finite=False)
     return torch.from_numpy(smooth).reshape(columns.shape).movedim(0, -2)
+
+
+def whittaker_masked(signal: Tensor, cutoff: float, fps: float, valid: Tensor | None = None) -> Tensor:
+    """:func:`whittaker` on any device and in any precision, for windows: its work grows with T^3.
+
+    Frames that are not valid do not count in the first sum: they take what their neighbours say.
+
+    Args:
+        signal: x, (..., T, K), finite.
+        cutoff: frequency that loses half its amplitude [Hz]; at or above fps / 2 the signal is returned as it is.
+        fps: frames per second.
+        valid: (..., T) bool; all if not given.
+
+    Returns:
+        z, shape of the signal.
+    """
+    num_frames = signal.shape[-2]
+    if cutoff >= fps / 2 or num_frames < 3:
+        return signal
+    mu = (2 * math.sin(math.pi * cutoff / fps)) ** -4
+    second = torch.eye(num_frames, dtype=torch.float64, device=signal.device).diff(n=2, dim=0)
+    weight = torch.ones_like(second[0]) if valid is None else valid.double().clamp_min(_TRACE)
+    system = torch.diag_embed(weight) + mu * second.mT @ second
+    smooth = torch.cholesky_solve(weight[..., None] * signal.double(), torch.linalg.cholesky(system))
+    return smooth.to(signal.dtype)

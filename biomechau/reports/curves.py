@@ -64,9 +64,17 @@ class ForceCurves:
 
 
 def draw_curves(
-    parent: SubFigure, curves: ForceCurves, marks: Sequence[float], num_rows: int, num_columns: int = 1
+    parent: SubFigure,
+    curves: ForceCurves,
+    marks: Sequence[float],
+    num_rows: int,
+    num_columns: int = 1,
+    above: float = 0.75,
 ) -> None:
-    """Fill ``parent`` with the strongest muscles, all on one force scale, ``marks`` as dashed lines [s]."""
+    """Fill ``parent`` with the strongest muscles, all on one force scale, ``marks`` as dashed lines [s].
+
+    ``above`` is the space above the curves [inch], for the legend and a heading.
+    """
     rows = curves.strongest(num_rows * num_columns)
     num_rows = -(-len(rows) // num_columns)
     width, height = parent.bbox.width / parent.figure.dpi, parent.bbox.height / parent.figure.dpi
@@ -75,7 +83,7 @@ def draw_curves(
         num_columns,
         left=1.75 / width,
         right=1 - 0.15 / width,
-        top=1 - 0.75 / height,
+        top=1 - above / height,
         bottom=0.55 / height,
         hspace=0.25,
         wspace=1.75 * num_columns / (width - 1.9),
@@ -93,7 +101,7 @@ def draw_curves(
         if last:
             axes.set_xlabel("time [s]", fontsize=9)
     parent.text(0.12 / width, 0.5, curves.unit, rotation=90, ha="left", va="center", fontsize=9)
-    _draw_legend(parent, curves, rows, (1.75 / width, 1 - 0.7 / height), bool(marks))
+    _draw_legend(parent, curves, rows, (1.75 / width, 1 - (above - 0.05) / height), bool(marks))
 
 
 def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: Sequence[float]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biomechau.reports.curves import ForceCurves, draw_curves
+from biomechau.reports.heat_rows import HeatRows, draw_heat_rows
 from biomechau.reports.render import overlay_colours
 
 if TYPE_CHECKING:
@@ -84,6 +85,42 @@ def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], unit: str, t
         _draw_face(top.add_axes((index * cell / width, 0.0, cell / width, share)), face)
     _draw_colour_bar(top, (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share), 1.0, unit, upright=True)
     draw_curves(bottom, curves, [face.time for face in faces], num_rows=5, num_columns=2)
+    return figure
+
+
+def prediction_figure(
+    rows: HeatRows, curves: ForceCurves | None, faces: Sequence[FacePicture], unit: str, title: str
+) -> Figure:
+    """Faces at several moments, the action units over time beneath, and the strongest muscles beneath those.
+
+    Args:
+        rows: the action units.
+        curves: the forces; None without physics.
+        faces: the face at each moment, all coloured on one scale.
+        unit: text of the colour bar, which runs from 0 to 1.
+        title: heading.
+    """
+    # In inches.
+    width, heading, bar, muscles = 12.5, 0.75, 0.85, 0.0 if curves is None else 3.9
+    cell = (width - bar) / len(faces)
+    # Long faces leave space at their sides.
+    strip = min(cell * max(face.image.shape[0] / face.image.shape[1] for face in faces), 3.2)
+    units = 0.95 + 0.27 * len(rows.names)
+    figure = _new_figure(width, heading + strip + units + muscles)
+    grid = figure.add_gridspec(
+        3 if muscles else 2, 1, height_ratios=(heading + strip, units, muscles)[: 3 if muscles else 2]
+    )
+    top, middle = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
+    _draw_heading(top, title)
+    share = strip / (heading + strip)
+    for index, face in enumerate(faces):
+        _draw_face(top.add_axes((index * cell / width, 0.0, cell / width, share)), face)
+    marks = [face.time for face in faces]
+    if curves is not None:
+        box = (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share)
+        _draw_colour_bar(top, box, 1.0, unit, upright=True)
+        draw_curves(figure.add_subfigure(grid[2]), curves, marks, num_rows=4, num_columns=2, above=0.45)
+    draw_heat_rows(middle, rows, marks)
     return figure
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from biomechau.corpus import FaceSequence
 from biomechau.files import staged_directory
+from biomechau.reports.face_forces import FaceForces
 from biomechau.reports.figures import viz_available
 from biomechau.reports.forces_report import ForcesReport
 
@@ -44,18 +47,37 @@ def write_report(
     return [Path(out) / name for name in names]
 
 
-def write_forces(report: ForcesReport, path: Path) -> None:
-    """Write ``forces.csv``: ``frame,timestamp`` and one column a muscle; vector forces add its ``_x,_y,_z`` before."""
-    forces = report.result.forces.double().numpy()
-    header, blocks = ["frame", "timestamp"], [np.arange(len(forces)), report.sequence.timestamp.numpy()]
-    for column, identifier in enumerate(report.identifiers):
+def write_forces(report: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | None = None) -> None:
+    """Write ``forces.csv``: ``frame,timestamp`` and one column a muscle; vector forces add its ``_x,_y,_z`` before.
+
+    Args:
+        report: the forces.
+        path: of the file.
+        masked: (T,) frames whose cells stay empty, if any.
+    """
+    forces = report.forces.double().numpy()
+    columns: dict[str, npt.NDArray[np.floating]] = {}
+    for index, identifier in enumerate(report.identifiers):
         if forces.ndim == 3:
-            header += [f"{identifier}_{axis}" for axis in "xyz"]
-            blocks += list(forces[:, column].T)
-        header.append(identifier)
-        blocks.append(report.strength[:, column])
-    formats = ["%d", "%.6f"] + ["%.6g"] * (len(header) - 2)
-    np.savetxt(path, np.column_stack(blocks), formats, delimiter=",", header=",".join(header), comments="")
+            columns |= {f"{identifier}_{axis}": forces[:, index, a] for a, axis in enumerate("xyz")}
+        columns[identifier] = report.strength[:, index]
+    write_frames(report.sequence, columns, path, masked)
+
+
+def write_frames(
+    sequence: FaceSequence,
+    columns: Mapping[str, npt.NDArray[np.floating]],
+    path: Path,
+    masked: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Write ``frame,timestamp`` and these columns, each (T,); cells of masked frames (T,) stay empty."""
+    values = np.column_stack(list(columns.values()))
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(",".join(["frame", "timestamp", *columns]) + "\n")
+        for frame, (time, row) in enumerate(zip(sequence.timestamp.tolist(), values.tolist(), strict=True)):
+            hidden = masked is not None and masked[frame]
+            cells = ["" if hidden else f"{value:.6g}" for value in row]
+            file.write(",".join([str(frame), f"{time:.6f}", *cells]) + "\n")
 
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:

@@ -9,17 +9,29 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from biomechau.reports.figures import FacePicture, contact_sheet, forces_figure, save_figure, strip_figure
-from biomechau.reports.forces_report import Floats, ForcesReport
+from biomechau.reports.action_unit_names import NAMES, column_name
+from biomechau.reports.face_forces import Floats
+from biomechau.reports.figures import (
+    FacePicture,
+    contact_sheet,
+    forces_figure,
+    prediction_figure,
+    save_figure,
+    strip_figure,
+)
+from biomechau.reports.forces_report import ForcesReport
+from biomechau.reports.heat_rows import HeatRows
+from biomechau.reports.prediction_report import PredictionReport, expressive_frames
 from biomechau.reports.render import FaceRenderer
 from biomechau.rig import FaceRig
+from biomechau.training.metrics import THRESHOLD
 
 
 def draw_forces(report: ForcesReport, path: Path) -> None:
     """Write ``forces.png``: the strongest muscles over time, and the face at the strongest frame coloured by force."""
     frame = report.strongest_frame
     time = float(report.sequence.timestamp[frame])
-    force = report.vertex_force(report.result.forces[frame])
+    force = report.vertex_force(report.forces[frame])
     face = report.vertices(frame)
     with FaceRenderer([face], report.rig.faces.numpy(), height=1000) as renderer:
         picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
@@ -40,7 +52,7 @@ def draw_performance(report: ForcesReport, truth: Tensor, moments: Mapping[str, 
     """
     timestamp = report.sequence.timestamp.numpy()
     frames = [int(np.abs(timestamp - time).argmin()) for time in moments.values()]
-    forces = [report.vertex_force(report.result.forces[frame]) for frame in frames]
+    forces = [report.vertex_force(report.forces[frame]) for frame in frames]
     faces = [report.vertices(frame) for frame in frames]
     with FaceRenderer(faces, report.rig.faces.numpy(), height=500) as renderer:
         pictures = [
@@ -49,6 +61,45 @@ def draw_performance(report: ForcesReport, truth: Tensor, moments: Mapping[str, 
         ]
     curves = replace(report.curves, reference=truth.double().numpy())
     save_figure(strip_figure(curves, pictures, "muscle force, share of the moment's peak", title), path)
+
+
+def draw_prediction(report: PredictionReport, path: Path) -> None:
+    """Write ``prediction.png``: a few faces coloured by force, the action units over time, the strongest muscles."""
+    face, probabilities = report.face, report.probabilities
+    sequence, timestamp = face.sequence, face.sequence.timestamp.numpy()
+    moved = probabilities.sum(1) if report.prediction.forces is None else face.strength.sum(1)
+    frames = expressive_frames(moved, sequence.valid.numpy(), 5)
+    forces = [face.vertex_force(face.forces[frame]) for frame in frames]
+    peak = max(float(force.max()) for force in forces) or 1.0
+    shown = [face.vertices(frame) for frame in frames]
+    with FaceRenderer(shown, face.rig.faces.numpy(), height=500) as renderer:
+        pictures = [
+            FacePicture(
+                renderer.picture(vertices, force / peak),
+                float(timestamp[frame]),
+                f"{timestamp[frame]:.2f} s\n{_likely(report, frame)}",
+            )
+            for vertices, force, frame in zip(shown, forces, frames, strict=True)
+        ]
+    labels = report.prediction.labels
+    rows = HeatRows(
+        timestamp,
+        probabilities,
+        tuple(f"{NAMES.get(unit, '')}  {column_name(unit)}" for unit in report.action_units),
+        sequence.valid.numpy(),
+        None if labels is None else labels.numpy(),
+    )
+    curves = None if report.prediction.forces is None else face.curves
+    title = f"{sequence.name}: action units and muscle forces"
+    save_figure(prediction_figure(rows, curves, pictures, "muscle force, share of the highest peak", title), path)
+
+
+def _likely(report: PredictionReport, frame: int, count: int = 5) -> str:
+    """The most likely action units of a frame that are on: ``"AU 6 + 12"``."""
+    row = report.probabilities[frame]
+    on = sorted((r for r in range(len(row)) if row[r] > THRESHOLD), key=lambda r: -row[r])[:count]
+    units = sorted(report.action_units[r] for r in on)
+    return f"AU {' + '.join(map(str, units))}" if units else "no action unit"
 
 
 def draw_shapes(

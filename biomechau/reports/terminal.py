@@ -9,22 +9,23 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from biomechau.reports.curves import split_identifier
 from biomechau.reports.demo import Demonstration
-from biomechau.reports.forces_report import ForcesReport
+from biomechau.reports.face_forces import FaceForces
 
 # As many names as fit on a line or two; the rest is in the JSON.
 NUM_NAMES = 8
 
 
-def forces_table(report: ForcesReport, summary: dict[str, Any], count: int = 10) -> Table:
+def forces_table(report: FaceForces, summary: dict[str, Any], count: int = 10) -> Table:
     """The strongest muscles: peak of each side, its time, asymmetry."""
-    table = _table(f"Strongest muscles, peak force [{report.force_unit}]")
+    table = new_table(f"Strongest muscles, peak force [{report.force_unit}]")
     table.add_column("muscle")
-    for heading in ("left", "right", "unpaired", "time [s]", "asymmetry"):
+    for heading in ("left", "right", "unpaired", escape("time [s]"), "asymmetry"):
         table.add_column(heading, justify="right")
     for name, sides in report.curves.strongest(count):
         rows = {side: summary["muscles"][report.identifiers[column]] for side, column in sides.items()}
@@ -37,21 +38,13 @@ def forces_table(report: ForcesReport, summary: dict[str, Any], count: int = 10)
 
 def forces_notes(summary: dict[str, Any]) -> list[str]:
     """What was read, dropped, unused and left unexplained: one line each, nothing where there is nothing to say."""
-    frames, channels = summary["frames"], summary["channels"]
-    missing = sum(gap["count"] for gap in frames["dropped"])
-    gaps = ", ".join(f"{gap['count']} after frame {gap['after_recorded_frame']}" for gap in frames["dropped"])
-    unmeasured = [name for name, row in summary["muscles"].items() if not row["measured"]]
     slack = summary["slack_share"]
     notes = [
-        f"{frames['count']} frames at {frames['fps']:g} fps, {frames['end'] - frames['start']:.2f} s",
-        f"{missing} frames dropped in the recording: {gaps}" if missing else "",
-        f"{len(frames['filled'])} frames filled in by interpolation, not counted in peaks and means"
-        if frames["filled"]
+        *input_notes(summary),
+        f"{len(summary['frames']['filled'])} frames filled in by interpolation, not counted in peaks and means"
+        if summary["frames"]["filled"]
         else "",
-        _listing("channels that drive no shape", channels["unused"]),
-        _listing("shapes that no channel drives", channels["missing_shapes"]),
-        _listing("muscles without a channel", unmeasured),
-        _listing("muscles that the rig cannot show", summary["muscles_left_out"]),
+        *muscle_notes(summary),
         f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
         f"{1 - summary['residual_share']:.1%} of the motion of the muscles' shapes is explained; "
         f"rank {summary['rank']} of {summary['unknowns']} unknowns, condition {summary['condition']:.1f}",
@@ -59,9 +52,33 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
     return [note for note in notes if note]
 
 
+def input_notes(summary: dict[str, Any]) -> list[str]:
+    """What was read, dropped and unused: one line each."""
+    frames, channels = summary["frames"], summary["channels"]
+    missing = sum(gap["count"] for gap in frames["dropped"])
+    gaps = ", ".join(f"{gap['count']} after frame {gap['after_recorded_frame']}" for gap in frames["dropped"])
+    notes = [
+        f"{frames['count']} frames at {frames['fps']:g} fps, {frames['end'] - frames['start']:.2f} s",
+        f"{missing} frames dropped in the recording: {gaps}" if missing else "",
+        listing("channels that drive no shape", channels["unused"]),
+        listing("shapes that no channel drives", channels["missing_shapes"]),
+    ]
+    return [note for note in notes if note]
+
+
+def muscle_notes(summary: dict[str, Any]) -> list[str]:
+    """Muscles that say nothing: one line each."""
+    unmeasured = [name for name, row in summary["muscles"].items() if not row["measured"]]
+    notes = [
+        listing("muscles without a channel", unmeasured),
+        listing("muscles that the rig cannot show", summary["muscles_left_out"]),
+    ]
+    return [note for note in notes if note]
+
+
 def recovery_table(demonstration: Demonstration) -> Table:
     """True against recovered force, muscle by muscle, and the medians."""
-    table = _table("Recovery of known muscle forces: peaks, correlation, relative error")
+    table = new_table("Recovery of known muscle forces: peaks, correlation, relative error")
     table.add_column("muscle")
     for heading in ("side", "true peak", "recovered", "r", "error"):
         table.add_column(heading, justify="left" if heading == "side" else "right")
@@ -77,7 +94,7 @@ def recovery_table(demonstration: Demonstration) -> Table:
 
 def rig_table(file: str, description: dict[str, Any]) -> Table:
     """What ``rig info`` says."""
-    table = _table(file, header=False)
+    table = new_table(file, header=False)
     table.add_column("what", style="bold")
     table.add_column("value")
     muscles, coverage = description["muscles"], description["coverage"]
@@ -126,7 +143,8 @@ def tell(kind: str, message: str) -> None:
     print(f"biomechau: {kind}: {' '.join(message.split())}", file=sys.stderr)
 
 
-def _table(title: str, header: bool = True) -> Table:
+def new_table(title: str, header: bool = True) -> Table:
+    """An empty table in the style of all of them."""
     return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=header)
 
 
@@ -136,7 +154,7 @@ def _without_sides(identifiers: Iterable[str]) -> list[str]:
     return [f"{name} (2)" if names.count(name) == 2 else name for name in dict.fromkeys(names)]
 
 
-def _listing(what: str, names: Iterable[str]) -> str:
+def listing(what: str, names: Iterable[str]) -> str:
     """``what: a, b, c`` with the first few names; empty without any."""
     names = list(names)
     more = f" and {len(names) - NUM_NAMES} more" if len(names) > NUM_NAMES else ""

@@ -1,12 +1,12 @@
-"""Training, evaluation and metrics of the detector. Imports Lightning, so the package itself does not import it."""
+"""Training, evaluation and metrics of the detector.
+
+What needs Lightning is imported when it is first asked for: that takes seconds, and the options do without.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from biomechau.training.config import TrainingConfig as TrainingConfig
-from biomechau.training.data import (
-    CorpusData as CorpusData,
-    DetectorWindows as DetectorWindows,
-    positive_weights as positive_weights,
-)
-from biomechau.training.evaluate import Evaluation as Evaluation, evaluate as evaluate
 from biomechau.training.metrics import (
     ActionUnitScore as ActionUnitScore,
     ActionUnitScores as ActionUnitScores,
@@ -15,6 +15,45 @@ from biomechau.training.metrics import (
     force_recovery as force_recovery,
     relative_error as relative_error,
 )
-from biomechau.training.module import DetectorModule as DetectorModule
 from biomechau.training.run import Run as Run
-from biomechau.training.train import train as train
+from biomechau.training.runs import fold_folder as fold_folder, open_runs as open_runs
+
+if TYPE_CHECKING:
+    from biomechau.training.cross_validation import (
+        CrossValidation as CrossValidation,
+        cross_validate as cross_validate,
+    )
+    from biomechau.training.data import (
+        CorpusData as CorpusData,
+        DetectorWindows as DetectorWindows,
+        positive_weights as positive_weights,
+    )
+    from biomechau.training.evaluation import Evaluation as Evaluation, evaluate as evaluate
+    from biomechau.training.fold_training import train as train
+    from biomechau.training.module import DetectorModule as DetectorModule
+    from biomechau.training.prediction import (
+        Prediction as Prediction,
+        predict as predict,
+        predict_corpus_sequence as predict_corpus_sequence,
+    )
+
+_HOMES = {
+    "CrossValidation": "cross_validation",
+    "cross_validate": "cross_validation",
+    "CorpusData": "data",
+    "DetectorWindows": "data",
+    "positive_weights": "data",
+    "Evaluation": "evaluation",
+    "evaluate": "evaluation",
+    "DetectorModule": "module",
+    "Prediction": "prediction",
+    "predict": "prediction",
+    "predict_corpus_sequence": "prediction",
+    "train": "fold_training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.distributed import DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from biomechau.corpus import Corpus, CorpusSequence, Fold, Windows
+from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.models import Detector
+from biomechau.physics.neutral import neutral_coefficients
 
 
 class DetectorWindows(Dataset[dict[str, Tensor]]):
@@ -28,6 +29,9 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         detector: to read them; it is not kept.
         num_frames: T.
         stride: frames from window to window; ``num_frames`` if not given.
+        neutral: percentile of each coefficient over all valid frames of a subject to subtract, see
+            :func:`biomechau.physics.neutral.neutral_coefficients`; nothing if not given.
+        labelled: ids of the sequences whose labels are shown, those of the others are -1 (unknown); all if not given.
 
     Raises:
         ValueError: a corpus of another rig, without an action unit or the image features that the detector needs, at
@@ -35,15 +39,26 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(
-        self, corpus: Corpus, subjects: Iterable[str], detector: Detector, num_frames: int, stride: int | None = None
+        self,
+        corpus: Corpus,
+        subjects: Iterable[str],
+        detector: Detector,
+        num_frames: int,
+        stride: int | None = None,
+        neutral: float | None = None,
+        labelled: Iterable[str] | None = None,
     ) -> None:
         check_corpus(corpus, detector)
         names = ["muscle_forces"]
         names += ["image_features"] if "image_features" in detector.config.head_inputs else []
         names += ["vertices_residual"] if detector.encoder is not None else []
         self.ids = corpus.ids_of(subjects)
+        self._labelled = frozenset(self.ids if labelled is None else labelled)
         self.windows = Windows(corpus, self.ids, num_frames, stride, optional=names)
+        self._dtype = detector.dynamics.mass.dtype
         self._shapes = [corpus.shapes.index(name) for name in detector.dynamics.shape_names]
+        subjects = {sequence.subject for sequence in corpus.manifest.sequences if sequence.id in set(self.ids)}
+        self._neutral = {subject: subject_neutral(corpus, subject, neutral)[self._shapes] for subject in subjects}
         self._units = [corpus.action_units.index(unit) for unit in detector.config.action_units]
         self._vertices: Tensor | None = None
         self._basis: Tensor | None = None
@@ -56,9 +71,13 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         window = self.windows[index]
-        item = {name: window[name] for name in ("valid", "image_features", "muscle_forces") if name in window}
-        item["coefficients"] = window["coefficients"][:, self._shapes]
-        item["labels"] = window["labels"][:, self._units]
+        item = {name: window[name] for name in ("valid", "muscle_forces") if name in window}
+        subject = self.windows.corpus.subjects[int(window["subject"])]
+        item["coefficients"] = self._calibrated(window["coefficients"], subject)
+        if "image_features" in window:
+            item["image_features"] = window["image_features"].to(self._dtype)
+        labels = window["labels"][:, self._units]
+        item["labels"] = labels if window["sequence_id"] in self._labelled else torch.full_like(labels, UNKNOWN)
         if self._basis is not None:
             item["displacements"] = self._displacements(item["coefficients"], window["vertices_residual"])
         return item
@@ -80,12 +99,48 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         detector.fit_statistics([self._coefficients(sequence) for sequence in sequences], meshes)
 
     def _coefficients(self, sequence: CorpusSequence) -> Tensor:
-        return sequence.coefficients[sequence.valid][:, self._shapes]
+        return self._calibrated(sequence.coefficients[sequence.valid], sequence.subject)
+
+    def _calibrated(self, coefficients: Tensor, subject: str) -> Tensor:
+        return (coefficients[:, self._shapes] - self._neutral[subject]).to(self._dtype)
 
     def _displacements(self, coefficients: Tensor, residual: Tensor) -> Tensor:
         """u = sum_k c_k B_k (Eq. 3) and what the mesh has beside it, of the encoder's vertices."""
         assert self._basis is not None
         return torch.tensordot(coefficients, self._basis, 1) + residual[:, self._vertices].to(coefficients.dtype)
+
+
+class EpochOrder(Sampler[int]):
+    """The windows of an epoch in an order of its own, a share of them for each process.
+
+    The last batch is filled up with the epoch's first windows, so that every step sees ``batch_size`` windows: batch
+    for batch, the processes together have what one process has.
+
+    Args:
+        num_windows: to order.
+        batch_size: windows of a step, over all processes; a multiple of their number.
+        seed: of the orders.
+        processes: P.
+        rank: of this process, which takes the windows at rank, rank + P, ... of each batch.
+    """
+
+    def __init__(self, num_windows: int, batch_size: int, seed: int, processes: int = 1, rank: int = 0) -> None:
+        self.num_windows, self.batch_size, self.seed = num_windows, batch_size, seed
+        self.processes, self.rank = processes, rank
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the order of an epoch; Lightning calls it."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.num_windows // self.batch_size) * self.batch_size // self.processes
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = torch.randperm(self.num_windows, generator=generator).tolist()
+        places = range(self.rank, len(self) * self.processes, self.processes)
+        return (order[place % self.num_windows] for place in places)
 
 
 class CorpusData(LightningDataModule):
@@ -102,6 +157,8 @@ class CorpusData(LightningDataModule):
         stride: of the training windows; ``num_frames`` if not given.
         batch_size: windows of a step, over all processes.
         seed: of the order.
+        neutral: percentile that calibrates each subject, see :class:`DetectorWindows`.
+        labelled: training sequences whose labels are used; all if not given.
 
     Raises:
         ValueError: as :class:`DetectorWindows`.
@@ -116,22 +173,38 @@ class CorpusData(LightningDataModule):
         stride: int | None = None,
         batch_size: int = 12,
         seed: int = 0,
+        neutral: float | None = None,
+        labelled: Iterable[str] | None = None,
     ) -> None:
         super().__init__()
         self.batch_size = batch_size
         self.seed = seed
-        self.training = DetectorWindows(corpus, fold.train, detector, num_frames, stride)
-        self.validation = DetectorWindows(corpus, fold.validation, detector, num_frames)
+        self.training = DetectorWindows(corpus, fold.train, detector, num_frames, stride, neutral, labelled)
+        self.validation = DetectorWindows(corpus, fold.validation, detector, num_frames, neutral=neutral)
         self.training.fit_statistics(detector)
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         processes, rank = (1, 0) if self.trainer is None else (self.trainer.world_size, self.trainer.global_rank)
-        # With one process too, because Lightning tells this sampler the epoch.
-        sampler = DistributedSampler(self.training, processes, rank, shuffle=True, seed=self.seed)
-        return DataLoader(self.training, self.batch_size // processes, sampler=sampler)
+        order = EpochOrder(len(self.training), self.batch_size, self.seed, processes, rank)
+        return DataLoader(self.training, self.batch_size // processes, sampler=order)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(self.validation, self.batch_size)
+
+
+def subject_neutral(corpus: Corpus, subject: str, percentile: float | None) -> Tensor:
+    """The neutral face (K,) of a subject over all their sequences in the corpus; zeros without a percentile.
+
+    Raises:
+        ValueError: no frame of the subject is valid.
+    """
+    if percentile is None:
+        return torch.zeros(len(corpus.shapes))
+    sequences = [corpus[id] for id in corpus.ids_of([subject])]
+    frames = torch.cat([sequence.coefficients[sequence.valid] for sequence in sequences])
+    if not len(frames):
+        raise ValueError(f"{corpus.path}: no frame of subject {subject!r} is valid, so there is no neutral face")
+    return neutral_coefficients(frames, percentile)
 
 
 def positive_weights(rates: Tensor) -> Tensor:
@@ -158,12 +231,7 @@ def check_corpus(corpus: Corpus, detector: Detector) -> None:
         raise ValueError(
             f"{corpus.path} has {corpus.fps:g} frames per second, but the detector's physics {config.physics.fps:g}"
         )
-    missing = [f"AU{unit}" for unit in config.action_units if unit not in corpus.action_units]
-    if missing:
-        raise ValueError(
-            f"{corpus.path} has no labels of {', '.join(missing)}; it has those of "
-            f"{', '.join(f'AU{unit}' for unit in corpus.action_units)}"
-        )
+    check_units(corpus, config.action_units)
     if "image_features" in config.head_inputs:
         if "image_features" not in corpus.tensor_names:
             raise ValueError(f"{corpus.path} has no image features, but head {config.head!r} reads them")
@@ -172,3 +240,13 @@ def check_corpus(corpus: Corpus, detector: Detector) -> None:
             raise ValueError(
                 f"{corpus.path} has {found} image features a frame, but the detector reads {config.num_image_features}"
             )
+
+
+def check_units(corpus: Corpus, action_units: Iterable[int]) -> None:
+    """Raise ``ValueError`` unless the corpus has labels of these action units."""
+    missing = [f"AU{unit}" for unit in action_units if unit not in corpus.action_units]
+    if missing:
+        raise ValueError(
+            f"{corpus.path} has no labels of {', '.join(missing)}; it has those of "
+            f"{', '.join(f'AU{unit}' for unit in corpus.action_units)}"
+        )

@@ -9,18 +9,17 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from biomechau.models import Detector
-from biomechau.training.config import TrainingConfig
+from biomechau.corpus.corpus_sequence import UNKNOWN
+from biomechau.models import Detector, total_loss
+from biomechau.training.config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
-
-VALIDATION_F1 = "validation_f1"
 
 
 class DetectorModule(LightningModule):
     """Training of a detector with AdamW under a one-cycle schedule, on Eq. 17.
 
-    After each epoch the mean F1 over all validation frames is logged as ``validation_f1``, and the means of the loss
-    and its terms under their names.
+    After each epoch the mean F1 over all validation frames is logged as ``validation_f1``, the mean loss of the
+    validation windows as ``validation_loss``, and the means of the loss and its terms in training under their names.
 
     Args:
         detector: to train.
@@ -36,31 +35,52 @@ class DetectorModule(LightningModule):
         self.config = config
         self.register_buffer("positive_weights", positive_weights.to(detector.dynamics.mass), persistent=False)
         self._counts: list[Tensor] = []
+        self._losses: list[tuple[Tensor, int]] = []
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        # Dropout of a step depends on the step alone, so that a resumed training repeats what it would have been.
-        sequence = np.random.SeedSequence([self.config.seed, self.global_step, self.global_rank])
+        # Dropout of a step depends on the step alone, so that a resumed training repeats what it would have been, and
+        # any number of processes draws what one would.
+        sequence = np.random.SeedSequence([self.config.seed, self.global_step])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         output = self.detector(batch)
-        loss, terms = self.detector.loss(batch, output, self.config.losses, self.positive_weights)
+        _, terms = self.detector.loss(batch, output, self.config.losses, self.positive_weights)
+        terms = self._over_processes(terms, batch)
+        loss = total_loss(terms, self.config.losses)
         size = len(batch["coefficients"])
         self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
+    def _over_processes(self, terms: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Terms whose mean over the processes is the mean over all that counts in the batch of all processes.
+
+        Each process takes the mean over its own known labels and valid frames, of which it may have more or fewer than
+        the others.
+        """
+        known = known_labels(batch["labels"], batch["valid"]) != UNKNOWN
+        own = torch.stack([known.sum(), batch["valid"].sum()]).to(self.positive_weights)
+        mean = self.trainer.strategy.reduce(own.clone(), reduce_op="mean")
+        labels, frames = own / mean.clamp_min(torch.finfo(mean.dtype).tiny)
+        return {name: term * (labels if name == "action_unit" else frames) for name, term in terms.items()}
+
     def on_validation_epoch_start(self) -> None:
-        self._counts = []
+        self._counts, self._losses = [], []
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        labels = known_labels(batch["labels"], batch["valid"])
-        self._counts.append(confusion_counts(self.detector(batch).probabilities, labels))
+        output, labels = self.detector(batch), known_labels(batch["labels"], batch["valid"])
+        loss, _ = self.detector.loss(batch, output, self.config.losses, self.positive_weights)
+        self._counts.append(confusion_counts(output.probabilities, labels))
+        self._losses.append((loss, len(labels)))
 
     def on_validation_epoch_end(self) -> None:
         counts = torch.stack(self._counts).sum(0)
         mean = scores_of_counts(counts, self.detector.config.action_units).mean_f1
         # train() makes sure that a unit is on in some validation frame; 0 serves who calls this without.
         self.log(VALIDATION_F1, 0.0 if mean is None else mean, prog_bar=True, sync_dist=True)
+        losses, sizes = zip(*self._losses, strict=True)
+        weights = torch.stack(losses).new_tensor(sizes)
+        self.log(VALIDATION_LOSS, (torch.stack(losses) * weights).sum() / weights.sum(), sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         config = self.config

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from biomechau.corpus import Corpus, Fold
+from biomechau.corpus import Corpus, Fold, protocol_of
 from biomechau.training.config import TrainingConfig
 from biomechau.training.metrics import THRESHOLD
 
+_BEST = {"loss": "lowest loss", "f1": "highest mean F1"}
 _PACKAGES = ("biomechau", "torch", "lightning", "numpy")
 
 
@@ -23,19 +24,32 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         config: how.
     """
     own = set(fold.validation) != set(fold.test)
+    protocol = protocol_of(corpus)
+    literature = protocol is not None and set(fold.test) in map(set, protocol.subject_sets.values())
     return {
         "train": part(corpus, fold.train),
         "validation": part(corpus, fold.validation),
         "test": part(corpus, fold.test),
+        "subject_sets": f"{protocol.name}, as in the literature" if protocol is not None and literature else "own",
         "action_units": list(config.detector.action_units),
         "threshold": THRESHOLD,
         "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
-        "selection": f"epoch with the best mean F1 on the {'validation' if own else 'test'} subjects",
+        "selection": f"epoch with the {_BEST[config.selection]} on the {'validation' if own else 'test'} subjects",
+        "meshes": _meshes(corpus, config),
+        "neutral_percentile": config.neutral,
+        "label_share": config.label_share,
         "seed": config.seed,
         "fps": corpus.fps,
         "corpus": dict(corpus.provenance),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
     }
+
+
+def _meshes(corpus: Corpus, config: TrainingConfig) -> str:
+    if not config.detector.uses_mesh:
+        return "not read"
+    own = "vertices_residual" in corpus.tensor_names
+    return "the corpus's own" if own else "of the coefficients, exactly linear in them"
 
 
 def part(corpus: Corpus, subjects: Sequence[str]) -> dict[str, Any]:

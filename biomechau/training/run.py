@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -20,6 +21,7 @@ VERSION = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.csv", "protocol.json"
 # Lightning's checkpoints: the state after the last epoch, and the weights of the best one.
 LAST, BEST = "last.ckpt", "best.ckpt"
+TENSORBOARD = "tensorboard"
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,28 @@ class Run:
         self.path.mkdir(parents=True, exist_ok=True)
         save_json(self.to_json(), self.path / CONFIG)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the trained detector is there, whole."""
+        try:
+            self.detector()
+        except (ValueError, OSError):
+            return False
+        return True
+
+    def metrics(self) -> list[dict[str, float]]:
+        """What was logged of each epoch, see :class:`biomechau.training.DetectorModule`.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        with (self.path / METRICS).open(newline="", encoding="utf-8") as file:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+    def trained_on(self, corpus: Corpus) -> bool:
+        """Whether this is the corpus that was trained on."""
+        return file_sha256(corpus.path / MANIFEST) == self.corpus_sha256
+
     def detector(self) -> Detector:
         """The trained detector, in evaluation mode on the CPU.
 
@@ -102,18 +126,22 @@ class Run:
         except FileNotFoundError as error:
             raise ValueError(f"{self.path} holds no detector: its training has not ended, resume it first") from error
 
+    def check_rig(self, corpus: Corpus) -> None:
+        """Raise ``ValueError`` unless a corpus has the rig that was trained with."""
+        if corpus.rig_sha256 != self.rig_sha256:
+            raise ValueError(
+                f"{corpus.path} was made with another rig than {self.path} was trained with: expected SHA-256 "
+                f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
+            )
+
     def check_test(self, corpus: Corpus, subjects: Iterable[str]) -> None:
         """Make sure that subjects of a corpus can test this run.
 
         Raises:
             ValueError: the corpus is of another rig, or a subject was trained on.
         """
-        if corpus.rig_sha256 != self.rig_sha256:
-            raise ValueError(
-                f"{corpus.path} was made with another rig than {self.path} was trained with: expected SHA-256 "
-                f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
-            )
-        if file_sha256(corpus.path / MANIFEST) != self.corpus_sha256:
+        self.check_rig(corpus)
+        if not self.trained_on(corpus):
             return  # other people, whatever their names
         seen = {*self.fold.train, *self.fold.validation}.difference(self.fold.test)
         known = sorted(seen.intersection(subjects))

@@ -11,8 +11,9 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Calls fn(i) for i in [0, count). Which thread runs which i never changes a result: every task owns what it writes.
-// Below `min_work` operations in all, waking the threads costs more than it saves.
+// Calls fn(i, thread) for i in [0, count), thread in [0, num_threads). Which thread runs which i never changes a
+// result: every task owns what it writes. Below `min_work` operations in all, waking the threads costs more than it
+// saves.
 //
 // The threads are torch's own. Two pools would slow each other down: after a parallel region the threads of an OpenMP
 // runtime spin for the next one, on the cores that the other pool needs. On Linux torch loads its libgomp into the
@@ -20,12 +21,12 @@ namespace BIOMECHAU_ISA {
 // regions run in that copy even where the loader maps a libgomp of the system beside it. That needs torch to be loaded
 // before this module (biomechau/__init__.py), and the same number of threads asked for as torch does, as a libgomp
 // that is asked for fewer ends the others and starts them again.
-template <class Fn> void parallel_for(std::int64_t count, double work, int num_threads, const Fn& fn) {
+template <class Fn> void parallel_tasks(std::int64_t count, double work, int num_threads, const Fn& fn) {
   constexpr double min_work = 2e5;
 #if defined(_OPENMP)
   if (num_threads > 1 && count > 1 && work > min_work) {
 #pragma omp parallel for schedule(dynamic) num_threads(num_threads)
-    for (std::int64_t i = 0; i < count; ++i) fn(i);
+    for (std::int64_t i = 0; i < count; ++i) fn(i, omp_get_thread_num());
     return;
   }
 #else
@@ -33,7 +34,12 @@ template <class Fn> void parallel_for(std::int64_t count, double work, int num_t
   (void)num_threads;
   (void)min_work;
 #endif
-  for (std::int64_t i = 0; i < count; ++i) fn(i);
+  for (std::int64_t i = 0; i < count; ++i) fn(i, 0);
+}
+
+// Likewise, for tasks that need no scratch of their thread.
+template <class Fn> void parallel_for(std::int64_t count, double work, int num_threads, const Fn& fn) {
+  parallel_tasks(count, work, num_threads, [&fn](std::int64_t i, int) { fn(i); });
 }
 
 // An uninitialised array that frees itself, aligned as a cache line is.
@@ -52,6 +58,15 @@ template <class T> class Scratch {
  private:
   T* data_;
 };
+
+// Asks for the cache line of an address that is read soon.
+inline void prefetch(const void* address) {
+#if defined(__GNUC__)
+  __builtin_prefetch(address);
+#else
+  (void)address;
+#endif
+}
 
 // Asks for [begin, end) ahead of its use: reads into the second-level cache, or writes into the first.
 template <class T> inline void prefetch_for_read(const T* begin, const T* end) {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "common/cpu.h"
+#include "common/isa.h"
 #include "common/vector.h"
 
 namespace biomechau {
@@ -30,27 +31,43 @@ constexpr int tile_rows = 4, tile_cols = 4;
 constexpr int tile_rows = 4, tile_cols = 1;
 #endif
 
-// For rows [0, R) and vectors [0, C) at column j: sum = start(r, column) + sum over i < depth of a(r, i) b[i], then
-// finish(r, column, sum), rows in rising order.
+// fn(0), ..., fn(N - 1), written out before the optimizer looks: arrays that fn indexes become registers.
+#if defined(__GNUC__)
+#define BIOMECHAU_INLINE_LAMBDA __attribute__((always_inline))
+#else
+#define BIOMECHAU_INLINE_LAMBDA
+#endif
+template <int N, class Fn> BIOMECHAU_INLINE void repeat(const Fn& fn) {
+  if constexpr (N > 0) {
+    repeat<N - 1>(fn);
+    fn(N - 1);
+  }
+}
+
+// For rows [r0, r0 + R) and C vectors at column j: sum = start(row, column) + sum over i < depth of a(row, i) b[i], then
+// finish(row, column, sum), rows in rising order.
 template <int R, int C, class T, class Start, class Finish>
 inline void product_tile(std::int64_t depth, const Rows<T>& a, const T* b, std::int64_t b_row, std::int64_t j,
                          std::int64_t r0, const Start& start, const Finish& finish) {
   constexpr std::int64_t width = width_of<T>;
-  Vector<T> sum[R][C];
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) sum[r][c] = start(r0 + r, j + c * width);
+  using V = Vector<T>;
+  V sum[R][C];
+  repeat<R>([&](int r) BIOMECHAU_INLINE_LAMBDA {
+    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[r][c] = start(r0 + r, j + c * width); });
+  });
   const T* left = a.data + r0 * a.row;
   const T* right = b + j;
   for (std::int64_t i = 0; i < depth; ++i, left += a.step, right += b_row) {
-    Vector<T> x[C];
-    for (int c = 0; c < C; ++c) x[c] = Vector<T>::load(right + c * width);
-    for (int r = 0; r < R; ++r) {
+    V x[C];
+    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { x[c] = V::load(right + c * width); });
+    repeat<R>([&](int r) BIOMECHAU_INLINE_LAMBDA {
       const T factor = left[r * a.row];
-      for (int c = 0; c < C; ++c) sum[r][c].add_scaled(factor, x[c]);
-    }
+      repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[r][c].add_scaled(factor, x[c]); });
+    });
   }
-  for (int r = 0; r < R; ++r)
-    for (int c = 0; c < C; ++c) finish(r0 + r, j + c * width, sum[r][c]);
+  repeat<R>([&](int r) BIOMECHAU_INLINE_LAMBDA {
+    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { finish(r0 + r, j + c * width, sum[r][c]); });
+  });
 }
 
 template <int C, class T, class Start, class Finish>

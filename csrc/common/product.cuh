@@ -17,7 +17,6 @@ template <class T> struct Strided {
   }
 };
 
-constexpr int product_tile = 32;    // rows and columns of C that a block owns
 constexpr int product_patch = 4;    // of which a thread owns 4 x 4
 constexpr int product_depth = 16;   // l that are loaded together
 constexpr int product_threads = (product_tile / product_patch) * (product_tile / product_patch);
@@ -81,8 +80,7 @@ __global__ void __launch_bounds__(product_threads)
 template <class T, class A, class B>
 void launch_product(const Launcher& launch, const ProductSizes& sizes, const A& a, bool a_inner_first, const B& b,
                     bool b_inner_first, T* out) {
-  const std::int64_t tiles = blocks_for(sizes.rows, product_tile) * blocks_for(sizes.cols, product_tile);
-  launch(product_kernel<T, A, B>, tiles * sizes.pieces * sizes.batches, product_threads,
+  launch(product_kernel<T, A, B>, sizes.tiles() * sizes.pieces, product_threads,
          2 * product_depth * product_stride * sizeof(T), sizes, a, a_inner_first, b, b_inner_first, out);
 }
 
@@ -104,14 +102,22 @@ template <class T, class Value> __device__ inline T sum_pieces(std::int64_t piec
   return total;
 }
 
-// out (count) = sum over the pieces of partial (pieces, count)
+// out (batches, count) = sum over the pieces of partial (batches, pieces, count)
 template <class T>
 __global__ void __launch_bounds__(sum_threads)
     sum_pieces_kernel(std::int64_t pieces, std::int64_t count, const T* partial, T* out) {
-  const std::int64_t i = blockIdx.x * std::int64_t(sum_columns) + threadIdx.x % sum_columns;
-  const T total =
-      sum_pieces<T>(pieces, [&](std::int64_t piece) { return i < count ? partial[piece * count + i] : T(0); });
-  if (threadIdx.x < sum_columns && i < count) out[i] = total;
+  const std::int64_t blocks = (count + sum_columns - 1) / sum_columns, batch = blockIdx.x / blocks;
+  const std::int64_t i = blockIdx.x % blocks * sum_columns + threadIdx.x % sum_columns;
+  const T* own = partial + batch * pieces * count;
+  const T total = sum_pieces<T>(pieces, [&](std::int64_t piece) { return i < count ? own[piece * count + i] : T(0); });
+  if (threadIdx.x < sum_columns && i < count) out[batch * count + i] = total;
+}
+
+template <class T>
+void launch_sum_pieces(const Launcher& launch, std::int64_t batches, std::int64_t pieces, std::int64_t count,
+                       const T* partial, T* out) {
+  launch(sum_pieces_kernel<T>, batches * blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), pieces,
+         count, partial, out);
 }
 
 }  // namespace cuda

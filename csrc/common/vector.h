@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -35,6 +35,20 @@ template <class T> struct Vector {
     return v;
   }
   void store(T* to) const { std::memcpy(to, &value, sizeof(value)); }
+
+  // A store past the caches to an address that is a multiple of 64; `end_stream` before others read it.
+  void stream(T* to) const {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value);
+#elif defined(__AVX2__)
+    __m256i half[2];
+    std::memcpy(half, &value, sizeof(value));
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), half[0]);
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to) + 1, half[1]);
+#else
+    store(to);
+#endif
+  }
 
   // The first `count` elements, at most `width`; no memory beyond them is touched, the other lanes are 0.
   static Vector load_first(const T* from, std::int64_t count) {
@@ -100,6 +114,12 @@ template <class T> struct Vector {
   static unsigned mask(std::int64_t count) { return (1u << count) - 1; }
 #endif
 };
+
+inline void end_stream() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
 
 // out (Rows, Cols vectors) += sum over i of factor[r][i] rows[i], Rows x Cols sums held in registers. `factor` has its
 // rows `factor_stride` apart, `rows` and `out` theirs `row_stride` and `out_stride`.

@@ -88,8 +88,8 @@ void euler_rollout_bwd(const RolloutSizes& sizes, Buffer mass, Buffer c0, Buffer
     args.v = v.as<T>(sizes.states(), "v");
     args.acceleration = acceleration.as<T>(sizes.states(), "acceleration");
     args.factor = factor.as<T>(sizes.matrices(args, args.factor_span()), "factor");
-    args.grad_c = grad_c.as<T>(sizes.states(), "grad_c");
-    args.grad_v = grad_v.as<T>(sizes.states(), "grad_v");
+    args.grad_c = grad_c.as_optional<T>(sizes.states(), "grad_c");
+    args.grad_v = grad_v.as_optional<T>(sizes.states(), "grad_v");
     const int64_t states = product({sizes.num_sequences, sizes.num_coordinates});
     args.grad_mass = grad_mass.as_optional<T>(sizes.matrices(args, args.mass_span), "grad_mass");
     args.grad_force = grad_force.as<T>(sizes.states(), "grad_force");

@@ -1,200 +1,327 @@
 #include "euler_rollout/euler_rollout.h"
 
-#include "common/linalg.h"
-#include "euler_rollout/math.h"
+#include "euler_rollout/matrix_gradient.h"
+#include "euler_rollout/system.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 namespace {
 
-template <class T> constexpr T epsilon = sizeof(T) == 4 ? T(1.1920929e-07) : T(2.220446049250313e-16);
+// Sums over sequences are made of so many partial sums at most.
+constexpr std::int64_t max_partial_sums = 32;
 
-// Far above rounding, far below a matrix passed by mistake.
-constexpr double symmetry_tolerance = 1e-3;
-
-// Index of the first of `count` matrices (n, n) that is not symmetric or not finite, or -1.
-template <class T>
-std::int64_t first_asymmetric(std::int64_t n, const T* matrices, std::int64_t count, int num_threads) {
-  if (!matrices) return -1;
-  Scratch<unsigned char> good(count);
-  parallel_for(count, 3.0 * count * n * n, num_threads,
-               [&](std::int64_t i) { good[i] = is_symmetric(n, T(symmetry_tolerance), matrices + i * n * n); });
-  for (std::int64_t i = 0; i < count; ++i)
-    if (!good[i]) return i;
-  return -1;
-}
-
-// The symmetric parts of D or K, one or one a sequence.
-template <class T> class SymmetricParts {
- public:
-  SymmetricParts(const EulerRollout<T>& args, const T* matrices, Span span)
-      : args_(args), span_(matrices ? span : Span::none), values_(args.count(span_) * size()) {
-    for (std::int64_t i = 0; i < args.count(span_); ++i)
-      symmetrize(args.num_coordinates, matrices + i * size(), values_.data() + i * size());
-  }
-  const T* at(std::int64_t s) {
-    return span_ == Span::none ? nullptr : values_.data() + args_.index(span_, s, 0) * size();
-  }
-
- private:
-  std::int64_t size() const { return args_.num_coordinates * args_.num_coordinates; }
-  const EulerRollout<T>& args_;
-  Span span_;
-  Scratch<T> values_;
-};
-
-// What every step of a rollout reads.
-template <class T> class System {
- public:
-  explicit System(const EulerRollout<T>& args)
-      : args_(args),
-        damping_(args, args.damping, args.damping_span),
-        stiffness_(args, args.stiffness, args.stiffness_span) {}
-
-  const T* damping(std::int64_t s) { return damping_.at(s); }
-  const T* stiffness(std::int64_t s) { return stiffness_.at(s); }
-  Step<T> step(std::int64_t s, std::int64_t t) {
-    const std::int64_t n = args_.num_coordinates;
-    const T theta = args_.scheme == Scheme::implicit ? args_.dt : T(0);
-    return {n,           args_.dt,        theta, args_.scheme == Scheme::explicit_euler,
-            damping(s), stiffness(s), args_.factor + args_.index(args_.factor_span(), s, t) * n * n};
-  }
-
- private:
-  const EulerRollout<T>& args_;
-  SymmetricParts<T> damping_, stiffness_;
-};
-
-// Cholesky factors of `count` matrices, each made by fill(i, out) in place; index of the first that fails, or -1.
-template <class T, class Fill>
-std::int64_t factorize_all(std::int64_t n, std::int64_t count, T* out, int num_threads, const Fill& fill) {
-  Scratch<unsigned char> good(count);
-  parallel_for(count, count * n * n * n / 3.0, num_threads, [&](std::int64_t i) {
-    fill(i, out + i * n * n);
-    good[i] = cholesky(n, epsilon<T>, out + i * n * n);
-  });
-  for (std::int64_t i = 0; i < count; ++i)
-    if (!good[i]) return i;
-  return -1;
-}
-
-// Checks every matrix and fills args.factor. The mass must be positive definite in every scheme: a negative one could
-// hide behind stiffness.
-template <class T> RolloutFault factorize(const EulerRollout<T>& args, System<T>& system, int num_threads) {
-  const std::int64_t n = args.num_coordinates, size = n * n, num_masses = args.count(args.mass_span);
-  std::int64_t bad = first_asymmetric(n, args.mass, num_masses, num_threads);
-  if (bad >= 0) return {RolloutFault::mass_asymmetric, bad};
-  bad = first_asymmetric(n, args.damping, args.count(args.damping_span), num_threads);
-  if (bad >= 0) return {RolloutFault::damping_asymmetric, bad};
-  bad = first_asymmetric(n, args.stiffness, args.count(args.stiffness_span), num_threads);
-  if (bad >= 0) return {RolloutFault::stiffness_asymmetric, bad};
-
-  const bool implicit = args.scheme == Scheme::implicit;
-  Scratch<T> trial(implicit ? num_masses * size : 0);
-  bad = factorize_all(n, num_masses, implicit ? trial.data() : args.factor, num_threads,
-                      [&](std::int64_t i, T* out) { symmetrize(n, args.mass + i * size, out); });
-  if (bad >= 0) return {RolloutFault::mass_indefinite, bad};
-  if (!implicit) return {};
-
-  bad = factorize_all(n, args.count(args.factor_span()), args.factor, num_threads, [&](std::int64_t s, T* out) {
-    symmetrize(n, args.mass + args.index(args.mass_span, s, 0) * size, out);
-    if (const T* damping = system.damping(s)) axpy(size, args.dt, damping, out);
-    if (const T* stiffness = system.stiffness(s)) axpy(size, args.dt * args.dt, stiffness, out);
-  });
-  if (bad >= 0) return {RolloutFault::system_indefinite, bad};
-  return {};
+// Blocks of sequences that one task takes: one, unless its sums are partial sums.
+inline std::int64_t blocks_per_task(std::int64_t num_blocks, bool partial_sums) {
+  return partial_sums ? max_of(1, (num_blocks + max_partial_sums - 1) / max_partial_sums) : 1;
 }
 
 template <class T> double rollout_work(const EulerRollout<T>& args) {
-  return 8.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates;
+  return 2.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates;
+}
+
+// Vector j of row `at` of a tensor with n columns; null: 0.
+template <class T> inline Vector<T> load_row(const T* tensor, std::int64_t n, std::int64_t at, std::int64_t j) {
+  return tensor && j < n ? Vector<T>::load_first(tensor + at * n + j, n - j) : Vector<T>::zero();
+}
+template <class T>
+inline void store_row(const Vector<T>& value, T* tensor, std::int64_t n, std::int64_t at, std::int64_t j) {
+  if (tensor && j < n) value.store_first(tensor + at * n + j, n - j);
+}
+
+// -- without D and K: all accelerations by one product with M^-1, then a double prefix sum -----------------------------
+
+// How the work on one sequence is split where sequences are few: into columns of so many vectors.
+struct Columns {
+  std::int64_t blocks, size;
+
+  template <class T> static Columns of(std::int64_t num_sequences, std::int64_t n) {
+    const std::int64_t row = padded(n), half = (row / width_of<T> + 1) / 2 * width_of<T>;
+    return num_sequences < 4 && half < row ? Columns{2, half} : Columns{1, row};
+  }
+};
+
+template <class T>
+void accelerate(const EulerRollout<T>& args, const Step<T>& step, std::int64_t s, const T* inverse, std::int64_t begin,
+                std::int64_t end) {
+  const std::int64_t n = args.num_coordinates, row = padded(n), first = s * args.num_frames;
+  Scratch<T> state(2 * row);
+  T *const c = state.data(), *const v = c + row;
+  to_panel(1, n, args.c0 + s * n, c);
+  to_panel(1, n, args.v0 + s * n, v);
+  product(args.num_frames, n, Rows<T>{args.force + first * n, n}, inverse, row, begin, end, FromZero<T>{},
+          [&](std::int64_t t, std::int64_t j, const Vector<T>& a) {
+            Vector<T> cj = Vector<T>::load(c + j), vj = Vector<T>::load(v + j);
+            advance(step.h, step.explicit_position, a, &cj, &vj);
+            cj.store(c + j);
+            vj.store(v + j);
+            store_row(a, args.acceleration, n, first + t, j);
+            store_row(cj, args.c, n, first + t, j);
+            store_row(vj, args.v, n, first + t, j);
+          });
+}
+
+template <class T> RolloutFault prefix_sums_fwd(const EulerRollout<T>& args, System<T>& system, int num_threads) {
+  const std::int64_t n = args.num_coordinates, num_sequences = args.num_sequences;
+  const Columns columns = Columns::of<T>(num_sequences, n);
+  const bool fused = args.mass_span == Span::per_sequence && columns.blocks == 1;
+  if (!fused) {
+    const RolloutFault fault = system.invert_all(num_threads);
+    if (fault.kind != RolloutFault::none) return fault;
+  }
+  const double work = rollout_work(args) + (fused ? 2.0 * num_sequences * n * n * n : 0);
+  Scratch<unsigned char> faults(num_sequences * columns.blocks);
+  parallel_for(num_sequences * columns.blocks, work, num_threads, [&](std::int64_t task) {
+    const std::int64_t s = task / columns.blocks, begin = task % columns.blocks * columns.size;
+    Scratch<T> inverse(n * padded(n));
+    faults[task] = RolloutFault::none;
+    if (fused)
+      faults[task] = system.invert_mass(s, inverse.data());
+    else
+      system.load_inverse(s, 0, inverse.data());
+    if (faults[task] == RolloutFault::none)
+      accelerate(args, system.step(), s, inverse.data(), begin, min_of(padded(n), begin + columns.size));
+  });
+  if (!fused) return {};
+  return first_fault(faults.data(), num_sequences, RolloutFault::mass_asymmetric, RolloutFault::mass_indefinite);
+}
+
+template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& system, int num_threads) {
+  const std::int64_t n = args.num_coordinates, row = padded(n), num_frames = args.num_frames;
+  const Columns columns = Columns::of<T>(args.num_sequences, n);
+  const MatrixGradients<T> gradients(args);
+  const bool split = columns.blocks > 1;
+  // Sequences of one task, and where its sums stay.
+  const std::int64_t group = blocks_per_task(args.num_sequences, gradients.shared());
+  const std::int64_t groups = (args.num_sequences + group - 1) / group;
+  const bool kept = split || gradients.shared();
+  Scratch<T> partial(kept ? groups * gradients.sums_size() : 0);
+  const Step<T> step = system.step();
+  parallel_for(groups * columns.blocks, 2 * rollout_work(args), num_threads, [&](std::int64_t task) {
+    const std::int64_t g = task / columns.blocks, begin = task % columns.blocks * columns.size;
+    const std::int64_t end = min_of(row, begin + columns.size);
+    Scratch<T> memory(n * row + 2 * num_frames * row + (kept ? 0 : gradients.sums_size()));
+    T *const inverse = memory.data(), *const grad_a = inverse + n * row, *const r = grad_a + num_frames * row;
+    T* const sums = kept ? partial.data() + g * gradients.sums_size() : r + num_frames * row;
+    if (gradients.any())
+      for (std::int64_t i = 0; i < 3 * n; ++i) std::memset(sums + i * row + begin, 0, (end - begin) * sizeof(T));
+    for (std::int64_t s = g * group; s < min_of(args.num_sequences, (g + 1) * group); ++s) {
+      const std::int64_t first = s * num_frames;
+      for (std::int64_t j = 0; j < row; j += width_of<T>) {
+        Vector<T> lambda = Vector<T>::zero(), mu = Vector<T>::zero();
+        for (std::int64_t t = num_frames; t-- > 0;) {
+          lambda = lambda + load_row(args.grad_c, n, first + t, j);
+          mu = mu + load_row(args.grad_v, n, first + t, j);
+          advance_vjp(step.h, step.explicit_position, &lambda, &mu).store(grad_a + t * row + j);
+        }
+        if (j < begin || j >= end) continue;
+        store_row(lambda, args.grad_c0, n, s, j);
+        store_row(mu, args.grad_v0, n, s, j);
+      }
+      system.load_inverse(s, 0, inverse);
+      product(num_frames, n, Rows<T>{grad_a, row}, inverse, row, begin, end, FromZero<T>{},
+              [&](std::int64_t t, std::int64_t j, const Vector<T>& sum) {
+                sum.store(r + t * row + j);
+                store_row(sum, args.grad_force, n, first + t, j);
+              });
+      if (!gradients.any()) continue;
+      gradients.add(s, r, begin, end, sums);
+      if (!split) gradients.finish_sequence(s, sums);
+    }
+  });
+  if (split && gradients.any())
+    for (std::int64_t s = 0; s < args.num_sequences; ++s)
+      gradients.finish_sequence(s, partial.data() + s * gradients.sums_size());
+  if (kept) gradients.finish_shared(groups, partial.data());
+}
+
+// -- with D or K, or a mass per frame: step by step, some sequences side by side ----------------------------------------
+
+// Sequences whose steps are taken together, the rows of one product with D or K: these then pass through the cache once.
+template <class T> std::int64_t side_by_side(const EulerRollout<T>& args) {
+  const auto shared = [](Span span) { return span == Span::none || span == Span::shared; };
+  if (!shared(args.damping_span) || !shared(args.stiffness_span)) return 1;
+  return args.num_sequences >= 8 ? 4 : args.num_sequences >= 4 ? 2 : 1;
+}
+
+// F^-1 of `count` sequences from s0: one panel, or one for each.
+template <class T> class Inverses {
+ public:
+  Inverses(const EulerRollout<T>& args, const System<T>& system, std::int64_t s0, std::int64_t count)
+      : args_(args), system_(system), s0_(s0), n_(args.num_coordinates), row_(padded(n_)),
+        panels_(args.factor_span() == Span::shared ? 1 : count), data_(panels_ * n_ * row_) {
+    if (args.mass_span != Span::per_frame) load(0);
+  }
+
+  void at_frame(std::int64_t t) {
+    if (args_.mass_span == Span::per_frame) load(t);
+  }
+
+  // finish(r, j, a) for rows a = F^-1 b of `count` sequences.
+  template <class Finish> void product(std::int64_t count, const Rows<T>& b, const Finish& finish) {
+    if (panels_ == 1) {
+      BIOMECHAU_ISA::product(count, n_, b, data_.data(), row_, 0, row_, FromZero<T>{}, finish);
+      return;
+    }
+    for (std::int64_t r = 0; r < count; ++r)
+      BIOMECHAU_ISA::product(1, n_, Rows<T>{b.data + r * b.row, b.row}, data_.data() + r * n_ * row_, row_, 0, row_,
+                             FromZero<T>{},
+                             [&](std::int64_t, std::int64_t j, const Vector<T>& sum) { finish(r, j, sum); });
+  }
+
+ private:
+  void load(std::int64_t t) {
+    for (std::int64_t r = 0; r < panels_; ++r) system_.load_inverse(s0_ + r, t, data_.data() + r * n_ * row_);
+  }
+
+  const EulerRollout<T>& args_;
+  const System<T>& system_;
+  std::int64_t s0_, n_, row_, panels_;
+  Scratch<T> data_;
+};
+
+template <class T>
+void steps_fwd(const EulerRollout<T>& args, System<T>& system, std::int64_t s0, std::int64_t count) {
+  using V = Vector<T>;
+  const std::int64_t n = args.num_coordinates, row = padded(n), num_frames = args.num_frames, size = count * row;
+  const Step<T> step = system.step();
+  const T *const damping = system.damping(s0), *const stiffness = system.stiffness(s0);
+  Inverses<T> inverses(args, system, s0, count);
+  Scratch<T> memory(5 * size);
+  T *const c = memory.data(), *const v = c + size;
+  T *const minus_v = v + size, *const minus_ahead = minus_v + size, *const load = minus_ahead + size;
+  to_panel(count, n, args.c0 + s0 * n, c);
+  to_panel(count, n, args.v0 + s0 * n, v);
+  for (std::int64_t t = 0; t < num_frames; ++t) {
+    const auto frame = [&](std::int64_t r) { return (s0 + r) * num_frames + t; };
+    const auto start = [&](std::int64_t r, std::int64_t j) { return load_row(args.force, n, frame(r), j); };
+    const auto go_on = [&](std::int64_t r, std::int64_t j) { return V::load(load + r * row + j); };
+    const ToPanel<T> to_load{load, row};
+    for (std::int64_t i = 0; i < size; i += width_of<T>) {
+      const V vi = V::load(v + i);
+      (T(-1) * vi).store(minus_v + i);
+      (T(-1) * ahead(step.theta, V::load(c + i), vi)).store(minus_ahead + i);
+    }
+    if (damping) product(count, n, Rows<T>{minus_v, row}, damping, row, 0, row, start, to_load);
+    if (stiffness) {
+      const Rows<T> rows{minus_ahead, row};
+      if (damping)
+        product(count, n, rows, stiffness, row, 0, row, go_on, to_load);
+      else
+        product(count, n, rows, stiffness, row, 0, row, start, to_load);
+    }
+    inverses.at_frame(t);
+    const Rows<T> loads = system.elastic() ? Rows<T>{load, row} : Rows<T>{args.force + frame(0) * n, num_frames * n};
+    inverses.product(count, loads, [&](std::int64_t r, std::int64_t j, const V& a) {
+      V cj = V::load(c + r * row + j), vj = V::load(v + r * row + j);
+      advance(step.h, step.explicit_position, a, &cj, &vj);
+      cj.store(c + r * row + j);
+      vj.store(v + r * row + j);
+      store_row(a, args.acceleration, n, frame(r), j);
+      store_row(cj, args.c, n, frame(r), j);
+      store_row(vj, args.v, n, frame(r), j);
+    });
+  }
+}
+
+// `r` (count, T, K') is filled with the gradients of the force.
+template <class T>
+void steps_bwd(const EulerRollout<T>& args, System<T>& system, const MatrixGradients<T>& gradients, std::int64_t s0,
+               std::int64_t count, T* r) {
+  using V = Vector<T>;
+  const std::int64_t n = args.num_coordinates, row = padded(n), num_frames = args.num_frames, size = count * row;
+  const Step<T> step = system.step();
+  const T *const damping = system.damping(s0), *const stiffness = system.stiffness(s0);
+  Inverses<T> inverses(args, system, s0, count);
+  Scratch<T> memory(3 * size);
+  T *const lambda = memory.data(), *const mu = lambda + size, *const grad_a = mu + size;
+  std::memset(lambda, 0, 2 * size * sizeof(T));
+  for (std::int64_t t = num_frames; t-- > 0;) {
+    const auto frame = [&](std::int64_t i) { return (s0 + i) * num_frames + t; };
+    for (std::int64_t i = 0; i < count; ++i)
+      for (std::int64_t j = 0; j < row; j += width_of<T>) {
+        const std::int64_t at = i * row + j;
+        V lj = V::load(lambda + at) + load_row(args.grad_c, n, frame(i), j);
+        V mj = V::load(mu + at) + load_row(args.grad_v, n, frame(i), j);
+        advance_vjp(step.h, step.explicit_position, &lj, &mj).store(grad_a + at);
+        lj.store(lambda + at);
+        mj.store(mu + at);
+      }
+    inverses.at_frame(t);
+    inverses.product(count, Rows<T>{grad_a, row}, [&](std::int64_t i, std::int64_t j, const V& sum) {
+      sum.store(r + (i * num_frames + t) * row + j);
+      store_row(sum, args.grad_force, n, frame(i), j);
+    });
+    const Rows<T> rows{r + t * row, num_frames * row};
+    if (damping)
+      product(count, n, rows, damping, row, 0, row, FromZero<T>{}, [&](std::int64_t i, std::int64_t j, const V& pull) {
+        (V::load(mu + i * row + j) - pull).store(mu + i * row + j);
+      });
+    if (stiffness)
+      product(count, n, rows, stiffness, row, 0, row, FromZero<T>{},
+              [&](std::int64_t i, std::int64_t j, const V& pull) {
+                V lj = V::load(lambda + i * row + j), mj = V::load(mu + i * row + j);
+                ahead_vjp(step.theta, pull, &lj, &mj);
+                lj.store(lambda + i * row + j);
+                mj.store(mu + i * row + j);
+              });
+    for (std::int64_t i = 0; i < count; ++i) gradients.add_frame(s0 + i, t, r + (i * num_frames + t) * row);
+  }
+  if (args.grad_c0) from_panel(count, n, lambda, args.grad_c0 + s0 * n);
+  if (args.grad_v0) from_panel(count, n, mu, args.grad_v0 + s0 * n);
+}
+
+template <class T> void all_steps_bwd(const EulerRollout<T>& args, System<T>& system, int num_threads) {
+  const std::int64_t row = padded(args.num_coordinates), beside = side_by_side(args);
+  const MatrixGradients<T> gradients(args);
+  const std::int64_t blocks = (args.num_sequences + beside - 1) / beside;
+  const std::int64_t group = beside * blocks_per_task(blocks, gradients.shared());
+  const std::int64_t groups = (args.num_sequences + group - 1) / group;
+  Scratch<T> partial(gradients.shared() ? groups * gradients.sums_size() : 0);
+  parallel_for(groups, 6 * rollout_work(args), num_threads, [&](std::int64_t g) {
+    Scratch<T> memory(beside * args.num_frames * row + (gradients.shared() ? 0 : gradients.sums_size()));
+    T* const r = memory.data();
+    T* const sums =
+        gradients.shared() ? partial.data() + g * gradients.sums_size() : r + beside * args.num_frames * row;
+    std::memset(sums, 0, gradients.sums_size() * sizeof(T));
+    const std::int64_t last = min_of(args.num_sequences, (g + 1) * group);
+    for (std::int64_t s0 = g * group; s0 < last; s0 += beside) {
+      const std::int64_t count = min_of(beside, last - s0);
+      steps_bwd(args, system, gradients, s0, count, r);
+      for (std::int64_t s = s0; s < s0 + count && gradients.any(); ++s) {
+        gradients.add(s, r + (s - s0) * args.num_frames * row, 0, row, sums);
+        gradients.finish_sequence(s, sums);
+      }
+    }
+  });
+  if (gradients.shared()) gradients.finish_shared(groups, partial.data());
+}
+
+// ----------------------------------------------------------------------------------------------------------------------
+
+template <class T> bool is_prefix_sum(const EulerRollout<T>& args, const System<T>& system) {
+  return !system.elastic() && args.mass_span != Span::per_frame;
 }
 
 template <class T> RolloutFault euler_rollout_fwd(const EulerRollout<T>& args, int num_threads) {
-  const std::int64_t n = args.num_coordinates;
   System<T> system(args);
-  const RolloutFault fault = factorize(args, system, num_threads);
+  if (is_prefix_sum(args, system)) return prefix_sums_fwd(args, system, num_threads);
+  // The mass is checked first, but D and K belong to what is inverted.
+  const RolloutFault elastic = system.prepare_elastic(num_threads), fault = system.invert_all(num_threads);
+  if (fault.kind == RolloutFault::mass_asymmetric) return fault;
+  if (elastic.kind != RolloutFault::none) return elastic;
   if (fault.kind != RolloutFault::none) return fault;
-  parallel_for(args.num_sequences, rollout_work(args), num_threads, [&](std::int64_t s) {
-    const T *c = args.c0 + s * n, *v = args.v0 + s * n;
-    for (std::int64_t t = 0; t < args.num_frames; ++t) {
-      const std::int64_t at = (s * args.num_frames + t) * n;
-      euler_step(system.step(s, t), args.force + at, c, v, args.acceleration + at, args.c + at, args.v + at);
-      c = args.c + at;
-      v = args.v + at;
-    }
+  const std::int64_t beside = side_by_side(args);
+  parallel_for((args.num_sequences + beside - 1) / beside, 3 * rollout_work(args), num_threads, [&](std::int64_t g) {
+    steps_fwd(args, system, g * beside, min_of(beside, args.num_sequences - g * beside));
   });
   return {};
 }
 
-// What r multiplies in the gradient of a matrix, frame by frame: the accelerations, or the states before or after the
-// steps.
-template <class T> struct Partner {
-  const T* values;   // (S, T, K)
-  const T* initial;  // (S, K): the states before the steps are these, then `values` one frame late; null: not late
-};
-
-// raw (K, K), rows [begin, end) -= sum over frames [first, last) of sequence s of r x^T
-template <class T>
-void subtract_outer_products(const EulerRollout<T>& args, const Partner<T>& partner, std::int64_t s, std::int64_t first,
-                             std::int64_t last, std::int64_t begin, std::int64_t end, T* raw) {
-  const std::int64_t n = args.num_coordinates;
-  for (std::int64_t t = first; t < last; ++t) {
-    const std::int64_t at = (s * args.num_frames + t) * n;
-    const T* x = !partner.initial ? partner.values + at : t == 0 ? partner.initial + s * n : partner.values + at - n;
-    for (std::int64_t i = begin; i < end; ++i) axpy(n, -args.grad_force[at + i], x, raw + i * n);
-  }
-}
-
-template <class T>
-void matrix_gradient(const EulerRollout<T>& args, const Partner<T>& partner, Span span, T* grad, int num_threads) {
-  if (!grad) return;
-  const std::int64_t n = args.num_coordinates, count = args.count(span);
-  const double work = 2.0 * args.num_sequences * args.num_frames * n * n;
-  Scratch<T> raw(count * n * n);
-  for (std::int64_t i = 0; i < count * n * n; ++i) raw[i] = 0;
-  if (span == Span::shared) {
-    constexpr std::int64_t rows = 8;  // rows of the one sum that a task owns
-    parallel_for((n + rows - 1) / rows, work, num_threads, [&](std::int64_t task) {
-      for (std::int64_t s = 0; s < args.num_sequences; ++s)
-        subtract_outer_products(args, partner, s, 0, args.num_frames, task * rows, min_of(n, (task + 1) * rows),
-                                raw.data());
-    });
-  } else {
-    const bool by_frame = span == Span::per_frame;
-    parallel_for(count, work, num_threads, [&](std::int64_t i) {
-      const std::int64_t s = by_frame ? i / args.num_frames : i;
-      const std::int64_t first = by_frame ? i % args.num_frames : 0;
-      subtract_outer_products(args, partner, s, first, by_frame ? first + 1 : args.num_frames, 0, n,
-                              raw.data() + i * n * n);
-    });
-  }
-  for (std::int64_t i = 0; i < count; ++i) symmetrize(n, raw.data() + i * n * n, grad + i * n * n);
-}
-
 template <class T> void euler_rollout_bwd(const EulerRollout<T>& args, int num_threads) {
-  const std::int64_t n = args.num_coordinates;
   System<T> system(args);
-  Scratch<T> adjoints(2 * args.num_sequences * n);
-  parallel_for(args.num_sequences, rollout_work(args), num_threads, [&](std::int64_t s) {
-    T* lambda = adjoints.data() + 2 * s * n;
-    T* mu = lambda + n;
-    for (std::int64_t k = 0; k < 2 * n; ++k) lambda[k] = 0;
-    for (std::int64_t t = args.num_frames; t-- > 0;) {
-      const std::int64_t at = (s * args.num_frames + t) * n;
-      axpy(n, T(1), args.grad_c + at, lambda);
-      axpy(n, T(1), args.grad_v + at, mu);
-      euler_step_vjp(system.step(s, t), lambda, mu, args.grad_force + at);
-    }
-    for (std::int64_t k = 0; k < n; ++k) {
-      if (args.grad_c0) args.grad_c0[s * n + k] = lambda[k];
-      if (args.grad_v0) args.grad_v0[s * n + k] = mu[k];
-    }
-  });
-  const bool late = args.scheme != Scheme::implicit;
-  matrix_gradient(args, Partner<T>{args.acceleration, nullptr}, args.mass_span, args.grad_mass, num_threads);
-  matrix_gradient(args, Partner<T>{args.v, late ? args.v0 : nullptr}, args.damping_span, args.grad_damping, num_threads);
-  matrix_gradient(args, Partner<T>{args.c, late ? args.c0 : nullptr}, args.stiffness_span, args.grad_stiffness,
-                  num_threads);
+  if (is_prefix_sum(args, system)) return prefix_sums_bwd(args, system, num_threads);
+  system.prepare_elastic(num_threads);
+  all_steps_bwd(args, system, num_threads);
 }
 
 }  // namespace

@@ -245,14 +245,14 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
   const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
   const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
-  T *c = shared_memory<T>(), *v = c + n, *ahead = v + n, *force = ahead + n, *rhs = force + n;
+  T *c = shared_memory<T>(), *v = c + n, *pulled = v + n, *force = pulled + n, *rhs = force + n;
   Held<T> held(system, s, c + num_vectors * n);
   const bool elastic = held.damping.data || held.stiffness.data;
   __syncthreads();
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
     c[k] = held.damping.poisoned(k) || held.stiffness.poisoned(k) ? not_a_number<T>() : args.c0[s * n + k];
     v[k] = args.v0[s * n + k];
-    ahead[k] = c[k] + theta * v[k];
+    pulled[k] = ahead(theta, c[k], v[k]);
     if (num_frames > 0) force[k] = args.force[s * num_frames * n + k];
   }
   __syncthreads();
@@ -265,7 +265,7 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
     if (elastic) {
       for_rows(n, [&](int row, int part) {
         const T sum = sum_lanes(
-            held.damping.row_part(v, n, row, part) + held.stiffness.row_part(ahead, n, row, part), warp_rows);
+            held.damping.row_part(v, n, row, part) + held.stiffness.row_part(pulled, n, row, part), warp_rows);
         if (part == 0 && row < n) rhs[row] = force[row] - sum;
       });
       __syncthreads();
@@ -278,7 +278,7 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
       args.acceleration[at + row] = a;
       args.c[at + row] = c[row] = c_next;
       args.v[at + row] = v[row] = v_next;
-      ahead[row] = c_next + theta * v_next;
+      pulled[row] = ahead(theta, c_next, v_next);
     });
     if (!elastic) __syncthreads();  // then this frame's force was read just now
     if (more) {
@@ -301,8 +301,9 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
     lambda[k] = mu[k] = 0;
     if (num_frames > 0) {
-      grad_c[k] = args.grad_c[((s + 1) * num_frames - 1) * n + k];
-      grad_v[k] = args.grad_v[((s + 1) * num_frames - 1) * n + k];
+      const std::int64_t last = ((s + 1) * num_frames - 1) * n + k;
+      grad_c[k] = args.grad_c ? args.grad_c[last] : T(0);
+      grad_v[k] = args.grad_v ? args.grad_v[last] : T(0);
     }
   }
   __syncthreads();
@@ -310,8 +311,8 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
     const std::int64_t at = (s * num_frames + t) * n;
     if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
     const bool own = t > 0 && threadIdx.x < n;
-    const T upcoming_c = own ? args.grad_c[at - n + threadIdx.x] : T(0);
-    const T upcoming_v = own ? args.grad_v[at - n + threadIdx.x] : T(0);
+    const T upcoming_c = own && args.grad_c ? args.grad_c[at - n + threadIdx.x] : T(0);
+    const T upcoming_v = own && args.grad_v ? args.grad_v[at - n + threadIdx.x] : T(0);
     for (int k = threadIdx.x; k < n; k += blockDim.x) {
       lambda[k] += grad_c[k];
       mu[k] += grad_v[k];
@@ -328,8 +329,8 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
         const T by_damping = sum_lanes(held.damping.row_part(r, n, row, part), warp_rows);
         const T by_stiffness = sum_lanes(held.stiffness.row_part(r, n, row, part), warp_rows);
         if (part == 0 && row < n) {
-          mu[row] -= by_damping + theta * by_stiffness;
-          lambda[row] -= by_stiffness;
+          ahead_vjp(theta, by_stiffness, lambda + row, mu + row);
+          mu[row] -= by_damping;
         }
       });
     }
@@ -339,8 +340,8 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
     }
     if (t > 0)
       for (int k = threadIdx.x + blockDim.x; k < n; k += blockDim.x) {
-        grad_c[k] = args.grad_c[at - n + k];
-        grad_v[k] = args.grad_v[at - n + k];
+        grad_c[k] = args.grad_c ? args.grad_c[at - n + k] : T(0);
+        grad_v[k] = args.grad_v ? args.grad_v[at - n + k] : T(0);
       }
     __syncthreads();
   }

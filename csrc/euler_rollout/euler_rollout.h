@@ -29,8 +29,8 @@ template <class T> struct EulerRollout {
   T* c;                // (S, T, K) c_1 .. c_T
   T* v;                // (S, T, K) v_1 .. v_T
   T* acceleration;     // (S, T, K) (v_t+1 - v_t) / h, kept for the backward pass: the difference would lose digits
-  T* factor;           // (L', K, K) Cholesky factors; L' as the matrices that are solved with
-  // gradients of the outputs
+  T* factor;           // (L', K, K) inverses of the matrices that are solved with, kept for the backward pass
+  // gradients of the outputs; null: zero
   const T* grad_c;     // (S, T, K)
   const T* grad_v;     // (S, T, K)
   // gradients of the inputs; null: not wanted (grad_force is always written, the others are sums over it)

@@ -155,9 +155,7 @@ template <class T> void apply_projection_bwd(const ApplyProjection<T>& args, T* 
     const ProductSizes sizes = ProductSizes::cut(1, num_shapes, num_inputs, num_frames);
     launch_product(launch, sizes, Strided<T>{args.grad_out, 0, 1, num_shapes}, false,
                    Strided<T>{args.force, 0, 1, num_inputs}, false, workspace);
-    const std::int64_t count = num_shapes * num_inputs;
-    launch(sum_pieces_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), sizes.pieces,
-           count, workspace, args.grad_projection);
+    launch_sum_pieces(launch, 1, sizes.pieces, num_shapes * num_inputs, workspace, args.grad_projection);
   }
 }
 

@@ -2,7 +2,6 @@
 #pragma once
 
 #include "common/lane_sums.h"
-#include "common/linalg.h"
 #include "force_projection/entry_lists.h"
 #include "force_projection/math.h"
 
@@ -148,7 +147,8 @@ template <class T> void reduced_projection_fwd(const ReducedProjection<T>& args,
   });
   for (std::int64_t m = 0; m < p.num_muscles; ++m) {
     T* sum = partial.data() + m * num_shapes * depth;
-    for (std::int64_t piece = 1; piece < pieces; ++piece) axpy(num_shapes * depth, T(1), sum + piece * size, sum);
+    for (std::int64_t piece = 1; piece < pieces; ++piece)
+      for (std::int64_t i = 0; i < num_shapes * depth; ++i) sum[i] += sum[piece * size + i];
     for (std::int64_t k = 0; k < num_shapes; ++k)
       for (std::int64_t a = 0; a < depth; ++a) args.out[(k * p.num_muscles + m) * depth + a] = sum[k * depth + a];
   }

@@ -42,7 +42,7 @@ void scatter(const ShapeGroup<T>& group, std::int64_t vector, const Vector<T>& v
 // grad_mass_i = <G, B(i)^T B(i)> of one sequence: b_k . sum_{l >= k} G_kl b_l, summed over k.
 template <class T>
 void mass_gradient(const ShapeGroup<T>& group, const PairGradients<T>& gradients, const T* zeros, T* grad_mass) {
-  constexpr int width = Vector<T>::width, R = tile_rows;
+  constexpr int width = Vector<T>::width, R = gradient_rows;
   const std::int64_t count = group.num_shapes;
   for (std::int64_t vector = 0; vector < vectors(group); ++vector) {
     Vector<T> total = Vector<T>::zero();

@@ -19,13 +19,13 @@ constexpr int tile_columns = 4;                        // many sequences: vector
 constexpr int tile_pairs = 4, tile_sequences = 4;      // forward, several sequences
 constexpr int tile_shapes = 4;                         // forward, one sequence: two shapes times so many
 constexpr int tile_vectors = 2, tile_gradients = 8;    // backward to the masses, several sequences
-constexpr int tile_rows = 4;                           // backward, one sequence
+constexpr int gradient_rows = 4;                           // backward, one sequence
 #else
 constexpr int tile_columns = 1;
 constexpr int tile_pairs = 2, tile_sequences = 2;
 constexpr int tile_shapes = 2;
 constexpr int tile_vectors = 1, tile_gradients = 4;
-constexpr int tile_rows = 1;
+constexpr int gradient_rows = 1;
 #endif
 
 // Pairs (k, l) of shapes with k <= l, row after row.

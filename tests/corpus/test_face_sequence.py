@@ -46,6 +46,8 @@ BROKEN: dict[str, tuple[dict[str, object], type[Exception], str]] = {
     "time-falls": ({"timestamp": torch.tensor([0, 1, 1, 2]).double()}, ValueError, "does not rise after frame 1"),
     "time-nan": ({"timestamp": torch.tensor([0, 1, math.nan, 2]).double()}, ValueError, "not finite in frame 2"),
     "pose": ({"pose": torch.zeros(4, 2)}, ValueError, r"pose must have shape \(4, 0\)"),
+    "frame-dtype": ({"frame": torch.arange(4.0)}, TypeError, "frame must be torch.int64"),
+    "frame-falls": ({"frame": torch.tensor([3, 5, 5, 6])}, ValueError, "frame does not rise after frame 1"),
     "fps": ({"fps": 0.0}, ValueError, "fps must be positive, got 0"),
     "nan": (
         {"coefficients": torch.tensor([[0, 0], [0, 0], [0, math.nan], [0, 0]])},

@@ -15,9 +15,12 @@ from biomechau.corpus import (
     CorpusSequence,
     CorpusWriter,
     Fold,
+    Protocol,
     bp4d_folds,
     check_folds,
+    corpus_folds,
     disfa_folds,
+    protocol_of,
     require_positives,
     subject_folds,
 )
@@ -178,3 +181,17 @@ def test_an_action_unit_without_positives(corpus: Corpus) -> None:
         require_positives(corpus, ("S01", "S02"))
     with pytest.raises(ValueError, match="no subject 'X'"):
         require_positives(corpus, ("X",))
+
+
+@pytest.mark.parametrize(("protocol", "folds"), [(BP4D, bp4d_folds), (DISFA, disfa_folds)])
+def test_the_folds_of_the_literature_where_the_subjects_are_theirs(
+    make_corpus: Callable[[dict[str, int]], Corpus], protocol: Protocol, folds: Callable[[], list[Fold]]
+) -> None:
+    subjects = [subject for subjects in protocol.subject_sets.values() for subject in subjects]
+    whole = make_corpus(dict.fromkeys(subjects, 3))
+    assert protocol_of(whole) is protocol
+    assert corpus_folds(whole) == folds()
+    assert corpus_folds(whole, num_folds=2) == subject_folds(whole, num_folds=2)
+    part = make_corpus(dict.fromkeys(subjects[1:], 3))
+    assert protocol_of(part) is None
+    assert corpus_folds(part, seed=2) == subject_folds(part, seed=2)

@@ -55,6 +55,28 @@ def test_single_frame_with_its_time(tmp_path: Path) -> None:
         read_npz(tmp_path / "take.npz")
 
 
+def test_numbered_frames_of_an_npz(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {"coefficients": VALUES, "names": NAMES, "frame": np.array([2440, 2441, 2443, 2444])}
+    valid = np.array([True, True, False, True])
+    np.savez(tmp_path / "take.npz", fps=25, valid=valid, **arrays)
+    sequence = read_npz(tmp_path / "take.npz")
+    assert sequence.frame is not None
+    assert sequence.frame.tolist() == [2440, 2441, 2443, 2444]
+    assert sequence.timestamp.tolist() == [0, 0.04, 0.12, 0.16]
+    assert sequence.dropped == ((1, 1),)
+    assert sequence.valid.tolist() == valid.tolist()
+    assert read_npz(tmp_path / "take.npz", fps=50).timestamp.tolist() == [0, 0.02, 0.06, 0.08]
+    for name, array, message in (
+        ("frame", np.arange(4.0), r"frame must be whole numbers of shape \(4,\), got float64"),
+        ("frame", np.arange(5), r"frame must be whole numbers of shape \(4,\), got int64 \(5,\)"),
+        ("frame", np.array([1, 2, 2, 3]), "rise"),
+        ("valid", np.ones(4), r"valid must be bool of shape \(4,\), got float64"),
+    ):
+        np.savez(tmp_path / "take.npz", fps=25, **{**arrays, name: array})
+        with pytest.raises(ValueError, match=rf"take\.npz: .*{message}"):
+            read_npz(tmp_path / "take.npz")
+
+
 @pytest.mark.parametrize("with_rig", [True, False])
 def test_coefficients_of_an_npz_are_taken_as_they_are(
     tiny_rig: FaceRig, tmp_path: Path, coefficients: Tensor, with_rig: bool

@@ -86,6 +86,7 @@ struct Machine {
   unsigned seed = 0;  // 0: threads and blocks in rising order, 1: falling, else shuffled
   int device = 0, num_devices = 2, launches = 0;
   std::uintptr_t stream = 0;
+  bool refuses_launches = false;
   std::size_t allowed_shared = 48 * 1024, most_shared = biomechau::cuda::most_shared;
 };
 inline Machine& machine() {
@@ -251,7 +252,7 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   const unsigned threads = config->blockDim.x;
   const std::size_t allowed = std::max(m.allowed_shared, std::size_t(48 * 1024));
   m.allowed_shared = 0;  // granted for one launch: a kernel that relies on an earlier grant is found
-  if (threads == 0 || threads > 1024 || threads % emulation::warp != 0 || config->gridDim.x == 0 ||
+  if (m.refuses_launches || threads == 0 || threads > 1024 || threads % emulation::warp != 0 || config->gridDim.x == 0 ||
       config->gridDim.x > 0x7fffffffu || config->dynamicSmemBytes > allowed)
     return cudaErrorInvalidValue;
   ++m.launches;

@@ -12,6 +12,9 @@ __attribute__((visibility("default"))) void emulation_set_order(unsigned seed) {
 __attribute__((visibility("default"))) void emulation_set_most_shared(std::size_t bytes) {
   emulation::machine().most_shared = bytes < biomechau::cuda::most_shared ? bytes : biomechau::cuda::most_shared;
 }
+__attribute__((visibility("default"))) void emulation_refuse_launches(int refuses) {
+  emulation::machine().refuses_launches = refuses != 0;
+}
 __attribute__((visibility("default"))) int emulation_device() { return emulation::machine().device; }
 __attribute__((visibility("default"))) int emulation_launches() { return emulation::machine().launches; }
 __attribute__((visibility("default"))) std::uintptr_t emulation_stream() { return emulation::machine().stream; }

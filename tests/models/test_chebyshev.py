@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from biomechau import ops
 from biomechau.models import ChebyshevConv, scaled_laplacian
-from biomechau.models.chebyshev import _Product
 from biomechau.rig import FaceRig
 
 
@@ -82,8 +84,6 @@ def test_gradcheck() -> None:
         return torch.func.functional_call(layer, {"weight": weight, "bias": bias}, x)
 
     assert torch.autograd.gradcheck(call, (x, layer.weight, layer.bias))
-    operator = layer.crow, layer.col, layer.val
-    assert torch.autograd.gradgradcheck(lambda x: _Product.apply(*operator, x) ** 2, x[0])
 
 
 def test_leading_axes_layout_and_dtype(tiny_rig: FaceRig) -> None:
@@ -97,6 +97,30 @@ def test_leading_axes_layout_and_dtype(tiny_rig: FaceRig) -> None:
     torch.testing.assert_close(layer(turned), expected)
     torch.testing.assert_close(layer.double()(x.double()).float(), expected)
     assert layer(x[:0].double()).shape == (0, 3, 99, 4)
+    some = torch.tensor([3, 50, 98])
+    torch.testing.assert_close(layer(x.double(), some).float(), expected[..., some, :])
+
+
+def test_the_operator_moves_with_the_layer(tiny_rig: FaceRig) -> None:
+    layer = ChebyshevConv(3, 4, 6, scaled_laplacian(tiny_rig.edges, 99))
+    assert layer.laplacian.val.dtype == torch.float32
+    assert nn.Sequential(layer).double()[0].laplacian.val.dtype == torch.float64
+    assert layer.to("meta").laplacian.crow.device.type == "meta"
+    assert set(layer.state_dict()) == {"weight", "bias"}
+
+
+def test_a_copy_is_its_own(tiny_rig: FaceRig) -> None:
+    layer = ChebyshevConv(3, 4, 6, scaled_laplacian(tiny_rig.edges, 99))
+    other = copy.deepcopy(layer).double()
+    x = torch.randn(2, 99, 3)
+    torch.testing.assert_close(other(x.double()).float(), layer(x))
+
+
+def test_compiles_without_breaks(tiny_rig: FaceRig) -> None:
+    torch.compiler.reset()
+    layer = ChebyshevConv(3, 4, 6, scaled_laplacian(tiny_rig.edges, 99))
+    x = torch.randn(2, 99, 3)
+    torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_rig: FaceRig) -> None:

@@ -201,6 +201,29 @@ def test_bad_batches(make, tiny_batch: dict[str, Tensor]) -> None:
         detector({**tiny_batch, "coefficients": tiny_batch["coefficients"][:, :1]})
 
 
+@pytest.mark.parametrize("given", ["displacements", "coefficients"])
+def test_other_identities_are_added_to_the_meshes_in_training_alone(
+    make, tiny_batch: dict[str, Tensor], tiny_rig: FaceRig, given: str
+) -> None:
+    batch = dict(tiny_batch)
+    if given == "displacements":
+        batch[given] = torch.tensordot(batch["coefficients"], tiny_rig.blendshapes, 1)
+    plain, augmented = make(head="geometry", identity_strength=0.0), make(head="geometry", identity_strength=0.5)
+    assert plain.identity is None
+    assert make(head="position").identity is None
+    assert DetectorConfig.paper().identity_strength == 0
+    seen = []
+    augmented.encoder.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    augmented(batch)
+    augmented.eval()(batch)
+    added = seen[0] - seen[1]
+    assert (added.flatten(1).std(1) > 0).all()
+    torch.testing.assert_close(added, added[:, :1].expand_as(added))
+    # Statistics are of what is seen in training.
+    variances = [(d.encoder.normalisation.scale - 0.02).square() for d in (plain, augmented)]
+    torch.testing.assert_close(variances[1], variances[0] + augmented.identity.std.square())
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -215,6 +238,7 @@ def test_bad_batches(make, tiny_batch: dict[str, Tensor]) -> None:
         ({"initial_frames": 1}, "initial_frames must be an integer of at least 2"),
         ({"hidden": 1.5}, "hidden must be an integer"),
         ({"dropout": 1.0}, "dropout must lie in"),
+        ({"identity_strength": -0.1}, "identity_strength must be at least 0 and finite, got -0.1"),
         ({"head": "image"}, "head 'image' needs num_image_features"),
     ],
 )

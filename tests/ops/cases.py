@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from biomechau.ops import SCHEMES, SparseMatrix
+from biomechau.ops import SCHEMES, ModalSystem, SparseMatrix
 
 # The one table of tolerances: largest error over the largest entry of the reference.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
@@ -82,6 +82,40 @@ def force_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
     return inputs
 
 
+def convolution_problem(
+    *,
+    batch: tuple[int, ...] = (3,),
+    num_vertices: int = 40,
+    num_terms: int = 3,
+    num_inputs: int = 2,
+    num_outputs: int = 5,
+    num_kept: int | None = None,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Arguments of ``chebyshev_conv``: a sparse symmetric operator with eigenvalues in [-1, 1] and an empty row."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    links = torch.randn(num_vertices, num_vertices, generator=gen, dtype=torch.float64)
+    links[torch.rand(num_vertices, num_vertices, generator=gen) > 4 / num_vertices] = 0
+    links[-1:] = links[:, -1:] = 0
+    links = links + links.mT
+    links /= links.abs().sum(1).max().clamp_min(1)
+    vertices = None
+    if num_kept is not None:
+        vertices = torch.randperm(num_vertices, generator=gen)[:num_kept].sort().values
+    return {
+        "x": randn(*batch, num_vertices, num_inputs),
+        "laplacian": SparseMatrix.from_dense(links.to(dtype)),
+        "weight": randn(num_terms, num_inputs, num_outputs),
+        "bias": randn(num_outputs),
+        "vertices": vertices,
+    }
+
+
 def spd(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0, scale: float = 1.0) -> Tensor:
     """Well-conditioned symmetric positive definite matrices (..., K, K)."""
     gen = torch.Generator().manual_seed(seed)
@@ -127,6 +161,53 @@ ROLLOUTS = [
     for elastic_axes in (None, "shared", "sequence")
     if not (scheme == "implicit" and mass_axes == "frame")
 ]
+
+
+def modal_problem(
+    *,
+    batch: tuple[int, ...] = (2,),
+    num_frames: int = 4,
+    num_shapes: int = 3,
+    num_muscles: int = 2,
+    vector: bool = False,
+    scheme: str = "implicit",
+    elastic: bool = True,
+    dt: float = 0.1,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+) -> tuple[ModalSystem, dict[str, Tensor]]:
+    """A system with Rayleigh damping and a projection, or one with a mass alone, and what acts on it."""
+    gen = torch.Generator().manual_seed(seed)
+
+    def randn(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
+
+    axes = (num_muscles, 3) if vector else (num_muscles,)
+    mass, stiffness = spd(num_shapes, seed=seed), spd(num_shapes, seed=seed + 2, scale=1.3)
+    matrices = {"damping": 0.4 * mass + 0.3 * stiffness, "stiffness": stiffness} if elastic else {}
+    system = ModalSystem(
+        mass.to(dtype),
+        dt,
+        **{name: matrix.to(dtype) for name, matrix in matrices.items()},
+        scheme=scheme,
+        projection=randn(num_shapes, *axes),
+    )
+    inputs = {
+        "force": randn(*batch, num_frames, num_shapes),
+        "c0": randn(*batch, num_shapes),
+        "v0": randn(*batch, num_shapes),
+        "muscle_force": randn(*batch, num_frames, *axes),
+    }
+    return system, inputs
+
+
+# The forces that may act: Q, F or both.
+FORCES = [("force", "muscle_force"), ("force",), ("muscle_force",)]
+
+
+def acting(inputs: dict[str, Tensor], forces: tuple[str, ...]) -> dict[str, Tensor | None]:
+    """The inputs with the other forces left out."""
+    return {name: value if name in ("c0", "v0", *forces) else None for name, value in inputs.items()}
 
 
 def assert_close(actual: Tensor, expected: Tensor) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from cuda_emulation import emulated
-from torch import Tensor
+from ops.cases import assert_close, results_of
+from torch import Tensor, nn
 
 from biomechau import _core
 from biomechau.ops import SparseMatrix, _backend
@@ -25,6 +28,8 @@ class Gpu:
             return {name: self.to(item) for name, item in value.items()}
         if isinstance(value, tuple) and hasattr(value, "_fields"):
             return type(value)(*map(self.to, value))
+        if isinstance(value, nn.Module):
+            return copy.deepcopy(value).to("cuda")
         return value.to("cuda") if isinstance(value, (Tensor, SparseMatrix)) else value
 
     def set_order(self, seed: int) -> None:
@@ -48,6 +53,7 @@ class Emulation(Gpu):
         self.library.emulation_stream.restype = ctypes.c_size_t
         self.set_order(0)
         self.set_most_shared(64 * 1024)
+        self.library.emulation_refuse_launches(0)
 
     def to(self, value: Any) -> Any:
         return value
@@ -65,3 +71,9 @@ def missing_gpu() -> str | None:
     if not torch.cuda.is_available():
         return "no GPU that torch can use"
     return None if _core.cuda else "biomechau was built without CUDA kernels"
+
+
+def compare_on(gpu: Gpu, op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, Tensor | None]) -> None:
+    """The op on the GPU against the twin on the CPU: the outputs and the gradient of every input."""
+    for actual, expected in zip(results_of(op, gpu.to(inputs)), results_of(twin, inputs), strict=True):
+        assert_close(actual.cpu(), expected)

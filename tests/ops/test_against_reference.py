@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,13 +11,17 @@ import torch
 from ops.cases import (
     DTYPES,
     FORCE_OPS,
+    FORCES,
     ROLLOUTS,
+    acting,
     assert_close,
     compare,
     force_functions,
     force_inputs,
     force_problem,
+    modal_problem,
     rollout_problem,
+    spd,
 )
 from torch import Tensor
 
@@ -115,6 +120,123 @@ def test_euler_rollout_at_face_size(scheme: str, mass_axes: str, dtype: torch.dt
     compare(rollout_with(ops.euler_rollout, scheme, dt), rollout_with(reference.euler_rollout, scheme, dt), problem)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("batch", "num_frames", "num_shapes"), [((1,), 40, 53), ((3,), 5, 70), ((13,), 17, 20), ((150,), 3, 5)]
+)
+@pytest.mark.parametrize(
+    ("scheme", "mass_axes", "elastic_axes"),
+    [
+        ("explicit", "shared", None),
+        ("semi_implicit", "sequence", None),
+        ("implicit", "shared", "shared"),
+        ("implicit", "shared", "sequence"),
+        ("explicit", "frame", "shared"),
+    ],
+)
+def test_euler_rollout_at_sizes_that_fill_no_block(
+    scheme: str,
+    mass_axes: str,
+    elastic_axes: str | None,
+    batch: tuple[int, ...],
+    num_frames: int,
+    num_shapes: int,
+    dtype: torch.dtype,
+) -> None:
+    problem = rollout_problem(
+        batch=batch,
+        num_frames=num_frames,
+        num_shapes=num_shapes,
+        mass_axes=mass_axes,
+        elastic_axes=elastic_axes,
+        dtype=dtype,
+    )
+    dt = problem.pop("dt") / 4
+    compare(rollout_with(ops.euler_rollout, scheme, dt), rollout_with(reference.euler_rollout, scheme, dt), problem)
+
+
+def modal_with(function: Callable[..., Any], system: ops.ModalSystem) -> Callable[..., Any]:
+    return lambda **tensors: function(system, **tensors)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+@pytest.mark.parametrize("elastic", [True, False])
+@pytest.mark.parametrize("forces", FORCES)
+@pytest.mark.parametrize(("batch", "num_frames"), [((), 4), ((3,), 1), ((2, 3), 5), ((2,), 0), ((0,), 3), ((9,), 0)])
+def test_modal_rollout(
+    scheme: str,
+    elastic: bool,
+    forces: tuple[str, ...],
+    batch: tuple[int, ...],
+    num_frames: int,
+    dtype: torch.dtype,
+) -> None:
+    system, inputs = modal_problem(
+        batch=batch, num_frames=num_frames, scheme=scheme, elastic=elastic, vector=num_frames == 5, dtype=dtype
+    )
+    compare(modal_with(ops.modal_rollout, system), modal_with(reference.modal_rollout, system), acting(inputs, forces))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("elastic", "scheme"), [(True, "implicit"), (True, "explicit"), (False, "explicit")])
+@pytest.mark.parametrize(
+    ("batch", "num_frames", "num_shapes"), [((8,), 32, 53), ((1,), 100, 53), ((33,), 40, 20), ((3,), 9, 70)]
+)
+def test_modal_rollout_at_face_size(
+    elastic: bool,
+    scheme: str,
+    batch: tuple[int, ...],
+    num_frames: int,
+    num_shapes: int,
+    dtype: torch.dtype,
+    isa: str,
+) -> None:
+    system, inputs = modal_problem(
+        batch=batch,
+        num_frames=num_frames,
+        num_shapes=num_shapes,
+        num_muscles=31,
+        scheme=scheme,
+        elastic=elastic,
+        dt=0.02,
+        dtype=dtype,
+    )
+    for forces in FORCES:
+        compare(
+            modal_with(ops.modal_rollout, system), modal_with(reference.modal_rollout, system), acting(inputs, forces)
+        )
+
+
+@pytest.mark.parametrize("output", [0, 1])
+def test_an_output_without_gradient_counts_as_zero(output: int) -> None:
+    for elastic_axes in (None, "shared"):
+        problem = rollout_problem(elastic_axes=elastic_axes)
+        dt = problem.pop("dt")
+        compare(
+            lambda dt=dt, **kw: ops.euler_rollout(**kw, dt=dt)[output],
+            lambda dt=dt, **kw: reference.euler_rollout(**kw, dt=dt)[output],
+            problem,
+        )
+    for elastic in (True, False):
+        system, inputs = modal_problem(elastic=elastic)
+        compare(
+            lambda system=system, **kw: ops.modal_rollout(system, **kw)[output],
+            lambda system=system, **kw: reference.modal_rollout(system, **kw)[output],
+            inputs,
+        )
+
+
+def test_a_stiffness_or_a_damping_alone_has_modes_too() -> None:
+    mass, stiffness = spd(4), spd(4, seed=2)
+    _, inputs = modal_problem(num_shapes=4)
+    inputs = acting(inputs, ("force",))
+    for matrices in ({"stiffness": stiffness}, {"damping": stiffness}):
+        for scheme in ops.SCHEMES:
+            system = ops.ModalSystem(mass, 0.1, **matrices, scheme=scheme)
+            compare(modal_with(ops.modal_rollout, system), modal_with(reference.modal_rollout, system), inputs)
+
+
 @pytest.mark.parametrize("scheme", ops.SCHEMES)
 def test_only_one_of_stiffness_and_damping(scheme: str) -> None:
     for missing in ("damping", "stiffness"):
@@ -134,6 +256,31 @@ def test_short_steps_lose_no_digits(scheme: str, dt: float) -> None:
     for function, dtype in ((ops.euler_rollout, torch.float32), (reference.euler_rollout, torch.float64)):
         leaves = {name: value.to(dtype).requires_grad_() for name, value in single.items()}
         c, v = function(**leaves, dt=dt, scheme=scheme)
+        weight = torch.linspace(-1, 1, c.numel(), dtype=dtype).reshape(c.shape)
+        results.append((c, v, *torch.autograd.grad((c, v), list(leaves.values()), (weight, weight))))
+    for actual, expected in zip(*results, strict=True):
+        assert_close(actual, expected.float())
+
+
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+@pytest.mark.parametrize("dt", [1 / 25, 1 / 240, 1e-3])
+def test_short_steps_lose_no_digits_in_modes(scheme: str, dt: float) -> None:
+    system, inputs = modal_problem(
+        batch=(4,), num_frames=32, num_shapes=20, num_muscles=9, scheme=scheme, dt=dt, dtype=torch.float32
+    )
+    # Rounded to float32, the damping is not exactly diagonal in the modes: step by step nobody asks.
+    mass, damping, stiffness, projection = (
+        getattr(system, name).double() for name in ("mass", "damping", "stiffness", "projection")
+    )
+
+    def precise(force: Tensor, c0: Tensor, v0: Tensor, muscle_force: Tensor) -> tuple[Tensor, Tensor]:
+        total = force + muscle_force @ projection.mT
+        return reference.euler_rollout(mass, total, c0, v0, dt, damping, stiffness, scheme)
+
+    results = []
+    for function, dtype in ((functools.partial(ops.modal_rollout, system), torch.float32), (precise, torch.float64)):
+        leaves = {name: value.to(dtype).requires_grad_() for name, value in inputs.items()}
+        c, v = function(**leaves)
         weight = torch.linspace(-1, 1, c.numel(), dtype=dtype).reshape(c.shape)
         results.append((c, v, *torch.autograd.grad((c, v), list(leaves.values()), (weight, weight))))
     for actual, expected in zip(*results, strict=True):

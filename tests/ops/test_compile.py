@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import assert_close, force_problem, rollout_problem
+from ops.cases import FORCES, acting, assert_close, force_problem, modal_problem, rollout_problem
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -52,6 +52,16 @@ def test_opcheck_of_euler_rollout(scheme: int, elastic_axes: str | None) -> None
     leaves = [None if t is None else t.clone().requires_grad_() for t in tensors]
     elastic = {None: 0, "shared": 1, "sequence": 2}[elastic_axes]
     torch.library.opcheck(torch.ops.biomechau.euler_rollout, (*leaves, 0.1, scheme, [1, elastic, elastic]))
+
+
+@pytest.mark.parametrize("elastic", [True, False])
+@pytest.mark.parametrize("forces", FORCES)
+def test_opcheck_of_modal_rollout(forces: tuple[str, ...], elastic: bool) -> None:
+    system, inputs = modal_problem(elastic=elastic, vector=True)
+    leaves = [None if t is None else t.requires_grad_() for t in acting(inputs, forces).values()]
+    force, c0, v0, muscle_force = leaves
+    arguments = (system.constants, force, muscle_force, c0, v0, 6, system.dt, 2, system.has_modes)
+    torch.library.opcheck(torch.ops.biomechau.modal_rollout, arguments)
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +150,38 @@ def test_one_graph_serves_every_length() -> None:
         expected = ops.euler_rollout(**p, scheme="implicit")
         p["force"] = dynamic(p["force"].clone(), 1)
         for actual, other in zip(compiled(**p), expected, strict=True):
+            assert_close(actual, other)
+    assert counter.frame_count == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # raised inside the compiler
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compiled_modal_rollout_equals_eager(backend: str) -> None:
+    system, inputs = modal_problem()
+
+    def loss(force: Tensor, muscle_force: Tensor) -> Tensor:
+        c, _ = ops.modal_rollout(system, 2 * force, inputs["c0"], inputs["v0"], muscle_force)
+        return c.square().sum()
+
+    results = []
+    for function in (loss, torch.compile(loss, fullgraph=True, backend=backend)):
+        leaves = [inputs[name].clone().requires_grad_() for name in ("force", "muscle_force")]
+        out = function(*leaves)
+        results.append([out, *torch.autograd.grad(out, leaves)])
+    for actual, expected in zip(results[1], results[0], strict=True):
+        assert_close(actual, expected)
+
+
+def test_one_graph_serves_every_length_of_a_modal_rollout() -> None:
+    system, _ = modal_problem()
+    counter = torch._dynamo.testing.CompileCounter()
+    compiled = torch.compile(lambda **kw: ops.modal_rollout(system, **kw), fullgraph=True, backend=counter)
+    for num_frames in (4, 7, 9):
+        inputs = modal_problem(num_frames=num_frames)[1]
+        expected = ops.modal_rollout(system, **inputs)
+        for name in ("force", "muscle_force"):
+            inputs[name] = dynamic(inputs[name].clone(), 1)
+        for actual, other in zip(compiled(**inputs), expected, strict=True):
             assert_close(actual, other)
     assert counter.frame_count == 1
 

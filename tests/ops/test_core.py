@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import force_problem, rollout_problem
+from ops.cases import convolution_problem, force_problem, modal_problem, rollout_problem
 
 import biomechau
 from biomechau import _core, ops
@@ -161,9 +161,10 @@ class TestBuffersAreCompared:
     def test_rollout(self) -> None:
         memory = [torch.zeros(size, dtype=torch.float64) for size in (4, 6, 2)]
         square, states, state = map(buffer, memory)
+        outputs = (states, states, states, square)
         sizes = _core.RolloutSizes(1, 3, 2, 0, 0.1, 1, 0, 0)
         with pytest.raises(ValueError, match="c0 must have 2 elements, got 6"):
-            _core.euler_rollout_fwd(sizes, square, states, states, state, None, None, *[states] * 3, square, 1)
+            _core.euler_rollout_fwd(sizes, square, states, states, state, None, None, *outputs, None, None, 1)
         good = {"scheme": 0, "mass_span": 1, "dt": 0.1}
         for bad, message in [
             ({"scheme": 7}, "scheme must be 0, 1 or 2"),
@@ -174,7 +175,38 @@ class TestBuffersAreCompared:
             settings = {**good, **bad}
             sizes = _core.RolloutSizes(1, 3, 2, settings["scheme"], settings["dt"], settings["mass_span"], 0, 0)
             with pytest.raises(ValueError, match=message):
-                _core.euler_rollout_fwd(sizes, square, states, state, state, None, None, *[states] * 3, square, 1)
+                _core.euler_rollout_fwd(sizes, square, states, state, state, None, None, *outputs, None, None, 1)
+
+    def test_modal_rollout(self) -> None:
+        states, state, force = (buffer(self.floats[:size]) for size in (6, 2, 3))
+        many = torch.zeros(3 * 16 + 4 * 2 * 16 + 16 + 2 * 16)
+        constants = buffer(many)
+        c, v = torch.zeros(6), torch.zeros(6)
+
+        def run(**changes: Any) -> None:
+            sizes = {"scheme": 0, "dt": 0.1, "num_inputs": 1, "has_modes": True, **changes}
+            _core.modal_rollout_fwd(
+                _core.ModalSizes(1, 3, 2, sizes["num_inputs"], sizes["scheme"], sizes["dt"], sizes["has_modes"]),
+                constants,
+                states,
+                force,
+                state,
+                state,
+                buffer(c),
+                buffer(v),
+                1,
+            )
+
+        run()
+        for bad, message in [
+            ({"scheme": 7}, "scheme must be 0, 1 or 2"),
+            ({"dt": 0.0}, "dt must be a positive number in the precision"),
+            ({"has_modes": False}, "constants must have 160 elements, got 224"),
+            ({"num_inputs": -1}, "constants must have"),
+            ({"num_inputs": 2**62}, "sizes overflow"),
+        ]:
+            with pytest.raises(ValueError, match=message):
+                run(**bad)
 
 
 def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +221,8 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
                     continue
                 address, numel, code = argument
                 assert numel > 0, (name, i)
-                for wrong in ((address, numel + 1, code), (address, numel, 2), (0, numel, code)):
+                other = 1 if code == 2 else 2
+                for wrong in ((address, numel + 1, code), (address, numel, other), (0, numel, code)):
                     with pytest.raises(ValueError, match=r"\d+ elements|wrong dtype|no memory|take float32"):
                         original(*args[:i], wrong, *args[i + 1 :])
             return original(*args)
@@ -207,7 +240,15 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
     assert p.directions is not None
     for tensor in (p.force, p.blendshapes, p.directions, *r.values()):
         tensor.requires_grad_()
+    convolution = convolution_problem(num_kept=9)
+    for name in ("x", "weight", "bias"):
+        convolution[name].requires_grad_()
+    system, inputs = modal_problem()
+    for tensor in inputs.values():
+        tensor.requires_grad_()
     outputs = [
+        ops.chebyshev_conv(**convolution),
+        *ops.modal_rollout(system, **inputs),
         ops.distribute_forces(distribution, p.force, p.directions),
         ops.force_projection(p.blendshapes, distribution, p.force, p.directions),
         ops.generalized_mass(p.blendshapes, masses),

@@ -11,12 +11,15 @@ import torch
 from biomechau import ops
 
 EXAMPLES = [
+    "chebyshev_conv",
     "distribute_forces",
     "reduced_projection",
     "force_projection",
     "generalized_mass",
     "packed_blendshapes",
     "euler_rollout",
+    "modal_rollout",
+    "modal_system",
 ]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import force_problem, rollout_problem, spd
+from ops.cases import force_problem, modal_problem, rollout_problem, spd
 
 from biomechau import ops
 from biomechau.ops import SparseMatrix, _backend, reference
@@ -253,6 +253,77 @@ def test_other_bad_matrices_are_named(module: Any) -> None:
         module.euler_rollout(**{**implicit, "stiffness": -1e4 * implicit["stiffness"]}, scheme="implicit")
 
 
+# -- modal rollout -----------------------------------------------------------------------------------------------------
+
+
+def test_modal_rollout_arguments_are_checked() -> None:
+    system, inputs = modal_problem(batch=(2,), num_frames=4, num_shapes=3, num_muscles=2)
+
+    def run(**changes: Any) -> None:
+        ops.modal_rollout(**{"system": system, **inputs, **changes})
+
+    zeros = torch.zeros
+    with pytest.raises(TypeError, match="system must be a ModalSystem, got Tensor"):
+        run(system=system.mass)
+    with pytest.raises(TypeError, match=r"force must be torch.float64 as the system is, got torch.float32"):
+        run(force=inputs["force"].float())
+    with pytest.raises(TypeError, match=r"c0 must be a torch.Tensor, got NoneType"):
+        run(c0=None)
+    with pytest.raises(ValueError, match="muscle_force must be on cpu as the system is, got meta"):
+        run(muscle_force=inputs["muscle_force"].to("meta"))
+    with pytest.raises(ValueError, match=r"c0 must have shape \(..., 3\), got \(2, 4\)"):
+        run(c0=zeros(2, 4).double())
+    with pytest.raises(ValueError, match=r"v0 must have shape \(2, 3\), got \(3,\)"):
+        run(v0=zeros(3).double())
+    with pytest.raises(ValueError, match=r"force must have shape \(2, T, 3\), got \(2, 4, 2\)"):
+        run(force=zeros(2, 4, 2).double())
+    with pytest.raises(ValueError, match=r"force must have shape \(2, T, 3\), got \(2, 3\)"):
+        run(force=zeros(2, 3).double())
+    with pytest.raises(ValueError, match=r"muscle_force must have shape \(2, T, 2\), got \(2, 4, 2, 3\)"):
+        run(muscle_force=zeros(2, 4, 2, 3).double())
+    with pytest.raises(ValueError, match=r"muscle_force must have shape \(2, 4, 2\), got \(2, 5, 2\)"):
+        run(muscle_force=zeros(2, 5, 2).double())
+    with pytest.raises(ValueError, match="force and muscle_force are both None"):
+        run(force=None, muscle_force=None)
+    with pytest.raises(ValueError, match="muscle_force needs a system with a projection"):
+        run(system=ops.ModalSystem(system.mass))
+
+
+def test_matrices_without_common_modes_are_refused() -> None:
+    mass, stiffness = spd(4), spd(4, seed=1)
+    ops.ModalSystem(mass, 0.1, 0.2 * mass + 3 * stiffness, stiffness)
+    for dtype in (torch.float32, torch.float64):
+        with pytest.raises(ValueError, match="damping must be diagonal in the normal modes of mass and stiffness"):
+            ops.ModalSystem(mass.to(dtype), 0.1, spd(4, seed=2).to(dtype), stiffness.to(dtype))
+
+
+def test_bad_systems_are_refused() -> None:
+    mass, stiffness = spd(3), spd(3, seed=1)
+    system = ops.ModalSystem
+    with pytest.raises(ValueError, match=r"mass must have shape \(K, K\) with K > 0, got \(0, 0\)"):
+        system(mass[:0, :0])
+    with pytest.raises(ValueError, match=r"stiffness must have shape \(3, 3\), got \(2, 3, 3\)"):
+        system(mass, stiffness=stiffness.expand(2, 3, 3))
+    with pytest.raises(ValueError, match=r"projection must have shape \(3, M\) or \(3, M, 3\), got \(4, 2\)"):
+        system(mass, projection=torch.zeros(4, 2).double())
+    with pytest.raises(TypeError, match=r"damping must be torch.float64 as mass is, got torch.float32"):
+        system(mass, damping=mass.float())
+    with pytest.raises(TypeError, match="dt must be a Python number, got Tensor"):
+        system(mass, torch.tensor(0.1))
+    with pytest.raises(ValueError, match="scheme must be one of explicit, semi_implicit, implicit, got 'rk4'"):
+        system(mass, scheme="rk4")
+    with pytest.raises(ValueError, match="mass must be symmetric positive definite"):
+        system(-mass)
+    with pytest.raises(ValueError, match="stiffness must be symmetric and finite"):
+        system(mass, stiffness=stiffness + torch.eye(3).double().roll(1, 0))
+    with pytest.raises(ValueError, match=r"mass \+ dt damping \+ dt\^2 stiffness must be symmetric positive definite"):
+        system(mass, 0.1, stiffness=-1e4 * stiffness, scheme="implicit")
+    with pytest.raises(ValueError, match="stiffness requires grad, but a ModalSystem is constant"):
+        system(mass, stiffness=stiffness.requires_grad_())
+    with pytest.raises(ValueError, match=r"the modes are not finite in torch.float32"):
+        system(spd(3, scale=1e-30).float(), damping=spd(3, scale=1e30).float())
+
+
 # -- backends ----------------------------------------------------------------------------------------------------------
 
 
@@ -264,6 +335,15 @@ def test_reference_backend_runs_when_asked(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.equal(
         ops.distribute_forces(p.distribution, p.force), reference.distribute_forces(p.distribution, p.force)
     )
+
+
+def test_reference_backend_runs_modal_rollouts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    system, inputs = modal_problem()
+    monkeypatch.setattr(_backend, "_backend", "reference")
+    monkeypatch.setattr("biomechau._core.modal_rollout_fwd", None)  # would fail if called
+    expected = reference.modal_rollout(system, **inputs)
+    for actual, other in zip(ops.modal_rollout(system, **inputs), expected, strict=True):
+        assert torch.equal(actual, other)
 
 
 def test_an_unknown_backend_is_refused() -> None:

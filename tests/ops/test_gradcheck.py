@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import FORCE_OPS, ROLLOUTS, force_functions, force_inputs, force_problem, rollout_problem
+from ops.cases import FORCE_OPS, ROLLOUTS, force_functions, force_inputs, force_problem, modal_problem, rollout_problem
 from torch import Tensor
 
 from biomechau import _core, ops
@@ -60,6 +60,34 @@ def test_euler_rollout(scheme: str, mass_axes: str, elastic_axes: str | None, wa
     check(lambda **kw: ops.euler_rollout(**kw, dt=dt, scheme=scheme), problem, wanted)
 
 
+@pytest.mark.parametrize("wanted", ["force", "muscle_force", "c0", "v0"])
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+@pytest.mark.parametrize("elastic", [True, False])
+@pytest.mark.parametrize("batch", [(2,), (5,)])
+def test_modal_rollout(wanted: str, scheme: str, elastic: bool, batch: tuple[int, ...]) -> None:
+    system, inputs = modal_problem(batch=batch, scheme=scheme, elastic=elastic, vector=True)
+    check(lambda **kw: ops.modal_rollout(system, **kw), inputs, wanted)
+
+
+@pytest.mark.parametrize("wanted", ["force", "muscle_force", "c0", "v0"])
+def test_a_gradient_nobody_asked_of_a_modal_rollout(wanted: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, bool] = {}
+    original = _core.modal_rollout_bwd
+
+    def spy(*args: Any) -> None:
+        names = ("force", "muscle_force", "c0", "v0")
+        asked.update({key: buffer[1] > 0 for key, buffer in zip(names, args[-5:-1], strict=True)})
+        original(*args)
+
+    monkeypatch.setattr(_core, "modal_rollout_bwd", spy)
+    system, inputs = modal_problem()
+    leaf = inputs[wanted].requires_grad_()
+    c, _ = ops.modal_rollout(system, **inputs)
+    torch.autograd.grad(c.sum(), leaf)
+    assert asked == {name: name == wanted for name in asked}
+    assert len(asked) == 4
+
+
 @pytest.mark.parametrize("name", FORCE_OPS)
 def test_a_gradient_nobody_asked_for_is_not_computed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     problem = force_problem()
@@ -108,3 +136,20 @@ def test_second_derivatives_of_masses_and_rollouts_are_refused() -> None:
     (grad,) = torch.autograd.grad(c.sum(), problem["mass"], create_graph=True)
     with pytest.raises(RuntimeError, match="euler_rollout_bwd has no derivative"):
         torch.autograd.grad(c.sum() + grad.sum(), problem["mass"])
+    system, inputs = modal_problem()
+    force = inputs["force"].requires_grad_()
+    weight = torch.ones(2, 4, 3, dtype=torch.float64, requires_grad=True)
+    c, _ = ops.modal_rollout(system, **inputs)
+    (grad,) = torch.autograd.grad(c, force, weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="modal_rollout_bwd has no derivative"):
+        torch.autograd.grad(grad.sum(), weight)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # raised inside torch
+def test_forward_derivatives_are_refused() -> None:
+    """Also where autograd records nothing."""
+    system, inputs = modal_problem()
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        force = torch.autograd.forward_ad.make_dual(inputs["force"], torch.ones_like(inputs["force"]))
+        with pytest.raises((RuntimeError, NotImplementedError), match=r"jvp"):
+            ops.modal_rollout(system, **{**inputs, "force": force})

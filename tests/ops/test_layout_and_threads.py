@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from ops.cases import FORCE_OPS, ROLLOUTS, force_functions, force_inputs, force_problem, rollout_problem
+from ops.cases import (
+    FORCE_OPS,
+    ROLLOUTS,
+    force_functions,
+    force_inputs,
+    force_problem,
+    modal_problem,
+    rollout_problem,
+)
 from torch import Tensor
 
 from biomechau import ops
@@ -75,6 +83,32 @@ def test_non_contiguous_rollout_inputs(argument: str) -> None:
     assert_same_bits(outputs_and_gradients(function, {**inputs, argument: strided(inputs[argument])}), expected)
 
 
+@pytest.mark.parametrize("argument", ["force", "muscle_force", "c0", "v0"])
+def test_non_contiguous_modal_inputs(argument: str) -> None:
+    system, inputs = modal_problem(batch=(5,))
+
+    def function(**tensors: Tensor) -> tuple[Tensor, Tensor]:
+        return ops.modal_rollout(system, **tensors)
+
+    expected = outputs_and_gradients(function, {**inputs})
+    assert_same_bits(outputs_and_gradients(function, {**inputs, argument: strided(inputs[argument])}), expected)
+
+
+def test_non_contiguous_output_gradients_of_rollouts() -> None:
+    system, inputs = modal_problem(batch=(5,))
+    problem = rollout_problem(mass_axes="sequence")
+    for function, arguments in (
+        (lambda force: ops.modal_rollout(system, **{**inputs, "force": force}), inputs),
+        (lambda force: ops.euler_rollout(**{**problem, "force": force}), problem),
+    ):
+        force = arguments["force"].clone().requires_grad_()
+        outputs = function(force)
+        weights = [torch.randn_like(out) for out in outputs]
+        (expected,) = torch.autograd.grad(outputs, force, weights, retain_graph=True)
+        (actual,) = torch.autograd.grad(outputs, force, [strided(weight) for weight in weights])
+        assert torch.equal(actual, expected)
+
+
 def test_non_contiguous_output_gradient() -> None:
     problem = force_problem()
     force = problem.force.clone().requires_grad_()
@@ -124,17 +158,41 @@ def test_generalized_mass_gives_the_same_bits_for_any_thread_count(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("scheme", "mass_axes", "elastic_axes"), ROLLOUTS)
+@pytest.mark.parametrize(("batch", "num_frames"), [((9,), 20), ((1,), 150)])
 def test_rollout_gives_the_same_bits_for_any_thread_count(
-    scheme: str, mass_axes: str, elastic_axes: str | None, dtype: torch.dtype, threads: Callable[[int], None]
+    scheme: str,
+    mass_axes: str,
+    elastic_axes: str | None,
+    batch: tuple[int, ...],
+    num_frames: int,
+    dtype: torch.dtype,
+    threads: Callable[[int], None],
 ) -> None:
     problem = rollout_problem(
-        batch=(9,), num_frames=20, num_shapes=41, mass_axes=mass_axes, elastic_axes=elastic_axes, dtype=dtype
+        batch=batch, num_frames=num_frames, num_shapes=41, mass_axes=mass_axes, elastic_axes=elastic_axes, dtype=dtype
     )
     dt = problem.pop("dt")
     results = []
     for count in (1, 2, 3):
         threads(count)
         results.append(outputs_and_gradients(lambda **kw: ops.euler_rollout(**kw, dt=dt, scheme=scheme), problem))
+    assert_same_bits(results[0], results[1])
+    assert_same_bits(results[0], results[2])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("elastic", [True, False])
+@pytest.mark.parametrize("batch", [(1,), (3,), (9,), (40,)])
+def test_modal_rollout_gives_the_same_bits_for_any_thread_count(
+    batch: tuple[int, ...], elastic: bool, dtype: torch.dtype, threads: Callable[[int], None]
+) -> None:
+    system, inputs = modal_problem(
+        batch=batch, num_frames=90, num_shapes=41, num_muscles=17, elastic=elastic, dt=0.02, dtype=dtype
+    )
+    results = []
+    for count in (1, 2, 3):
+        threads(count)
+        results.append(outputs_and_gradients(lambda **kw: ops.modal_rollout(system, **kw), inputs))
     assert_same_bits(results[0], results[1])
     assert_same_bits(results[0], results[2])
 

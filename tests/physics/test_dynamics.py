@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+from ops.cuda import missing_gpu
 from torch import Tensor
 
 from biomechau import ops
@@ -181,6 +182,18 @@ def test_the_rollout_is_differentiable_in_forces_start_and_mass(
     assert torch.autograd.gradcheck(motion, (force, c0, root))
 
 
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_rollout_is_that_of_the_matrices(tiny_rig: FaceRig, tiny_distribution: Distribution, name: str) -> None:
+    """The one op, the general one with the same mass, and the generalized forces by themselves."""
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, CONFIGS[name], dtype=torch.float64)
+    force, zero = random_force(dynamics, 2, 6), torch.zeros(2, dynamics.num_shapes, dtype=torch.float64)
+    beside = torch.linspace(-1, 1, 12 * dynamics.num_shapes, dtype=torch.float64).reshape(2, 6, -1) @ dynamics.mass
+    expected = dynamics.rollout(force, zero, zero, dynamics.mass, beside)
+    total = dynamics.generalized_force(force) + beside
+    for actual in (dynamics.rollout(force, zero, zero, None, beside), dynamics.integrate(total, zero, zero)):
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.skipif(ops.backends()["runs"]["cpu"] == "reference", reason="the plain-torch twins branch on their data")
 def test_the_forward_path_compiles_without_graph_breaks(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
     dynamics = FaceDynamics(tiny_rig, tiny_distribution)
@@ -190,12 +203,32 @@ def test_the_forward_path_compiles_without_graph_breaks(tiny_rig: FaceRig, tiny_
     torch.testing.assert_close(compiled(force, zero, zero), dynamics.rollout(force, zero, zero))
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("law", ["elastic", "newton"])
+def test_the_model_moves_to_a_gpu(tiny_rig: FaceRig, tiny_distribution: Distribution, law: str) -> None:
+    if reason := missing_gpu():
+        pytest.skip(reason)
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(law=law), dtype=torch.float64)
+    force, start = random_force(dynamics, 2, 6), torch.zeros(2, dynamics.num_shapes, dtype=torch.float64)
+    results = []
+    for device in ("cpu", "cuda"):
+        dynamics = dynamics.to(device)
+        leaf = force.to(device).requires_grad_()
+        c, v = dynamics.rollout(leaf, start.to(device), start.to(device))
+        results.append([c, v, *torch.autograd.grad(c.square().sum(), leaf)])
+    for there, here in zip(results[1], results[0], strict=True):
+        torch.testing.assert_close(there.cpu(), here, rtol=1e-10, atol=1e-12)
+
+
 def test_the_state_dict_carries_the_model(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
     stiff = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(f0=5))
     soft = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(f0=2))
     assert not torch.equal(soft.stiffness, stiff.stiffness)
     soft.load_state_dict(stiff.state_dict())
     assert torch.equal(soft.stiffness, stiff.stiffness)
+    force, zero = random_force(stiff, 5), torch.zeros(stiff.num_shapes)
+    for actual, expected in zip(soft.rollout(force, zero, zero), stiff.rollout(force, zero, zero), strict=True):
+        assert torch.equal(actual, expected)
     assert set(stiff.state_dict()) == {"mass", "stiffness", "damping", "projection", "force_scale", "blendshapes"}
 
 

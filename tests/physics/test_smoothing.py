@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from biomechau.physics.smoothing import whittaker
+from biomechau.physics.smoothing import whittaker, whittaker_masked
 
 
 def test_it_solves_the_penalised_least_squares_problem() -> None:
@@ -37,3 +37,27 @@ def test_lines_pass_unchanged_and_so_does_all_above_the_frame_rate() -> None:
     torch.testing.assert_close(whittaker(line, 1.0, 25.0), line, rtol=0, atol=1e-10)
     noise = torch.randn(40, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert torch.equal(whittaker(noise, 12.5, 25.0), noise)
+
+
+class TestMasked:
+    signal = torch.randn(2, 3, 11, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+
+    @pytest.mark.parametrize("cutoff", [0.2, 4.0, 12.5])
+    def test_without_a_mask_it_is_the_smoother(self, cutoff: float) -> None:
+        expected = whittaker(self.signal, cutoff, 25.0)
+        everything = torch.ones(2, 3, 11, dtype=torch.bool)
+        for valid in (None, everything):
+            torch.testing.assert_close(whittaker_masked(self.signal, cutoff, 25.0, valid), expected, rtol=0, atol=1e-8)
+        single = whittaker_masked(self.signal.float(), cutoff, 25.0)
+        torch.testing.assert_close(single, expected.float(), rtol=0, atol=1e-6)
+
+    def test_a_frame_that_is_not_valid_says_nothing_and_is_bridged(self) -> None:
+        line = torch.linspace(-1, 1, 11, dtype=torch.float64)[:, None].repeat(1, 2)
+        valid = torch.ones(11, dtype=torch.bool)
+        valid[[0, 4, 5]] = False
+        broken = torch.where(valid[:, None], line, 1e3)
+        torch.testing.assert_close(whittaker_masked(broken, 4.0, 25.0, valid), line, rtol=0, atol=0.05)
+
+    def test_no_valid_frame_gives_no_nan(self) -> None:
+        nothing = torch.zeros(2, 3, 11, dtype=torch.bool)
+        assert whittaker_masked(self.signal, 0.2, 25.0, nothing).isfinite().all()

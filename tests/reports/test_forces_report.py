@@ -11,7 +11,8 @@ import torch
 
 from biomechau.corpus import FaceSequence
 from biomechau.physics import InverseOptions, PhysicsConfig
-from biomechau.reports.forces_report import ForcesReport, analyse, asymmetry, summarise
+from biomechau.reports.face_forces import asymmetry
+from biomechau.reports.forces_report import ForcesReport, analyse, summarise
 from biomechau.reports.output import to_json
 from biomechau.rig import FaceRig, Muscles
 from biomechau.rig.distribution import muscle_displacements

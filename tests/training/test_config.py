@@ -11,7 +11,10 @@ import pytest
 from biomechau.training import TrainingConfig
 
 
-@pytest.mark.parametrize("config", [TrainingConfig(), TrainingConfig.paper(), TrainingConfig(stride=8, patience=3)])
+@pytest.mark.parametrize(
+    "config",
+    [TrainingConfig(), TrainingConfig.paper(), TrainingConfig(stride=8, patience=3, neutral=5, precision="64-true")],
+)
 def test_json_and_back(config: TrainingConfig) -> None:
     assert TrainingConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
@@ -26,6 +29,8 @@ def test_json_and_back(config: TrainingConfig) -> None:
         ({"learning_rate": 0.0}, "learning_rate must be a positive"),
         ({"gradient_clip": float("inf")}, "gradient_clip must be"),
         ({"weight_decay": -1e-4}, "weight_decay must be"),
+        ({"precision": "16-mixed"}, "one of 32-true, 64-true, got '16-mixed': the kernels compute in float32 and"),
+        ({"neutral": 101.0}, r"neutral must lie in \[0, 100\] or be None, got 101.0"),
         ({"batch_size": 9, "devices": 2}, "multiple of the 2 processes, got 9"),
     ],
 )

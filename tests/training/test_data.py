@@ -14,6 +14,7 @@ from biomechau.models import Detector, DetectorConfig
 from biomechau.physics import PhysicsConfig
 from biomechau.rig import Distribution, FaceRig, Muscles
 from biomechau.training import CorpusData, DetectorWindows, TrainingConfig, positive_weights
+from biomechau.training.data import EpochOrder
 
 
 def _detector(corpus: Corpus, config: DetectorConfig) -> Detector:
@@ -55,6 +56,50 @@ def test_the_order_of_the_windows_follows_from_seed_and_epoch(
     assert torch.equal(order(0, 1), order(0, 1))
     assert not torch.equal(order(0, 1), order(0, 2))
     assert not torch.equal(order(0, 1), order(1, 1))
+
+
+def test_every_batch_is_full_and_the_processes_share_it() -> None:
+    alone = EpochOrder(11, batch_size=4, seed=5)
+    both = [EpochOrder(11, 4, 5, processes=2, rank=rank) for rank in range(2)]
+    for epoch in range(2):
+        for order in (alone, *both):
+            order.set_epoch(epoch)
+        windows = list(alone)
+        assert (len(windows), len(alone), len(both[0])) == (12, 12, 6)
+        assert sorted(windows[:11]) == list(range(11))
+        assert windows[11] == windows[0]
+        first, second = map(list, both)
+        for batch in range(3):
+            together = {*first[2 * batch : 2 * batch + 2], *second[2 * batch : 2 * batch + 2]}
+            assert together == set(windows[4 * batch : 4 * batch + 4])
+        assert first == windows[::2]
+
+
+def test_few_windows_fill_a_batch() -> None:
+    assert sorted(EpochOrder(2, batch_size=5, seed=0)) in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1])
+
+
+def test_the_neutral_face_is_that_of_all_valid_frames_of_a_subject(
+    corpus: Corpus, config: TrainingConfig, tmp_path: Path
+) -> None:
+    valid = torch.arange(48) % 3 > 0
+    with CorpusWriter(tmp_path / "gaps", corpus.rig, corpus.action_units, corpus.fps) as writer:
+        for sequence in corpus:
+            writer.add(replace(sequence, valid=valid, muscle_forces=None))
+    gaps = Corpus.open(tmp_path / "gaps")
+    detector = _detector(corpus, config.detector)
+    windows = DetectorWindows(gaps, ["S002"], detector, num_frames=48, neutral=10)
+    shapes = [corpus.shapes.index(name) for name in detector.dynamics.shape_names]
+    sequences = [gaps[id].coefficients[:, shapes] for id in gaps.ids_of(["S002"])]
+    neutral = torch.cat([c[valid] for c in sequences]).quantile(0.1, dim=0)
+    for window, c in zip(windows, sequences, strict=True):  # type: ignore[arg-type]
+        torch.testing.assert_close(window["coefficients"], c - neutral)
+    windows.fit_statistics(detector)
+    torch.testing.assert_close(detector.statistics.mean, torch.cat([c[valid] for c in sequences]).mean(0) - neutral)
+    with CorpusWriter(tmp_path / "none", corpus.rig, corpus.action_units, corpus.fps) as writer:
+        writer.add(replace(corpus["S001_T1"], valid=torch.zeros(48, dtype=torch.bool), muscle_forces=None))
+    with pytest.raises(ValueError, match="no frame of subject 'S001' is valid"):
+        DetectorWindows(Corpus.open(tmp_path / "none"), ["S001"], detector, 48, neutral=5)
 
 
 def test_meshes_are_more_than_their_coefficients(corpus: Corpus, config: TrainingConfig, tmp_path: Path) -> None:

@@ -82,7 +82,8 @@ def test_a_head_without_physics_has_no_forces(
 def test_the_papers_setting(corpus: Corpus, fold: Fold, tmp_path: Path) -> None:
     detector = replace(DetectorConfig.paper(), action_units=(6, 12), num_input_vertices=200, filters=(4, 4))
     settings = replace(TrainingConfig.paper(), detector=detector, losses=LossWeights.paper(), epochs=1)
-    run = train(corpus, fold, replace(settings, accelerator="cpu"), tmp_path / "run", progress=False)
+    with pytest.warns(UserWarning, match="no meshes of its own"):
+        run = train(corpus, fold, replace(settings, accelerator="cpu"), tmp_path / "run", progress=False)
     found = evaluate(run, corpus)
     assert found.forces is not None
     assert all(r is None or -1 <= r <= 1 for r in found.forces.r)

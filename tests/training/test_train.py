@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import torch
 
 from biomechau.corpus import Corpus, CorpusWriter, Fold
 from biomechau.models import Detector
-from biomechau.training import DetectorModule, Run, TrainingConfig, train
+from biomechau.training import DetectorModule, Run, TrainingConfig, evaluate, train
+from biomechau.training.config import Selection
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +47,24 @@ def test_a_run_holds_what_is_needed(run: Run, corpus: Corpus, fold: Fold) -> Non
     assert card["versions"]["torch"] == torch.__version__
 
 
-def test_the_weights_are_those_of_the_best_epoch(run: Run) -> None:
-    with (run.path / "metrics.csv").open(newline="") as file:
-        scores = [float(row["validation_f1"]) for row in csv.DictReader(file)]
+@pytest.mark.parametrize(
+    ("selection", "column", "best_of"), [("loss", "validation_loss", min), ("f1", "validation_f1", max)]
+)
+def test_the_weights_are_those_of_the_best_epoch(
+    selection: Selection,
+    column: str,
+    best_of: Callable[[list[float]], float],
+    corpus: Corpus,
+    fold: Fold,
+    config: TrainingConfig,
+    tmp_path: Path,
+) -> None:
+    # Steps so large that the last epoch need not be the best.
+    wild = replace(config, selection=selection, epochs=4, learning_rate=0.1)
+    run = train(corpus, fold, wild, tmp_path / "run", progress=False)
+    values = [row[column] for row in run.metrics()]
     best = torch.load(run.path / "best.ckpt", weights_only=True)
-    assert best["epoch"] == scores.index(max(scores))
+    assert best["epoch"] == values.index(best_of(values))
     weights = _weights(run.path)
     assert all(torch.equal(tensor, best["state_dict"][f"detector.{name}"]) for name, tensor in weights.items())
 
@@ -106,7 +122,7 @@ def test_a_run_is_not_overwritten(run: Run, corpus: Corpus, fold: Fold) -> None:
         train(corpus, fold, replace(run.config, epochs=3), run.path, progress=False, resume=True)
 
 
-def test_training_stops_when_the_validation_f1_does_not_rise(
+def test_training_stops_when_the_validation_loss_does_not_fall(
     corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
 ) -> None:
     # Steps too small to change a weight; a head without batch normalisation, whose statistics change all the same.
@@ -114,6 +130,47 @@ def test_training_stops_when_the_validation_f1_does_not_rise(
     still = replace(config, detector=detector, epochs=5, patience=1, learning_rate=1e-30)
     train(corpus, fold, still, tmp_path / "run", progress=False)
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 1 + 2
+
+
+def test_double_precision_and_a_neutral_face(
+    corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
+) -> None:
+    run = train(corpus, fold, replace(config, precision="64-true", neutral=5), tmp_path / "run", progress=False)
+    weights = _weights(run.path)
+    assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float64}
+    assert weights["statistics.mean"].abs().sum() > 0
+    # Shapes that mostly rest lie near 0 once the neutral is gone; as captured, they carry the tracker's errors.
+    plain = train(corpus, fold, config, tmp_path / "plain", progress=False)
+    assert weights["statistics.mean"].median() < _weights(plain.path)["statistics.mean"].median()
+    found, other = evaluate(run, corpus), evaluate(plain, corpus)
+    assert found.scores.mean_f1 is not None
+    assert found.reconstruction != other.reconstruction
+
+
+def test_ctrl_c_leaves_a_run_to_resume(
+    run: Run, corpus: Corpus, fold: Fold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = DetectorModule.training_step
+
+    def until_interrupted(self: DetectorModule, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        if (self.current_epoch, batch_idx) == (1, 2):
+            signal.raise_signal(signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(DetectorModule, "training_step", until_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(corpus, fold, run.config, tmp_path / "run", progress=False)
+    assert signal.getsignal(signal.SIGINT) is handler
+    train(corpus, fold, run.config, tmp_path / "run", progress=False, resume=True)
+    _assert_same_weights(run.path, tmp_path / "run")
+
+
+def test_a_log_for_tensorboard(run: Run) -> None:
+    pytest.importorskip("tensorboard")
+    (log,) = (run.path / "tensorboard").glob("events.*")
+    assert b"validation_f1" in log.read_bytes()
 
 
 def test_units_that_are_never_on(corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class CoarseFace:
     """A rig on a few of its vertices: farthest-point samples, their geodesic Voronoi cells, the graph of the cells.
 
     Attributes:
+        samples: (N,) its vertices among those of the rig.
         positions: (N, 3) neutral [cm].
         areas: (N,) share of the surface in each vertex's cell, sum 1.
         edges: (E, 2) neighbouring cells.
@@ -34,6 +35,7 @@ class CoarseFace:
         smooth_modes: (N, J) lowest eigenvectors of the graph's Laplacian without the constant ones, each of rms 1.
     """
 
+    samples: Index
     positions: Array
     areas: Array
     edges: Index
@@ -51,6 +53,7 @@ class CoarseFace:
         edges = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0)
         coarse = positions[samples]
         face = cls(
+            samples=samples,
             positions=coarse,
             areas=np.bincount(cells, masses, len(samples)).astype(np.float64),
             edges=edges,
@@ -60,10 +63,13 @@ class CoarseFace:
         )
         return replace(face, smooth_modes=_smooth_modes(face.edge_laplacian(face.edge_lengths(coarse))))
 
+    def smooth_weights(self, rng: np.random.Generator, *size: int) -> Array:
+        """Random weights (*size, J) of the low modes, whose field has rms 1 on average."""
+        return rng.standard_normal((*size, self.smooth_modes.shape[1])) / math.sqrt(self.smooth_modes.shape[1])
+
     def smooth_field(self, rng: np.random.Generator, *size: int) -> Array:
         """Random fields (*size, N) of the low modes, of rms 1 on average."""
-        weights = rng.standard_normal((*size, self.smooth_modes.shape[1])) / math.sqrt(self.smooth_modes.shape[1])
-        return product(weights, self.smooth_modes.T)
+        return product(self.smooth_weights(rng, *size), self.smooth_modes.T)
 
     def edge_lengths(self, positions: Array) -> Array:
         """(E,) distance between neighbours at these positions (N, 3) [cm]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from biomechau.corpus.simulator.coarse_face import CoarseFace
 from biomechau.corpus.simulator.config import SimulationConfig
+from biomechau.corpus.simulator.fine_face import FineFace
 from biomechau.corpus.simulator.labels import VISIBILITY, clean_labels, coded_labels, thresholds
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS, GeneratorMuscle, find_muscles
 from biomechau.corpus.simulator.performance import (
@@ -25,6 +26,7 @@ from biomechau.corpus.simulator.performance import (
     perform,
     saturate,
 )
+from biomechau.corpus.simulator.person import Person
 from biomechau.corpus.simulator.tissue import FREQUENCIES, Tissue, weighted_rms
 from biomechau.corpus.simulator.tracker import Tracker, tracked_names
 from biomechau.rig import FaceRig
@@ -55,6 +57,7 @@ class SimulatedSequence:
         intensities: (T, R) float32, visible intensity of each action unit.
         thresholds: (R,) float32, intensity above which an action unit is on.
         clean_labels: (T, R) int8, labels of a coder without error.
+        vertices_residual: (T, N, 3) float16, what the captured mesh has beside sum_k c_k B_k [cm]; None without meshes.
     """
 
     id: str
@@ -70,6 +73,7 @@ class SimulatedSequence:
     intensities: Tensor
     thresholds: Tensor
     clean_labels: Tensor
+    vertices_residual: Tensor | None = None
 
 
 def simulate(
@@ -113,11 +117,13 @@ def _simulate(
     limits = thresholds(np.concatenate([_play(config, *play)[1] for play in plays]))
     with _one_thread():
         face = CoarseFace.from_rig(rig, config.coarse_vertices)
+        fine = FineFace.from_rig(rig, face) if config.meshes else None
     _check_moving(face, rig.names, followed)
     for character in characters:
         with _one_thread():
-            recordings = _record(face, muscles, followed, limits, character, config)
-        yield from recordings
+            person, recordings = _record(face, muscles, followed, limits, character, config)
+        for recording in recordings:  # meshes are large: one sequence at a time
+            yield recording if fine is None else _with_meshes(recording, fine, person)
         progress((character.subject + 1) * config.sequences, total)
 
 
@@ -151,8 +157,8 @@ def _record(
     limits: Array,
     character: _Character,
     config: SimulationConfig,
-) -> list[SimulatedSequence]:
-    """All sequences of one person; they move together, so that every step is one sparse product."""
+) -> tuple[Person, list[SimulatedSequence]]:
+    """One person and all their sequences; they move together, so that every step is one sparse product."""
     rng = _stream(config, _BODY, character.subject)
     gains = _gains(muscles, config.hardness, rng)
     tissue = Tissue.draw(face, muscles, character.omega, config.hardness, rng)
@@ -188,7 +194,12 @@ def _record(
                 clean_labels=torch.from_numpy(clean_labels(intensity, limits)),
             )
         )
-    return recordings
+    return tissue.person, recordings
+
+
+def _with_meshes(recording: SimulatedSequence, fine: FineFace, person: Person) -> SimulatedSequence:
+    with _one_thread():
+        return replace(recording, vertices_residual=fine.residual(person, recording.coefficients.double().numpy()))
 
 
 def _pull(excitation: Array, rng: np.random.Generator, config: SimulationConfig) -> Array:

@@ -12,18 +12,15 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from biomechau.corpus.simulator.coarse_face import CoarseFace, product
+from biomechau.corpus.simulator.coarse_face import CoarseFace
 from biomechau.corpus.simulator.muscle_table import GeneratorMuscle
 from biomechau.corpus.simulator.performance import STEPS_PER_FRAME, Array
+from biomechau.corpus.simulator.person import Person
 
 CUBIC = 0.08  # stiffening of the anchor springs, relative to their linear stiffness [1/cm^2]
-_IDENTITY_SPREAD = 0.9  # of the rig's identity modes, where N(0, 1) makes plausible faces
-_IDENTITY_FIELD = 0.02  # rms of a random identity without modes, as a share of the face's rms radius
 FREQUENCIES = (2.2, 4.0)  # of people's faces [Hz]
 _DAMPING = (0.8, 1.4)  # ratios
 _EDGE_FRACTIONS = (0.15, 0.45)  # share of the edges in the elastic energy of the muscles' shapes
-_FIELD_SPREAD, _FIELD_BOUNDS, _SHAPE_SPREAD = 0.18, (0.5, 1.6), 0.15  # of a person's shapes, for hardness 1
-_KNOWN_SHARE = 0.7  # of what makes the shapes personal, known to the tracker
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +28,7 @@ class Tissue:
     """One person's face.
 
     Attributes:
+        person: whose it is.
         masses: (N,) [mass of the face].
         omega: natural angular frequency of the anchors and edges together [1/s].
         zeta: damping ratio.
@@ -40,6 +38,7 @@ class Tissue:
         tracked_shapes: (K, N, 3) what a tracker knows of them: 70 % of what makes them personal [cm].
     """
 
+    person: Person
     masses: Array
     omega: float
     zeta: float
@@ -59,13 +58,11 @@ class Tissue:
     ) -> Tissue:
         """A random person of natural angular frequency ``omega`` [1/s]."""
         zeta, edge_fraction = rng.uniform(*_DAMPING), rng.uniform(*_EDGE_FRACTIONS)
-        field = np.clip(1 + _FIELD_SPREAD * hardness * face.smooth_field(rng), *_FIELD_BOUNDS)
-        strength = np.exp(_SHAPE_SPREAD * hardness * rng.standard_normal(len(face.shapes)))
-        personal = strength[:, None, None] * field[:, None]
-        shapes = face.shapes * personal
+        person = Person.draw(face, hardness, rng)
+        shapes = person.shapes(face)
         targets = np.stack([sum(weight * shapes[k] for k, weight in muscle.shapes.items()) for muscle in muscles])
 
-        own, rest = face.edge_lengths(_person(face, rng)), face.edge_lengths(face.positions)
+        own, rest = face.edge_lengths(face.positions + person.identity(face)), face.edge_lengths(face.positions)
         # Vertices in one place, as at a seam, have no length to stretch.
         masses = _stretched_areas(face, np.divide(own, rest, out=np.ones_like(own), where=rest > 0))
         springs = face.edge_laplacian(own)
@@ -74,13 +71,14 @@ class Tissue:
         springs = springs * ((masses[:, None] * flat * flat).sum() / (flat * (springs @ flat)).sum())
         stiffness = omega**2 * ((1 - edge_fraction) * sparse.diags_array(masses) + edge_fraction * springs)
         return cls(
+            person=person,
             masses=masses,
             omega=omega,
             zeta=zeta,
             stiffness=sparse.csr_array(sparse.diags_array(1 / masses) @ stiffness),
             pull=_pull(targets, stiffness.toarray(), masses, omega),
             shapes=shapes,
-            tracked_shapes=face.shapes * personal**_KNOWN_SHARE,
+            tracked_shapes=person.tracked_shapes(face),
         )
 
     def move(self, force: Array, fps: float) -> Array:
@@ -135,15 +133,6 @@ def _pull(targets: Array, stiffness: Array, masses: Array, omega: float) -> spar
     scale = weighted_rms(masses, targets) / weighted_rms(masses, static)
     acceleration = omega**2 * scale[:, None, None] * targets
     return sparse.csr_array(acceleration.reshape(len(targets), -1).T)
-
-
-def _person(face: CoarseFace, rng: np.random.Generator) -> Array:
-    """(N, 3) a random person's neutral: by the rig's identity modes, or by a smooth random field where it has none."""
-    if len(face.identity):
-        weights = _IDENTITY_SPREAD * rng.standard_normal((1, len(face.identity)))
-        return face.positions + product(weights, face.identity.reshape(len(face.identity), -1)).reshape(-1, 3)
-    radius = np.sqrt(np.square(face.positions - face.positions.mean(0)).sum(1).mean())
-    return face.positions + _IDENTITY_FIELD * radius / math.sqrt(3) * face.smooth_field(rng, 3).T
 
 
 def _stretched_areas(face: CoarseFace, stretch: Array) -> Array:

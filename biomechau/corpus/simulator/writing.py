@@ -65,5 +65,6 @@ def write_simulated_corpus(
                     s.timestamp,
                     s.valid,
                     muscle_forces=s.muscle_forces,
+                    vertices_residual=s.vertices_residual,
                 )
             )

@@ -28,6 +28,8 @@ from biomechau.training.metrics import (
 from biomechau.training.protocol import part
 from biomechau.training.run import CARD, Run, save_json
 
+SCORES, RECOVERY, SUMMARY = "action_unit_scores.csv", "force_recovery.csv", "evaluation.json"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -55,21 +57,24 @@ class Evaluation:
         """
         with staged_directory(folder) as stage:
             units = [asdict(unit) for unit in self.scores.units]
-            _write_csv(stage / "action_unit_scores.csv", list(ActionUnitScore.__dataclass_fields__), units)
+            write_csv(stage / SCORES, list(ActionUnitScore.__dataclass_fields__), units)
             if self.forces is not None:
                 rows = [{"muscle": m, "r": r} for m, r in zip(self.forces.muscles, self.forces.r, strict=True)]
-                _write_csv(stage / "force_recovery.csv", ["muscle", "r"], rows)
-            summary = {
-                "mean_f1": self.scores.mean_f1,
-                "mean_mcc": self.scores.mean_mcc,
-                "mean_always_positive_f1": self.scores.mean_always_positive_f1,
-                "without_positives": list(self.scores.without_positives),
-                "force_recovery_median_r": None if self.forces is None else self.forces.median,
-                "muscles_never_used": [] if self.forces is None else list(self.forces.never_used),
-                "reconstruction_error_over_std": self.reconstruction,
-                "protocol": self.card,
-            }
-            save_json(summary, stage / "evaluation.json")
+                write_csv(stage / RECOVERY, ["muscle", "r"], rows)
+            save_json(self.summary(), stage / SUMMARY)
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of ``evaluation.json``."""
+        return {
+            "mean_f1": self.scores.mean_f1,
+            "mean_mcc": self.scores.mean_mcc,
+            "mean_always_positive_f1": self.scores.mean_always_positive_f1,
+            "without_positives": list(self.scores.without_positives),
+            "force_recovery_median_r": None if self.forces is None else self.forces.median,
+            "muscles_never_used": [] if self.forces is None else list(self.forces.never_used),
+            "reconstruction_error_over_std": self.reconstruction,
+            "protocol": self.card,
+        }
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
@@ -88,7 +93,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     tested = run.fold.test if subjects is None else tuple(subjects)
     run.check_test(corpus, tested)
     detector, config = run.detector(), run.config
-    windows = DetectorWindows(corpus, tested, detector, config.num_frames)
+    windows = DetectorWindows(corpus, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
     scores = action_unit_scores(frames["probabilities"], frames["labels"], detector.config.action_units)
     forces = reconstruction = None
@@ -97,7 +102,8 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
         if "muscle_forces" in frames:
             forces = _recovery(frames["forces"], detector, frames["muscle_forces"], corpus.muscles)
     card = json.loads((run.path / CARD).read_bytes())
-    card["test"] = {**part(corpus, tested), "corpus": dict(corpus.provenance)}
+    other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
+    card["test"] = {**part(corpus, tested), **other, "corpus": dict(corpus.provenance)}
     return Evaluation(scores, forces, reconstruction, card)
 
 
@@ -137,7 +143,8 @@ def _recovery(forces: Tensor, detector: Detector, truth: Tensor, muscles: Sequen
     return force_recovery(forces[:, columns[0]], truth[:, columns[1]], common)
 
 
-def _write_csv(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+def write_csv(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
+    """Write a table with a header; None is an empty cell."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

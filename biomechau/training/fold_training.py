@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import csv
 import logging
+import signal
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
 
 from biomechau.corpus import Corpus, Fold, check_folds
 from biomechau.files import replacing
 from biomechau.models import Detector
 from biomechau.rig import Distribution
 from biomechau.training.config import TrainingConfig
-from biomechau.training.data import CorpusData, positive_weights
-from biomechau.training.module import VALIDATION_F1, DetectorModule
+from biomechau.training.data import CorpusData, check_units, positive_weights
+from biomechau.training.few_labels import counts_of, labelled_sequences
+from biomechau.training.module import DetectorModule
 from biomechau.training.protocol import protocol_card
-from biomechau.training.run import BEST, CARD, LAST, METRICS, Run, save_json
+from biomechau.training.run import BEST, CARD, LAST, METRICS, TENSORBOARD, Run, save_json
 
 
 def train(
@@ -33,19 +37,19 @@ def train(
     progress: bool = True,
     resume: bool = False,
 ) -> Run:
-    """Train a detector, and keep the weights of the epoch with the best mean F1 on the validation subjects.
+    """Train a detector, and keep the weights of the epoch that is best on the validation subjects.
 
     The folder then holds ``config.json``, the detector (``Detector.load(out)``), ``metrics.csv`` of the epochs,
-    ``protocol.json`` and the checkpoints. On the CPU the same seed and number of threads give the same weights, whether
-    the training was resumed or not.
+    ``protocol.json``, the checkpoints and, where tensorboard is installed, its log. On the CPU the same seed and number
+    of threads give the same weights, whether the training was resumed or not.
 
     Args:
         corpus: to train on.
         fold: its subjects.
         config: what to train, and how.
         out: folder of the run; made if missing.
-        progress: show a progress bar.
-        resume: go on after the last epoch that the folder holds, if any.
+        progress: show a progress bar on stderr.
+        resume: go on after the last epoch that the folder holds, if any; a training that has ended stays as it is.
 
     Returns:
         The run.
@@ -55,26 +59,51 @@ def train(
         ValueError: the corpus does not fit the fold or the detector, an action unit is never on in the training
             subjects or none is in the validation subjects, or ``out`` is a run of other options.
         OSError: a file cannot be read or written.
+        KeyboardInterrupt: Ctrl-C was pressed; the run can be resumed after its last whole epoch.
     """
     config = TrainingConfig() if config is None else config
     check_folds([fold], corpus)
     run = Run.new(out, config, fold, corpus)
     checkpoint = _prepare(run, resume)
+    if resume and run.finished:
+        return run
+    if config.detector.uses_mesh and "vertices_residual" not in corpus.tensor_names:
+        warnings.warn(
+            f"{corpus.path} has no meshes of its own (vertices_residual): those that the encoder reads are exactly "
+            "linear in the coefficients, so its scores say little of what it makes of captured meshes",
+            stacklevel=2,
+        )
     # The caller's random numbers stay as they are.
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(config.seed)
-        detector = Detector(corpus.rig, Distribution.from_rig(corpus.rig), config.detector)
-        data = CorpusData(corpus, fold, detector, config.num_frames, config.stride, config.batch_size, config.seed)
-        module = DetectorModule(detector, config, _positive_weights(corpus, fold, config))
+        detector = Detector(corpus.rig, Distribution.from_rig(corpus.rig), config.detector, dtype=config.dtype)
+        data = CorpusData(
+            corpus,
+            fold,
+            detector,
+            config.num_frames,
+            config.stride,
+            config.batch_size,
+            config.seed,
+            config.neutral,
+            labelled_of(corpus, fold, config),
+        )
+        module = DetectorModule(detector, config, weights_of_units(corpus, fold, config))
         trainer = _trainer(run, protocol_card(corpus, fold, config), progress)
-        # weights_only: a checkpoint is data, and must not run code when it is read.
-        trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        with _interruptible(trainer):
+            # weights_only: a checkpoint is data, and must not run code when it is read.
+            trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         best = torch.load(run.path / BEST, map_location="cpu", weights_only=True)["state_dict"]
     module.cpu().load_state_dict(best)
     if trainer.is_global_zero:
         detector.eval().save(run.path)
     trainer.strategy.barrier()
     return run
+
+
+def tensorboard_available() -> bool:
+    """Whether tensorboard is installed."""
+    return find_spec("tensorboard") is not None
 
 
 class RunDescription(Callback):
@@ -134,11 +163,27 @@ def _prepare(run: Run, resume: bool) -> Path | None:
     return run.path / LAST if (run.path / LAST).is_file() else None
 
 
-def _positive_weights(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torch.Tensor:
-    """Weights of the detector's action units, after a check that they can be learned and judged."""
+def labelled_of(corpus: Corpus, fold: Fold, config: TrainingConfig) -> tuple[str, ...]:
+    """The training sequences whose labels are used.
+
+    Raises:
+        ValueError: so few sequences do not hold positives of every action unit.
+    """
+    return labelled_sequences(corpus, fold.train, config.label_share, config.detector.action_units, config.seed)
+
+
+def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torch.Tensor:
+    """Weights of the positives of the detector's R action units (R,), once it is sure that they can be learned.
+
+    Raises:
+        ValueError: a unit that the corpus does not have or that is never on in the training subjects, or no unit is on
+            in the validation subjects.
+    """
     units = config.detector.action_units
+    check_units(corpus, units)
     columns = [corpus.action_units.index(unit) for unit in units]
-    rates = corpus.label_rates(fold.train)[columns]
+    on, known = counts_of(corpus, labelled_of(corpus, fold, config), units)
+    rates = on.double() / known.clamp_min(1)
     never = [f"AU{unit}" for unit, rate in zip(units, rates.tolist(), strict=True) if not rate]
     if never:
         raise ValueError(f"never on in the valid frames of the training subjects: {', '.join(never)}")
@@ -155,13 +200,12 @@ def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
     place = {"dirpath": run.path, "enable_version_counter": False, "save_on_train_epoch_end": True}
     callbacks: list[Callback] = [RunDescription(run, card), EpochLog(run.path / METRICS)]
     if progress:
-        callbacks.append(RichProgressBar())
+        callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
+    monitor, mode = config.monitor
     if config.patience is not None:
-        callbacks.append(
-            EarlyStopping(VALIDATION_F1, mode="max", patience=config.patience, check_on_train_epoch_end=True)
-        )
+        callbacks.append(EarlyStopping(monitor, mode=mode, patience=config.patience, check_on_train_epoch_end=True))
     # The best first: a kill between the two leaves a last epoch that is trained, and found the best, once more.
-    best = {"monitor": VALIDATION_F1, "mode": "max", "save_weights_only": True}
+    best = {"monitor": monitor, "mode": mode, "save_weights_only": True}
     callbacks.append(ModelCheckpoint(filename=Path(BEST).stem, **best, **place))
     callbacks.append(ModelCheckpoint(filename=Path(LAST).stem, **place))
     return Trainer(
@@ -171,7 +215,10 @@ def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
         max_epochs=config.epochs,
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
-        logger=False,  # EpochLog
+        # Beside EpochLog, for those who have it.
+        logger=TensorBoardLogger(run.path, name="", version=TENSORBOARD) if tensorboard_available() else False,
+        log_every_n_steps=1,  # there is nothing to log but of epochs; more would be warned of in short ones
+        precision=config.precision,
         use_distributed_sampler=False,  # CorpusData's own
         num_sanity_val_steps=0,
         enable_progress_bar=progress,
@@ -180,11 +227,27 @@ def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
 
 
 @contextmanager
+def _interruptible(trainer: Trainer) -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt and works again afterwards; Lightning exits, and leaves the signal ignored."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Without Lightning's advertisements and the warnings that do not hold here."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             # Windows are views of memory-mapped files: workers would cost more than they save.
@@ -195,4 +258,5 @@ def _quiet() -> Iterator[None]:
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

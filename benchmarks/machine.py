@@ -1,0 +1,144 @@
+"""What the benchmarks run on: names, versions, and the ceilings that the machine reaches."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import median
+
+import torch
+
+import biomechau
+from biomechau import ops
+
+_PACKAGES = ("torch", "torchdiffeq", "jax", "warp-lang", "torch-geometric")
+_PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192}
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done what was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def limit_threads(count: int) -> None:
+    """Gives this process ``count`` processors, and torch as many threads. Before JAX is imported."""
+    if hasattr(os, "sched_setaffinity"):
+        available = sorted(os.sched_getaffinity(0))
+        if len(available) < count:
+            raise ValueError(f"there are {len(available)} processors, {count} threads were asked for")
+        os.sched_setaffinity(0, available[:count])
+    torch.set_num_threads(count)
+
+
+def commit() -> str:
+    """The git commit of the benchmarks, with a plus where files differ from it."""
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty=+",
+        "--exclude=*",
+        "--abbrev=12",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def description(device: torch.device) -> dict[str, str]:
+    """Machine, versions, date and commit."""
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    compiled = ", ".join(ops.backends()["compiled"])
+    return {
+        "processor": f"{processor()}, {os.cpu_count()} logical processors",
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": str(torch.get_num_threads()),
+        "python": platform.python_version(),
+        **versions,
+        "biomechau": f"{biomechau.__version__} ({ops.backends()['instruction_set']}, compiled for {compiled})",
+        "commit": commit(),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+
+
+class OtherLoad:
+    """The share of the processors' time that other processes took since this was made (Linux only)."""
+
+    def __init__(self) -> None:
+        self._start = self._ticks()
+
+    def __str__(self) -> str:
+        if self._start is None:
+            return "unknown"
+        whole, busy, own = (now - then for now, then in zip(self._ticks() or self._start, self._start, strict=True))
+        return f"{max(0.0, busy - own) / max(whole, 1.0):.0%} of the processors' time meanwhile"
+
+    @staticmethod
+    def _ticks() -> tuple[float, float, float] | None:
+        """Of all processors, of all processes and of this one."""
+        stat = Path("/proc/stat")
+        if not stat.exists():
+            return None
+        # user, nice, system, idle, iowait, irq, softirq, steal
+        fields = [float(text) for text in stat.read_text().split("\n", 1)[0].split()[1:9]]
+        own = os.times()
+        ticks = os.sysconf("SC_CLK_TCK") * (own.user + own.system + own.children_user + own.children_system)
+        return sum(fields), sum(fields) - fields[3] - fields[4], ticks
+
+
+def product_rate(device: torch.device) -> float:
+    """Floating-point operations a second of a large float32 matrix product."""
+    size = _PRODUCT_SIZE[device.type]
+    a, b = torch.rand(2, size, size, device=device)
+    out = torch.empty_like(a)
+    return 2 * size**3 / _time(lambda: torch.mm(a, b, out=out), device)
+
+
+def copy_rate(device: torch.device, traffic: float) -> float:
+    """Bytes read and written a second by a copy that moves ``traffic`` bytes, again and again.
+
+    What fits a cache stays there, as the data of an op in a warm loop does.
+    """
+    count = max(int(traffic) // 8, 4096)
+    source, target = torch.rand(2, count, device=device)
+    return 8 * count / _time(lambda: target.copy_(source), device)
+
+
+def _time(function: object, device: torch.device, rounds: int = 9, seconds: float = 0.02) -> float:
+    """Median seconds of one call among rounds of many."""
+    assert callable(function)
+    function()
+    synchronize(device)
+    start = time.perf_counter()
+    function()
+    synchronize(device)
+    calls = max(1, int(seconds / max(time.perf_counter() - start, 1e-7)))
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        for _ in range(calls):
+            function()
+        synchronize(device)
+        times.append((time.perf_counter() - start) / calls)
+    return median(times)

@@ -1,0 +1,206 @@
+"""Peers side by side: agreement first, then interleaved times, then memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+from machine import synchronize
+from peers import PEERS, REFERENCES, Peer, Runnable
+from problems import Problem
+from torch import Tensor
+
+# Largest error against float64 over the largest entry, at which a peer still computes the same thing in float32. Masses
+# of real faces have condition numbers of some ten thousands, so solving with them costs digits; the gradient of a
+# convolution's weights sums over all vertices of all frames.
+TOLERANCE = {
+    "force_projection": 2e-5,
+    "generalized_mass": 2e-5,
+    "explicit_rollout": 3e-4,
+    "implicit_rollout": 1e-3,
+    "decoder": 1e-3,
+    "chebyshev_conv": 5e-5,
+}
+MODES = ("forward", "both")
+_SAMPLE = 1e-3  # seconds that a sample lasts at least, so that the clock and the loop do not show
+_FEWEST = 3
+
+
+@dataclass
+class Times:
+    """Seconds per call of a peer in one mode, one figure a round."""
+
+    samples: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return median(self.samples)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        low, _, high = quantiles(self.samples, n=4, method="inclusive")
+        return low, high
+
+
+@dataclass
+class Entry:
+    """A peer on a problem.
+
+    Attributes:
+        name: the peer.
+        why_not: the reason why it did not run, or None.
+        runnable: the prepared calls.
+        error: largest error of outputs and gradients against float64, over the largest entry.
+        times: by mode.
+        memory: peak growth of memory in one call beyond outputs and gradients, by mode [bytes], where it is measured.
+    """
+
+    name: str
+    why_not: str | None = None
+    runnable: Runnable | None = None
+    error: float | None = None
+    times: dict[str, Times] = field(default_factory=dict)
+    memory: dict[str, float | None] = field(default_factory=dict)
+
+
+def prepare(op: str, problem: Problem, wanted: Callable[[Peer], bool] = lambda peer: True) -> list[Entry]:
+    """Makes every peer ready and holds its outputs and gradients against float64.
+
+    Raises:
+        ValueError: a peer computes something else.
+    """
+    torch.compiler.reset()
+    expected = None
+    entries = []
+    for peer in filter(wanted, PEERS[op]):
+        entry = Entry(peer.name, peer.missing(problem))
+        entries.append(entry)
+        if entry.why_not:
+            continue
+        if expected is None:
+            expected = _results(REFERENCES[op](problem.to(torch.float64)))
+        try:
+            entry.runnable = peer.prepare(problem)
+            entry.runnable.forward()
+            results = _results(entry.runnable)
+        except torch.cuda.OutOfMemoryError:
+            entry.why_not, entry.runnable = "out of memory", None
+            continue
+        entry.error = max(_error(found, wanted) for found, wanted in zip(results, expected, strict=True))
+        if not entry.error <= TOLERANCE[op]:
+            raise ValueError(f"{op}: {peer.name!r} is off by {entry.error:.1e}, expected at most {TOLERANCE[op]:.0e}")
+    return entries
+
+
+def _results(runnable: Runnable) -> list[Tensor]:
+    result = runnable.both()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()  # Warp works on a stream of its own
+    outputs, grads = runnable.tensors(result)
+    return [tensor.detach().cpu().clone() for tensor in (*outputs, *grads)]
+
+
+def _error(found: Tensor, expected: Tensor) -> float:
+    if found.shape != expected.shape:
+        raise ValueError(f"expected shape {tuple(expected.shape)}, found {tuple(found.shape)}")
+    return float((found.double() - expected).abs().max() / expected.abs().max())
+
+
+def interleave(entries: list[Entry], device: torch.device, seconds: float, most_rounds: int = 101) -> None:
+    """Times all peers in turn, round after round, in both modes.
+
+    Before each sample, the peer is called once untimed: it wakes its threads and finds its data in cache, and those of
+    the peer before have gone to sleep. A peer that has used its share of the time sits out, but each has 3 samples.
+    """
+    running = [entry for entry in entries if entry.runnable]
+    for mode in MODES:
+        share = seconds / len(MODES) / max(len(running), 1)
+        calls, spent = {}, dict.fromkeys((entry.name for entry in running), 0.0)
+        for entry in running:
+            entry.times[mode] = Times()
+            calls[entry.name] = _calls(getattr(entry.runnable, mode), device)
+        for round_ in range(most_rounds):
+            waiting = [entry for entry in running if round_ < _FEWEST or spent[entry.name] < share]
+            if not waiting:
+                break
+            for entry in waiting:
+                start = time.perf_counter()
+                entry.times[mode].samples.append(_sample(getattr(entry.runnable, mode), calls[entry.name], device))
+                spent[entry.name] += time.perf_counter() - start
+
+
+def _calls(function: Callable[[], Any], device: torch.device) -> int:
+    """How many calls make a sample."""
+    best = min(_sample(function, 1, device) for _ in range(3))
+    return max(1, round(_SAMPLE / best))
+
+
+def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:
+    """Seconds per call."""
+    function()
+    synchronize(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    synchronize(device)
+    return (time.perf_counter() - start) / calls
+
+
+def memory(entry: Entry, device: torch.device) -> None:
+    """Peak memory of one call beyond its outputs and gradients.
+
+    On a GPU what torch's allocator counts; on the CPU the growth of the resident set, everything included, after freed
+    memory went back to the system (Linux only).
+    """
+    assert entry.runnable is not None
+    for mode in MODES:
+        call = getattr(entry.runnable, mode)
+        call()
+        growth, results = (_cuda_growth if device.type == "cuda" else _resident_growth)(call)
+        kept = sum(getattr(leaf, "nbytes", 0) for leaf in _leaves(results))
+        entry.memory[mode] = None if growth is None else max(0.0, growth - kept)
+
+
+def _leaves(results: Any) -> list[Any]:
+    if isinstance(results, dict):
+        results = list(results.values())
+    if isinstance(results, (tuple, list)):
+        return [leaf for part in results for leaf in _leaves(part)]
+    return [results]
+
+
+def _cuda_growth(call: Callable[[], Any]) -> tuple[float, Any]:
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    results = call()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before, results
+
+
+def _resident_growth(call: Callable[[], Any]) -> tuple[float | None, Any]:
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+        before = _status("VmRSS")
+        results = call()
+        return _status("VmHWM") - before, results
+    except OSError:
+        return None, None
+
+
+def _status(name: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return 1024.0 * int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {name}")

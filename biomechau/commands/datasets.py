@@ -1,0 +1,195 @@
+"""``biomechau corpus bp4d`` and ``corpus disfa``: a corpus from a data set and tracked coefficients."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+from biomechau.commands.command import Command, Switch, load_rig
+from biomechau.corpus.datasets import (
+    Assembly,
+    BP4DFolder,
+    DISFAFolder,
+    Finding,
+    assemble,
+    read_exclusions,
+    write_assembly,
+)
+from biomechau.corpus.datasets.exclusions import Exclusions
+from biomechau.corpus.datasets.image_check import check_images, check_videos
+from biomechau.reports.terminal import progress_bar, tell
+
+
+@dataclass(frozen=True)
+class CorpusFromDataSet(Command):
+    """What the data sets share.
+
+    Coefficients are one file a sequence, named by it: Live Link Face, MediaPipe or py-feat 2 .csv, or .npz.
+    """
+
+    root: Annotated[Path, Positional, arg(metavar="ROOT", help="Folder of the data set.")]
+    coefficients: Annotated[Path, arg(metavar="DIR", help="Folder of recordings, one .csv or .npz a sequence.")]
+    out: Annotated[Path | None, arg(metavar="CORPUS", help="Corpus folder to make.")] = None
+    check: Annotated[Switch, arg(help="List everything missing or odd, and write nothing.")] = False
+    rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
+    action_units: Annotated[
+        tuple[int, ...] | None, arg(metavar="AU ...", help="Action units to read; the protocol's if not given.")
+    ] = None
+    threshold: Annotated[int, arg(help="Lowest intensity that is on, 1 to 5.")] = 2
+    exclude: Annotated[
+        Path | None, arg(metavar="FILE", help="List of frames (F001_T1,2440) and sequences (F001_T1) to leave out.")
+    ] = None
+    frame_offset: Annotated[
+        int | Literal["first"] | None,
+        arg(
+            metavar="N|first",
+            help="Number to add to the recordings' frame numbers, or, where they have none, the labels' number of "
+            "their first frame; 'first': they begin at the first labelled frame.",
+        ),
+    ] = None
+    recorded_fps: Annotated[
+        float | None, arg(metavar="FPS", help="Frame rate of the recordings, where they do not tell it [1/s].")
+    ] = None
+    images: Annotated[Path | None, arg(metavar="DIR", help="Images to compare with the labels (--check).")] = None
+    skip_faulty: Annotated[Switch, arg(help="Leave sequences with a fault out.")] = False
+    overwrite: Annotated[Switch, arg(help="Replace a corpus that is at CORPUS.")] = False
+
+    @abstractmethod
+    def folder(self) -> BP4DFolder | DISFAFolder:
+        """The data set."""
+
+    @property
+    def pictures(self) -> list[str]:
+        """The options that name images or videos."""
+        return [] if self.images is None else ["--images"]
+
+    def picture_findings(self, dataset: BP4DFolder | DISFAFolder) -> list[Finding]:
+        """What is missing or odd about images and videos, where these are named."""
+        return [] if self.images is None else check_images(dataset, self.images)
+
+    def run(self) -> None:
+        """Read, then list or write, and print the summary."""
+        if self.out is None and not self.check:
+            raise ValueError("--out must name the corpus to make, unless --check is given")
+        if self.pictures and not self.check:
+            raise ValueError(f"{self.pictures[0]} belongs to --check: images and videos are compared, not read")
+        dataset, rig = self.folder(), load_rig(self.rig)
+        exclusions = Exclusions() if self.exclude is None else read_exclusions(self.exclude)
+        pictures = self.picture_findings(dataset)
+        with progress_bar("reading sequences") as progress:
+            assembly = assemble(
+                dataset, self.coefficients, rig, self.frame_offset, self.recorded_fps, exclusions, progress
+            )
+        if self.check or self.out is None:
+            _list(assembly, (*assembly.findings, *pictures))
+            return
+        write_assembly(assembly, self.out, self._settings(), self.skip_faulty, self.overwrite)
+        for finding in assembly.findings:
+            tell("warning" if finding.fault else "note", str(finding))
+        Console().print(*summary_tables(assembly))
+        print(f"wrote {self.out}")
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides the labels and coefficients, as JSON knows it."""
+        return {
+            "threshold": self.threshold,
+            "excluded": None if self.exclude is None else self.exclude.name,
+            "frame_offset": self.frame_offset,
+            "recorded_fps": self.recorded_fps,
+        }
+
+
+@dataclass(frozen=True)
+class CorpusBP4D(CorpusFromDataSet):
+    """Make a corpus from BP4D's labels and coefficients tracked in its images or videos.
+
+    Labels are read from AUCoding/AU_OCC/F001_T1.csv or AU-Intensity-Codes3.0/AU06/F001_T1_AU06.csv below ROOT.
+    Frames are matched by number; README.md tells the rule.
+    """
+
+    labels: Annotated[
+        Literal["occurrence", "intensity"], arg(help="Which labels; intensities are known for AU 6 10 12 14 17 only.")
+    ] = "occurrence"
+
+    def folder(self) -> BP4DFolder:
+        """The data set."""
+        return BP4DFolder(self.root, self.labels, self.action_units, self.threshold)
+
+    def _settings(self) -> dict[str, Any]:
+        threshold = {} if self.labels == "intensity" else {"threshold": None}
+        return {"labels": self.labels, **super()._settings(), **threshold}
+
+
+@dataclass(frozen=True)
+class CorpusDISFA(CorpusFromDataSet):
+    """Make a corpus from DISFA's labels and coefficients tracked in its videos.
+
+    Labels are read from ActionUnit_Labels/SN001/SN001_au1.txt below ROOT. Frames are matched by number; README.md
+    tells the rule.
+    """
+
+    videos: Annotated[Path | None, arg(metavar="DIR", help="Folder whose videos must be there (--check).")] = None
+
+    def folder(self) -> DISFAFolder:
+        """The data set."""
+        return DISFAFolder(self.root, self.action_units, self.threshold)
+
+    @property
+    def pictures(self) -> list[str]:
+        """See the base class."""
+        return [*super().pictures, *([] if self.videos is None else ["--videos"])]
+
+    def picture_findings(self, dataset: BP4DFolder | DISFAFolder) -> list[Finding]:
+        """See the base class."""
+        findings = super().picture_findings(dataset)
+        if self.videos is not None and isinstance(dataset, DISFAFolder):
+            findings += check_videos(dataset, self.videos)
+        return findings
+
+
+def _list(assembly: Assembly, findings: Sequence[Finding]) -> None:
+    """Print all findings and the summary.
+
+    Raises:
+        ValueError: some are faults.
+    """
+    for finding in findings:
+        print(f"{'fault' if finding.fault else 'note'}: {finding}")
+    Console().print(*summary_tables(assembly))
+    faults = sum(finding.fault for finding in findings)
+    print(f"{len(findings)} findings, {faults} of them faults", flush=True)
+    if faults:
+        raise ValueError(f"{faults} fault{'s' * (faults > 1)}, listed on the standard output")
+
+
+def summary_tables(assembly: Assembly) -> list[Table]:
+    """Size of an assembled data set and how often each action unit is on, both next to what was published."""
+    protocol, sequences = assembly.dataset.protocol, assembly.sequences
+    published_subjects = sum(map(len, protocol.subject_sets.values()))
+    size = Table(title=protocol.name, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    units = Table(title="Action units", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for table, headings in ((size, ("here", "published")), (units, ("on", "known", "masked", "rate", "published"))):
+        table.add_column("")
+        for heading in headings:
+            table.add_column(heading, justify="right")
+    positive, known = (counts.tolist() for counts in assembly.label_counts())
+    masked = sum(int((~sequence.label_mask).all(1).sum()) for sequence in sequences)
+    subjects = len({sequence.subject for sequence in sequences})
+    size.add_row("subjects", str(subjects), str(published_subjects))
+    size.add_row("sequences", f"{len(sequences):,}", f"{protocol.sequences:,}")
+    size.add_row("frames", f"{assembly.frames:,}", f"{protocol.frames:,}")
+    size.add_row("masked for every action unit", f"{masked:,}", "")
+    size.add_row("shapes", str(assembly.rig.num_shapes), "")
+    rates = dict(zip(protocol.action_units, protocol.positive_rates, strict=True))
+    for unit, on, of in zip(assembly.dataset.action_units, positive, known, strict=True):
+        counts = (f"{on:,}", f"{of:,}", f"{assembly.frames - of:,}", f"{on / of:.1%}" if of else "")
+        units.add_row(f"AU{unit:02d}", *counts, f"{rates[unit]:.1%}" if unit in rates else "")
+    return [size, units]

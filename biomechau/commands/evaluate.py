@@ -1,0 +1,53 @@
+"""``biomechau evaluate``: what a run reaches on subjects that it was not trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from rich.console import Console
+from tyro.conf import arg
+
+from biomechau.commands.command import Command, Switch
+from biomechau.corpus import Corpus
+from biomechau.reports.output import to_json
+from biomechau.reports.scores import scores_notes, scores_table
+from biomechau.reports.terminal import progress_bar, tell
+from biomechau.training.runs import open_runs
+
+
+@dataclass(frozen=True)
+class Evaluate(Command):
+    """Test all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
+
+    On the corpus trained on, every fold is tested on its own test subjects; on another corpus, on all subjects. Writes
+    action_unit_scores.csv, force_recovery.csv (where true forces are known) and evaluation.json with the protocol.
+    """
+
+    run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
+    corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus with the test subjects, of the same rig.")]
+    out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")]
+    json: Annotated[Switch, arg(help="Print evaluation.json in place of the table.")] = False
+
+    def run(self) -> None:
+        """Test, write, print."""
+        runs, corpus = open_runs(self.run_folder), Corpus.open(self.corpus)
+
+        from biomechau.training.cross_validation import cross_validate
+
+        with progress_bar("testing folds", self.json) as progress:
+            scores = cross_validate(runs, corpus, progress)
+        namesakes = {s for run in runs.values() for s in (*run.fold.train, *run.fold.validation)} & set(corpus.subjects)
+        if namesakes and not scores.same_corpus:
+            tell(
+                "warning",
+                f"{self.corpus} is not the corpus trained on, but has subjects of the same names, as "
+                f"{min(namesakes)!r}: are they other people?",
+            )
+        scores.save(self.out)
+        if self.json:
+            print(to_json(scores.summary()))
+        else:
+            Console().print(scores_table(scores))
+            print(*scores_notes(scores), f"wrote {self.out}", sep="\n")

@@ -1,0 +1,123 @@
+"""``biomechau predict``: the action units and muscle forces of a recording, by a trained run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.console import Console
+from tyro.conf import Positional, arg
+
+from biomechau.commands.command import Command, Switch
+from biomechau.corpus import Corpus, read_sequence
+from biomechau.corpus.manifest import MANIFEST, SEQUENCES
+from biomechau.reports.figures import MISSING_VIZ, viz_available
+from biomechau.reports.output import to_json
+from biomechau.reports.prediction_report import PredictionReport, prediction_table
+from biomechau.reports.terminal import forces_table, input_notes, muscle_notes, progress_bar, tell
+from biomechau.training.runs import open_runs
+
+if TYPE_CHECKING:
+    from biomechau.training.prediction import Prediction
+
+
+@dataclass(frozen=True)
+class Predict(Command):
+    """Find the action units and muscle forces of a recording with a trained run.
+
+    With several folds in RUN, probabilities and forces are the mean of all of them, or those of --fold. Writes
+    action_units.csv (probabilities), forces.csv, summary.json and prediction.png. Cells of dropped frames are empty.
+    """
+
+    input: Annotated[
+        str,
+        Positional,
+        arg(
+            metavar="INPUT",
+            help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, folder of OBJ meshes, "
+            "CORPUS/sequences/ID.safetensors, or a corpus.",
+        ),
+    ]
+    run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
+    out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
+    fold: Annotated[int | None, arg(metavar="K", help="Use this fold alone; the mean of all if not given.")] = None
+    sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to take, where INPUT is a corpus.")] = None
+    recorded_fps: Annotated[
+        float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
+    ] = None
+    rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    json: Annotated[Switch, arg(help="Print summary.json in place of the tables.")] = False
+
+    def run(self) -> None:
+        """Read, predict, write, print."""
+        prediction = self._predict()
+        report = PredictionReport(prediction)
+        summary = report.summary()
+        summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
+        if prediction.trained_on:
+            folds = ", ".join(map(str, prediction.trained_on))
+            tell("warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone")
+        written = report.save(self.out, summary)
+        if not viz_available():
+            tell("note", MISSING_VIZ)
+        if self.json:
+            print(to_json(summary))
+            return
+        Console().print(prediction_table(summary, report.action_units))
+        if prediction.forces is not None:
+            Console().print(forces_table(report.face, summary, count=6))
+        filled = len(summary["frames"]["filled"])
+        folds = ", ".join(map(str, prediction.folds))
+        notes = [
+            f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}",
+            *input_notes(summary),
+            f"{filled} frames were not recorded: their cells are empty" if filled else "",
+            *(
+                muscle_notes(summary)
+                if prediction.forces is not None
+                else ["no muscle forces: the head has no physics"]
+            ),
+        ]
+        print(*filter(None, notes), *(f"wrote {path}" for path in written), sep="\n")
+
+    def _predict(self) -> Prediction:
+        from biomechau.training.prediction import predict, predict_corpus_sequence
+
+        runs = open_runs(self.run_folder)
+        if self.fold is not None:
+            if self.fold not in runs:
+                raise ValueError(f"{self.run_folder} has no fold {self.fold}; it has {', '.join(map(str, runs))}")
+            runs = {self.fold: runs[self.fold]}
+        place = corpus_sequence(Path(self.input), self.sequence)
+        if place is not None:
+            corpus, id = place
+            with progress_bar("predicting", self.json) as progress:
+                return predict_corpus_sequence(runs, corpus, id, progress)
+        rig = next(iter(runs.values())).detector().rig
+        with progress_bar("reading meshes", self.json) as progress:
+            recording = read_sequence(self.input, rig, self.recorded_fps, self.rigid, self.scale, progress)
+        for note in recording.notes:
+            tell("warning", note)
+        with progress_bar("predicting", self.json) as progress:
+            return predict(runs, recording, progress)
+
+
+def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
+    """The corpus and the sequence that a path names; None for a recording of another kind.
+
+    Raises:
+        ValueError: a corpus without the id of a sequence, or an id without a corpus.
+        OSError: a file cannot be read.
+    """
+    if (path / MANIFEST).is_file():
+        corpus = Corpus.open(path)
+        if id is None:
+            raise ValueError(f"{path} is a corpus: name one of its sequences with --sequence, as {corpus.ids[0]}")
+        return corpus, id
+    if id is not None:
+        raise ValueError(f"{path} is no corpus, so --sequence {id} cannot be found in it")
+    if path.suffix == ".safetensors" and path.parent.name == SEQUENCES and (path.parent.parent / MANIFEST).is_file():
+        return Corpus.open(path.parent.parent), path.stem
+    return None

@@ -1,0 +1,58 @@
+"""Lists of frames that a user leaves out."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_ENDING = re.compile(r"\.[A-Za-z]\w*$")
+_SEPARATORS = re.compile(r"[\s,;/\\_]+")
+
+
+@dataclass(frozen=True)
+class Exclusions:
+    """Frames whose labels do not count, and sequences that are left out.
+
+    Attributes:
+        sequences: ids, case folded, with the line that names them first.
+        frames: frame numbers by id, case folded, with that line.
+    """
+
+    sequences: dict[str, int] = field(default_factory=dict)
+    frames: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def unknown(self, ids: set[str]) -> list[tuple[int, str]]:
+        """Lines that name no sequence of these, and the name."""
+        known = {id.casefold() for id in ids}
+        named = [(line, id) for id, line in self.sequences.items() if id not in known]
+        named += [(min(lines.values()), id) for id, lines in self.frames.items() if id not in known]
+        return sorted(named)
+
+
+def read_exclusions(path: str | Path) -> Exclusions:
+    """Read a list of what to leave out.
+
+    A line is a frame, as in ``F001_T1,2440`` or ``F001/T1/2440.jpg``, or a sequence, as in ``F001_T1``. Blank lines and
+    lines that begin with ``#`` do not count, nor does a first line ``sequence,frame``.
+
+    Raises:
+        ValueError: not a text file; the message names the file.
+        OSError: the file cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file: {error}") from error
+    exclusions = Exclusions()
+    for number, line in enumerate(lines, 1):
+        text = _ENDING.sub("", line.strip().strip(",;/\\"))
+        if not text or text.startswith("#") or (number == 1 and text.casefold() == "sequence,frame"):
+            continue
+        *parts, last = _SEPARATORS.split(text)
+        if parts and last.isdecimal():
+            frames = exclusions.frames.setdefault("_".join(parts).casefold(), {})
+            frames.setdefault(int(last), number)
+        else:
+            exclusions.sequences.setdefault("_".join((*parts, last)).casefold(), number)
+    return exclusions

@@ -1,0 +1,122 @@
+"""What the folders of BP4D and DISFA have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from biomechau.corpus.datasets.findings import Finding
+from biomechau.corpus.datasets.label_files import FrameLabels
+from biomechau.corpus.protocols import Protocol
+from biomechau.rig.names import shortened
+
+
+@dataclass(frozen=True)
+class LabelledSequence:
+    """One sequence of a data set.
+
+    Attributes:
+        id: as its file in the corpus is named.
+        subject: who is seen.
+        task: what was asked of the subject; empty where there is one task only.
+        files: the label file of each action unit; one file may hold several.
+    """
+
+    id: str
+    subject: str
+    task: str
+    files: Mapping[int, Path]
+
+
+class DataSetFolder(ABC):
+    """A data set on disk.
+
+    Args:
+        root: its folder.
+        protocol: of the data set.
+        action_units: numbers of the R action units to read.
+        threshold: lowest intensity that is on, 1 to 5, where labels are intensities.
+
+    Raises:
+        ValueError: action units that are not unique, or an impossible threshold.
+        OSError: there is no such folder.
+    """
+
+    # number of the first frame of every recording, where that is known
+    first_frame: int | None = None
+
+    def __init__(self, root: str | Path, protocol: Protocol, action_units: Iterable[int], threshold: int = 2) -> None:
+        self.root = Path(root)
+        self.protocol = protocol
+        self.action_units = tuple(action_units)
+        self.threshold = threshold
+        if not self.root.is_dir():
+            raise NotADirectoryError(f"no such folder: {self.root}")
+        if not self.action_units or len(set(self.action_units)) < len(self.action_units):
+            raise ValueError(f"action_units must be different numbers, at least one, got {self.action_units}")
+        if not 1 <= threshold <= 5:
+            raise ValueError(f"threshold must lie in [1, 5], got {threshold}")
+
+    @abstractmethod
+    def find(self) -> tuple[list[LabelledSequence], list[Finding]]:
+        """The sequences that have labels, by id, and what is missing or odd about their files.
+
+        Raises:
+            ValueError: there are no label files.
+            OSError: a folder cannot be read.
+        """
+
+    @abstractmethod
+    def read_labels(self, sequence: LabelledSequence) -> FrameLabels:
+        """Labels of one sequence.
+
+        Raises:
+            ValueError: a broken file; the message names file and line.
+            OSError: a file cannot be read.
+        """
+
+    @abstractmethod
+    def sequence_of(self, stem: str) -> str | None:
+        """Id of the sequence that a recording belongs to, from its name without ending, folders joined by ``_``."""
+
+    def absent(self, found: Sequence[LabelledSequence]) -> list[Finding]:
+        """Subjects of the protocol that are not there, and those that are there but not in it."""
+        listed = {subject for subjects in self.protocol.subject_sets.values() for subject in subjects}
+        present = {sequence.subject for sequence in found}
+        missing, others = sorted(listed - present), sorted(present - listed)
+        findings = []
+        if missing:
+            words = f"no labels of {len(missing)} of {len(listed)} subjects: {shortened(missing)}"
+            findings.append(Finding(self.protocol.name, words))
+        if others:
+            findings.append(Finding(self.protocol.name, f"subjects of no set of the protocol: {shortened(others)}"))
+        return findings
+
+
+def find_folder(root: Path, *alternatives: str) -> Path | None:
+    """The first of some relative folders that exists below ``root``, whatever their capitals.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    for alternative in alternatives:
+        folders = [root]
+        for part in filter(None, alternative.split("/")):
+            folders = [
+                child for folder in folders for child in by_name(folder) if child.name.casefold() == part.casefold()
+            ]
+            folders = [folder for folder in folders if folder.is_dir()]
+        if folders:
+            return folders[0]
+    return None
+
+
+def by_name(folder: Path) -> list[Path]:
+    """What is in a folder, by name, without hidden files.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))

@@ -1,0 +1,122 @@
+"""Label files of BP4D and DISFA, and the labels of one sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biomechau.corpus.corpus_sequence import UNKNOWN
+from biomechau.corpus.csv_table import CsvTable, Row, read_rows, to_number
+
+# BP4D's code for what was not, or could not be, coded.
+NOT_CODED = 9
+_LARGEST_FRAME = 10**7  # 4 days at 25 frames a second
+
+
+class Codes(NamedTuple):
+    """Codes of some frames: their numbers, rising, (T,) int64; and the codes, (T,) or (T, R) int64."""
+
+    frame: NDArray[np.int64]
+    code: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameLabels:
+    """Labels of a sequence, of every frame from the first to the last.
+
+    Attributes:
+        frame: (T,) int64, frame numbers without gaps.
+        labels: (T, R) int8, 1 on, 0 off, -1 unknown.
+    """
+
+    frame: NDArray[np.int64]
+    labels: NDArray[np.int8]
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[int, Codes]) -> FrameLabels:
+        """Labels (1, 0, -1) of each action unit on all frames that one of them has; -1 where a unit has none."""
+        first = min(int(codes.frame[0]) for codes in columns.values())
+        last = max(int(codes.frame[-1]) for codes in columns.values())
+        labels = np.full((last - first + 1, len(columns)), UNKNOWN, np.int8)
+        for column, codes in enumerate(columns.values()):
+            labels[codes.frame - first, column] = codes.code
+        return cls(np.arange(first, last + 1), labels)
+
+
+def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Codes]:
+    """Read an occurrence file of BP4D: a header ``0,1,...,99``, frame numbers in column 0, codes 0, 1 and 9.
+
+    Returns:
+        Labels 1, 0 and -1 of each action unit.
+
+    Raises:
+        ValueError: no column of an action unit, another code, a frame that is there twice; the message names file and
+            line.
+        OSError: the file cannot be read.
+    """
+    table = CsvTable.read(path)
+    columns = [table.find(str(unit)) for unit in (0, *action_units)]
+    if columns[0] is None:
+        raise ValueError(f'{path}:1: missing column "0", the frame number; is it an occurrence file of BP4D?')
+    missing = [f"AU{unit}" for unit, column in zip(action_units, columns[1:], strict=True) if column is None]
+    if missing:
+        raise ValueError(f"{path}:1: missing column{'s' * (len(missing) > 1)} of {', '.join(missing)}")
+    found = [column for column in columns if column is not None]
+    codes = _read_codes(path, table.rows, found, (0, 1, NOT_CODED))
+    labels = np.where(codes.code == NOT_CODED, UNKNOWN, codes.code)
+    return {unit: Codes(codes.frame, labels[:, index]) for index, unit in enumerate(action_units)}
+
+
+def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
+    """Read a file of lines ``frame,intensity`` without a header, intensities 0 to 5.
+
+    Args:
+        path: the file.
+        threshold: lowest intensity that is on.
+        not_coded: whether 9 may stand for an unknown intensity, as in BP4D.
+
+    Returns:
+        Labels 1, 0 and -1.
+
+    Raises:
+        ValueError: an empty file, another intensity, a frame that is there twice; the message names file and line.
+        OSError: the file cannot be read.
+    """
+    rows = read_rows(path)
+    if not rows:
+        raise ValueError(f"{path}: the file is empty, expected lines of a frame number and an intensity")
+    for row in rows:
+        if len(row.fields) != 2:
+            raise ValueError(
+                f"{path}:{row.line}: expected a frame number and an intensity, found {len(row.fields)} fields"
+            )
+    codes = _read_codes(path, rows, [0, 1], (*range(6), *([NOT_CODED] * not_coded)))
+    intensity = codes.code[:, 0]
+    return Codes(codes.frame, np.where(intensity == NOT_CODED, UNKNOWN, intensity >= threshold))
+
+
+def _read_codes(path: Path, rows: list[Row], columns: list[int], allowed: tuple[int, ...]) -> Codes:
+    """Frame numbers of the first column and codes of the others, in the order of the frames."""
+    values = np.empty((len(rows), len(columns)), np.int64)
+    lines: dict[int, int] = {}
+    for index, row in enumerate(rows):
+        for position, column in enumerate(columns):
+            text = row.fields[column]
+            number = to_number(text)  # some copies went through programs that write 1 as 1.0
+            if position == 0 and not (number == number // 1 and 0 <= number < _LARGEST_FRAME):
+                raise ValueError(f"{path}:{row.line}: expected a frame number, found {text!r}")
+            if position and number not in allowed:
+                expected = f"{', '.join(map(str, allowed[:-1]))} or {allowed[-1]}"
+                raise ValueError(f"{path}:{row.line}: expected a code of {expected}, found {text!r}")
+            values[index, position] = int(number)
+        frame = int(values[index, 0])
+        if frame in lines:
+            raise ValueError(f"{path}:{row.line}: frame {frame} is there twice, before in line {lines[frame]}")
+        lines[frame] = row.line
+    values = values[np.argsort(values[:, 0])]
+    return Codes(values[:, 0], values[:, 1:])

@@ -1,0 +1,191 @@
+"""Chebyshev graph convolution over the vertices of a mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biomechau import _core
+from biomechau.ops import _check, reference
+from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
+from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops.sparse import SparseMatrix
+
+
+def chebyshev_conv(
+    x: Tensor,
+    laplacian: SparseMatrix,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    vertices: Tensor | None = None,
+) -> Tensor:
+    """y = sum_k T_k(S) x W_k + b, with T_0 = 1, T_1 = S, T_k = 2 S T_{k-1} - T_{k-2} the Chebyshev polynomials.
+
+    Equivalent to the recurrence on ``laplacian.dense()``, but neither S nor the K terms are ever held whole: the terms
+    of a few hundred neighbouring vertices are, in memory that depends on the mesh and on the number of threads alone.
+    Differentiable in x, weight and bias. (Defferrard, Bresson and Vandergheynst 2016, Eq. 4.)
+
+    Args:
+        x: features of each vertex, shape (..., N, C).
+        laplacian: S, symmetric (N, N), scaled so that its eigenvalues lie in [-1, 1]; constant.
+        weight: W, shape (K, C, C'), none of them 0.
+        bias: b, shape (C',).
+        vertices: the P vertices to compute y at, ascending int64, shape (P,); all of them if not given.
+            Equivalent to ``y[..., vertices, :]``, for less work.
+
+    Returns:
+        y, shape (..., N, C'), or (..., P, C') with ``vertices``.
+
+    Raises:
+        TypeError: a tensor is not float32 or float64, or they differ; vertices is not int64.
+        ValueError: a shape does not fit, the tensors are on different devices, laplacian is not symmetric or its values
+            require grad, or vertices do not ascend within [0, N).
+
+    Example:
+        >>> path = ops.SparseMatrix.from_dense(torch.tensor([[0.0, -1.0], [-1.0, 0.0]]))
+        >>> ops.chebyshev_conv(torch.tensor([[1.0], [2.0]]), path, torch.tensor([[[1.0]], [[10.0]]]))
+        tensor([[-19.],
+                [ -8.]])
+    """
+    _check_arguments(x, laplacian, weight, bias)
+    if vertices is not None:
+        _check_vertices(vertices, x)
+    if runs_reference(x.device):
+        return reference.chebyshev_conv(x, laplacian, weight, bias, vertices)
+    # Traced, the order is used if it is there already, and the mesh taken as it comes otherwise; GPUs do not use it.
+    on_cpu = x.device.type == "cpu"
+    order = laplacian.neighbourhood_order(compute=not torch.compiler.is_compiling()) if on_cpu else None
+    return _op(x, weight, bias, laplacian.crow, laplacian.col, laplacian.val, order, vertices)
+
+
+def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: Tensor | None) -> None:
+    if not isinstance(laplacian, SparseMatrix):
+        raise TypeError(f"laplacian must be a SparseMatrix, got {type(laplacian).__name__}")
+    _check.same_kind("bias", x=x, weight=weight, bias=bias, **{"laplacian.val": laplacian.val})
+    if laplacian.val.requires_grad:
+        raise ValueError("laplacian must be constant, but its values require grad")
+    if not torch.compiler.is_compiling() and not laplacian.is_symmetric:
+        raise ValueError("laplacian must be symmetric")
+    num_vertices = laplacian.shape[0]
+    if weight.ndim != 3 or not weight.numel():
+        raise _check.wrong_shape("weight", weight, "(K, C, C') with at least one term and channel")
+    if x.ndim < 2 or x.shape[-2] != num_vertices or x.shape[-1] != weight.shape[1]:
+        raise _check.wrong_shape("x", x, f"(..., {num_vertices}, {weight.shape[1]})")
+    if bias is not None and bias.shape != weight.shape[2:]:
+        raise _check.wrong_shape("bias", bias, f"({weight.shape[2]},)")
+
+
+def _check_vertices(vertices: Tensor, x: Tensor) -> None:
+    if not isinstance(vertices, Tensor):
+        raise TypeError(f"vertices must be a torch.Tensor, got {type(vertices).__name__}")
+    if vertices.dtype != torch.int64:
+        raise TypeError(f"vertices must be int64, got {vertices.dtype}")
+    if vertices.device != x.device:
+        raise ValueError(f"vertices must be on {x.device} as x is, got {vertices.device}")
+    if vertices.ndim != 1:
+        raise _check.wrong_shape("vertices", vertices, "(P,)")
+    # Elsewhere looking at the values would wait for the device, or break the graph.
+    if vertices.device.type == "cpu" and not torch.compiler.is_compiling() and len(vertices):
+        first, last = int(vertices[0]), int(vertices[-1])
+        if first < 0 or last >= x.shape[-2] or bool((vertices.diff() <= 0).any()):
+            raise ValueError(f"vertices must ascend within [0, {x.shape[-2]}), each once")
+
+
+def _operator(
+    crow: Tensor, col: Tensor, val: Tensor, order: Tensor | None
+) -> tuple[_core.SymmetricOperator, tuple[Tensor | None, ...]]:
+    """The kernels' view of S, and what must be held while the view is used."""
+    crow, col, val = dense(crow), dense(col), dense(val)
+    order = None if order is None else dense(order)
+    view = _core.SymmetricOperator(crow.shape[0] - 1, buffer(crow), buffer(col), buffer(val), buffer(order))
+    return view, (crow, col, val, order)
+
+
+def _sizes(x: Tensor, weight: Tensor, vertices: Tensor | None) -> tuple[int | None, ...]:
+    """Vertices, frames, terms, channels in and out, and the vertices with an output where that is not all."""
+    num_kept = None if vertices is None else vertices.shape[0]
+    return x.shape[-2], x.shape[:-2].numel(), *weight.shape, num_kept
+
+
+def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+    *index, vertices = rest
+    out = _fake(x, weight, bias, *rest)
+    if not out.numel():
+        return out
+    x, weight = dense(x), dense(weight)
+    bias = None if bias is None else dense(bias)
+    vertices = None if vertices is None else dense(vertices)
+    operator, _held = _operator(*index)
+    num_terms, num_inputs, num_outputs = weight.shape
+    scratch = workspace(x, _core.chebyshev_conv_fwd_workspace, *_sizes(x, weight, vertices))
+    _core.chebyshev_conv_fwd(
+        operator,
+        x.shape[:-2].numel(),
+        num_terms,
+        num_inputs,
+        num_outputs,
+        buffer(x),
+        buffer(weight),
+        buffer(bias),
+        buffer(vertices),
+        buffer(out),
+        buffer(scratch),
+        place(x),
+    )
+    return out
+
+
+def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+    vertices = rest[-1]
+    num_kept = x.shape[-2] if vertices is None else vertices.shape[0]
+    return x.new_empty((*x.shape[:-2], num_kept, weight.shape[2]))
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
+    needs = list(ctx.needs_input_grad[:3])
+    return wanted_gradients(_bwd_op(*ctx.saved_tensors, grad_out, needs), needs, others=5)
+
+
+def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor]:
+    *index, vertices, grad_out, needs = rest
+    x, weight, grad_out = dense(x), dense(weight), dense(grad_out)
+    vertices = None if vertices is None else dense(vertices)
+    operator, _held = _operator(*index)
+    grads = empty_gradients(needs, x, weight, bias)
+    if not grad_out.numel():
+        return [grad.zero_() for grad in grads]
+    grad_x, grad_weight, grad_bias = map(buffer, grads)
+    num_terms, num_inputs, num_outputs = weight.shape
+    scratch = workspace(x, _core.chebyshev_conv_bwd_workspace, *_sizes(x, weight, vertices))
+    _core.chebyshev_conv_bwd(
+        operator,
+        x.shape[:-2].numel(),
+        num_terms,
+        num_inputs,
+        num_outputs,
+        buffer(x),
+        buffer(weight),
+        buffer(vertices),
+        buffer(grad_out),
+        grad_x,
+        grad_weight,
+        grad_bias,
+        buffer(scratch),
+        place(x),
+    )
+    return grads
+
+
+def _bwd_fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor]:
+    return empty_gradients(rest[-1], x, weight, bias)
+
+
+_INPUTS = "Tensor x, Tensor weight, Tensor? bias, Tensor crow, Tensor col, Tensor val, Tensor? order, Tensor? vertices"
+_bwd_op = register("chebyshev_conv_bwd", f"({_INPUTS}, Tensor grad_out, bool[] needs) -> Tensor[]", _bwd, _bwd_fake)
+_op = register("chebyshev_conv", f"({_INPUTS}) -> Tensor", _forward, _fake, _setup_context, _backward)

@@ -1,0 +1,185 @@
+"""The Euler rollout with constant matrices, from generalized forces or straight from muscle forces (Eq. 9 and 6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from biomechau import _core
+from biomechau.ops import _check, reference
+from biomechau.ops._backend import buffer, dense_or_none, place, runs_reference
+from biomechau.ops._registration import register
+from biomechau.ops.modal_system import ModalSystem
+
+
+def modal_rollout(
+    system: ModalSystem, force: Tensor | None, c0: Tensor, v0: Tensor, muscle_force: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Integrates M c'' + D c' + K c = Q + A F over all frames, the matrices prepared once in a ``ModalSystem``.
+
+    Equivalent to ``ops.euler_rollout(system.mass, force + muscle_force @ A.mT, c0, v0, system.dt, system.damping,
+    system.stiffness, system.scheme)``, but projection, solve and recurrence are one pass: every mode is a scalar
+    recurrence, and with A folded into the modes no generalized force is formed.
+
+    Args:
+        system: the matrices, the time step and the scheme.
+        force: generalized force Q of frames 0 .. T-1 [mass x length / time^2], shape (..., T, K).
+        c0: coefficients at frame 0, shape (..., K).
+        v0: their rates at frame 0 [1 / time], shape (..., K).
+        muscle_force: F of the same frames, shape (..., T, M), or (..., T, M, 3) as the projection says. Q or F may be
+            None, not both.
+
+    Returns:
+        c and v at frames 1 .. T, each of shape (..., T, K).
+
+    Raises:
+        TypeError: a tensor is of another dtype than the system.
+        ValueError: a shape or a device does not fit, there is no force, or F where the system has no projection.
+
+    Example:
+        >>> system = ops.ModalSystem(torch.eye(1), projection=torch.full((1, 1), 0.5))
+        >>> c, v = ops.modal_rollout(system, None, torch.zeros(1), torch.ones(1), torch.tensor([[4.0], [0.0], [0.0]]))
+        >>> c.flatten(), v.flatten()
+        (tensor([1., 4., 7.]), tensor([3., 3., 3.]))
+    """
+    if not isinstance(system, ModalSystem):
+        raise TypeError(f"system must be a ModalSystem, got {type(system).__name__}")
+    constants, projection = system.constants, system.projection
+    _check.same_kind(
+        "force",
+        "muscle_force",
+        **{"the system": constants, "force": force, "c0": c0, "v0": v0, "muscle_force": muscle_force},
+    )
+    num_shapes = system.num_coordinates
+    if c0.ndim < 1 or c0.shape[-1] != num_shapes:
+        raise _check.wrong_shape("c0", c0, f"(..., {num_shapes})")
+    if v0.shape != c0.shape:
+        raise _check.wrong_shape("v0", v0, str(tuple(c0.shape)))
+    batch = c0.shape[:-1]
+    inputs = () if projection is None else projection.shape[1:]
+    if muscle_force is not None:
+        if projection is None:
+            raise ValueError("muscle_force needs a system with a projection")
+        _check_frames("muscle_force", muscle_force, batch, inputs)
+    if force is not None:
+        _check_frames("force", force, batch, (num_shapes,))
+        if muscle_force is not None and muscle_force.shape[len(batch)] != force.shape[len(batch)]:
+            raise _check.wrong_shape("muscle_force", muscle_force, str((*force.shape[:-1], *inputs)))
+    elif muscle_force is None:
+        raise ValueError("force and muscle_force are both None: give one of them")
+    if runs_reference(constants.device):
+        return reference.modal_rollout(system, force, c0, v0, muscle_force)
+    settings = inputs.numel() if inputs else 0, system.dt, _check.SCHEMES.index(system.scheme), system.has_modes
+    return _op(constants, force, muscle_force, c0, v0, *settings)
+
+
+def _check_frames(name: str, tensor: Tensor, batch: tuple[int, ...], last: tuple[int, ...]) -> None:
+    """A tensor of shape (*batch, T, *last)."""
+    num_batch_axes = len(batch)
+    shape = tensor.shape
+    if len(shape) != num_batch_axes + 1 + len(last) or shape != (*batch, shape[num_batch_axes], *last):
+        raise _check.wrong_shape(name, tensor, f"({', '.join(map(str, (*batch, 'T', *last)))})")
+
+
+def _forward(
+    constants: Tensor,
+    force: Tensor | None,
+    muscle_force: Tensor | None,
+    c0: Tensor,
+    v0: Tensor,
+    num_inputs: int,
+    dt: float,
+    scheme: int,
+    has_modes: bool,
+) -> tuple[Tensor, Tensor]:
+    c, v = _fake(constants, force, muscle_force, c0)
+    held = [dense_or_none(tensor) for tensor in (constants, force, muscle_force, c0, v0)]
+    sizes = _core.ModalSizes(c0.shape[:-1].numel(), c.shape[-2], c.shape[-1], num_inputs, scheme, dt, has_modes)
+    constants_, force_, muscle_force_, c0_, v0_ = map(buffer, held)
+    _core.modal_rollout_fwd(sizes, constants_, force_, muscle_force_, c0_, v0_, buffer(c), buffer(v), place(c))
+    return c, v
+
+
+def _fake(
+    constants: Tensor, force: Tensor | None, muscle_force: Tensor | None, c0: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor]:
+    given = muscle_force if force is None else force
+    assert given is not None
+    shape = (*c0.shape[:-1], given.shape[c0.ndim - 1], c0.shape[-1])
+    return c0.new_empty(shape), c0.new_empty(shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    constants, _force, muscle_force, _c0, _v0, *ctx.settings = inputs
+    ctx.save_for_backward(constants)
+    ctx.set_materialize_grads(False)
+    ctx.shape = output[0].shape
+    ctx.muscle_shape = () if muscle_force is None else muscle_force.shape
+
+
+def _backward(ctx: Any, grad_c: Tensor | None, grad_v: Tensor | None) -> tuple[Any, ...]:
+    _, *needs = ctx.needs_input_grad[:5]
+    if grad_c is None and grad_v is None:
+        return (None,) * 9
+    (constants,) = ctx.saved_tensors
+    grads = _bwd_op(constants, grad_c, grad_v, ctx.shape, ctx.muscle_shape, *ctx.settings, needs)
+    return (None, *(grad if need else None for grad, need in zip(grads, needs, strict=True)), *(None,) * 4)
+
+
+def _bwd(
+    constants: Tensor,
+    grad_c: Tensor | None,
+    grad_v: Tensor | None,
+    shape: list[int],
+    muscle_shape: list[int],
+    num_inputs: int,
+    dt: float,
+    scheme: int,
+    has_modes: bool,
+    needs: list[bool],
+) -> list[Tensor]:
+    grads = _bwd_fake(constants, grad_c, grad_v, shape, muscle_shape, needs)
+    held = [dense_or_none(tensor) for tensor in (constants, grad_c, grad_v)]
+    *batch, num_frames, num_shapes = shape
+    num_sequences = 1
+    for size in batch:
+        num_sequences *= size
+    sizes = _core.ModalSizes(num_sequences, num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
+    constants_, grad_c_, grad_v_ = map(buffer, held)
+    grad_force, grad_muscle_force, grad_c0, grad_v0 = map(buffer, grads)
+    _core.modal_rollout_bwd(
+        sizes, constants_, grad_c_, grad_v_, grad_force, grad_muscle_force, grad_c0, grad_v0, place(constants)
+    )
+    return grads
+
+
+def _bwd_fake(
+    constants: Tensor,
+    grad_c: Tensor | None,
+    grad_v: Tensor | None,
+    shape: list[int],
+    muscle_shape: list[int],
+    *rest: Any,
+) -> list[Tensor]:
+    start = (*shape[:-2], shape[-1])
+    shapes = (shape, muscle_shape, start, start)
+    return [constants.new_empty(of if need else (0,)) for of, need in zip(shapes, rest[-1], strict=True)]
+
+
+_bwd_op = register(
+    "modal_rollout_bwd",
+    "(Tensor constants, Tensor? grad_c, Tensor? grad_v, SymInt[] shape, SymInt[] muscle_shape, int num_inputs, "
+    "float dt, int scheme, bool has_modes, bool[] needs) -> Tensor[]",
+    _bwd,
+    _bwd_fake,
+)
+_op = register(
+    "modal_rollout",
+    "(Tensor constants, Tensor? force, Tensor? muscle_force, Tensor c0, Tensor v0, int num_inputs, float dt, "
+    "int scheme, bool has_modes) -> (Tensor, Tensor)",
+    _forward,
+    _fake,
+    _setup_context,
+    _backward,
+)

@@ -1,0 +1,201 @@
+"""Muscle forces of one face over time, whatever found them: what tables, figures and summaries need of them."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from biomechau import ops
+from biomechau.corpus import FaceSequence
+from biomechau.physics import FaceDynamics
+from biomechau.reports.curves import ForceCurves
+from biomechau.rig import Distribution, FaceRig, fibre_directions
+from biomechau.rig.names import ChannelMap
+
+Floats = npt.NDArray[np.float64]
+
+# A side is silent when its peak stays below this share of the strongest muscle's: its sum would be a sum of noise.
+SILENT = 0.01
+ASYMMETRY = (
+    "(L - R) / (L + R) of the forces summed over the valid frames: 1 only left, 0 even, -1 only right; "
+    f"null where both sides stay below {SILENT:.0%} of the strongest muscle's peak"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceForces:
+    """The muscle forces of one sequence.
+
+    Attributes:
+        rig: the face.
+        distribution: where its muscles pull.
+        dynamics: the physical model.
+        sequence: the capture, at the frame rate of the model.
+        channels: how its channels drive the shapes of the rig.
+        coefficients: (T, K') of the shapes that the model keeps, as captured.
+        forces: (T, M) or (T, M, 3) [unit of ``FaceDynamics``].
+    """
+
+    rig: FaceRig
+    distribution: Distribution
+    dynamics: FaceDynamics
+    sequence: FaceSequence
+    channels: ChannelMap
+    coefficients: Tensor
+    forces: Tensor
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """The M muscles."""
+        return self.distribution.muscles.names
+
+    @cached_property
+    def strength(self) -> Floats:
+        """(T, M) force of each muscle, its magnitude where forces are vectors [unit of ``FaceDynamics``]."""
+        forces = self.forces.double()
+        return (forces if forces.ndim == 2 else forces.norm(dim=-1)).numpy()
+
+    @property
+    def force_unit(self) -> str:
+        """What a force of 1 is, in words."""
+        if self.dynamics.config.law == "elastic":
+            return "1 = holds the full expression"
+        return "1 = speeds up by 0.05 expressions / frame²"
+
+    @cached_property
+    def strongest_frame(self) -> int:
+        """The valid frame with the largest sum of forces."""
+        total = np.where(self.sequence.valid.numpy(), self.strength.sum(1), -np.inf)
+        return int(total.argmax())
+
+    @property
+    def curves(self) -> ForceCurves:
+        """What the figures show over time."""
+        return ForceCurves(
+            timestamp=self.sequence.timestamp.numpy(),
+            strength=self.strength,
+            identifiers=self.identifiers,
+            valid=self.sequence.valid.numpy(),
+            unit=f"muscle force [{self.force_unit}]",
+        )
+
+    def vertices(self, frame: int) -> Floats:
+        """(N, 3) the captured face at a frame [cm]."""
+        return (self.rig.neutral + self.dynamics.deform(self.coefficients[frame])).double().numpy()
+
+    def vertex_force(self, forces: Tensor) -> Floats:
+        """Magnitude of the force on each vertex (Eq. 1), (N,), in units of :attr:`vertex_force_unit`.
+
+        Fibre forces are given per unit mass, which does not depend on how finely a region is meshed:
+        w^2 |sum_m F_m b_m(i)| with w^2 the stiffness per mass (``elastic``) or the unit acceleration (``newton``).
+
+        Args:
+            forces: of one frame, (M,) or (M, 3).
+        """
+        dynamics = self.dynamics
+        if dynamics.config.force == "vector":
+            scaled = forces * dynamics.force_scale[:, None]
+            return ops.distribute_forces(self.distribution, scaled).double().norm(dim=-1).numpy()
+        per_mass = dynamics.config.omega**2 if dynamics.config.law == "elastic" else dynamics.unit_acceleration
+        # Unit masses: P(i,m) d_m(i) = b_m(i).
+        directions = fibre_directions(self.rig, self.distribution, torch.ones(self.rig.num_vertices))
+        return per_mass * ops.distribute_forces(self.distribution, forces, directions).double().norm(dim=-1).numpy()
+
+    @property
+    def vertex_force_unit(self) -> str:
+        """Name and unit of :meth:`vertex_force`."""
+        if self.dynamics.config.force == "vector":
+            return "muscle force per vertex [face mass · cm/s²]"
+        return "muscle force per unit mass [cm/s²]"
+
+
+def asymmetry(strength: Floats, identifiers: Iterable[str]) -> dict[str, float | None]:
+    """Per-side asymmetry of each bilateral muscle, see ``ASYMMETRY``.
+
+    Args:
+        strength: (T, M) forces of the valid frames, >= 0.
+        identifiers: M muscle identifiers, sides as ``_left`` and ``_right``.
+
+    Returns:
+        By muscle name without the side; None where both sides are silent.
+    """
+    column = {identifier: index for index, identifier in enumerate(identifiers)}
+    silent = SILENT * strength.max(initial=0.0)
+    index: dict[str, float | None] = {}
+    for identifier, left in column.items():
+        name = identifier.removesuffix("_left")
+        right = column.get(f"{name}_right")
+        if name == identifier or right is None:
+            continue
+        peak = strength[:, [left, right]].max(initial=0.0)
+        sums = strength[:, [left, right]].sum(0)
+        index[name] = float((sums[0] - sums[1]) / sums.sum()) if peak > silent else None
+    return index
+
+
+def describe_input(forces: FaceForces) -> dict[str, Any]:
+    """What was read, on which rig, by which versions: the first part of every ``summary.json``."""
+    sequence = forces.sequence
+    return {
+        "input": {"name": sequence.name, "source": sequence.source},
+        "rig": {
+            "vertices": forces.rig.num_vertices,
+            "shapes": forces.rig.num_shapes,
+            "provenance": dict(forces.rig.provenance),
+        },
+        "versions": {
+            "biomechau": version("biomechau"),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+        "physics": asdict(forces.dynamics.config),
+        "frames": {
+            "count": len(sequence),
+            "fps": sequence.fps,
+            "start": float(sequence.timestamp[0]),
+            "end": float(sequence.timestamp[-1]),
+            "filled": np.flatnonzero(~sequence.valid.numpy()).tolist(),
+            "dropped": [{"after_recorded_frame": after, "count": count} for after, count in sequence.dropped],
+            "repeated": list(sequence.repeated),
+        },
+        "channels": {
+            "unused": list(forces.channels.unused_channels),
+            "missing_shapes": list(forces.channels.missing_shapes),
+        },
+    }
+
+
+def describe_forces(forces: FaceForces) -> dict[str, Any]:
+    """Peaks, means and asymmetry over the valid frames, for ``summary.json``."""
+    valid = forces.sequence.valid.numpy()
+    strength, timestamp = forces.strength[valid], forces.sequence.timestamp.numpy()[valid]
+    missing = set(forces.channels.missing_shapes)
+    return {
+        "force_unit": forces.force_unit,
+        "strongest_frame": {
+            "frame": forces.strongest_frame,
+            "timestamp": float(forces.sequence.timestamp[forces.strongest_frame]),
+        },
+        "muscles": {
+            muscle.identifier: {
+                "peak": float(strength[:, column].max()),
+                "mean": float(strength[:, column].mean()),
+                "time_of_peak": float(timestamp[strength[:, column].argmax()]),
+                "measured": not missing.issuperset(muscle.shapes),
+            }
+            for column, muscle in enumerate(forces.distribution.muscles)
+        },
+        "muscles_left_out": list(forces.distribution.left_out),
+        "asymmetry": asymmetry(strength, forces.identifiers),
+        "asymmetry_definition": ASYMMETRY,
+    }

@@ -1,0 +1,157 @@
+"""Evaluation of all folds of a training, and their means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from biomechau.corpus import Corpus
+from biomechau.files import staged_directory
+from biomechau.training.evaluation import RECOVERY, SCORES, SUMMARY, Evaluation, evaluate, write_csv
+from biomechau.training.metrics import mean_of_known
+from biomechau.training.run import Run, save_json
+
+
+@dataclass(frozen=True)
+class UnitMeans:
+    """Means of one action unit over the folds that have the value; None where none has.
+
+    Attributes:
+        action_unit: its number.
+        f1, mcc, always_positive_f1, positive_rate: as of :class:`biomechau.training.ActionUnitScore`. The baseline
+            counts in the folds that have an F1.
+        known_frames: sum over the folds.
+    """
+
+    action_unit: int
+    f1: float | None
+    mcc: float | None
+    always_positive_f1: float | None
+    positive_rate: float
+    known_frames: int
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """Scores of all folds of a training.
+
+    Attributes:
+        evaluations: by the number of the fold.
+        same_corpus: whether each fold was tested on its own test subjects of the corpus trained on; else each was
+            tested on all subjects of another corpus.
+    """
+
+    evaluations: Mapping[int, Evaluation]
+    same_corpus: bool
+
+    @property
+    def units(self) -> tuple[UnitMeans, ...]:
+        """The action units, each F1 first of a fold and then the mean over the folds, as in the literature."""
+        means = []
+        for units in zip(*(evaluation.scores.units for evaluation in self.evaluations.values()), strict=True):
+            means.append(
+                UnitMeans(
+                    units[0].action_unit,
+                    mean_of_known(unit.f1 for unit in units),
+                    mean_of_known(unit.mcc for unit in units),
+                    mean_of_known(unit.always_positive_f1 for unit in units if unit.f1 is not None),
+                    fmean(unit.positive_rate for unit in units),
+                    sum(unit.known_frames for unit in units),
+                )
+            )
+        return tuple(means)
+
+    @property
+    def mean_f1(self) -> float | None:
+        """Mean over the action units of their means over the folds ("Avg" of the tables)."""
+        return mean_of_known(unit.f1 for unit in self.units)
+
+    @property
+    def mean_mcc(self) -> float | None:
+        """As :attr:`mean_f1`."""
+        return mean_of_known(unit.mcc for unit in self.units)
+
+    @property
+    def mean_always_positive_f1(self) -> float | None:
+        """As :attr:`mean_f1`."""
+        return mean_of_known(unit.always_positive_f1 for unit in self.units)
+
+    @property
+    def force_recovery(self) -> float | None:
+        """Median r over the muscles, the mean over the folds; None where no true forces are known."""
+        return mean_of_known(e.forces.median for e in self.evaluations.values() if e.forces is not None)
+
+    @property
+    def reconstruction(self) -> float | None:
+        """Error of the decoded motion over its standard deviation, the mean over the folds; None without physics."""
+        return mean_of_known(evaluation.reconstruction for evaluation in self.evaluations.values())
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of ``evaluation.json``."""
+        return {
+            "tested_on": "the test subjects of each fold" if self.same_corpus else "all subjects of another corpus",
+            "means": "of each action unit over the folds, then over the action units",
+            "mean_f1": self.mean_f1,
+            "mean_mcc": self.mean_mcc,
+            "mean_always_positive_f1": self.mean_always_positive_f1,
+            "force_recovery_median_r": self.force_recovery,
+            "reconstruction_error_over_std": self.reconstruction,
+            "action_units": [asdict(unit) for unit in self.units],
+            "folds": {str(number): evaluation.summary() for number, evaluation in self.evaluations.items()},
+        }
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` where forces are known, and ``evaluation.json``.
+
+        The tables have a column ``fold`` with its number, or ``mean``.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        rows = [{"fold": number, **asdict(unit)} for number, e in self.evaluations.items() for unit in e.scores.units]
+        rows += [{"fold": "mean", **asdict(unit)} for unit in self.units]
+        with staged_directory(folder) as stage:
+            write_csv(stage / SCORES, list(rows[0]), rows)
+            if recovered := self._recovered():
+                write_csv(stage / RECOVERY, list(recovered[0]), recovered)
+            save_json(self.summary(), stage / SUMMARY)
+
+    def _recovered(self) -> list[dict[str, Any]]:
+        """Rows of ``force_recovery.csv``."""
+        found = {str(number): e.forces for number, e in self.evaluations.items() if e.forces is not None}
+        by_fold = {fold: dict(zip(forces.muscles, forces.r, strict=True)) for fold, forces in found.items()}
+        muscles = dict.fromkeys(muscle for rs in by_fold.values() for muscle in rs)
+        means = {muscle: mean_of_known(rs.get(muscle) for rs in by_fold.values()) for muscle in muscles}
+        return [
+            {"fold": fold, "muscle": muscle, "r": r}
+            for fold, rs in {**by_fold, "mean": means}.items()
+            for muscle, r in rs.items()
+        ]
+
+
+def cross_validate(
+    runs: Mapping[int, Run], corpus: Corpus, progress: Callable[[int, int], None] | None = None
+) -> CrossValidation:
+    """Test every fold on its test subjects; on a corpus that was not trained on, on all subjects.
+
+    Args:
+        runs: by the number of their fold, see :func:`biomechau.training.open_runs`.
+        corpus: the one trained on, or another of the same rig.
+        progress: called with (folds done, folds in all).
+
+    Raises:
+        ValueError: no runs, a training that has not ended, or a corpus that does not fit.
+        OSError: a file cannot be read.
+    """
+    if not runs:
+        raise ValueError("there are no runs to test")
+    same = all(run.trained_on(corpus) for run in runs.values())
+    evaluations = {}
+    for number, run in runs.items():
+        evaluations[number] = evaluate(run, corpus, None if same else corpus.subjects)
+        if progress is not None:
+            progress(len(evaluations), len(runs))
+    return CrossValidation(evaluations, same)

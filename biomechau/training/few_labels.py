@@ -1,0 +1,62 @@
+"""Training with the labels of a few sequences (the paper's Table 4); the others are learned from without labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from biomechau.corpus import Corpus
+
+_MAX_DRAWS = 1000
+
+
+def labelled_sequences(
+    corpus: Corpus, subjects: Iterable[str], share: float, action_units: Sequence[int], seed: int = 0
+) -> tuple[str, ...]:
+    """A random share of the sequences of some subjects in which each action unit is on somewhere.
+
+    Args:
+        corpus: to draw from.
+        subjects: whose sequences to draw from.
+        share: of the sequences, rounded up to whole ones, in (0, 1]; 1 is all of them.
+        action_units: numbers of the units that a training needs positives of.
+        seed: of the draw.
+
+    Returns:
+        Their ids, in the order of the corpus.
+
+    Raises:
+        ValueError: a share out of range, or no such draw among 1,000.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"the share of labelled sequences must lie in (0, 1], got {share}")
+    ids = corpus.ids_of(subjects)
+    if share == 1:
+        return ids
+    on = torch.stack([counts_of(corpus, [id], action_units)[0] > 0 for id in ids])
+    count = math.ceil(share * len(ids))
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(_MAX_DRAWS):
+        drawn = torch.randperm(len(ids), generator=generator)[:count].sort().values
+        if bool(on[drawn].any(0).all()):
+            return tuple(ids[i] for i in drawn.tolist())
+    raise ValueError(
+        f"{count} of {len(ids)} sequences of {corpus.path} hold no positive of every action unit in "
+        f"{_MAX_DRAWS:,} draws; keep the labels of a larger share than {share:g}"
+    )
+
+
+def counts_of(corpus: Corpus, ids: Iterable[str], action_units: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Frames of some sequences in which each action unit is on, and in which it is known, two of (R,) int64."""
+    columns = [corpus.action_units.index(unit) for unit in action_units]
+    on = torch.zeros(len(columns), dtype=torch.int64)
+    known = on.clone()
+    for id in ids:
+        sequence = corpus[id]
+        mask = sequence.label_mask[:, columns]
+        known += mask.sum(0)
+        on += (mask & (sequence.labels[:, columns] == 1)).sum(0)
+    return on, known

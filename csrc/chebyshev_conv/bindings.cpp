@@ -1,0 +1,154 @@
+#include "chebyshev_conv/cuda.h"
+
+#include <vector>
+
+#include "common/binding.h"
+
+namespace biomechau {
+namespace {
+
+struct SymmetricOperatorBuffers {
+  int64_t num_vertices;
+  Buffer crow, col, val, order;
+
+  template <class T> SymmetricOperator<T> view(const Place& place) const {
+    const int64_t entries = col.numel;
+    if (num_vertices > INT32_MAX) throw std::invalid_argument("num_vertices must fit 32 bits");  // as columns are kept
+    SymmetricOperator<T> s{};
+    s.num_vertices = num_vertices;
+    s.num_entries = entries;
+    s.crow = crow.as<int64_t>(product({num_vertices}) + 1, "crow");
+    s.col = col.as<int64_t>(entries, "col");
+    s.val = val.as<T>(entries, "val");
+    s.order = order.as_optional<int64_t>(num_vertices, "order");
+    if (place.on_gpu()) return s;  // indices on a device are checked where a SparseMatrix is made
+    check_rising(s.crow, num_vertices, entries, "crow");
+    check_range(s.col, entries, num_vertices, "col");
+    if (s.order) check_permutation(s.order);
+    return s;
+  }
+
+ private:
+  void check_permutation(const int64_t* index) const {
+    check_range(index, num_vertices, num_vertices, "order");
+    std::vector<char> seen(static_cast<std::size_t>(num_vertices));
+    for (int64_t i = 0; i < num_vertices; ++i) seen[static_cast<std::size_t>(index[i])] = 1;
+    for (const char once : seen)
+      if (!once) throw std::invalid_argument("order must hold every vertex once");
+  }
+};
+
+// What forward and backward share, checked.
+template <class T>
+ChebyshevConv<T> chebyshev_conv_args(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+                                     int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight,
+                                     Buffer vertices, const Place& place) {
+  if (num_terms < 1 || num_inputs < 1 || num_outputs < 1)
+    throw std::invalid_argument("num_terms, num_inputs and num_outputs must be at least 1");
+  ChebyshevConv<T> args{};
+  args.laplacian = laplacian.view<T>(place);
+  args.num_frames = num_frames;
+  args.num_terms = num_terms;
+  args.num_inputs = num_inputs;
+  args.num_outputs = num_outputs;
+  args.num_kept = vertices.given() ? vertices.numel : laplacian.num_vertices;
+  args.x = x.as<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "x");
+  args.weight = weight.as<T>(product({num_terms, num_inputs, num_outputs}), "weight");
+  args.vertices = vertices.as_optional<int64_t>(args.num_kept, "vertices");
+  return args;
+}
+
+// After the sizes: how many vertices there are is theirs alone to say until it is compared with that of the results.
+template <class T> void check_vertices(const ChebyshevConv<T>& args, const Place& place) {
+  if (!args.vertices || place.on_gpu()) return;
+  check_range(args.vertices, args.num_kept, args.laplacian.num_vertices, "vertices");
+  for (int64_t i = 1; i < args.num_kept; ++i)
+    if (args.vertices[i - 1] >= args.vertices[i]) throw std::invalid_argument("vertices must rise");
+}
+
+void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+                        int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer bias, Buffer vertices,
+                        Buffer out, Buffer workspace, Place place) {
+  place.check();
+  dispatch(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ChebyshevConv<T> args =
+        chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
+    args.bias = bias.as_optional<T>(num_outputs, "bias");
+    args.out = out.as<T>(product({num_frames, args.num_kept, num_outputs}), "out");
+    check_vertices(args, place);
+    T* scratch = place.workspace<T>(workspace, cuda::chebyshev_conv_fwd_workspace(args));
+    py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::chebyshev_conv_fwd(args, scratch, place.gpu());
+    select_chebyshev_conv_kernels<T>().chebyshev_conv_fwd(args, place.num_threads);
+  });
+}
+
+void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+                        int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer vertices,
+                        Buffer grad_out, Buffer grad_x, Buffer grad_weight, Buffer grad_bias,
+                        Buffer workspace, Place place) {
+  place.check();
+  dispatch(x.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ChebyshevConv<T> args =
+        chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
+    args.grad_out = grad_out.as<T>(product({num_frames, args.num_kept, num_outputs}), "grad_out");
+    check_vertices(args, place);
+    args.grad_x = grad_x.as_optional<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "grad_x");
+    args.grad_weight = grad_weight.as_optional<T>(product({num_terms, num_inputs, num_outputs}), "grad_weight");
+    args.grad_bias = grad_bias.as_optional<T>(num_outputs, "grad_bias");
+    T* scratch = place.workspace<T>(workspace, cuda::chebyshev_conv_bwd_workspace(args, args.vertices != nullptr));
+    py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::chebyshev_conv_bwd(args, scratch, place.gpu());
+    select_chebyshev_conv_kernels<T>().chebyshev_conv_bwd(args, place.num_threads);
+  });
+}
+
+// The sizes alone; num_kept is None where every vertex has an output.
+ChebyshevConv<double> chebyshev_conv_sizes(int64_t num_vertices, int64_t num_frames, int64_t num_terms,
+                                           int64_t num_inputs, int64_t num_outputs, std::optional<int64_t> num_kept) {
+  ChebyshevConv<double> args{};
+  args.laplacian.num_vertices = num_vertices;
+  args.num_frames = num_frames;
+  args.num_terms = num_terms;
+  args.num_inputs = num_inputs;
+  args.num_outputs = num_outputs;
+  args.num_kept = num_kept.value_or(num_vertices);
+  return args;
+}
+int64_t chebyshev_conv_fwd_workspace(int64_t num_vertices, int64_t num_frames, int64_t num_terms, int64_t num_inputs,
+                                     int64_t num_outputs, std::optional<int64_t> num_kept) {
+  return cuda::chebyshev_conv_fwd_workspace(
+      chebyshev_conv_sizes(num_vertices, num_frames, num_terms, num_inputs, num_outputs, num_kept));
+}
+int64_t chebyshev_conv_bwd_workspace(int64_t num_vertices, int64_t num_frames, int64_t num_terms, int64_t num_inputs,
+                                     int64_t num_outputs, std::optional<int64_t> num_kept) {
+  return cuda::chebyshev_conv_bwd_workspace(
+      chebyshev_conv_sizes(num_vertices, num_frames, num_terms, num_inputs, num_outputs, num_kept),
+      num_kept.has_value());
+}
+
+}  // namespace
+
+void bind_chebyshev_conv(py::module_& m) {
+  py::class_<SymmetricOperatorBuffers>(m, "SymmetricOperator", py::module_local())
+      .def(py::init([](int64_t num_vertices, Buffer crow, Buffer col, Buffer val, Buffer order) {
+             return SymmetricOperatorBuffers{num_vertices, crow, col, val, order};
+           }),
+           "num_vertices"_a, "crow"_a, "col"_a, "val"_a, "order"_a);
+
+  m.def("chebyshev_conv_fwd", &chebyshev_conv_fwd, "laplacian"_a, "num_frames"_a, "num_terms"_a, "num_inputs"_a,
+        "num_outputs"_a, "x"_a, "weight"_a, "bias"_a, "vertices"_a, "out"_a, "workspace"_a, "place"_a);
+  m.def("chebyshev_conv_bwd", &chebyshev_conv_bwd, "laplacian"_a, "num_frames"_a, "num_terms"_a, "num_inputs"_a,
+        "num_outputs"_a, "x"_a, "weight"_a, "vertices"_a, "grad_out"_a, "grad_x"_a, "grad_weight"_a, "grad_bias"_a,
+        "workspace"_a, "place"_a);
+  m.def("chebyshev_conv_fwd_workspace", &chebyshev_conv_fwd_workspace, "num_vertices"_a, "num_frames"_a, "num_terms"_a,
+        "num_inputs"_a, "num_outputs"_a, "num_kept"_a);
+  m.def("chebyshev_conv_bwd_workspace", &chebyshev_conv_bwd_workspace, "num_vertices"_a, "num_frames"_a, "num_terms"_a,
+        "num_inputs"_a, "num_outputs"_a, "num_kept"_a);
+}
+
+}  // namespace biomechau

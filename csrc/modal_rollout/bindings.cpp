@@ -1,0 +1,94 @@
+#include <cmath>
+
+#include "common/binding.h"
+#include "modal_rollout/cuda.h"
+
+namespace biomechau {
+namespace {
+
+// The sizes of a rollout in modes.
+struct ModalSizes {
+  int64_t num_sequences, num_frames, num_coordinates, num_inputs;
+  int scheme;
+  double dt;
+  bool has_modes;
+
+  template <class T> ModalRollout<T> view(Buffer constants) const {
+    if (scheme < 0 || scheme > 2) throw std::invalid_argument("scheme must be 0, 1 or 2");
+    ModalRollout<T> args{};
+    args.num_sequences = num_sequences;
+    args.num_frames = num_frames;
+    args.num_coordinates = num_coordinates;
+    args.num_inputs = num_inputs;
+    args.scheme = static_cast<Scheme>(scheme);
+    args.dt = static_cast<T>(dt);
+    if (!(args.dt > 0) || !std::isfinite(args.dt))
+      throw std::invalid_argument("dt must be a positive number in the precision of the tensors");
+    args.has_modes = has_modes;
+    // refuses sizes whose products overflow
+    product({num_sequences, num_frames, num_coordinates + 16, num_inputs + 16});
+    product({num_coordinates + 16, num_coordinates + 16, 4});
+    product({num_coordinates + 16, num_inputs + 16, 2});
+    args.constants = constants.as<T>(args.num_constants(), "constants");
+    return args;
+  }
+  int64_t states() const { return product({num_sequences, num_frames, num_coordinates}); }
+  int64_t inputs() const { return product({num_sequences, num_frames, num_inputs}); }
+  int64_t starts() const { return product({num_sequences, num_coordinates}); }
+};
+
+void modal_rollout_fwd(const ModalSizes& sizes, Buffer constants, Buffer force, Buffer muscle_force, Buffer c0,
+                       Buffer v0, Buffer c, Buffer v, Place place) {
+  place.check();
+  dispatch(c.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ModalRollout<T> args = sizes.view<T>(constants);
+    args.muscle_force = muscle_force.as_optional<T>(sizes.inputs(), "muscle_force");
+    args.force = force.as_optional<T>(sizes.states(), "force");
+    args.c0 = c0.as<T>(sizes.starts(), "c0");
+    args.v0 = v0.as<T>(sizes.starts(), "v0");
+    args.c = c.as<T>(sizes.states(), "c");
+    args.v = v.as<T>(sizes.states(), "v");
+    py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::modal_rollout_fwd(args, place.gpu());
+    select_modal_rollout_kernels<T>().modal_rollout_fwd(args, place.num_threads);
+  });
+}
+
+void modal_rollout_bwd(const ModalSizes& sizes, Buffer constants, Buffer grad_c, Buffer grad_v, Buffer grad_force,
+                       Buffer grad_muscle_force, Buffer grad_c0, Buffer grad_v0, Place place) {
+  place.check();
+  dispatch(constants.dtype, [&](auto zero) {
+    using T = decltype(zero);
+    ModalRollout<T> args = sizes.view<T>(constants);
+    args.grad_c = grad_c.as_optional<T>(sizes.states(), "grad_c");
+    args.grad_v = grad_v.as_optional<T>(sizes.states(), "grad_v");
+    args.grad_muscle_force = grad_muscle_force.as_optional<T>(sizes.inputs(), "grad_muscle_force");
+    args.grad_force = grad_force.as_optional<T>(sizes.states(), "grad_force");
+    args.grad_c0 = grad_c0.as_optional<T>(sizes.starts(), "grad_c0");
+    args.grad_v0 = grad_v0.as_optional<T>(sizes.starts(), "grad_v0");
+    py::gil_scoped_release release;
+    if constexpr (cuda_built)
+      if (place.on_gpu()) return cuda::modal_rollout_bwd(args, place.gpu());
+    select_modal_rollout_kernels<T>().modal_rollout_bwd(args, place.num_threads);
+  });
+}
+
+}  // namespace
+
+void bind_modal_rollout(py::module_& m) {
+  py::class_<ModalSizes>(m, "ModalSizes", py::module_local())
+      .def(py::init([](int64_t num_sequences, int64_t num_frames, int64_t num_coordinates, int64_t num_inputs,
+                       int scheme, double dt, bool has_modes) {
+             return ModalSizes{num_sequences, num_frames, num_coordinates, num_inputs, scheme, dt, has_modes};
+           }),
+           "num_sequences"_a, "num_frames"_a, "num_coordinates"_a, "num_inputs"_a, "scheme"_a, "dt"_a, "has_modes"_a);
+
+  m.def("modal_rollout_fwd", &modal_rollout_fwd, "sizes"_a, "constants"_a, "force"_a, "muscle_force"_a, "c0"_a,
+        "v0"_a, "c"_a, "v"_a, "place"_a);
+  m.def("modal_rollout_bwd", &modal_rollout_bwd, "sizes"_a, "constants"_a, "grad_c"_a, "grad_v"_a, "grad_force"_a,
+        "grad_muscle_force"_a, "grad_c0"_a, "grad_v0"_a, "place"_a);
+}
+
+}  // namespace biomechau

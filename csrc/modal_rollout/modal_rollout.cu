@@ -1,0 +1,183 @@
+// One block takes one sequence through all three stages, some frames at a time that stay in shared memory: forces into
+// modes, a thread a mode for the recurrence, modes into motion. The matrices are read through the caches.
+#include "common/launch.cuh"
+#include "modal_rollout/cuda.h"
+#include "modal_rollout/math.h"
+
+namespace biomechau {
+namespace cuda {
+namespace {
+
+constexpr int threads = 256;
+constexpr int most_frames = 32;  // taken through the stages together
+constexpr int patch_rows = 4;    // of a product, a warp's at one time
+constexpr int patch_cols = 2;    // a lane's
+
+// What both directions hold in shared memory: two tiles (frames, K') and two states (K').
+template <class T> struct Tiles {
+  T *position, *rate, *position_tile, *rate_tile;
+
+  static std::size_t size(std::int64_t row, int frames) { return 2 * (frames + 1) * row * sizeof(T); }
+  __device__ Tiles(std::int64_t row, int frames)
+      : position(shared_memory<T>()),
+        rate(position + row),
+        position_tile(rate + row),
+        rate_tile(position_tile + frames * row) {}
+};
+
+// Calls put(r, j, entry) for every entry of x (rows, inner) times matrix (inner, cols), or of x itself without one. Rows
+// of x lie `x_stride` apart, those of the matrix `stride`.
+template <class T, class Put>
+__device__ void product(int rows, std::int64_t inner, std::int64_t cols, const T* x, std::int64_t x_stride, const T* matrix,
+                        std::int64_t stride, const Put& put) {
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = threads / warp_size;
+  for (int r0 = warp * patch_rows; r0 < rows; r0 += warps * patch_rows)
+    for (std::int64_t j0 = lane; j0 < cols; j0 += warp_size * patch_cols) {
+      T sum[patch_rows][patch_cols] = {};
+      if (matrix)
+        for (std::int64_t l = 0; l < inner; ++l) {
+          T right[patch_cols];
+#pragma unroll
+          for (int j = 0; j < patch_cols; ++j)
+            right[j] = j0 + j * warp_size < cols ? matrix[l * stride + j0 + j * warp_size] : T(0);
+#pragma unroll
+          for (int r = 0; r < patch_rows; ++r) {
+            const T left = r0 + r < rows ? x[(r0 + r) * x_stride + l] : T(0);
+#pragma unroll
+            for (int j = 0; j < patch_cols; ++j) sum[r][j] += left * right[j];
+          }
+        }
+#pragma unroll
+      for (int r = 0; r < patch_rows; ++r)
+#pragma unroll
+        for (int j = 0; j < patch_cols; ++j) {
+          const std::int64_t col = j0 + j * warp_size;
+          if (r0 + r < rows && col < cols) put(r0 + r, col, matrix ? sum[r][j] : x[(r0 + r) * x_stride + col]);
+        }
+    }
+}
+
+template <class T> __device__ inline Step<T> step_of(const ModalRollout<T>& args) {
+  return {args.dt, args.scheme == Scheme::implicit ? args.dt : T(0), args.scheme == Scheme::explicit_euler};
+}
+template <class T> __device__ inline Mode<T> mode_of(const ModalRollout<T>& args, int k) {
+  return {args.gain()[k], args.damping()[k], args.stiffness()[k]};
+}
+
+template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(ModalRollout<T> args, int frames) {
+  const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
+  const Tiles<T> own(row, frames);
+  const Step<T> step = step_of(args);
+  const T* to_modes = args.has_modes ? args.inverse_t() : nullptr;
+  const T* from_modes = args.has_modes ? args.modes_t() : nullptr;
+  product(1, n, n, args.c0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.position[k] = entry; });
+  product(1, n, n, args.v0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.rate[k] = entry; });
+  for (std::int64_t t = 0; t < args.num_frames; t += frames) {
+    const int count = static_cast<int>(smaller(frames, args.num_frames - t));
+    const std::int64_t at = s * args.num_frames + t;
+    const auto put = [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] = entry; };
+    const auto add = [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] += entry; };
+    if (args.muscle_force)
+      product(count, num_inputs, n, args.muscle_force + at * num_inputs, num_inputs, args.projection_t(), row, put);
+    // The same threads as before put the same entries: no barrier between.
+    if (args.force && args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, add);
+    if (args.force && !args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, put);
+    __syncthreads();
+    for (int k = threadIdx.x; k < n; k += threads) {
+      const Mode<T> mode = mode_of(args, k);
+      T y = own.position[k], w = own.rate[k];
+      for (int r = 0; r < count; ++r) {
+        const T q = args.force || args.muscle_force ? own.position_tile[r * row + k] : T(0);
+        modal_step(step, mode, q, &y, &w);
+        own.position_tile[r * row + k] = y;
+        own.rate_tile[r * row + k] = w;
+      }
+      own.position[k] = y;
+      own.rate[k] = w;
+    }
+    __syncthreads();
+    product(count, n, n, own.position_tile, row, from_modes, row,
+            [&](int r, std::int64_t k, T entry) { args.c[(at + r) * n + k] = entry; });
+    product(count, n, n, own.rate_tile, row, from_modes, row,
+            [&](int r, std::int64_t k, T entry) { args.v[(at + r) * n + k] = entry; });
+    __syncthreads();
+  }
+}
+
+template <class T> __global__ void __launch_bounds__(threads) adjoint_kernel(ModalRollout<T> args, int frames) {
+  const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
+  const Tiles<T> own(row, frames);
+  const Step<T> step = step_of(args);
+  const T* to_modes = args.has_modes ? args.modes() : nullptr;
+  for (std::int64_t k = threadIdx.x; k < n; k += threads) own.position[k] = own.rate[k] = 0;
+  for (std::int64_t end = args.num_frames; end > 0;) {
+    const int count = static_cast<int>(end % frames != 0 ? end % frames : frames);
+    end -= count;
+    const std::int64_t at = s * args.num_frames + end;
+    if (args.grad_c)
+      product(count, n, n, args.grad_c + at * n, n, to_modes, row,
+              [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] = entry; });
+    if (args.grad_v)
+      product(count, n, n, args.grad_v + at * n, n, to_modes, row,
+              [&](int r, std::int64_t k, T entry) { own.rate_tile[r * row + k] = entry; });
+    __syncthreads();
+    for (int k = threadIdx.x; k < n; k += threads) {
+      const Mode<T> mode = mode_of(args, k);
+      T lambda = own.position[k], mu = own.rate[k];
+      for (int r = count; r-- > 0;) {
+        if (args.grad_c) lambda += own.position_tile[r * row + k];
+        if (args.grad_v) mu += own.rate_tile[r * row + k];
+        own.position_tile[r * row + k] = modal_step_vjp(step, mode, &lambda, &mu);
+      }
+      own.position[k] = lambda;
+      own.rate[k] = mu;
+    }
+    __syncthreads();
+    if (args.grad_muscle_force)
+      product(count, n, num_inputs, own.position_tile, row, args.projection(), args.input_row(),
+              [&](int r, std::int64_t i, T entry) { args.grad_muscle_force[(at + r) * num_inputs + i] = entry; });
+    if (args.grad_force)
+      product(count, n, n, own.position_tile, row, args.load(), row,
+              [&](int r, std::int64_t k, T entry) { args.grad_force[(at + r) * n + k] = entry; });
+    __syncthreads();
+  }
+  __syncthreads();
+  const T* from_modes = args.has_modes ? args.inverse() : nullptr;
+  if (args.grad_c0)
+    product(1, n, n, own.position, row, from_modes, row,
+            [&](int, std::int64_t k, T entry) { args.grad_c0[s * n + k] = entry; });
+  if (args.grad_v0)
+    product(1, n, n, own.rate, row, from_modes, row,
+            [&](int, std::int64_t k, T entry) { args.grad_v0[s * n + k] = entry; });
+}
+
+// Frames that fit in shared memory together.
+template <class T> int frames_that_fit(const Launcher& launch, const ModalRollout<T>& args) {
+  int frames = most_frames;
+  while (frames > 1 && (frames / 2 >= args.num_frames || Tiles<T>::size(args.row(), frames) > launch.most_shared_bytes()))
+    frames /= 2;
+  return frames;
+}
+
+}  // namespace
+
+template <class T> void modal_rollout_fwd(const ModalRollout<T>& args, Device device) {
+  const Launcher launch("modal_rollout", device);
+  const int frames = frames_that_fit(launch, args);
+  launch(rollout_kernel<T>, args.num_sequences, threads, Tiles<T>::size(args.row(), frames), args, frames);
+}
+
+template <class T> void modal_rollout_bwd(const ModalRollout<T>& args, Device device) {
+  const Launcher launch("modal_rollout_bwd", device);
+  const int frames = frames_that_fit(launch, args);
+  launch(adjoint_kernel<T>, args.num_sequences, threads, Tiles<T>::size(args.row(), frames), args, frames);
+}
+
+#define BIOMECHAU_INSTANTIATE(T)                                      \
+  template void modal_rollout_fwd<T>(const ModalRollout<T>&, Device); \
+  template void modal_rollout_bwd<T>(const ModalRollout<T>&, Device);
+BIOMECHAU_INSTANTIATE(float)
+BIOMECHAU_INSTANTIATE(double)
+
+}  // namespace cuda
+}  // namespace biomechau

@@ -1,0 +1,16 @@
+"""What the tests of these commands share."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+UNITS = ["6", "7", "10", "12"]
+# A model of a few hundred weights, two epochs.
+SMALL = ["--hidden", "16", "--head-hidden", "8", "--context", "1", "--num-frames", "16", "--batch-size", "4"]
+SMALL += ["--epochs", "2", "--accelerator", "cpu"]
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,149 @@
+"""``biomechau predict``: means of folds, gaps, neutral faces, and how it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands.small import SMALL, UNITS, read_csv
+
+from biomechau.cli import main
+from biomechau.corpus import Corpus
+from biomechau.training import open_runs
+
+
+@pytest.fixture
+def capture(corpus: Corpus, tmp_path: Path) -> Path:
+    """Two sequences of a subject one after the other, at 50 fps with a gap of a fifth of a second."""
+    c = torch.cat([corpus[id].coefficients for id in corpus.ids[:2]]).numpy()
+    time = np.arange(96) / 50
+    kept = (time < 0.8) | (time > 1.0)
+    path = tmp_path / "capture.npz"
+    np.savez(path, coefficients=c[kept], names=np.array(corpus.shapes), timestamp=time[kept], fps=50.0)
+    return path
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_predictions_are_the_mean_of_the_folds(
+    run_folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sequence = corpus["S002_T1"]
+    path = corpus.path / "sequences" / "S002_T1.safetensors"
+    assert main(["predict", str(path), "--run", str(run_folder), "--out", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    assert "mean of the folds 1, 2, 3" in out
+    trained = [n for n, run in open_runs(run_folder).items() if "S002" not in run.fold.test]
+    assert f"trained on subject 'S002': fold(s) {trained[0]}, {trained[1]}" in err
+    rows = read_csv(tmp_path / "out" / "action_units.csv")
+    assert list(rows[0]) == ["frame", "timestamp", "AU06", "AU07", "AU10", "AU12"]
+    found = np.array([[float(row[f"AU{int(unit):02d}"]) for unit in UNITS] for row in rows])
+    expected, forces = [], []
+    for run in open_runs(run_folder).values():
+        detector = run.detector()
+        with torch.no_grad():
+            output = detector({"coefficients": sequence.coefficients[:, detector.dynamics.shape_indices]})
+        expected.append(output.probabilities)
+        forces.append(output.forces)
+    np.testing.assert_allclose(found, torch.stack(expected).mean(0), atol=2e-6)
+    muscles = detector.dynamics.muscles.names
+    rows = read_csv(tmp_path / "out" / "forces.csv")
+    assert list(rows[0]) == ["frame", "timestamp", *muscles]
+    found = np.array([[float(row[muscle]) for muscle in muscles] for row in rows])
+    np.testing.assert_allclose(found, torch.stack(forces).mean(0), rtol=1e-4, atol=1e-6)
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["folds_trained_on_the_subject"] == trained
+    assert summary["labels"]["action_units"][0]["known_frames"] == 48
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_one_fold_alone(run_folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    number = next(n for n, run in open_runs(run_folder).items() if "S002" in run.fold.test)
+    given = ["predict", str(corpus.path), "--sequence", "S002_T2", "--run", str(run_folder), "--out", str(tmp_path)]
+    assert main([*given, "--fold", str(number), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["folds"] == [number]
+    assert json.loads(out)["combined"] == "one fold"
+    assert "trained on subject" not in err
+    assert main([*given[:-3], str(run_folder / f"fold{number}"), "--out", str(tmp_path / "b"), "--json"]) == 0
+    assert (tmp_path / "b" / "action_units.csv").read_bytes() == (tmp_path / "action_units.csv").read_bytes()
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_dropped_frames_are_reported_and_their_cells_empty(
+    run_folder: Path, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(capture), "--run", str(run_folder), "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert "frames dropped in the recording: 11 after frame 39" in out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["frames"]["fps"] == 25
+    assert summary["frames"]["count"] == 48
+    filled = summary["frames"]["filled"]
+    assert filled
+    assert f"{len(filled)} frames were not recorded: their cells are empty" in out
+    for name in ("action_units.csv", "forces.csv"):
+        rows = read_csv(tmp_path / "out" / name)
+        empty = [n for n, row in enumerate(rows) if set(list(row.values())[2:]) == {""}]
+        assert empty == filled
+        assert all("" not in row.values() for n, row in enumerate(rows) if n not in filled)
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_a_neutral_face_is_that_of_the_recording(corpus: Corpus, capture: Path, tmp_path: Path) -> None:
+    options = ["--fold", "1", "--neutral", "5", "--epochs", "1"]
+    assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
+    shifted = dict(np.load(capture))
+    shifted["coefficients"] = shifted["coefficients"] + 0.1
+    np.savez(tmp_path / "shifted.npz", **shifted)
+    for path, out in ((capture, "a"), (tmp_path / "shifted.npz", "b")):
+        assert main(["predict", str(path), "--run", str(tmp_path / "run"), "--out", str(tmp_path / out)]) == 0
+    a, b = (np.genfromtxt(tmp_path / out / "action_units.csv", delimiter=",", skip_header=1) for out in "ab")
+    np.testing.assert_allclose(a, b, atol=1e-4)
+    neutral = json.loads((tmp_path / "b" / "summary.json").read_text())["neutral"]
+    before = json.loads((tmp_path / "a" / "summary.json").read_text())["neutral"]
+    assert all(neutral[name] == pytest.approx(before[name] + 0.1, abs=1e-5) for name in neutral)
+
+
+def test_the_picture(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    pytest.importorskip("pyvista")
+    image = pytest.importorskip("matplotlib.image")
+    given = ["predict", str(corpus.path), "--sequence", "S001_T1", "--run", str(run_folder), "--out", str(tmp_path)]
+    assert main(given) == 0
+    names = ["action_units.csv", "forces.csv", "prediction.png", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+    assert image.imread(tmp_path / "prediction.png").std() > 0.05
+
+
+def test_a_head_without_physics(
+    corpus: Corpus, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyvista")
+    options = ["--fold", "1", "--head", "position_temporal", "--epochs", "1"]
+    assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
+    assert main(["predict", str(capture), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0
+    assert "no muscle forces: the head has no physics" in capsys.readouterr().out
+    names = ["action_units.csv", "prediction.png", "summary.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_a_real_capture(run_folder: Path, capture_csv: Path, tmp_path: Path) -> None:
+    assert main(["predict", str(capture_csv), "--run", str(run_folder), "--out", str(tmp_path)]) == 0
+    assert len(read_csv(tmp_path / "action_units.csv")) == 78
+
+
+def test_what_cannot_be_predicted(
+    run_folder: Path, corpus: Corpus, capture: Path, tmp_path: Path, fails: Callable[..., None]
+) -> None:
+    given = ["--run", run_folder, "--out", tmp_path / "out"]
+    fails("predict", tmp_path / "nowhere.csv", *given, words="nowhere.csv")
+    fails("predict", corpus.path, *given, words=("is a corpus", "--sequence, as S001_T1"))
+    fails("predict", corpus.path, "--sequence", "S099", *given, words=("no sequence 'S099'", "S001_T1"))
+    fails("predict", capture, "--sequence", "S001_T1", *given, words=("capture.npz is no corpus",))
+    fails("predict", capture, *given, "--fold", "5", words=("no fold 5", "1, 2, 3"))
+    fails("predict", capture, "--run", tmp_path, "--out", tmp_path / "out", words="holds no run")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,116 @@
+"""Action units that OpenFace 2 and py-feat found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from corpus.tables import write_table
+
+from biomechau.corpus import ActionUnitSeries, read_action_units
+
+OPENFACE = ["frame", "face_id", "timestamp", "confidence", "success", "gaze_0_x", "AU01_r", "AU12_r"]
+OPENFACE += ["AU01_c", "AU12_c", "AU28_c"]
+
+
+def _openface_rows() -> list[list[str]]:
+    return [
+        [
+            str(n),
+            "0",
+            f"{(n - 1) / 30:.3f}",
+            "0.98",
+            "1",
+            "0.1",
+            f"{0.5 * n:.2f}",
+            "4.99",
+            f"{n % 2:.2f}",
+            "1.00",
+            "0.00",
+        ]
+        for n in range(1, 7)
+    ]
+
+
+@pytest.mark.parametrize("separator", [",", ", "])
+def test_openface(tmp_path: Path, separator: str) -> None:
+    rows = _openface_rows()
+    rows[3][3:] = ["0.0", "0", *["0.0"] * 6]
+    path = write_table(tmp_path / "clip.csv", OPENFACE, rows, separator)
+    found = read_action_units(path)
+    assert (found.action_units, found.scale, len(found)) == ((1, 12, 28), "presence", 6)
+    assert found.frame.tolist() == [1, 2, 3, 4, 5, 6]
+    assert found.valid.tolist() == [True, True, True, False, True, True]
+    assert found.values.tolist() == [[1, 1, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0], [1, 1, 0], [0, 1, 0]]
+    assert found.timestamp is not None
+    assert found.timestamp[1].item() == 0.033
+    strong = read_action_units(path, intensity=True)
+    assert (strong.action_units, strong.scale) == ((1, 12), "intensity")
+    torch.testing.assert_close(strong.values[:3], torch.tensor([[0.5, 4.99], [1.0, 4.99], [1.5, 4.99]]))
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_py_feat(tmp_path: Path, version: int) -> None:
+    header = ["frame", "FaceRectX", "AU04", "AU01", "anger", "input", *(["jawOpen"] * (version == 2))]
+    rows = [[n, 3.5, 0.1 * n, 0.5, 0.2, "clip.mp4", *(["0.3"] * (version == 2))] for n in range(5)]
+    rows[2][1:5] = ["nan"] * 4
+    rows[4][1] = "nan"  # version 2 goes on with values of an empty picture
+    found = read_action_units(write_table(tmp_path / "clip.csv", header, rows))
+    assert (found.action_units, found.scale, found.timestamp) == ((4, 1), "probability", None)
+    assert found.valid.tolist() == [True, True, False, True, False]
+    torch.testing.assert_close(found.values[:, 0], torch.tensor([0, 0.1, 0, 0.3, 0]))
+    times = read_action_units(tmp_path / "clip.csv", fps=20).timestamp
+    torch.testing.assert_close(times, torch.arange(5).double() / 20)
+
+
+def test_predictions_of_this_package(tmp_path: Path) -> None:
+    rows = [[n, n / 25, 0.25, 0.5] for n in range(4)]
+    found = read_action_units(write_table(tmp_path / "action_units.csv", ["frame", "timestamp", "AU01", "AU12"], rows))
+    assert found.action_units == (1, 12)
+    torch.testing.assert_close(found.timestamp, torch.arange(4).double() / 25)
+
+
+BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = {
+    "no-units": (lambda header, _: header.__setitem__(slice(6, None), list("abcde")), ":1: no action units: expected"),
+    "twice": (lambda header, _: header.__setitem__(9, "AU1_c"), ":1: column 'AU1_c' is there twice"),
+    "range": (lambda _, rows: rows[2].__setitem__(8, "2"), r": AU01 is 2 in frame 3, expected a presence in \[0, 1\]"),
+    "text": (lambda _, rows: rows[2].__setitem__(8, "on"), ":4: column AU01_c: expected a finite number, found 'on'"),
+    "half": (lambda _, rows: rows[2].__setitem__(8, ""), ":4: column AU01_c has no value, others do"),
+    "two-faces": (lambda _, rows: rows[2].__setitem__(0, "2"), ":4: frame 2 is there twice; is this a second face"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), BROKEN.values(), ids=BROKEN)
+def test_broken_file_is_named(
+    tmp_path: Path, change: Callable[[list[str], list[list[str]]], object], message: str
+) -> None:
+    header, rows = list(OPENFACE), _openface_rows()
+    change(header, rows)
+    with pytest.raises(ValueError, match=rf"clip\.csv{message}"):
+        read_action_units(write_table(tmp_path / "clip.csv", header, rows))
+
+
+def test_intensities_are_openfaces(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "clip.csv", ["frame", "AU01"], [[0, 0.5]])
+    with pytest.raises(ValueError, match=r"clip\.csv:1: no action units: expected columns like AU01_r"):
+        read_action_units(path, intensity=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"values": torch.zeros(3, 1)}, ValueError, r"values must have shape \(3, 2\)"),
+        ({"valid": torch.ones(3)}, TypeError, "valid must be torch.bool"),
+        ({"frame": torch.tensor([0, 2, 2])}, ValueError, "frame does not rise after row 1"),
+        ({"timestamp": torch.tensor([0.0, 1, 1]).double()}, ValueError, "timestamp does not rise after frame 1"),
+        ({"values": torch.full((3, 2), torch.nan)}, ValueError, "AU01 is nan in frame 0, expected a probability"),
+    ],
+)
+def test_what_a_series_refuses(change: dict[str, object], error: type[Exception], message: str) -> None:
+    valid, frame = torch.ones(3, dtype=torch.bool), torch.arange(3)
+    series = ActionUnitSeries((1, 4), torch.zeros(3, 2), valid, "probability", frame)
+    with pytest.raises(error, match=message):
+        replace(series, **change)  # pyright: ignore[reportArgumentType]
