@@ -39,6 +39,11 @@ class PackedBlendshapes:
         values: _Buffer,
     ) -> None: ...
 
+class SortedEntries:
+    def __init__(
+        self, group_crow: _Buffer, muscle: _Buffer, list_crow: _Buffer, vertex: _Buffer, entry: _Buffer
+    ) -> None: ...
+
 class SymmetricOperator:
     def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
 
@@ -81,12 +86,20 @@ def distribute_forces_bwd(
     place: _Place,
 ) -> None: ...
 def reduced_projection_fwd(
-    distribution: Distribution, num_shapes: int, blendshapes: _Buffer, out: _Buffer, place: _Place
+    distribution: Distribution,
+    num_shapes: int,
+    blendshapes: _Buffer,
+    packed: PackedBlendshapes | None,
+    sorted: SortedEntries | None,
+    out: _Buffer,
+    place: _Place,
 ) -> None: ...
 def reduced_projection_bwd(
     distribution: Distribution,
     num_shapes: int,
     blendshapes: _Buffer,
+    packed: PackedBlendshapes | None,
+    sorted: SortedEntries | None,
     grad_out: _Buffer,
     grad_blendshapes: _Buffer,
     grad_val: _Buffer,

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops._backend import Buffer, buffer
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
+from biomechau.ops.sparse import SparseMatrix
 
 # Packed blendshapes in an op's schema: all None where B is an ordinary tensor.
 PACKED_SCHEMA = "Tensor? vertex_crow, Tensor? shape_crow, Tensor? vertices, Tensor? shapes, Tensor? packed_values"
 NUM_PACKED = 5
+
+# And the entries of P in the order of their groups; all None where the kernels have to sort them.
+SORTED_SCHEMA = "Tensor? group_crow, Tensor? list_muscle, Tensor? list_crow, Tensor? list_vertex, Tensor? list_entry"
+NUM_SORTED = 5
 
 
 def unpacked(blendshapes: Tensor | PackedBlendshapes) -> Tensor:
@@ -29,6 +35,22 @@ def packed_arguments(
         return (None,) * NUM_PACKED
     index = (blendshapes.vertex_crow, blendshapes.shape_crow, blendshapes.vertices, blendshapes.shapes)
     return *index, blendshapes.lanes if values == "lanes" else blendshapes.rows
+
+
+def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Tensor | None, ...]:
+    """The arguments that ``SORTED_SCHEMA`` names."""
+    if (
+        not isinstance(blendshapes, PackedBlendshapes)
+        or blendshapes.dense.device.type != "cpu"
+        or torch.compiler.is_compiling()  # what is kept in a dictionary is nothing for a graph
+    ):
+        return (None,) * NUM_SORTED
+    return blendshapes.sorted_entries(distribution)
+
+
+def core_sorted(entries: Sequence[Tensor | None]) -> _core.SortedEntries | None:
+    """Sorted entries as the kernels read them. Hold the tensors while it is used."""
+    return None if entries[0] is None else _core.SortedEntries(*map(buffer, entries))
 
 
 def core_blendshapes(

@@ -4,28 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
-from biomechau.ops._distribution import SCHEMA, batch_shape, check_force, index_arguments
+from biomechau.ops._distribution import batch_shape, check_force
+from biomechau.ops._packed import unpacked
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
-from biomechau.ops.reduced_projection import check_blendshapes, project, project_backward
+from biomechau.ops.packed_blendshapes import KeptProjection, PackedBlendshapes
+from biomechau.ops.reduced_projection import (
+    NUM_STRUCTURE,
+    STRUCTURE_SCHEMA,
+    check_blendshapes,
+    project,
+    project_backward,
+    structure_arguments,
+)
 from biomechau.ops.sparse import SparseMatrix
 
 
 def force_projection(
-    blendshapes: Tensor, distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None
+    blendshapes: Tensor | PackedBlendshapes,
+    distribution: SparseMatrix,
+    force: Tensor,
+    directions: Tensor | None = None,
 ) -> Tensor:
     """Generalized force (Eq. 9): Q_k = sum_i B_k(i)^T sum_m P(i,m) F_m.
 
     Equivalent to ``torch.einsum("kna,...na->...k", blendshapes, distribution.dense() @ force)``, but the vertices are
-    visited once to build the reduced projection, not once a frame. Where B and P do not change, build it once with
-    ``reduced_projection`` and multiply.
+    visited once to build the reduced projection, not once a frame. With packed blendshapes and a P that nobody asks a
+    gradient of, it is built in the first call and kept with the blendshapes: each further call is one matrix product.
 
     Args:
-        blendshapes: B, displacements [length], shape (K, N, 3).
+        blendshapes: B, displacements [length], shape (K, N, 3); packed where they are constant.
         distribution: P, (N, M) sparse; its values may require grad.
         force: muscle forces [force unit], shape (..., M, 3); with ``directions`` scalars, shape (..., M).
         directions: unit of force along the fibre at each entry of P, shape (nnz, 3).
@@ -42,12 +55,38 @@ def force_projection(
         >>> ops.force_projection(torch.ones(1, 2, 3), P, torch.tensor([[1.0, 0.0, 3.0]]))
         tensor([6.])
     """
-    check_blendshapes(blendshapes, distribution, directions, force=force)
+    tensor = unpacked(blendshapes)
+    check_blendshapes(tensor, distribution, directions, force=force)
     check_force(distribution, force, directions)
     if runs_reference(force.device):
-        return reference.force_projection(blendshapes, distribution, force, directions)
-    out, _ = _op(blendshapes, distribution.val, force, directions, *index_arguments(distribution))
+        return reference.force_projection(tensor, distribution, force, directions)
+    if isinstance(blendshapes, PackedBlendshapes):
+        kept = _kept_projection(blendshapes, distribution, directions)
+        if kept is not None:
+            return (force.flatten(-2) if directions is None else force) @ kept.T
+    structure = structure_arguments(blendshapes, distribution)
+    out, _ = _op(tensor, distribution.val, force, directions, *structure)
     return out
+
+
+def _kept_projection(
+    blendshapes: PackedBlendshapes, distribution: SparseMatrix, directions: Tensor | None
+) -> Tensor | None:
+    """A as (K, force components) where nothing that it is made of can change or wants a gradient, else None."""
+    if (
+        torch.compiler.is_compiling()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.is_autocast_enabled(distribution.val.device.type)  # would round the product
+        or any(t is not None and (t.requires_grad or t.is_inference()) for t in (distribution.val, directions))
+    ):
+        return None
+    kept = blendshapes.kept.get(distribution)
+    if kept is None or not kept.is_of(distribution, directions):
+        with torch.inference_mode(False), torch.no_grad():
+            structure = structure_arguments(blendshapes, distribution)
+            projection = project(blendshapes.dense, distribution.val, directions, *structure)
+        kept = blendshapes.kept[distribution] = KeptProjection(distribution, directions, projection.flatten(1))
+    return kept.matrix
 
 
 def _sizes(force: Tensor, projection: Tensor, directions: Tensor | None) -> tuple[int, int, int]:
@@ -57,9 +96,9 @@ def _sizes(force: Tensor, projection: Tensor, directions: Tensor | None) -> tupl
 
 
 def _forward(
-    blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *index: Any
+    blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *structure: Any
 ) -> tuple[Tensor, Tensor]:
-    projection = project(blendshapes, val, directions, *index)
+    projection = project(blendshapes, val, directions, *structure)
     force = dense(force)
     out = force.new_empty((*batch_shape(force, directions), projection.shape[0]))
     _core.apply_projection_fwd(
@@ -69,10 +108,10 @@ def _forward(
 
 
 def _fake(
-    blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *index: Any
+    blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *structure: Any
 ) -> tuple[Tensor, Tensor]:
     num_shapes = blendshapes.shape[0]
-    shape = (num_shapes, index[-1]) if directions is not None else (num_shapes, index[-1], 3)
+    shape = (num_shapes, structure[-1]) if directions is not None else (num_shapes, structure[-1], 3)
     return force.new_empty((*batch_shape(force, directions), num_shapes)), force.new_empty(shape)
 
 
@@ -86,11 +125,11 @@ def _backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:4])
     *inputs, projection = ctx.saved_tensors
     grads = _bwd_op(*inputs, ctx.num_muscles, projection, grad_out, needs)
-    return wanted_gradients(grads, needs, others=6)
+    return wanted_gradients(grads, needs, others=NUM_STRUCTURE)
 
 
 def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
-    *index, projection, grad_out, needs = rest
+    *structure, projection, grad_out, needs = rest
     need_blendshapes, need_val, need_force, need_directions = needs
     need_projection = need_blendshapes or need_val or need_directions
     grad_out, force, projection = dense(grad_out), dense(force), dense(projection)
@@ -110,7 +149,7 @@ def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | N
     if not need_projection:
         return [val.new_empty(0), val.new_empty(0), grad_force, val.new_empty(0)]
     grad_blendshapes, grad_val, grad_directions = project_backward(
-        blendshapes, val, directions, *index, grad_projection, [need_blendshapes, need_val, need_directions]
+        blendshapes, val, directions, *structure, grad_projection, [need_blendshapes, need_val, need_directions]
     )
     return [grad_blendshapes, grad_val, grad_force, grad_directions]
 
@@ -121,14 +160,14 @@ def _bwd_fake(*inputs: Any) -> list[Tensor]:
 
 _bwd_op = register(
     "force_projection_bwd",
-    f"(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, {SCHEMA}, Tensor projection, "
+    f"(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, {STRUCTURE_SCHEMA}, Tensor projection, "
     "Tensor grad_out, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )
 _op = register(
     "force_projection",
-    f"(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, {SCHEMA}) -> (Tensor, Tensor)",
+    f"(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, {STRUCTURE_SCHEMA}) -> (Tensor, Tensor)",
     _forward,
     _fake,
     _setup_context,

@@ -3,21 +3,64 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau.ops import _check
+from biomechau.ops.sparse import SparseMatrix
 
 # Vertices that start as one group; groups are then merged where that saves work.
 _SEED = 32
 _MOST_SEEDS = 1024  # every pair of seeds is weighed
 # A larger group is cut: its displacements should stay in the second-level cache, and threads need pieces to share.
-_LARGEST = 256
+_LARGEST = 256  # a multiple of _BLOCK
 _LANES = 16  # vertices that a vector register holds in float32
+# Vertices of a group that every muscle visits before the next: their rows should stay in the first-level cache.
+_BLOCK = 128
 # What a pair of shapes costs in a group: three multiply-adds a vector of vertices, and about so much to sum its lanes.
 _PAIR_OVERHEAD = 4
+
+
+class SortedEntries(NamedTuple):
+    """The entries of P at the vertices that move, group after group, in a block of a group muscle after muscle.
+
+    Attributes:
+        group_crow: (G + 1,) int64, start of each group's lists, a list being the entries of one muscle in a block.
+        muscle: (L,) int32, muscle of each list.
+        list_crow: (L + 1,) int64, start of each list's entries.
+        vertex: int32, vertex of each entry, counted in its group.
+        entry: int32, place of each among the values of P.
+    """
+
+    group_crow: Tensor
+    muscle: Tensor
+    list_crow: Tensor
+    vertex: Tensor
+    entry: Tensor
+
+
+class KeptProjection:
+    """The reduced projection of a constant P and constant directions, and the state that these were in."""
+
+    def __init__(self, distribution: SparseMatrix, directions: Tensor | None, matrix: Tensor) -> None:
+        self.matrix = matrix
+        self._version = distribution.val._version
+        # Not the tensor itself, which nobody else may need any more, and not its address, which another may get.
+        self._directions = None if directions is None else (ref(directions), directions._version)
+
+    def is_of(self, distribution: SparseMatrix, directions: Tensor | None) -> bool:
+        """Whether the tensors are those that the projection was made of, and nobody has written to them since."""
+        if distribution.val._version != self._version:
+            return False
+        if self._directions is None or directions is None:
+            return self._directions is None and directions is None
+        tensor, version = self._directions
+        return tensor() is directions and directions._version == version
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +79,7 @@ class PackedBlendshapes:
         shapes: int32, the shapes of each group, rising.
         lanes: each group's displacements, vertex fastest: (vectors of vertices, shapes, 3, vertices of a vector).
         rows: each group's displacements by vertex: (vertices, shapes x 3, with zeros to a multiple of 16).
+        kept: the projections of the distributions that ``force_projection`` has met.
 
     Raises:
         TypeError: ``dense`` is not a float32 or float64 tensor.
@@ -55,6 +99,8 @@ class PackedBlendshapes:
     shapes: Tensor = field(init=False, repr=False)
     lanes: Tensor = field(init=False, repr=False)
     rows: Tensor = field(init=False, repr=False)
+    kept: WeakKeyDictionary[SparseMatrix, KeptProjection] = field(init=False, repr=False)
+    _sorted: WeakIdKeyDictionary = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         _check.same_kind(blendshapes=self.dense)
@@ -80,6 +126,8 @@ class PackedBlendshapes:
             ("shapes", _joined(shapes, torch.int32)),
             ("lanes", _joined(lanes, values.dtype)),
             ("rows", _joined(rows, values.dtype)),
+            ("kept", WeakKeyDictionary()),
+            ("_sorted", WeakIdKeyDictionary()),
         ):
             object.__setattr__(self, name, value)
 
@@ -88,6 +136,38 @@ class PackedBlendshapes:
         """(K, N, 3)."""
         return self.dense.shape
 
+    def sorted_entries(self, distribution: SparseMatrix) -> SortedEntries:
+        """The entries of a P (N, M) in the order of the groups; made once for its pattern, whatever its values."""
+        found = self._sorted.get(distribution.col)
+        if found is None:
+            found = self._sorted[distribution.col] = self._sort(distribution)
+        return found
+
+    def _sort(self, distribution: SparseMatrix) -> SortedEntries:
+        num_vertices, num_muscles = distribution.shape
+        sizes = self.vertex_crow.diff()
+        moving = self.vertices[: sizes.sum()].long()
+        group, place = torch.full((2, num_vertices), -1)
+        group[moving] = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+        place[moving] = torch.arange(len(moving)) - self.vertex_crow[:-1].repeat_interleave(sizes)
+        entry = (group[distribution.row] >= 0).nonzero()[:, 0]
+        row, muscle = distribution.row[entry], distribution.col[entry]
+        # In the order of group, block, muscle and vertex.
+        block = (group[row] * _LARGEST + place[row]) // _BLOCK
+        within, order = ((block * num_muscles + muscle) * num_vertices + place[row]).sort()
+        lengths = torch.unique_consecutive(within // num_vertices, return_counts=True)[1]
+        first = order[_with_zero(lengths)[:-1]]  # of each list
+        return SortedEntries(
+            group_crow=_with_zero(torch.bincount(group[row[first]], minlength=len(sizes))),
+            muscle=muscle[first].int(),
+            list_crow=_with_zero(lengths),
+            vertex=place[row[order]].int(),
+            entry=entry[order].int(),
+        )
+
+    def __reduce__(self) -> tuple[type[PackedBlendshapes], tuple[Tensor]]:
+        return PackedBlendshapes, (self.dense,)  # without what is kept
+
     def to(self, *args: object, **kwargs: object) -> PackedBlendshapes:
         """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
         return PackedBlendshapes(self.dense.to(*args, **kwargs))  # pyright: ignore[reportCallIssue, reportArgumentType]
@@ -95,6 +175,10 @@ class PackedBlendshapes:
 
 def _starts(parts: list[Tensor]) -> Tensor:
     return torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
+
+
+def _with_zero(counts: Tensor) -> Tensor:
+    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
 def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:

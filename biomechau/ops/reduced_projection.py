@@ -10,18 +10,38 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._distribution import SCHEMA, check_distribution, core_distribution, index_arguments
+from biomechau.ops._packed import (
+    NUM_PACKED,
+    NUM_SORTED,
+    PACKED_SCHEMA,
+    SORTED_SCHEMA,
+    core_blendshapes,
+    core_sorted,
+    packed_arguments,
+    sorted_arguments,
+    unpacked,
+)
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
 
+# What B and P are made of in an op's schema, beside the tensors that have a gradient.
+STRUCTURE_SCHEMA = f"{PACKED_SCHEMA}, {SORTED_SCHEMA}, {SCHEMA}"
+_PACKED, _SORTED = slice(NUM_PACKED), slice(NUM_PACKED, NUM_PACKED + NUM_SORTED)
+_INDEX = slice(NUM_PACKED + NUM_SORTED, None)
+NUM_STRUCTURE = NUM_PACKED + NUM_SORTED + 6
 
-def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directions: Tensor | None = None) -> Tensor:
+
+def reduced_projection(
+    blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix, directions: Tensor | None = None
+) -> Tensor:
     """The operator of Eq. 9, built once per (B, P): Q = A F without passing through the vertices.
 
     A[k,m,:] = sum_i P(i,m) B_k(i); with fibre directions A[k,m] = sum_i P(i,m) B_k(i)^T d_m(i).
     Equivalent to ``torch.einsum("nm,kna->kma", distribution.dense(), blendshapes)``.
 
     Args:
-        blendshapes: B, displacements [length], shape (K, N, 3).
+        blendshapes: B, displacements [length], shape (K, N, 3); packed where they are constant.
         distribution: P, (N, M) sparse; its values may require grad.
         directions: unit of force along the fibre at each entry of P, shape (nnz, 3).
 
@@ -37,10 +57,17 @@ def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directio
         >>> ops.reduced_projection(torch.ones(1, 2, 3), P)
         tensor([[[1.5000, 1.5000, 1.5000]]])
     """
-    check_blendshapes(blendshapes, distribution, directions)
-    if runs_reference(blendshapes.device):
-        return reference.reduced_projection(blendshapes, distribution, directions)
-    return _op(blendshapes, distribution.val, directions, *index_arguments(distribution))
+    tensor = unpacked(blendshapes)
+    check_blendshapes(tensor, distribution, directions)
+    if runs_reference(tensor.device):
+        return reference.reduced_projection(tensor, distribution, directions)
+    return _op(tensor, distribution.val, directions, *structure_arguments(blendshapes, distribution))
+
+
+def structure_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Any, ...]:
+    """The arguments that ``STRUCTURE_SCHEMA`` names."""
+    packed = packed_arguments(blendshapes, "rows")
+    return *packed, *sorted_arguments(blendshapes, distribution), *index_arguments(distribution)
 
 
 def check_blendshapes(
@@ -53,26 +80,34 @@ def check_blendshapes(
         raise _check.wrong_shape("blendshapes", blendshapes, f"(K, {distribution.shape[0]}, 3)")
 
 
-def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
+def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *structure: Any) -> Tensor:
     """The kernel on plain tensors; no gradient."""
-    p, _, _held = core_distribution(val, directions, *index)
+    p, _, _held = core_distribution(val, directions, *structure[_INDEX])
     blendshapes = dense(blendshapes)
-    out = _fake(blendshapes, val, directions, *index)
-    _core.reduced_projection_fwd(p, blendshapes.shape[0], buffer(blendshapes), buffer(out), place(blendshapes))
+    out = _fake(blendshapes, val, directions, *structure)
+    _core.reduced_projection_fwd(
+        p,
+        blendshapes.shape[0],
+        *core_blendshapes(blendshapes, structure[_PACKED]),
+        core_sorted(structure[_SORTED]),
+        buffer(out),
+        place(blendshapes),
+    )
     return out
 
 
 def project_backward(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
     """Gradients of B, the values of P and the directions, those that are needed."""
-    *index, grad_out, needs = rest
-    p, _, _held = core_distribution(val, directions, *index)
+    *structure, grad_out, needs = rest
+    p, _, _held = core_distribution(val, directions, *structure[_INDEX])
     blendshapes, grad_out = dense(blendshapes), dense(grad_out)
     grads = empty_gradients(needs, blendshapes, val, directions)
     grad_blendshapes, grad_val, grad_directions = map(buffer, grads)
     _core.reduced_projection_bwd(
         p,
         blendshapes.shape[0],
-        buffer(blendshapes),
+        *core_blendshapes(blendshapes, structure[_PACKED]),
+        core_sorted(structure[_SORTED]),
         buffer(grad_out),
         grad_blendshapes,
         grad_val,
@@ -82,8 +117,8 @@ def project_backward(blendshapes: Tensor, val: Tensor, directions: Tensor | None
     return grads
 
 
-def _fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
-    shape = (blendshapes.shape[0], index[-1])
+def _fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *structure: Any) -> Tensor:
+    shape = (blendshapes.shape[0], structure[-1])
     return val.new_empty(shape if directions is not None else (*shape, 3))
 
 
@@ -95,7 +130,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
     needs = list(ctx.needs_input_grad[:3])
     grads = _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
-    return wanted_gradients(grads, needs, others=6)
+    return wanted_gradients(grads, needs, others=NUM_STRUCTURE)
 
 
 def _bwd_fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
@@ -104,13 +139,14 @@ def _bwd_fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest
 
 _bwd_op = register(
     "reduced_projection_bwd",
-    f"(Tensor blendshapes, Tensor val, Tensor? directions, {SCHEMA}, Tensor grad_out, bool[] needs) -> Tensor[]",
+    f"(Tensor blendshapes, Tensor val, Tensor? directions, {STRUCTURE_SCHEMA}, Tensor grad_out, bool[] needs)"
+    " -> Tensor[]",
     project_backward,
     _bwd_fake,
 )
 _op = register(
     "reduced_projection",
-    f"(Tensor blendshapes, Tensor val, Tensor? directions, {SCHEMA}) -> Tensor",
+    f"(Tensor blendshapes, Tensor val, Tensor? directions, {STRUCTURE_SCHEMA}) -> Tensor",
     project,
     _fake,
     _setup_context,

@@ -51,8 +51,11 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
 
 
 @_in_full_precision
-def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directions: Tensor | None = None) -> Tensor:
+def reduced_projection(
+    blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix, directions: Tensor | None = None
+) -> Tensor:
     """A[k,m,:] = sum_i P(i,m) B_k(i), or A[k,m] = sum_i P(i,m) B_k(i)^T d_m(i) with fibre directions."""
+    blendshapes = unpacked(blendshapes)
     entries = distribution.val[:, None] * blendshapes[:, distribution.row]
     if directions is not None:
         entries = (entries * directions).sum(-1)
@@ -62,10 +65,13 @@ def reduced_projection(blendshapes: Tensor, distribution: SparseMatrix, directio
 
 @_in_full_precision
 def force_projection(
-    blendshapes: Tensor, distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None
+    blendshapes: Tensor | PackedBlendshapes,
+    distribution: SparseMatrix,
+    force: Tensor,
+    directions: Tensor | None = None,
 ) -> Tensor:
     """Eq. 9: Q_k = sum_i B_k(i)^T F_ext(i), through every vertex, as the paper writes it."""
-    return torch.einsum("kna,...na->...k", blendshapes, distribute_forces(distribution, force, directions))
+    return torch.einsum("kna,...na->...k", unpacked(blendshapes), distribute_forces(distribution, force, directions))
 
 
 @_in_full_precision

@@ -68,6 +68,18 @@ inline void prefetch(const void* address) {
 #endif
 }
 
+// Asks for [begin, end) ahead of its use: reads into the second-level cache, or writes into the first.
+template <class T> inline void prefetch_for_read(const T* begin, const T* end) {
+#if defined(__GNUC__)
+  for (; begin < end; begin += 64 / sizeof(T)) __builtin_prefetch(begin, 0, 2);
+#endif
+}
+template <class T> inline void prefetch_for_write(const T* begin, const T* end) {
+#if defined(__GNUC__)
+  for (; begin < end; begin += 64 / sizeof(T)) __builtin_prefetch(begin, 1, 3);
+#endif
+}
+
 inline std::int64_t min_of(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline std::int64_t max_of(std::int64_t a, std::int64_t b) { return a > b ? a : b; }
 

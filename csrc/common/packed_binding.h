@@ -1,6 +1,8 @@
 // Packed blendshapes as they arrive from Python.
 #pragma once
 
+#include <optional>
+
 #include "common/binding.h"
 #include "common/packed_blendshapes.h"
 
@@ -9,6 +11,12 @@ namespace biomechau {
 struct PackedBuffers {
   int64_t num_shapes, num_vertices;
   Buffer vertex_crow, shape_crow, vertex, shape, values;
+
+  void check(int64_t shapes, int64_t vertices, const Place& place) const {
+    if (place.on_gpu()) throw std::invalid_argument("packed blendshapes are read by CPU kernels only");
+    if (num_shapes != shapes || num_vertices != vertices)
+      throw std::invalid_argument("packed blendshapes have other sizes than the call");
+  }
 
   // Checked; `group_size(vertices, shapes)` is the number of values that a group must have.
   template <class T, class Size> PackedBlendshapes<T> view(const Size& group_size) const {
@@ -36,5 +44,14 @@ struct PackedBuffers {
     return packed;
   }
 };
+
+using Packed = std::optional<PackedBuffers>;
+
+// B (K, N, 3) where it is not packed. Never null, which would say that it is: without vertices or shapes it is not read.
+template <class T> const T* dense_blendshapes(int64_t num_shapes, int64_t num_vertices, const Buffer& blendshapes) {
+  static const T none[1] = {};
+  const T* address = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
+  return address ? address : none;
+}
 
 }  // namespace biomechau

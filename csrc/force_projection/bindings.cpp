@@ -1,4 +1,4 @@
-#include "common/binding.h"
+#include "common/packed_binding.h"
 #include "force_projection/cuda.h"
 
 namespace biomechau {
@@ -11,7 +11,8 @@ struct DistributionBuffers {
 
   int64_t width() const { return fibre ? 1 : 3; }
 
-  template <class T> Distribution<T> view(const Place& place) const {
+  // Checked; the index by muscle only where a CPU kernel follows it.
+  template <class T> Distribution<T> view(const Place& place, bool by_muscle) const {
     static const T no_directions[3] = {};
     const int64_t entries = col.numel;
     Distribution<T> p{};
@@ -30,20 +31,49 @@ struct DistributionBuffers {
     }
     if (place.on_gpu()) return p;  // indices on a device are checked where a SparseMatrix is made
     check_rising(p.crow, num_vertices, entries, "crow");
-    check_rising(p.muscle_crow, num_muscles, entries, "muscle_crow");
     check_range(p.col, entries, num_muscles, "col");
+    if (!by_muscle) return p;
+    check_rising(p.muscle_crow, num_muscles, entries, "muscle_crow");
     check_range(p.muscle_row, entries, num_vertices, "muscle_row");
     check_range(p.muscle_entry, entries, entries, "muscle_entry");
     return p;
   }
 };
 
+struct SortedBuffers {
+  Buffer group_crow, muscle, list_crow, vertex, entry;
+
+  // Checked against the groups that the entries are sorted for.
+  template <class T> SortedEntries view(const Distribution<T>& p, const PackedBlendshapes<T>& packed) const {
+    SortedEntries sorted{};
+    const int64_t num_lists = muscle.numel;
+    sorted.group_crow = group_crow.as<int64_t>(packed.num_groups + 1, "group_crow");
+    sorted.muscle = muscle.as<std::int32_t>(num_lists, "muscle");
+    sorted.list_crow = list_crow.as<int64_t>(num_lists + 1, "list_crow");
+    sorted.vertex = vertex.as<std::int32_t>(entry.numel, "vertex");
+    sorted.entry = entry.as<std::int32_t>(entry.numel, "entry");
+    check_rising(sorted.group_crow, packed.num_groups, num_lists, "group_crow");
+    check_rising(sorted.list_crow, num_lists, entry.numel, "list_crow");
+    check_range(sorted.muscle, num_lists, p.num_muscles, "muscle");
+    check_range(sorted.entry, entry.numel, p.num_entries, "entry");
+    for (int64_t g = 0; g < packed.num_groups; ++g) {
+      const int64_t begin = sorted.list_crow[sorted.group_crow[g]], end = sorted.list_crow[sorted.group_crow[g + 1]];
+      check_range(sorted.vertex + begin, end - begin, packed.vertex_crow[g + 1] - packed.vertex_crow[g], "vertex");
+    }
+    static const std::int32_t none[1] = {};
+    if (sorted.entry == nullptr) sorted.entry = none;  // never read; non-null says that the entries are sorted
+    return sorted;
+  }
+};
+
+using Sorted = std::optional<SortedBuffers>;
+
 // What forward and backward share, checked.
 template <class T>
 DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force,
                                            const Place& place) {
   DistributeForces<T> args{};
-  args.distribution = p.view<T>(place);
+  args.distribution = p.view<T>(place, true);
   args.num_frames = num_frames;
   args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
   return args;
@@ -83,20 +113,27 @@ void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buf
 
 template <class T>
 ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
-                                             const Place& place) {
+                                             const Packed& packed, const Sorted& sorted, const Place& place) {
   ReducedProjection<T> args{};
-  args.distribution = p.view<T>(place);
+  args.distribution = p.view<T>(place, false);
   args.num_shapes = num_shapes;
-  args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
+  if (packed) {
+    packed->check(num_shapes, p.num_vertices, place);
+    args.packed = packed->view<T>(
+        [](int64_t vertices, int64_t shapes) { return product({vertices, (product({shapes, 3}) + 15) / 16 * 16}); });
+    if (sorted) args.sorted = sorted->view<T>(args.distribution, args.packed);
+  } else {
+    args.blendshapes = dense_blendshapes<T>(num_shapes, p.num_vertices, blendshapes);
+  }
   return args;
 }
 
-void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes, Buffer out,
-                            Place place) {
+void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
+                            const Packed& packed, const Sorted& sorted, Buffer out, Place place) {
   place.check();
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
-    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, place);
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, packed, sorted, place);
     args.out = out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "out");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
@@ -105,18 +142,20 @@ void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Bu
   });
 }
 
-void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes, Buffer grad_out,
+void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
+                            const Packed& packed, const Sorted& sorted, Buffer grad_out,
                             Buffer grad_blendshapes, Buffer grad_val, Buffer grad_directions, Place place) {
   place.check();
   dispatch(p.val.dtype, [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
-    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, place);
+    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, packed, sorted, place);
     args.grad_out = grad_out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "grad_out");
     args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, p.num_vertices, 3}), "grad_blendshapes");
     args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
     args.grad_directions = grad_directions.as_optional<T>(3 * entries, "grad_directions");
     if (args.grad_directions && !p.fibre) throw std::invalid_argument("grad_directions needs directions");
+    if (packed && args.grad_blendshapes) throw std::invalid_argument("packed blendshapes have no gradient");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::reduced_projection_bwd(args, place.gpu());
@@ -179,14 +218,20 @@ void bind_force_projection(py::module_& m) {
            "num_vertices"_a, "num_muscles"_a, "crow"_a, "col"_a, "muscle_crow"_a, "muscle_row"_a, "muscle_entry"_a,
            "val"_a, "directions"_a, "fibre"_a);
 
+  py::class_<SortedBuffers>(m, "SortedEntries", py::module_local())
+      .def(py::init([](Buffer group_crow, Buffer muscle, Buffer list_crow, Buffer vertex, Buffer entry) {
+             return SortedBuffers{group_crow, muscle, list_crow, vertex, entry};
+           }),
+           "group_crow"_a, "muscle"_a, "list_crow"_a, "vertex"_a, "entry"_a);
+
   m.def("distribute_forces_fwd", &distribute_forces_fwd, "distribution"_a, "num_frames"_a, "force"_a, "out"_a,
         "place"_a);
   m.def("distribute_forces_bwd", &distribute_forces_bwd, "distribution"_a, "num_frames"_a, "force"_a, "grad_out"_a,
         "grad_val"_a, "grad_force"_a, "grad_directions"_a, "place"_a);
-  m.def("reduced_projection_fwd", &reduced_projection_fwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a, "out"_a,
-        "place"_a);
-  m.def("reduced_projection_bwd", &reduced_projection_bwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a,
-        "grad_out"_a, "grad_blendshapes"_a, "grad_val"_a, "grad_directions"_a, "place"_a);
+  m.def("reduced_projection_fwd", &reduced_projection_fwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a, "packed"_a,
+        "sorted"_a, "out"_a, "place"_a);
+  m.def("reduced_projection_bwd", &reduced_projection_bwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a, "packed"_a,
+        "sorted"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_val"_a, "grad_directions"_a, "place"_a);
   m.def("apply_projection_fwd", &apply_projection_fwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,
         "force"_a, "out"_a, "place"_a);
   m.def("apply_projection_bwd", &apply_projection_bwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,

@@ -1,13 +1,12 @@
 #include "force_projection/force_projection.h"
 
-#include "common/linalg.h"
-#include "force_projection/math.h"
+#include "common/panel.h"
+#include "force_projection/reduced_projection.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 namespace {
 
-constexpr std::int64_t entry_block = 2048;   // entries of P that one task owns
 constexpr std::int64_t vertex_block = 2048;  // vertices that one task owns
 
 template <class T> void distribute_forces_fwd(const DistributeForces<T>& args, int num_threads) {
@@ -74,98 +73,49 @@ template <class T> void distribute_forces_bwd(const DistributeForces<T>& args, i
   });
 }
 
-template <class T> void reduced_projection_fwd(const ReducedProjection<T>& args, int num_threads) {
-  const Distribution<T>& p = args.distribution;
-  // One shape a task: its displacements stay in cache while every muscle gathers from them.
-  parallel_for(args.num_shapes, 6.0 * args.num_shapes * p.num_entries, num_threads, [&](std::int64_t k) {
-    const T* shape = args.blendshapes + k * p.num_vertices * 3;
-    for (std::int64_t m = 0; m < p.num_muscles; ++m) {
-      T sum[3] = {0, 0, 0};
-      for (std::int64_t l = p.muscle_crow[m]; l < p.muscle_crow[m + 1]; ++l) {
-        const std::int64_t e = p.muscle_entry[l];
-        const T* b = shape + 3 * p.muscle_row[l];
-        if (p.directions)
-          sum[0] += project_fibre(p.val[e], p.directions + 3 * e, b);
-        else
-          spread_vector(p.val[e], b, sum);
-      }
-      const std::int64_t at = k * p.num_muscles + m;
-      if (p.directions)
-        args.out[at] = sum[0];
-      else
-        for (int a = 0; a < 3; ++a) args.out[3 * at + a] = sum[a];
-    }
-  });
-}
-
-template <class T> void reduced_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
-  const Distribution<T>& p = args.distribution;
-  const double work = 6.0 * args.num_shapes * p.num_entries;
-  if (args.grad_blendshapes) {
-    parallel_for(args.num_shapes, work, num_threads, [&](std::int64_t k) {
-      T* grad_shape = args.grad_blendshapes + k * p.num_vertices * 3;
-      const T* grad_out = args.grad_out + k * p.num_muscles * (p.directions ? 1 : 3);
-      for (std::int64_t i = 0; i < p.num_vertices; ++i) {
-        T sum[3] = {0, 0, 0};
-        for (std::int64_t e = p.crow[i]; e < p.crow[i + 1]; ++e) {
-          if (p.directions)
-            project_fibre_vjp_b(p.val[e], p.directions + 3 * e, grad_out[p.col[e]], sum);
-          else
-            spread_vector_vjp_f(p.val[e], grad_out + 3 * p.col[e], sum);
-        }
-        for (int a = 0; a < 3; ++a) grad_shape[3 * i + a] = sum[a];
-      }
-    });
-  }
-  if (!args.grad_val && !args.grad_directions) return;
-  // Entries in the order by muscle, as they lie close together in each shape and share a row of grad_out.
-  const std::int64_t width = p.directions ? 3 : 1;
-  Scratch<T> sums(width * p.num_entries);
-  parallel_for((p.num_entries + entry_block - 1) / entry_block, work, num_threads, [&](std::int64_t task) {
-    const std::int64_t begin = task * entry_block, end = min_of(p.num_entries, begin + entry_block);
-    T* sum = sums.data() + width * begin;
-    for (std::int64_t i = 0; i < width * (end - begin); ++i) sum[i] = 0;
-    for (std::int64_t k = 0; k < args.num_shapes; ++k) {
-      const T* shape = args.blendshapes + k * p.num_vertices * 3;
-      const T* grad_out = args.grad_out + k * p.num_muscles * (p.directions ? 1 : 3);
-      std::int64_t l = begin;
-      while (l < end) {
-        const std::int64_t m = p.col[p.muscle_entry[l]], last = min_of(end, p.muscle_crow[m + 1]);
-        if (last <= l) return;  // not the transpose of P: nothing sensible can be computed
-        for (; l < last; ++l) {
-          const T* b = shape + 3 * p.muscle_row[l];
-          if (p.directions)
-            spread_vector(grad_out[m], b, sum + 3 * (l - begin));
-          else
-            sum[l - begin] += spread_vector_vjp_p(b, grad_out + 3 * m);
-        }
-      }
-    }
-    for (std::int64_t l = begin; l < end; ++l) {
-      const std::int64_t e = p.muscle_entry[l];
-      const T* w = sum + width * (l - begin);
-      if (args.grad_val) args.grad_val[e] = p.directions ? spread_vector_vjp_p(p.directions + 3 * e, w) : *w;
-      if (args.grad_directions)
-        for (int a = 0; a < 3; ++a) args.grad_directions[3 * e + a] = p.val[e] * w[a];
-    }
-  });
-}
+constexpr std::int64_t task_frames = 16;
 
 template <class T> void apply_projection_fwd(const ApplyProjection<T>& args, int num_threads) {
-  Scratch<T> transposed(args.num_inputs * args.num_shapes);
-  for (std::int64_t k = 0; k < args.num_shapes; ++k)
-    for (std::int64_t j = 0; j < args.num_inputs; ++j)
-      transposed[j * args.num_shapes + k] = args.projection[k * args.num_inputs + j];
-  matmul(args.num_frames, args.num_inputs, args.num_shapes, args.force, transposed.data(), args.out, num_threads);
+  const std::int64_t shapes = args.num_shapes, inputs = args.num_inputs, row = padded(shapes);
+  Scratch<T> transposed(inputs * row);
+  for (std::int64_t j = 0; j < inputs; ++j) {
+    for (std::int64_t k = 0; k < shapes; ++k) transposed[j * row + k] = args.projection[k * inputs + j];
+    for (std::int64_t k = shapes; k < row; ++k) transposed[j * row + k] = 0;
+  }
+  parallel_for((args.num_frames + task_frames - 1) / task_frames, 2.0 * args.num_frames * inputs * shapes, num_threads,
+               [&](std::int64_t task) {
+                 const std::int64_t x = task * task_frames, num = min_of(task_frames, args.num_frames - x);
+                 product(num, inputs, Rows<T>{args.force + x * inputs, inputs}, transposed.data(), row, 0, row,
+                         FromZero<T>{}, ToTensor<T>{args.out + x * shapes, shapes});
+               });
 }
 
 template <class T> void apply_projection_bwd(const ApplyProjection<T>& args, int num_threads) {
-  if (args.grad_force)
-    matmul(args.num_frames, args.num_shapes, args.num_inputs, args.grad_out, args.projection, args.grad_force,
-           num_threads);
-  if (args.grad_projection)
-    matmul_transposed(args.num_shapes, args.num_frames, args.num_inputs, args.grad_out, args.force,
-                      args.grad_projection, num_threads);
+  const std::int64_t shapes = args.num_shapes, inputs = args.num_inputs, row = padded(inputs);
+  const std::int64_t blocks = (args.num_frames + task_frames - 1) / task_frames;
+  const double work = 2.0 * args.num_frames * inputs * shapes;
+  if (args.grad_force) {
+    Scratch<T> projection(shapes * row);
+    to_panel(shapes, inputs, args.projection, projection.data());
+    parallel_for(blocks, work, num_threads, [&](std::int64_t task) {
+      const std::int64_t x = task * task_frames, num = min_of(task_frames, args.num_frames - x);
+      product(num, shapes, Rows<T>{args.grad_out + x * shapes, shapes}, projection.data(), row, 0, row, FromZero<T>{},
+              ToTensor<T>{args.grad_force + x * inputs, inputs});
+    });
+  }
+  if (args.grad_projection) {
+    Scratch<T> force(args.num_frames * row);
+    parallel_for(blocks, 2.0 * args.num_frames * inputs, num_threads, [&](std::int64_t task) {
+      const std::int64_t x = task * task_frames, num = min_of(task_frames, args.num_frames - x);
+      to_panel(num, inputs, args.force + x * inputs, force.data() + x * row);
+    });
+    constexpr std::int64_t task_shapes = 4;
+    parallel_for((shapes + task_shapes - 1) / task_shapes, work, num_threads, [&](std::int64_t task) {
+      const std::int64_t k = task * task_shapes, num = min_of(task_shapes, shapes - k);
+      product(num, args.num_frames, Rows<T>{args.grad_out + k, 1, shapes}, force.data(), row, 0, row, FromZero<T>{},
+              ToTensor<T>{args.grad_projection + k * inputs, inputs});
+    });
+  }
 }
 
 }  // namespace

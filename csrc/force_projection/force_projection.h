@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "common/isa.h"
+#include "common/packed_blendshapes.h"
 
 namespace biomechau {
 
@@ -33,15 +34,27 @@ template <class T> struct DistributeForces {  // F_ext(i) = sum_m P(i,m) F_m
   T* grad_directions;    // (E, 3), or null
 };
 
+// The entries of P in the order of the groups of packed blendshapes, in a group muscle after muscle; or all null.
+struct SortedEntries {
+  const std::int64_t* group_crow;  // (G + 1) start of each group's lists
+  const std::int32_t* muscle;      // (L) of each list
+  const std::int64_t* list_crow;   // (L + 1) start of each list's entries
+  const std::int32_t* vertex;      // vertex of each entry, counted in its group
+  const std::int32_t* entry;       // place of each in the order by vertex
+};
+
 template <class T> struct ReducedProjection {  // A[k,m,:] = sum_i P(i,m) B_k(i)
   Distribution<T> distribution;
   std::int64_t num_shapes;
-  const T* blendshapes;  // (K, N, 3)
+  const T* blendshapes;  // (K, N, 3), or null: packed
   T* out;                // (K, M, D)
   const T* grad_out;     // (K, M, D)
   T* grad_blendshapes;   // (K, N, 3), or null
   T* grad_val;           // (E), or null
   T* grad_directions;    // (E, 3), or null
+  // Values of a group of n vertices and U shapes: (n, 3 U, with zeros to a multiple of 16).
+  PackedBlendshapes<T> packed;
+  SortedEntries sorted;
 };
 
 template <class T> struct ApplyProjection {  // Q[x,k] = sum_j F[x,j] A[k,j], j = (muscle, axis)

@@ -4,30 +4,23 @@
 namespace biomechau {
 namespace {
 
-using Packed = std::optional<PackedBuffers>;
-
 // What forward and backward share, checked.
 template <class T>
 GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
-                                         Buffer blendshapes, const Packed& packed, Buffer mass,
-                                         const Place& place) {
-  if (packed && place.on_gpu()) throw std::invalid_argument("packed blendshapes are for the CPU");
+                                         Buffer blendshapes, const Packed& packed, Buffer mass, const Place& place) {
   GeneralizedMass<T> args{};
   args.num_sequences = num_sequences;
   args.num_vertices = num_vertices;
   args.num_shapes = num_shapes;
   args.scale = static_cast<T>(scale);
   if (packed) {
-    if (packed->num_shapes != num_shapes || packed->num_vertices != num_vertices)
-      throw std::invalid_argument("packed blendshapes have other sizes than the call");
     constexpr int64_t width = 64 / sizeof(T);
+    packed->check(num_shapes, num_vertices, place);
     args.packed = packed->view<T>([](int64_t vertices, int64_t shapes) {
       return product({(vertices + width - 1) / width, shapes, 3 * width});
     });
   } else {
-    args.blendshapes = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
-    static const T none[1] = {};
-    if (args.blendshapes == nullptr) args.blendshapes = none;  // no vertices, or no shapes: null would say packed
+    args.blendshapes = dense_blendshapes<T>(num_shapes, num_vertices, blendshapes);
   }
   args.mass = mass.as<T>(product({num_sequences, num_vertices}), "mass");
   return args;
@@ -89,8 +82,8 @@ void bind_generalized_mass(py::module_& m) {
   m.def("generalized_mass_fwd", &generalized_mass_fwd, "num_sequences"_a, "num_vertices"_a, "num_shapes"_a, "scale"_a,
         "blendshapes"_a, "packed"_a, "mass"_a, "out"_a, "workspace"_a, "fault"_a, "place"_a);
   m.def("generalized_mass_bwd", &generalized_mass_bwd, "num_sequences"_a, "num_vertices"_a, "num_shapes"_a, "scale"_a,
-        "blendshapes"_a, "packed"_a, "mass"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_mass"_a,
-        "workspace"_a, "place"_a);
+        "blendshapes"_a, "packed"_a, "mass"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_mass"_a, "workspace"_a,
+        "place"_a);
   m.def("generalized_mass_fwd_workspace", &cuda::generalized_mass_fwd_workspace, "num_sequences"_a, "num_vertices"_a,
         "num_shapes"_a);
   m.def("generalized_mass_bwd_workspace", &cuda::generalized_mass_bwd_workspace, "num_sequences"_a, "num_shapes"_a);

@@ -13,12 +13,13 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from biomechau import ops
 from biomechau.ops import _backend
 from biomechau.ops._distribution import index_arguments
+from biomechau.ops._packed import NUM_PACKED, NUM_SORTED
 
 
 def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:
     """Arguments of ``torch.ops.biomechau.<name>``, differentiable tensors requiring grad."""
     p = force_problem(fibre=fibre, num_vertices=9)
-    index = index_arguments(p.distribution)
+    index, unpacked = index_arguments(p.distribution), [None] * (NUM_PACKED + NUM_SORTED)
 
     def leaf(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.clone().requires_grad_()
@@ -26,8 +27,8 @@ def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:
     val, force, b, d = (leaf(t) for t in (p.distribution.val, p.force, p.blendshapes, p.directions))
     return {
         "distribute_forces": (val, force, d, *index),
-        "reduced_projection": (b, val, d, *index),
-        "force_projection": (b, val, force, d, *index),
+        "reduced_projection": (b, val, d, *unpacked, *index),
+        "force_projection": (b, val, force, d, *unpacked, *index),
     }[name]
 
 
@@ -40,7 +41,7 @@ def test_opcheck_of_force_ops(name: str, fibre: bool) -> None:
 def test_opcheck_of_generalized_mass() -> None:
     b = force_problem(num_vertices=9).blendshapes.requires_grad_()
     mass = torch.rand(2, 9, dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (b, mass, 0.5, *[None] * 5))
+    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (b, mass, 0.5, *[None] * NUM_PACKED))
 
 
 @pytest.mark.parametrize("scheme", range(3))

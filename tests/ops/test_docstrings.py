@@ -16,6 +16,7 @@ EXAMPLES = [
     "reduced_projection",
     "force_projection",
     "generalized_mass",
+    "packed_blendshapes",
     "euler_rollout",
     "modal_rollout",
     "modal_system",

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from biomechau import _core, ops
 from biomechau.ops._distribution import index_arguments
+from biomechau.ops._packed import NUM_PACKED, NUM_SORTED
 
 
 def check(function, inputs: dict[str, Tensor | None], wanted: str) -> None:
@@ -112,7 +113,7 @@ def test_second_derivatives_are_refused(registered: bool) -> None:
     problem = force_problem()
     force = problem.force.clone().requires_grad_()
     if registered:
-        index = index_arguments(problem.distribution)
+        index = *[None] * (NUM_PACKED + NUM_SORTED), *index_arguments(problem.distribution)
         op = torch.ops.biomechau.force_projection
         out, _ = op(problem.blendshapes, problem.distribution.val, force, None, *index)
     else:

@@ -1,0 +1,463 @@
+"""Packed blendshapes: what they hold, and that every op takes them for the tensor."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from ops.cases import (
+    DTYPES,
+    assert_close,
+    compare,
+    force_inputs,
+    force_problem,
+    results_of,
+)
+from torch import Tensor
+
+from biomechau import _core, ops
+from biomechau.ops import PackedBlendshapes, SparseMatrix, reference
+from biomechau.ops._backend import buffer
+from biomechau.ops.packed_blendshapes import _LARGEST, _SEED
+
+FORCE_OPS = ["reduced_projection", "force_projection"]
+
+
+@pytest.fixture(params=_core.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = _core.isa()
+    _core.select_isa(request.param)
+    yield request.param
+    _core.select_isa(before)
+
+
+def local_blendshapes(num_vertices: int = 700, num_shapes: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Shapes that move a stretch of a shuffled line each, and a tenth of the vertices that none moves."""
+    gen = torch.Generator().manual_seed(3)
+    place = torch.randperm(num_vertices, generator=gen) / num_vertices
+    centre, reach = torch.rand(2, num_shapes, 1, generator=gen)
+    moves = ((place - centre).abs() < 0.3 * reach + 0.02) & (place < 0.9)
+    return (moves[..., None] * torch.randn(num_shapes, num_vertices, 3, generator=gen)).to(dtype)
+
+
+def projection_of(name: str, problem: Any, blendshapes: Any, module: Any = ops) -> Callable[..., Tensor]:
+    """The op as a function of P's values, the directions and the force, with B held."""
+
+    def call(val: Tensor, directions: Tensor | None, force: Tensor | None = None) -> Tensor:
+        distribution = problem.distribution.with_values(val)
+        if name == "reduced_projection":
+            return module.reduced_projection(blendshapes, distribution, directions)
+        assert force is not None
+        return module.force_projection(blendshapes, distribution, force, directions)
+
+    return call
+
+
+def projection_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
+    inputs = force_inputs(name, problem)
+    del inputs["blendshapes"]
+    return inputs
+
+
+# -- what they hold ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("num_vertices", [0, 1, 15, 16, 17, 700, 3_000])
+def test_every_vertex_and_displacement_is_held_once(num_vertices: int, dtype: torch.dtype) -> None:
+    dense = local_blendshapes(num_vertices, dtype=dtype) if num_vertices else torch.zeros(9, 0, 3, dtype=dtype)
+    packed = PackedBlendshapes(dense)
+    assert torch.equal(packed.vertices.sort().values, torch.arange(num_vertices, dtype=torch.int32))
+    lanes, rows = torch.zeros_like(dense), torch.zeros_like(dense)
+    lanes_at = rows_at = 0
+    for g in range(len(packed.vertex_crow) - 1):
+        vertices = packed.vertices[packed.vertex_crow[g] : packed.vertex_crow[g + 1]].long()
+        shapes = packed.shapes[packed.shape_crow[g] : packed.shape_crow[g + 1]].long()
+        assert 0 < len(vertices) <= _LARGEST
+        assert bool((shapes.diff() > 0).all())
+        width = 64 // dense.element_size()
+        count = -(-len(vertices) // width)
+        of_group = packed.lanes[lanes_at : (lanes_at := lanes_at + count * len(shapes) * 3 * width)]
+        by_shape = of_group.view(count, len(shapes), 3, width).permute(1, 0, 3, 2).flatten(1, 2)
+        lanes[shapes[:, None], vertices] = by_shape[:, : len(vertices)]
+        assert not by_shape[:, len(vertices) :].any()
+        length = -(-3 * len(shapes) // 16) * 16
+        by_vertex = packed.rows[rows_at : (rows_at := rows_at + len(vertices) * length)].view(-1, length)
+        rows[shapes[:, None], vertices] = by_vertex[:, : 3 * len(shapes)].unflatten(1, (-1, 3)).transpose(0, 1)
+        assert not by_vertex[:, 3 * len(shapes) :].any()
+    assert (lanes_at, rows_at) == (packed.lanes.numel(), packed.rows.numel())
+    assert torch.equal(lanes, dense)
+    assert torch.equal(rows, dense)
+
+
+def test_groups_hold_few_shapes_that_do_not_move() -> None:
+    """Two faces' worth of shapes that never meet: no group has both, whatever the order of the vertices."""
+    dense = torch.zeros(8, 4 * _SEED, 3)
+    dense[:4, 0::2] = 1
+    dense[4:, 1::2] = 1
+    packed = PackedBlendshapes(dense)
+    assert packed.shape_crow.diff().tolist() == [4, 4]
+
+
+def test_still_blendshapes_have_no_group() -> None:
+    packed = PackedBlendshapes(torch.zeros(3, 5, 3))
+    assert packed.vertex_crow.tolist() == [0]
+    p = force_problem(num_vertices=5, num_shapes=3, dtype=torch.float32)
+    mass = torch.rand(2, 5, requires_grad=True)
+    out = ops.generalized_mass(packed, mass)
+    val = p.distribution.val.clone().requires_grad_()
+    force = ops.force_projection(packed, p.distribution.with_values(val), p.force)
+    grads = torch.autograd.grad((out.sum(), force.sum()), (mass, val))
+    for result in (out, force, *grads):
+        assert not result.any()
+
+
+def test_they_are_a_copy() -> None:
+    dense = local_blendshapes()
+    packed, expected = PackedBlendshapes(dense), dense.clone()
+    dense.zero_()
+    assert torch.equal(packed.dense, expected)
+    assert packed.shape == expected.shape
+
+
+def test_conversions_and_copies() -> None:
+    packed = PackedBlendshapes(local_blendshapes())
+    single = packed.to(torch.float32)
+    assert single.dense.dtype == single.lanes.dtype == single.rows.dtype == torch.float32
+    assert torch.equal(single.dense, packed.dense.float())
+    mass = torch.rand(700, dtype=torch.float64)
+    for other in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        assert torch.equal(ops.generalized_mass(other, mass), ops.generalized_mass(packed, mass))
+
+
+def test_bad_blendshapes_are_refused() -> None:
+    with pytest.raises(TypeError, match="blendshapes must be float32 or float64, got torch.int64"):
+        PackedBlendshapes(torch.zeros(2, 4, 3, dtype=torch.int64))
+    with pytest.raises(TypeError, match=r"blendshapes must be a torch.Tensor, got list"):
+        PackedBlendshapes([1.0])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"blendshapes must have shape \(K, N, 3\), got \(2, 4\)"):
+        PackedBlendshapes(torch.zeros(2, 4))
+    with pytest.raises(ValueError, match="packed blendshapes are constant, but blendshapes requires grad"):
+        PackedBlendshapes(torch.zeros(2, 4, 3, requires_grad=True))
+    packed = PackedBlendshapes(torch.zeros(2, 4, 3))
+    with pytest.raises(TypeError, match="mass must be torch.float32 as blendshapes is"):
+        ops.generalized_mass(packed, torch.ones(4, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"mass must have shape \(..., 4\), got \(5,\)"):
+        ops.generalized_mass(packed, torch.ones(5))
+    with pytest.raises(ValueError, match=r"blendshapes must have shape \(K, 40, 3\), got \(2, 4, 3\)"):
+        ops.reduced_projection(packed, force_problem(dtype=torch.float32).distribution)
+
+
+# -- the ops -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [(), (1,), (2,), (3,), (2, 4), (17,), (64,), (0,)])
+def test_generalized_mass(batch: tuple[int, ...], dtype: torch.dtype, isa: str) -> None:
+    dense = local_blendshapes(dtype=dtype)
+    packed = PackedBlendshapes(dense)
+    mass = torch.rand(*batch, 700, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    compare(
+        lambda mass: ops.generalized_mass(packed, mass, 0.5),
+        lambda mass: reference.generalized_mass(dense, mass, 0.5),
+        {"mass": mass},
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("name", FORCE_OPS)
+@pytest.mark.parametrize("batch", [(), (2, 3), (0,)])
+def test_projections(name: str, fibre: bool, dtype: torch.dtype, batch: tuple[int, ...], isa: str) -> None:
+    problem = force_problem(batch=batch, fibre=fibre, num_vertices=700, num_muscles=7, dtype=dtype)
+    dense = local_blendshapes(dtype=dtype)
+    compare(
+        projection_of(name, problem, PackedBlendshapes(dense)),
+        projection_of(name, problem, dense, reference),
+        projection_inputs(name, problem),
+    )
+
+
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("name", FORCE_OPS)
+@pytest.mark.parametrize("sizes", [{"density": 0.0}, {"num_muscles": 1}, {"num_shapes": 0}, {"num_vertices": 1}])
+def test_projections_at_the_edges(name: str, fibre: bool, sizes: dict[str, Any]) -> None:
+    problem = force_problem(fibre=fibre, **sizes)
+    compare(
+        projection_of(name, problem, PackedBlendshapes(problem.blendshapes)),
+        projection_of(name, problem, problem.blendshapes, reference),
+        projection_inputs(name, problem),
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_at_face_size(dtype: torch.dtype) -> None:
+    dense = local_blendshapes(9_409, 53, dtype)
+    packed = PackedBlendshapes(dense)
+    mass = torch.rand(8, 9_409, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    compare(
+        lambda mass: ops.generalized_mass(packed, mass),
+        lambda mass: reference.generalized_mass(dense, mass),
+        {"mass": mass},
+    )
+    problem = force_problem(num_vertices=9_409, num_muscles=31, density=0.07, batch=(2, 8), dtype=dtype)
+    compare(
+        projection_of("force_projection", problem, packed),
+        projection_of("force_projection", problem, dense, reference),
+        projection_inputs("force_projection", problem),
+    )
+
+
+def test_twins_take_them() -> None:
+    problem, mass = force_problem(), torch.rand(40, dtype=torch.float64)
+    dense, packed = problem.blendshapes, PackedBlendshapes(problem.blendshapes)
+    p, force = problem.distribution, problem.force
+    assert torch.equal(reference.generalized_mass(packed, mass), reference.generalized_mass(dense, mass))
+    assert torch.equal(reference.reduced_projection(packed, p), reference.reduced_projection(dense, p))
+    assert torch.equal(reference.force_projection(packed, p, force), reference.force_projection(dense, p, force))
+
+
+@pytest.mark.parametrize("wanted", ["val", "force", "directions"])
+def test_gradcheck_of_force_projection(wanted: str) -> None:
+    problem = force_problem(fibre=wanted == "directions", num_vertices=12)
+    inputs = projection_inputs("force_projection", problem)
+    function = projection_of("force_projection", problem, PackedBlendshapes(problem.blendshapes))
+    leaf = inputs[wanted]
+    assert leaf is not None
+    assert torch.autograd.gradcheck(lambda x: function(**{**inputs, wanted: x}), (leaf.clone().requires_grad_(),))
+
+
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_gradcheck_of_generalized_mass(batch: tuple[int, ...]) -> None:
+    packed = PackedBlendshapes(force_problem(num_vertices=35, num_shapes=4).blendshapes)
+    mass = 0.5 + torch.rand(*batch, 35, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    assert torch.autograd.gradcheck(lambda m: ops.generalized_mass(packed, m, 0.5), (mass.requires_grad_(),))
+
+
+def test_a_bad_mass_is_named_where_nothing_moves_too() -> None:
+    dense = local_blendshapes()
+    still = int((~(dense != 0).any(-1).any(0)).nonzero()[0])
+    mass = torch.ones(2, 700, dtype=torch.float64)
+    mass[1, still] = float("nan")
+    with pytest.raises(
+        ValueError, match=rf"mass of sequence 1 must be finite and not negative, got nan at vertex {still}"
+    ):
+        ops.generalized_mass(PackedBlendshapes(dense), mass)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_same_bits_for_any_thread_count(dtype: torch.dtype) -> None:
+    packed = PackedBlendshapes(local_blendshapes(6_000, 20, dtype))
+    problem = force_problem(num_vertices=6_000, num_muscles=9, batch=(1_200,), dtype=dtype)
+    functions = [
+        (lambda mass: ops.generalized_mass(packed, mass), {"mass": torch.rand(count, 6_000, dtype=dtype)})
+        for count in (1, 5, 32)
+    ]
+    functions.append(
+        (projection_of("force_projection", problem, packed), projection_inputs("force_projection", problem))
+    )
+    before = torch.get_num_threads()
+    for function, inputs in functions:
+        results = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            results.append(results_of(function, inputs))
+        torch.set_num_threads(before)
+        for other in results[1:]:
+            for a, b in zip(results[0], other, strict=True):
+                assert torch.equal(a, b)
+
+
+def test_opcheck() -> None:
+    p = force_problem(num_vertices=9)
+    packed = PackedBlendshapes(p.blendshapes)
+    mass = torch.rand(2, 9, dtype=torch.float64, requires_grad=True)
+    index = packed.vertex_crow, packed.shape_crow, packed.vertices, packed.shapes
+    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (packed.dense, mass, 0.5, *index, packed.lanes))
+    val, force = p.distribution.val.clone().requires_grad_(), p.force.clone().requires_grad_()
+    by_muscle = p.distribution.transpose
+    for entries in ((None,) * 5, packed.sorted_entries(p.distribution)):
+        rest = *index, packed.rows, *entries, p.distribution.crow, p.distribution.col, *by_muscle, 4
+        torch.library.opcheck(torch.ops.biomechau.force_projection, (packed.dense, val, force, None, *rest))
+        torch.library.opcheck(torch.ops.biomechau.reduced_projection, (packed.dense, val, None, *rest))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # raised inside the compiler
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+def test_compile_fullgraph_equals_eager(backend: str) -> None:
+    torch.compiler.reset()
+    p = force_problem()
+    packed = PackedBlendshapes(p.blendshapes)
+
+    def physics(val: Tensor, mass: Tensor, force: Tensor) -> Tensor:
+        distribution = p.distribution.with_values(torch.nn.functional.softplus(val))
+        learned = ops.force_projection(packed, distribution, force).square().sum()
+        constant = ops.force_projection(packed, p.distribution, force).square().sum()
+        return learned + constant + ops.generalized_mass(packed, mass).square().sum()
+
+    results = []
+    for function in (physics, torch.compile(physics, fullgraph=True, backend=backend)):
+        leaves = [
+            t.clone().requires_grad_() for t in (p.distribution.val, torch.ones(2, 40, dtype=torch.float64), p.force)
+        ]
+        out = function(*leaves)
+        results.append([out, *torch.autograd.grad(out, leaves)])
+    for actual, expected in zip(results[1], results[0], strict=True):
+        assert_close(actual, expected)
+
+
+# -- what is kept with them --------------------------------------------------------------------------------------------
+
+
+def count_projections(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    calls: list[None] = []
+    original = _core.reduced_projection_fwd
+
+    def counting(*args: Any) -> None:
+        calls.append(None)
+        original(*args)
+
+    monkeypatch.setattr(_core, "reduced_projection_fwd", counting)
+    return calls
+
+
+@pytest.mark.parametrize("fibre", [False, True])
+def test_a_constant_projection_is_made_once(fibre: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    p = force_problem(fibre=fibre)
+    packed, calls = PackedBlendshapes(p.blendshapes), count_projections(monkeypatch)
+    for _ in range(3):
+        compare(
+            lambda force: ops.force_projection(packed, p.distribution, force, p.directions),
+            lambda force: reference.force_projection(p.blendshapes, p.distribution, force, p.directions),
+            {"force": p.force},
+        )
+    assert len(calls) == 1
+
+
+def test_what_is_kept_follows_what_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    p = force_problem(fibre=True)
+    assert p.directions is not None
+    packed, calls = PackedBlendshapes(p.blendshapes), count_projections(monkeypatch)
+
+    def agree(distribution: SparseMatrix, directions: Tensor) -> int:
+        actual = ops.force_projection(packed, distribution, p.force, directions)
+        assert_close(actual, reference.force_projection(p.blendshapes, distribution, p.force, directions))
+        return len(calls)
+
+    distribution, directions = p.distribution.with_values(p.distribution.val.clone()), p.directions.clone()
+    assert agree(distribution, directions) == 1
+    distribution.val.mul_(2)
+    assert agree(distribution, directions) == 2
+    directions.mul_(3)
+    assert agree(distribution, directions) == 3
+    directions = directions + 1
+    assert agree(distribution, directions) == 4
+    assert agree(distribution.with_values(distribution.val + 1), directions) == 5
+    assert agree(distribution, directions) == 5
+    with torch.inference_mode():
+        assert agree(p.distribution.with_values(p.distribution.val.clone()), directions) == 6
+
+
+def test_what_was_kept_in_inference_mode_serves_training() -> None:
+    p = force_problem()
+    packed = PackedBlendshapes(p.blendshapes)
+    with torch.inference_mode():
+        ops.force_projection(packed, p.distribution, p.force)
+    force = p.force.clone().requires_grad_()
+    ops.force_projection(packed, p.distribution, force).sum().backward()
+    assert force.grad is not None
+
+
+def test_a_learned_projection_is_never_kept() -> None:
+    p = force_problem()
+    packed = PackedBlendshapes(p.blendshapes)
+    ops.force_projection(packed, p.distribution.with_values(p.distribution.val.requires_grad_()), p.force)
+    assert not packed.kept
+
+
+def test_nothing_outlives_its_distribution() -> None:
+    p = force_problem()
+    packed = PackedBlendshapes(p.blendshapes)
+    distribution = SparseMatrix.from_dense(p.distribution.dense())
+    ops.force_projection(packed, distribution, p.force)
+    assert len(packed.kept) == len(packed._sorted) == 1
+    del distribution
+    assert len(packed.kept) == len(packed._sorted) == 0
+
+
+# -- memory safety -----------------------------------------------------------------------------------------------------
+
+
+def mass_with(packed: PackedBlendshapes, **changes: Tensor) -> None:
+    num_shapes, num_vertices, _ = packed.shape
+    names = ("vertex_crow", "shape_crow", "vertices", "shapes", "lanes")
+    arrays = [changes.get(name, getattr(packed, name)) for name in names]
+    core = _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, arrays))
+    mass, out = torch.ones(num_vertices, dtype=torch.float64), torch.zeros(num_shapes, num_shapes, dtype=torch.float64)
+    _core.generalized_mass_fwd(1, num_vertices, num_shapes, 1.0, None, core, buffer(mass), buffer(out), None, None, 1)
+
+
+def test_packed_arrays_that_do_not_fit_are_refused() -> None:
+    packed = PackedBlendshapes(local_blendshapes())
+    mass_with(packed)
+    for name, change, message in [
+        ("vertex_crow", lambda x: x + 1, "vertex_crow must"),
+        ("vertex_crow", lambda x: x * 1000, "vertex_crow must not rise beyond the vertices"),
+        ("shape_crow", lambda x: x.flip(0), "shape_crow must rise from 0"),
+        ("vertices", lambda x: x + 1, "vertex holds an index out of range"),
+        ("vertices", lambda x: x - 1, "vertex holds an index out of range"),
+        ("vertices", lambda x: x[1:], "vertex must have 700 elements, got 699"),
+        ("shapes", lambda x: x + 9, "shape holds an index out of range"),
+        ("shapes", lambda x: torch.zeros_like(x), "shape must rise within each group"),
+        ("lanes", lambda x: x[1:], r"values must have \d+ elements"),
+        ("lanes", lambda x: x.float(), "values has the wrong dtype"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            mass_with(packed, **{name: change(getattr(packed, name))})
+
+
+def test_sorted_entries_that_do_not_fit_are_refused() -> None:
+    p = force_problem(num_vertices=700)
+    packed = PackedBlendshapes(local_blendshapes())
+    entries = packed.sorted_entries(p.distribution)
+    num_shapes, num_vertices, _ = packed.shape
+    index = packed.vertex_crow, packed.shape_crow, packed.vertices, packed.shapes, packed.rows
+    core = _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, index))
+    columns = map(buffer, (p.distribution.crow, p.distribution.col, *p.distribution.transpose, p.distribution.val))
+    distribution = _core.Distribution(num_vertices, 4, *columns, None, False)
+    out = torch.zeros(num_shapes, 4, 3, dtype=torch.float64)
+
+    def run(**changes: Tensor) -> None:
+        arrays = entries._replace(**changes)
+        core_entries = _core.SortedEntries(*map(buffer, arrays))
+        _core.reduced_projection_fwd(distribution, num_shapes, None, core, core_entries, buffer(out), 1)
+
+    run()
+    for name, change, message in [
+        ("group_crow", lambda x: x.flip(0), "group_crow must rise from 0"),
+        ("group_crow", lambda x: x[1:], r"group_crow must have \d+ elements"),
+        ("muscle", lambda x: x + 4, "muscle holds an index out of range"),
+        ("list_crow", lambda x: x + 1, "list_crow must rise from 0"),
+        ("vertex", lambda x: x + _LARGEST, "vertex holds an index out of range"),
+        ("vertex", lambda x: x[1:], r"vertex must have \d+ elements"),
+        ("entry", lambda x: x - p.distribution.nnz, "entry holds an index out of range"),
+        ("entry", lambda x: x.long(), "entry has the wrong dtype"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run(**{name: change(getattr(entries, name))})
+
+
+def test_kernels_of_other_devices_do_not_get_them() -> None:
+    packed = PackedBlendshapes(torch.ones(2, 4, 3))
+    index = packed.vertex_crow, packed.shape_crow, packed.vertices, packed.shapes, packed.lanes
+    core = _core.PackedBlendshapes(2, 4, *map(buffer, index))
+    mass, out = torch.ones(4), torch.zeros(2, 2)
+    message = "this build has no CUDA kernels" if not _core.cuda else "packed blendshapes are read by CPU kernels only"
+    with pytest.raises(ValueError, match=message):
+        _core.generalized_mass_fwd(1, 4, 2, 1.0, None, core, buffer(mass), buffer(out), None, None, (0, 0))
+    with pytest.raises(ValueError, match="packed blendshapes have other sizes than the call"):
+        _core.generalized_mass_fwd(1, 5, 2, 1.0, None, core, buffer(mass), buffer(out), None, None, 1)
