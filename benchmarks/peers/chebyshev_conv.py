@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,28 +10,16 @@ from problems import Problem
 from torch import Tensor
 
 from biomechau import ops
-from biomechau.models.chebyshev import ChebyshevConv
-from biomechau.ops import SparseMatrix
-from peers.adapters import Formulation, Layout, Peer, jax_peer, torch_peer
+from biomechau.ops import SparseMatrix, reference
+from peers.adapters import Build, Formulation, Layout, Peer, jax_peer, torch_peer
 
 
-def _module(problem: Problem) -> Formulation:
-    """Sparse CSR products, one matrix product a term."""
-    weight, laplacian = problem.tensors["weight"], problem.constants["laplacian"]
-    num_terms, in_channels, out_channels = weight.shape
-    module = ChebyshevConv(in_channels, out_channels, num_terms, laplacian).to(weight)
+def _op(module: ModuleType) -> Build:
+    def build(problem: Problem) -> Formulation:
+        laplacian = problem.constants["laplacian"]
+        return Formulation(lambda x, weight, bias: module.chebyshev_conv(x, laplacian, weight, bias))
 
-    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        return torch.func.functional_call(module, {"weight": weight, "bias": bias}, (x,))
-
-    return Formulation(run)
-
-
-def _ours(problem: Problem) -> Formulation:
-    if not hasattr(ops, "chebyshev_conv"):
-        return _module(problem)
-    laplacian = problem.constants["laplacian"]
-    return Formulation(lambda x, weight, bias: ops.chebyshev_conv(x, laplacian, weight, bias))
+    return build
 
 
 def _neighbours(laplacian: SparseMatrix) -> tuple[Tensor, Tensor]:
@@ -132,8 +121,8 @@ def _warp(problem: Problem) -> Any:
 reference_peer = torch_peer(_gather)
 
 PEERS = (
-    Peer("ours", torch_peer(_ours)),
-    Peer("twin", torch_peer(_module)),
+    Peer("ours", torch_peer(_op(ops))),
+    Peer("twin", torch_peer(_op(reference))),
     Peer("torch: gather", torch_peer(_gather)),
     Peer("torch: gather, compiled", torch_peer(_gather, compiled=True)),
     Peer("PyG: ChebConv", torch_peer(_geometric), "torch_geometric"),

@@ -15,9 +15,6 @@ from biomechau import ops
 from biomechau.ops import reference
 from peers.adapters import Build, Formulation, Layout, Peer, jax_peer, torch_peer
 
-# Until the op takes packed blendshapes.
-_TAKES_PACKED = "Packed" in str(ops.force_projection.__annotations__["blendshapes"])
-
 
 def _op(module: ModuleType) -> Build:
     def build(problem: Problem) -> Formulation:
@@ -38,7 +35,7 @@ def _ours(problem: Problem) -> Formulation:
     if "val" in problem.wrt:
         distribution = problem.constants["distribution"]
         b = problem.tensors["blendshapes"]
-        packed = ops.PackedBlendshapes(b) if _TAKES_PACKED else b
+        packed = ops.PackedBlendshapes(b)
         return Formulation(
             lambda blendshapes, val, force: ops.force_projection(packed, distribution.with_values(val), force)
         )

@@ -121,52 +121,5 @@ inline void end_stream() {
 #endif
 }
 
-// out (Rows, Cols vectors) += sum over i of factor[r][i] rows[i], Rows x Cols sums held in registers. `factor` has its
-// rows `factor_stride` apart, `rows` and `out` theirs `row_stride` and `out_stride`.
-template <int Rows, int Cols, class T>
-inline void add_product_tile(std::int64_t count, const T* factor, std::int64_t factor_stride, const T* rows,
-                             std::int64_t row_stride, T* out, std::int64_t out_stride) {
-  constexpr int width = Vector<T>::width;
-  Vector<T> sum[Rows][Cols];
-  for (int r = 0; r < Rows; ++r)
-    for (int c = 0; c < Cols; ++c) sum[r][c] = Vector<T>::load(out + r * out_stride + c * width);
-  for (std::int64_t i = 0; i < count; ++i)
-    for (int c = 0; c < Cols; ++c) {
-      const Vector<T> x = Vector<T>::load(rows + i * row_stride + c * width);
-      for (int r = 0; r < Rows; ++r) sum[r][c].add_scaled(factor[r * factor_stride + i], x);
-    }
-  for (int r = 0; r < Rows; ++r)
-    for (int c = 0; c < Cols; ++c) sum[r][c].store(out + r * out_stride + c * width);
-}
-
-// out (num_rows, num_cols) += factor (num_rows, count) rows (count, num_cols); num_cols a multiple of 16. The order of
-// each sum is that of i.
-template <class T>
-void add_product(std::int64_t num_rows, std::int64_t count, std::int64_t num_cols, const T* factor,
-                 std::int64_t factor_stride, const T* rows, std::int64_t row_stride, T* out, std::int64_t out_stride) {
-  constexpr int width = Vector<T>::width;
-  for (std::int64_t j = 0; j < num_cols;) {
-    const bool two = j + 2 * width <= num_cols;
-    std::int64_t r = 0;
-    for (; r + 4 <= num_rows; r += 4) {
-      const T* f = factor + r * factor_stride;
-      T* o = out + r * out_stride + j;
-      if (two)
-        add_product_tile<4, 2>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
-      else
-        add_product_tile<4, 1>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
-    }
-    for (; r < num_rows; ++r) {
-      const T* f = factor + r * factor_stride;
-      T* o = out + r * out_stride + j;
-      if (two)
-        add_product_tile<1, 2>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
-      else
-        add_product_tile<1, 1>(count, f, factor_stride, rows + j, row_stride, o, out_stride);
-    }
-    j += two ? 2 * width : width;
-  }
-}
-
 }  // namespace BIOMECHAU_ISA
 }  // namespace biomechau
