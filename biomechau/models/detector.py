@@ -148,7 +148,7 @@ class Detector(nn.Module):
         if self.encoder is not None:
             meshes = map(self._displacements, coefficients) if displacements is None else displacements
             # So that what the encoder sees in training, with what is added to it, has about unit variance.
-            self.encoder.fit_normalisation(meshes, None if self.identity is None else self.identity.std)
+            self.encoder.fit_normalisation(meshes, None if self.identity is None else self.identity.modes)
 
     def forward(self, batch: Mapping[str, Tensor]) -> DetectorOutput:
         """Run the detector on a batch.

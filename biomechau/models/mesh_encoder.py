@@ -9,11 +9,12 @@ from torch import Tensor, nn
 from biomechau.models.chebyshev import ChebyshevConv, scaled_laplacian
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.pooling import MeshHierarchy
+from biomechau.models.principal_components import EvenSample, PrincipalComponents
 
 # Added to the standard deviation of each vertex and axis: the size of a scanner's noise [cm].
 _FLOOR = 0.02
-# Initial weights of the linear path: small, because neighbouring vertices move together and their products add up.
-_LINEAR_WEIGHT = 0.002
+# Features of the linear path. A face has some 50 shapes, and what identities leave in its meshes.
+_NUM_COMPONENTS = 256
 
 
 class MeshEncoder(nn.Module):
@@ -29,12 +30,14 @@ class MeshEncoder(nn.Module):
         filters: channels after each convolution, one per pooling.
         num_terms: Chebyshev polynomials of each convolution.
         latent_relu: ReLU on the latent too.
-        linear_path: add a linear map of the input vertices to the latent. Displacements are nearly linear in the
-            coefficients, and a straight path carries that to new faces better than the convolutions alone.
+        linear_path: add a linear map of the meshes' principal components to the latent. Displacements are nearly
+            linear in the coefficients, and a straight path carries that to new faces better than the convolutions
+            alone. It adds nothing before :meth:`fit_normalisation`.
 
     Attributes:
         vertices: (N_in,) int64, the rig's vertices that are read.
         normalisation: of each input vertex and axis.
+        components: of the normalised meshes; None without a linear path.
 
     Raises:
         ValueError: filters that do not fit the hierarchy, or a size that is not positive.
@@ -68,9 +71,8 @@ class MeshEncoder(nn.Module):
         for number, level in enumerate(coarser):
             self.register_buffer(f"kept_{number}", level.kept, persistent=False)
         self.latent = nn.Linear(coarser[-1].num_vertices * filters[-1], latent_size)
-        self.linear_path = nn.Linear(3 * fine.num_vertices, latent_size, bias=False) if linear_path else None
-        if self.linear_path is not None:
-            nn.init.normal_(self.linear_path.weight, std=_LINEAR_WEIGHT)
+        self.components = PrincipalComponents(3 * fine.num_vertices, _NUM_COMPONENTS) if linear_path else None
+        self.linear_path = nn.Linear(_NUM_COMPONENTS, latent_size, bias=False) if linear_path else None
 
     @property
     def latent_size(self) -> int:
@@ -91,18 +93,23 @@ class MeshEncoder(nn.Module):
             )
         return displacements if displacements.shape[-2] == few else displacements[..., self.vertices, :]
 
-    def fit_normalisation(self, displacements: Tensor | Iterable[Tensor], noise: Tensor | None = None) -> None:
-        """Take mean and standard deviation per vertex and axis from training meshes, (..., N, 3) or (..., N_in, 3).
+    def fit_normalisation(self, displacements: Tensor | Iterable[Tensor], modes: Tensor | None = None) -> None:
+        """Take mean and standard deviation per vertex and axis, and the components, from training meshes.
 
         Args:
-            displacements: of one or many parts of the data [cm].
-            noise: standard deviation of what augmentation adds to them, (N_in, 3) [cm].
+            displacements: (..., N, 3) or (..., N_in, 3), of one or many parts of the data [cm].
+            modes: (I, N_in, 3), what augmentation adds to them with independent weights N(0, 1) [cm].
 
         Raises:
             ValueError: another shape, no meshes, or values that are not finite.
         """
         chunks = [displacements] if isinstance(displacements, Tensor) else displacements
-        self.normalisation.fit((self.select(chunk) for chunk in chunks), noise)
+        sample = EvenSample()
+        noise = None if modes is None else modes.square().sum(0).sqrt()
+        self.normalisation.fit(sample.passing(map(self.select, chunks), ndim=2), noise)
+        if self.components is not None:
+            scaled = None if modes is None else (modes / self.normalisation.scale).flatten(1)
+            self.components.fit(self.normalisation(sample.frames.to(self.normalisation.mean)).flatten(1), scaled)
 
     def forward(self, displacements: Tensor) -> Tensor:
         """u [cm], (..., N, 3) or (..., N_in, 3), to z (..., Z).
@@ -115,6 +122,6 @@ class MeshEncoder(nn.Module):
         for number, convolution in enumerate(self.convolutions):
             x = convolution(x, getattr(self, f"kept_{number}")).relu()  # at the vertices that are kept, no others
         z = self.latent(x.flatten(-2))
-        if self.linear_path is not None:
-            z = z + self.linear_path(normal.flatten(-2))
+        if self.linear_path is not None and self.components is not None:
+            z = z + self.linear_path(self.components(normal.flatten(-2)))
         return z.relu() if self.latent_relu else z

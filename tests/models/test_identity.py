@@ -138,7 +138,7 @@ def _r2_on_strangers(rig: FaceRig, hierarchy: MeshHierarchy, strength: float) ->
     torch.manual_seed(0)
     encoder = MeshEncoder(hierarchy, 8, (8, 8), linear_path=True)
     augment = IdentityAugmentation(rig, encoder.vertices, strength) if strength else nn.Identity()
-    encoder.fit_normalisation(u, augment.std if isinstance(augment, IdentityAugmentation) else None)
+    encoder.fit_normalisation(u, augment.modes if isinstance(augment, IdentityAugmentation) else None)
     optimiser = torch.optim.AdamW(encoder.parameters(), 3e-3, weight_decay=1e-4)
     chosen = encoder.select(u).repeat(2, 1, 1, 1)
     for _ in range(150):

@@ -44,20 +44,44 @@ def test_equals_its_parts(hierarchy: MeshHierarchy) -> None:
 
 
 def test_linear_path(hierarchy: MeshHierarchy) -> None:
-    """The linear map of what the normalisation gives is added to the latent."""
+    """The linear map of the components of what the normalisation gives is added to the latent."""
     plain, encoder = make(hierarchy), make(hierarchy, linear_path=True)
-    u = torch.randn(4, 300, 3)
+    u = torch.randn(40, 300, 3)
+    assert torch.equal(encoder(u), plain(u))  # nothing is known of the meshes yet
     encoder.fit_normalisation(u)
     plain.fit_normalisation(u)
     assert encoder.linear_path is not None
-    straight = encoder.normalisation(u).flatten(1) @ encoder.linear_path.weight.T
+    assert encoder.components is not None
+    straight = encoder.linear_path(encoder.components(encoder.normalisation(u).flatten(1)))
     assert straight.abs().max() > 0
     torch.testing.assert_close(encoder(u), plain(u) + straight)
+
+
+def test_components_of_the_meshes_with_what_augmentation_adds(hierarchy: MeshHierarchy) -> None:
+    """Their covariance is diagonal over data and modes together, whatever pieces the data come in, and shrunk."""
+    encoder, pieces = make(hierarchy, linear_path=True), make(hierarchy, linear_path=True)
+    u = torch.randn(30, 12).matmul(torch.randn(12, 900)).view(30, 300, 3)
+    modes = 0.3 * torch.randn(5, 300, 3)
+    encoder.fit_normalisation(u, modes)
+    pieces.fit_normalisation(u.split(7), modes)
+    assert encoder.components is not None
+    assert pieces.components is not None
+    normal = encoder.normalisation(u).flatten(1)
+    centred, scaled = normal - normal.mean(0), (modes / encoder.normalisation.scale).flatten(1)
+    features, added = encoder.components(centred), encoder.components(scaled)
+    covariance = features.mT @ features / 30 + added.mT @ added
+    data = torch.cat([centred / 30**0.5, scaled])
+    variance = torch.linalg.svdvals(data)[:17].square()  # 12 of the data and 5 modes; there is no more
+    expected = torch.zeros(256)
+    expected[:17] = variance / (variance + 0.03 * variance[0])
+    torch.testing.assert_close(covariance, expected.diag(), atol=1e-4, rtol=0)
+    torch.testing.assert_close(pieces.components(normal), encoder.components(normal), atol=1e-3, rtol=0)
 
 
 def test_gradients_reach_every_parameter(hierarchy: MeshHierarchy) -> None:
     encoder = make(hierarchy, linear_path=True)
     u = torch.randn(3, 300, 3, requires_grad=True)
+    encoder.fit_normalisation(torch.randn(8, 300, 3))
     encoder(u).square().sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None, name
