@@ -70,11 +70,33 @@ class Evaluation:
             "mean_mcc": self.scores.mean_mcc,
             "mean_always_positive_f1": self.scores.mean_always_positive_f1,
             "without_positives": list(self.scores.without_positives),
+            "action_units": [asdict(unit) for unit in self.scores.units],
             "force_recovery_median_r": None if self.forces is None else self.forces.median,
+            "force_recovery": None
+            if self.forces is None
+            else dict(zip(self.forces.muscles, self.forces.r, strict=True)),
             "muscles_never_used": [] if self.forces is None else list(self.forces.never_used),
             "reconstruction_error_over_std": self.reconstruction,
             "protocol": self.card,
         }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Evaluation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: ``evaluation.json`` is not of this version; the message names the file.
+            OSError: the file cannot be read.
+        """
+        path = Path(folder) / SUMMARY
+        try:
+            values = json.loads(path.read_bytes())
+            units = tuple(ActionUnitScore(**unit) for unit in values["action_units"])
+            r = values["force_recovery"]
+            forces = None if r is None else ForceRecovery(tuple(r), tuple(r.values()))
+            return cls(ActionUnitScores(units), forces, values["reconstruction_error_over_std"], values["protocol"])
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not an evaluation of this version: {error!r}") from error
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
