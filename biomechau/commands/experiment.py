@@ -111,8 +111,9 @@ def make_table(command: Experiment) -> None:
     print((plan.out / "table.md").read_text(encoding="utf-8"))
     print(f"wrote {plan.out}")
     if failures:
-        more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
-        raise ValueError(f"{len(failures)} of {len(plan.jobs)} runs failed: {failures[0]}{more}")
+        first, *others = failures
+        more = f" and {len(others)} more" if others else ""
+        raise ValueError(f"{len(failures)} of {len(plan.jobs)} runs failed: {first}{more}")
 
 
 # What each name makes. Figures and whatever else is no table of trainings has its own entry.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from biomechau.corpus import Corpus
+from biomechau.corpus import Corpus, ResampledCorpus
 from biomechau.files import staged_directory
 from biomechau.models import Detector
 from biomechau.training.data import DetectorWindows
@@ -104,7 +104,8 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
 
     Args:
         run: to test, or its folder.
-        corpus: with the test subjects; the one trained on, or another of the same rig.
+        corpus: with the test subjects; the one trained on, or another of the same rig, which is brought to the frame
+            rate of the run (:class:`biomechau.corpus.ResampledCorpus`).
         subjects: to test on; the test subjects of the run's fold if not given.
 
     Raises:
@@ -115,6 +116,9 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     tested = run.fold.test if subjects is None else tuple(subjects)
     run.check_test(corpus, tested)
     detector, config = run.detector(), run.config
+    recorded_fps, fps = corpus.fps, config.detector.physics.fps
+    if recorded_fps != fps:
+        corpus = ResampledCorpus(corpus, fps)
     windows = DetectorWindows(corpus, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
     scores = action_unit_scores(frames["probabilities"], frames["labels"], detector.config.action_units)
@@ -125,7 +129,8 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
             forces = _recovery(frames["forces"], detector, frames["muscle_forces"], corpus.muscles)
     card = json.loads((run.path / CARD).read_bytes())
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
-    card["test"] = {**part(corpus, tested), **other, "corpus": dict(corpus.provenance)}
+    rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
+    card["test"] = {**part(corpus, tested), **other, **rates, "corpus": dict(corpus.provenance)}
     return Evaluation(scores, forces, reconstruction, card)
 
 

@@ -10,20 +10,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import active_children
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import pytest
+import torch
 from commands.small import read_csv
 
 from biomechau.cli import main
-from biomechau.corpus import Corpus
+from biomechau.corpus import BP4D, DISFA, Corpus, CorpusSequence, CorpusWriter, Protocol
 from biomechau.models import LossWeights
+from biomechau.rig import FaceRig
 from biomechau.training import Run, TrainingConfig, evaluate
 from biomechau.training.experiments import TABLES, Setup, running
 from biomechau.training.experiments.plan import Plan
+from biomechau.training.experiments.published import published_rows
 
 ROWS = ("position", "physics")
 SHORT = ["--epochs", "1", "--accelerator", "cpu"]
@@ -188,6 +192,102 @@ def test_what_does_not_belong_together(table1: Path, corpus: Corpus, fails: Call
     fails(*asked(corpus, table1, "--other", "x"), words="--other is for table5")
     fails(*asked(corpus, table1, name="table5"), words="--other")
     assert (table1 / "table1" / "card.json").read_bytes() == before
+
+
+def dataset(path: Path, rig: FaceRig, protocol: Protocol, source: str) -> Corpus:
+    """All subjects of a data set with one short sequence each, of noise."""
+    generator = torch.Generator().manual_seed(0)
+    provenance = {"source": source}
+    with CorpusWriter(path, rig, protocol.action_units, protocol.fps, provenance=provenance) as writer:
+        for subject in sorted(set().union(*protocol.subject_sets.values())):
+            labels = torch.randint(0, 2, (16, len(protocol.action_units)), generator=generator, dtype=torch.int8)
+            c = torch.rand(16, rig.num_shapes, generator=generator)
+            time, valid = torch.arange(16, dtype=torch.float64) / protocol.fps, torch.ones(16, dtype=torch.bool)
+            writer.add(CorpusSequence(f"{subject}_T1", subject, "T1", c, labels, time, valid))
+    return Corpus.open(path)
+
+
+@pytest.mark.parametrize(("name", "protocol", "first"), [("table2", BP4D, "45.8"), ("table3", DISFA, "43.9")])
+def test_beside_published_results(name: str, protocol: Protocol, first: str, corpus: Corpus, tmp_path: Path) -> None:
+    noise = dataset(tmp_path / "corpus", corpus.rig, protocol, protocol.name)
+    given = ["--rows", "position_temporal,image", "--folds", "1", "--validation", "test"]
+    assert main(asked(noise, tmp_path, *given, name=name)) == 0
+    rows = {row["row"]: row for row in read_csv(tmp_path / name / "table.csv")}
+    assert rows["ARL"]["AU1"] == first
+    assert rows["3D position, temporal"]["runs"] == "1/1"
+    assert 0 < float(rows["3D position, temporal"]["Avg."]) < 100
+    assert rows["Biomechanics-guided"]["runs"] == rows["ARL"]["MCC"] == rows["2D image"]["Avg."] == ""
+    card = json.loads((tmp_path / name / "card.json").read_text())
+    assert card["data"][0]["subject_sets"] == f"{protocol.name}, as in the literature"
+    assert "weights: epoch with the lowest loss on the test subjects" in card["notes"]
+    assert "2D image: not trained, the corpus has no image features" in card["notes"]
+    assert any(note.startswith("UGN-B: Song et al., AAAI 2021 (Table ") for note in card["notes"])
+
+
+def test_published_results_stand_beside_their_own_corpus_alone(
+    corpus: Corpus, tiny_rig: FaceRig, tmp_path: Path, fails: Callable[..., None]
+) -> None:
+    fails(*asked(corpus, tmp_path / "out", name="table2"), words=("BP4D", "41 subjects", "it is from"))
+    noise = dataset(tmp_path / "corpus", tiny_rig, BP4D, "a simulation with the same names")
+    fails(*asked(noise, tmp_path / "out", name="table2"), words="it is from 'a simulation with the same names'")
+    disfa = dataset(tmp_path / "disfa", tiny_rig, DISFA, "DISFA")
+    fails(*asked(disfa, tmp_path / "out", name="table2"), words="it is from 'DISFA'")
+    fails(
+        *asked(disfa, tmp_path / "out", "--action-units", "1", name="table3"), words="needs the action units of DISFA"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("protocol", [BP4D, DISFA])
+def test_published_averages_are_those_of_their_rows(protocol: Protocol) -> None:
+    """Whatever is not the mean of its row, to what rounding explains, is marked."""
+    rows = published_rows(protocol)
+    assert len(rows) == 8
+    for row in rows:
+        assert tuple(row.f1) == protocol.action_units
+        if abs(fmean(row.f1.values()) - row.average) > 0.1:
+            assert "the mean of the row is 59.4" in row.note
+
+
+def test_few_labels(corpus: Corpus, tmp_path: Path) -> None:
+    rows = ["labels50_force_au", "labels50_force", "labels50_position"]
+    assert main(asked(corpus, tmp_path, "--rows", *rows, "--seeds", "2", name="table4")) == 0
+    runs = results(tmp_path, "table4")
+    assert [(run["seed"], run["fold"]) for run in runs] == [(0, 1), (1, 2)] * 3
+    alone = Run.open(tmp_path / "table4" / "runs" / rows[0] / "seed1" / "fold2").config
+    assert (alone.label_share, alone.seed) == (0.5, 1)
+    assert [name for name, weight in vars(alone.losses).items() if weight] == ["action_unit"]
+    table = read_csv(tmp_path / "table4" / "table.csv")
+    f1 = [run["mean_f1"] for run in runs]
+    assert table[1]["gain"] == f"{50 * (f1[2] - f1[0] + f1[3] - f1[1]):+.1f}"
+    assert [row["row"] for row in table][-2:] == ["50 %, position", "always on"]
+    assert "one fold a seed: fold 1 for seed 0, fold 2 for seed 1" in (tmp_path / "table4" / "table.md").read_text()
+
+
+def test_trained_on_one_corpus_and_tested_on_another(
+    corpus: Corpus, tmp_path: Path, fails: Callable[..., None], tiny_rig: FaceRig
+) -> None:
+    """At another frame rate, with one action unit less."""
+    units = corpus.action_units
+    with CorpusWriter(tmp_path / "b", corpus.rig, units[:3], 50.0, muscles=corpus.muscles) as writer:
+        for sequence in corpus:
+            writer.add(replace(sequence, labels=sequence.labels[:, :3], timestamp=sequence.timestamp / 2))
+    options = ["--other", str(tmp_path / "b"), "--seeds", "1", "--rows", "1to2_position,2to1_physics"]
+    assert main(asked(corpus, tmp_path, *options, name="table5")) == 0
+    there, back = results(tmp_path, "table5")
+    assert [unit["action_unit"] for unit in there["action_units"]] == list(units[:3])
+    assert (there["protocol"]["resampled_from_fps"], back["protocol"]["fps"]) == (50.0, 50.0)
+    assert there["protocol"]["subjects"] == list(corpus.subjects)
+    heads = [row["row"] for row in read_csv(tmp_path / "table5" / "table.csv")]
+    name = corpus.path.name
+    assert heads == [
+        f"{name} to b: position",
+        f"b to {name}: physics",
+        f"{name} to b: always on",
+        f"b to {name}: always on",
+    ]
+    other = dataset(tmp_path / "disfa", tiny_rig, DISFA, "DISFA")
+    fails(*asked(corpus, tmp_path / "c", "--other", str(other.path), name="table5"), words="made with different rigs")
 
 
 def test_the_ablation_changes_one_thing_at_a_time(corpus: Corpus, tmp_path: Path) -> None:

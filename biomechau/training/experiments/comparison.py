@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from biomechau.corpus import Corpus, Protocol, protocol_of
 from biomechau.corpus.protocols import BP4D, DISFA
 from biomechau.training.experiments.experiment import Experiment, Row, Setup
@@ -40,7 +42,8 @@ def table3(setup: Setup) -> Experiment:
 
 
 def _row(head: str, corpus: Corpus) -> Row:
-    changes, missing = {"detector.head": head}, ""
+    changes: dict[str, Any] = {"detector.head": head}
+    missing = ""
     if "image" in head:
         if "image_features" in corpus.tensor_names:
             (changes["detector.num_image_features"],) = corpus.manifest.tensors["image_features"].shape

@@ -138,9 +138,7 @@ def _notes(plan: Plan, found: Mapping[Job, Evaluation], failures: Sequence[Failu
     notes = [
         f"corpus: {sources}; {plan.setup.num_folds} folds without a subject in common; "
         f"{len(plan.seeds)} {'seed' if len(plan.seeds) == 1 else 'seeds'}",
-        f"folds of the seeds: {', '.join(_folds_of(plan, seed) for seed in plan.seeds)}"
-        if plan.experiment.fold_of_seed
-        else "",
+        _folds_note(plan),
         f"weights: epoch with the {'lowest loss' if plan.setup.base.selection == 'loss' else 'highest mean F1'} on "
         + ("subjects cut from those to train on" if plan.setup.validation == "train" else "the test subjects"),
         f"partial: {unfinished} of {len(plan.jobs)} runs are still to be done" if unfinished else "",
@@ -152,8 +150,14 @@ def _notes(plan: Plan, found: Mapping[Job, Evaluation], failures: Sequence[Failu
     return [note for note in notes if note]
 
 
-def _folds_of(plan: Plan, seed: int) -> str:
-    return f"{seed}: {' '.join(map(str, plan.folds_of(seed)))}"
+def _folds_note(plan: Plan) -> str:
+    """Which folds were trained, where that is not all of them."""
+    of_seeds = {seed: " and ".join(map(str, plan.folds_of(seed))) for seed in plan.seeds}
+    if all(len(plan.folds_of(seed)) == plan.setup.num_folds for seed in plan.seeds):
+        return ""
+    if plan.setup.folds is not None:
+        return f"of these, fold {of_seeds[0]}"
+    return f"one fold a seed: {', '.join(f'fold {fold} for seed {seed}' for seed, fold in of_seeds.items())}"
 
 
 def _result(job: Job, evaluation: Evaluation) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from biomechau.training.experiments.experiment import PublishedRow
 
 def published_rows(protocol: Protocol) -> tuple[PublishedRow, ...]:
     """The published rows of a data set, in the order they were printed; slips are corrected and marked."""
-    text = (files(__package__) / f"published_{protocol.name.lower()}.csv").read_text(encoding="utf-8")
+    file = files("biomechau.training.experiments") / f"published_{protocol.name.lower()}.csv"
     return tuple(
         PublishedRow(
             method=row["method"],
@@ -20,5 +20,5 @@ def published_rows(protocol: Protocol) -> tuple[PublishedRow, ...]:
             average=float(row["Avg."]),
             note=row["note"],
         )
-        for row in csv.DictReader(text.splitlines())
+        for row in csv.DictReader(file.read_text(encoding="utf-8").splitlines())
     )
