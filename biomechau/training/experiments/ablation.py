@@ -17,6 +17,8 @@ _FACTORS: dict[str, tuple[Any, ...]] = {
     "detector.mass": ("fixed", "region", "spd"),
     "detector.context": (0, 1, 4, 8),
 }
+# Explicit steps of one frame are not stable with stiffness.
+_BESIDE = {("detector.physics.law", "elastic"): {"detector.physics.scheme": "implicit"}}
 DEFAULT = "default"
 
 
@@ -47,7 +49,10 @@ def _factors(base: TrainingConfig) -> Iterator[Row]:
         *_, option = names = place.split(".")
         for name in names:
             now = getattr(now, name)
-        yield from (_row(f"{option}_{value}", f"{option} {value}", {place: value}) for value in values if value != now)
+        for value in values:
+            if value != now:
+                changes = {place: value, **_BESIDE.get((place, value), {})}
+                yield _row(f"{option}_{value}", f"{option} {value}", changes)
 
 
 def _row(name: str, heading: str, changes: dict[str, Any]) -> Row:
