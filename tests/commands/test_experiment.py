@@ -137,6 +137,22 @@ def test_ctrl_c_ends_the_workers(table1: Path, corpus: Corpus, tmp_path: Path) -
     assert found in results(table1)
 
 
+def test_a_process_for_each_gpu(corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    plans = {}
+    for accelerator in ("auto", "gpu", "cpu"):
+        setup = Setup((corpus,), TrainingConfig(accelerator=accelerator))
+        plans[accelerator] = Plan(TABLES["table1"](setup), setup, tmp_path)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(99)), raising=False)
+    assert {name: running.usual_processes(plan) for name, plan in plans.items()} == {"auto": 2, "gpu": 2, "cpu": 15}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [running.gpu_of(process, 2) for process in range(3)] == ["0", "1", "0"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert [running.gpu_of(process, 2) for process in range(3)] == ["3", "5", "3"]
+    assert running.gpu_of(0, 0) == ""
+
+
 def test_only_what_is_missing_is_trained(
     corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

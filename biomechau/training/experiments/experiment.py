@@ -11,7 +11,7 @@ from biomechau.corpus.folds import Validation
 from biomechau.training.config import TrainingConfig
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """One row of a table.
 

@@ -70,10 +70,9 @@ def experiment_table(plan: Plan, found: Mapping[Job, Evaluation], failures: Sequ
     for row in plan.rows:
         result, other = results[row.name], results.get(row.against)
         rows.append(columns.trained(row, result, other, "" if row.missing else f"{len(result.evaluations)}/{planned}"))
-    for row in {(row.train_on, row.test_on): row for row in plan.rows if not row.missing}.values():
+    for row, evaluations in plan.always_positive.items():
         corpus = "" if len(plan.setup.corpora) == 1 else f"{row.heading.split(':')[0]}: "
-        always = RowResult(plan.always_positive(row))
-        rows.append(columns.cells(f"{corpus}always on", "", always))
+        rows.append(columns.cells(f"{corpus}always on", "", RowResult(evaluations)))
     rows += [columns.published(published) for published in plan.experiment.published]
     return Table(_title(plan, found), columns.headings, tuple(rows), tuple(_notes(plan, found, failures)))
 

@@ -128,19 +128,11 @@ class Plan:
         units = {"detector.action_units": self.setup.units(corpus)}
         return replace(changed(fitted(self.setup.base, corpus), {**units, **row.changes}), seed=seed)
 
-    def always_positive(self, row: Row) -> dict[tuple[int, int], Evaluation]:
-        """What saying "on" in every frame reaches where the row is tested, by seed and fold."""
-        corpus = self.setup.corpora[row.test_on]
-        units = self.config(row).detector.action_units
-        columns = [corpus.action_units.index(unit) for unit in units]
-        found: dict[int, Evaluation] = {}
-        for number, fold in self.folds[row.train_on].items():
-            positive, known = corpus.label_counts(fold.test if row.test_on == row.train_on else None)
-            positive, known = positive[columns], known[columns]
-            counts = known.new_zeros(len(units), 4)
-            counts[:, 0], counts[:, 1] = positive, known - positive
-            found[number] = Evaluation(scores_of_counts(counts, units), None, None, {})
-        return {(seed, number): found[number] for seed in self.seeds for number in self.folds_of(seed)}
+    @cached_property
+    def always_positive(self) -> dict[Row, dict[tuple[int, int], Evaluation]]:
+        """What saying "on" in every frame reaches, by seed and fold; of one row for each pair of corpora."""
+        pairs = {(row.train_on, row.test_on): row for row in self.rows if not row.missing}
+        return {row: self._always_positive(row) for row in pairs.values()}
 
     def fixed(self) -> dict[str, Any]:
         """What must stay the same when the experiment goes on, as JSON knows it."""
@@ -166,6 +158,18 @@ class Plan:
             )
         test_on = None if row.test_on == row.train_on else corpora[row.test_on].path
         return Job(row, seed, number, run, corpus.path, test_on)
+
+    def _always_positive(self, row: Row) -> dict[tuple[int, int], Evaluation]:
+        corpus = self.setup.corpora[row.test_on]
+        units = self.config(row).detector.action_units
+        columns = [corpus.action_units.index(unit) for unit in units]
+        found: dict[int, Evaluation] = {}
+        for number, fold in self.folds[row.train_on].items():
+            positive, known = corpus.label_counts(fold.test if row.test_on == row.train_on else None)
+            counts = known.new_zeros(len(units), 4)
+            counts[:, 0], counts[:, 1] = positive[columns], (known - positive)[columns]
+            found[number] = Evaluation(scores_of_counts(counts, units), None, None, {})
+        return {(seed, number): found[number] for seed in self.seeds for number in self.folds_of(seed)}
 
     def _check_out(self) -> None:
         path = self.out / CARD

@@ -150,7 +150,7 @@ def _outcomes(jobs: Sequence[Job], processes: int, accelerator: str) -> Iterator
     context = get_context("spawn")  # a forked process cannot use CUDA, nor threads that its parent has started
     gpus: SimpleQueue[str] = context.SimpleQueue()
     for number in range(processes):
-        gpus.put(_gpu(number, num_gpus(accelerator)))
+        gpus.put(gpu_of(number, num_gpus(accelerator)))
     others = set(active_children())
     pool = ProcessPoolExecutor(min(processes, len(jobs)) or 1, context, _start_worker, (gpus,))
     try:
@@ -183,7 +183,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _gpu(number: int, count: int) -> str:
+def gpu_of(number: int, count: int) -> str:
     """The GPU of a process, as CUDA_VISIBLE_DEVICES names it; empty without GPUs."""
     if not count:
         return ""
