@@ -21,6 +21,7 @@ from biomechau.commands.corpus import CorpusCheck, CorpusInfo
 from biomechau.commands.datasets import CorpusBP4D, CorpusDISFA
 from biomechau.commands.demo import Demo
 from biomechau.commands.evaluate import Evaluate
+from biomechau.commands.experiment import Experiment
 from biomechau.commands.forces import Forces
 from biomechau.commands.predict import Predict
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
@@ -58,6 +59,7 @@ def commands(arguments: Sequence[str]) -> Any:
         | Annotated[Train, subcommand("train", default=Train.default(arguments))]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Predict, subcommand("predict")]
+        | Annotated[Experiment, subcommand("experiment")]
         | Rig
         | Corpora
     )

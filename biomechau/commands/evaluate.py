@@ -21,8 +21,9 @@ from biomechau.training.runs import open_runs
 class Evaluate(Command):
     """Test all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
 
-    On the corpus trained on, every fold is tested on its own test subjects; on another corpus, on all subjects. Writes
-    action_unit_scores.csv, force_recovery.csv (where true forces are known) and evaluation.json with the protocol.
+    On the corpus trained on, every fold is tested on its own test subjects; on another corpus, on all subjects, at the
+    frame rate of the run. Writes action_unit_scores.csv, force_recovery.csv (where true forces are known) and
+    evaluation.json with the protocol.
     """
 
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from biomechau.corpus.resampling import interpolate, is_supported
+from biomechau.corpus.resampling import even_grid, interpolate, is_supported
 
 # Interpolating across more than this would invent motion: syllables and blinks last 0.1 to 0.4 s.
 MAX_GAP = 0.1
@@ -119,9 +118,7 @@ class FaceSequence:
             raise ValueError(f"max_gap must be positive, got {max_gap}")
         if not self.valid.any():
             raise ValueError(f"{self.name} has no valid frame to resample")
-        start, end = float(self.timestamp[0]), float(self.timestamp[-1])
-        # A microframe of slack, so that rounding cannot lose the last frame.
-        grid = start + np.arange(math.floor((end - start) * fps + 1e-6) + 1) / fps
+        grid = even_grid(self.timestamp, fps)
         known = self.timestamp[self.valid].numpy()
 
         def onto_grid(values: Tensor) -> Tensor:

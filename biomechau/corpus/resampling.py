@@ -6,7 +6,29 @@ import math
 from fractions import Fraction
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
+
+def even_grid(timestamp: Tensor, fps: float) -> NDArray[np.float64]:
+    """Evenly spaced times from the first to the last of (T,) [s], the last one if it falls onto the grid."""
+    start, end = float(timestamp[0]), float(timestamp[-1])
+    # A microframe of slack, so that rounding cannot lose the last frame.
+    return start + np.arange(math.floor((end - start) * fps + 1e-6) + 1) / fps
+
+
+def nearest_frames(timestamp: Tensor, grid: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
+    """The recorded frame nearest to each time of a grid, and whether it is within the tolerance, two of (T',).
+
+    Args:
+        timestamp: (T,) of the recorded frames [s].
+        grid: (T',) [s].
+        tolerance: largest distance in time [s].
+    """
+    middle = (timestamp[1:] + timestamp[:-1]) / 2
+    nearest = torch.bucketize(grid, middle)
+    return nearest, (timestamp[nearest] - grid).abs() <= tolerance
 
 
 def interpolate(

@@ -43,8 +43,10 @@ def scores_notes(scores: CrossValidation) -> list[str]:
     without = {f"AU{unit:02d}" for e in evaluations.values() for unit in e.scores.without_positives}
     selection = {evaluation.card["selection"] for evaluation in evaluations.values()}
     subject_sets = {evaluation.card["subject_sets"] for evaluation in evaluations.values()}
+    rates = {test["resampled_from_fps"]: test["fps"] for e in evaluations.values() if "fps" in (test := e.card["test"])}
     notes = [
         f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
+        *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}; threshold 0.5",
         f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
         f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",

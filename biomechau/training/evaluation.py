@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from biomechau.corpus import Corpus
+from biomechau.corpus import Corpus, ResampledCorpus
 from biomechau.files import staged_directory
 from biomechau.models import Detector
 from biomechau.training.data import DetectorWindows
@@ -70,11 +70,33 @@ class Evaluation:
             "mean_mcc": self.scores.mean_mcc,
             "mean_always_positive_f1": self.scores.mean_always_positive_f1,
             "without_positives": list(self.scores.without_positives),
+            "action_units": [asdict(unit) for unit in self.scores.units],
             "force_recovery_median_r": None if self.forces is None else self.forces.median,
+            "force_recovery": None
+            if self.forces is None
+            else dict(zip(self.forces.muscles, self.forces.r, strict=True)),
             "muscles_never_used": [] if self.forces is None else list(self.forces.never_used),
             "reconstruction_error_over_std": self.reconstruction,
             "protocol": self.card,
         }
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Evaluation:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ValueError: ``evaluation.json`` is not of this version; the message names the file.
+            OSError: the file cannot be read.
+        """
+        path = Path(folder) / SUMMARY
+        try:
+            values = json.loads(path.read_bytes())
+            units = tuple(ActionUnitScore(**unit) for unit in values["action_units"])
+            r = values["force_recovery"]
+            forces = None if r is None else ForceRecovery(tuple(r), tuple(r.values()))
+            return cls(ActionUnitScores(units), forces, values["reconstruction_error_over_std"], values["protocol"])
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not an evaluation of this version: {error!r}") from error
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
@@ -82,7 +104,8 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
 
     Args:
         run: to test, or its folder.
-        corpus: with the test subjects; the one trained on, or another of the same rig.
+        corpus: with the test subjects; the one trained on, or another of the same rig, which is brought to the frame
+            rate of the run (:class:`biomechau.corpus.ResampledCorpus`).
         subjects: to test on; the test subjects of the run's fold if not given.
 
     Raises:
@@ -93,6 +116,9 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     tested = run.fold.test if subjects is None else tuple(subjects)
     run.check_test(corpus, tested)
     detector, config = run.detector(), run.config
+    recorded_fps, fps = corpus.fps, config.detector.physics.fps
+    if recorded_fps != fps:
+        corpus = ResampledCorpus(corpus, fps)
     windows = DetectorWindows(corpus, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
     scores = action_unit_scores(frames["probabilities"], frames["labels"], detector.config.action_units)
@@ -103,7 +129,8 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
             forces = _recovery(frames["forces"], detector, frames["muscle_forces"], corpus.muscles)
     card = json.loads((run.path / CARD).read_bytes())
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
-    card["test"] = {**part(corpus, tested), **other, "corpus": dict(corpus.provenance)}
+    rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
+    card["test"] = {**part(corpus, tested), **other, **rates, "corpus": dict(corpus.provenance)}
     return Evaluation(scores, forces, reconstruction, card)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from biomechau.corpus import Corpus, CorpusSequence, FaceSequence
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.corpus.driving import drive
+from biomechau.corpus.resampling import nearest_frames
 from biomechau.models import Detector
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.rig.names import ChannelMap
@@ -108,7 +109,7 @@ def predict_corpus_sequence(
     recorded = corpus[id]
     config = detector.config
     sequence, channels, coefficients = drive(_as_face_sequence(recorded, corpus), corpus.rig, config.physics.fps)
-    nearest, known = _nearest(recorded.timestamp, sequence)
+    nearest, known = nearest_frames(recorded.timestamp, sequence.timestamp, 0.5 / sequence.fps)
     extras: dict[str, Tensor] = {}
     if "image_features" in config.head_inputs:
         if recorded.image_features is None:
@@ -216,13 +217,6 @@ def _as_face_sequence(sequence: CorpusSequence, corpus: Corpus) -> FaceSequence:
         fps=corpus.fps,
         source=f"sequence {sequence.id} of {corpus.path.name}",
     )
-
-
-def _nearest(timestamp: Tensor, sequence: FaceSequence) -> tuple[Tensor, Tensor]:
-    """The recorded frame nearest to each frame of the resampled sequence, and whether it is within half a frame."""
-    middle = (timestamp[1:] + timestamp[:-1]) / 2
-    nearest = torch.bucketize(sequence.timestamp, middle)
-    return nearest, (timestamp[nearest] - sequence.timestamp).abs() <= 0.5 / sequence.fps
 
 
 def _labels(sequence: CorpusSequence, corpus: Corpus, action_units: tuple[int, ...]) -> Tensor:

@@ -24,13 +24,11 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         config: how.
     """
     own = set(fold.validation) != set(fold.test)
-    protocol = protocol_of(corpus)
-    literature = protocol is not None and set(fold.test) in map(set, protocol.subject_sets.values())
     return {
         "train": part(corpus, fold.train),
         "validation": part(corpus, fold.validation),
         "test": part(corpus, fold.test),
-        "subject_sets": f"{protocol.name}, as in the literature" if protocol is not None and literature else "own",
+        "subject_sets": subject_sets_of(corpus, fold),
         "action_units": list(config.detector.action_units),
         "threshold": THRESHOLD,
         "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
@@ -41,8 +39,20 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         "seed": config.seed,
         "fps": corpus.fps,
         "corpus": dict(corpus.provenance),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": package_versions(),
     }
+
+
+def subject_sets_of(corpus: Corpus, fold: Fold) -> str:
+    """Whether the test subjects of a fold are a set of the literature, in words."""
+    protocol = protocol_of(corpus)
+    literature = protocol is not None and set(fold.test) in map(set, protocol.subject_sets.values())
+    return f"{protocol.name}, as in the literature" if protocol is not None and literature else "own"
+
+
+def package_versions() -> dict[str, str]:
+    """Of Python and of the packages that decide on the numbers."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
 def _meshes(corpus: Corpus, config: TrainingConfig) -> str:

@@ -108,7 +108,7 @@ def test_the_literatures_selection(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_the_frame_rate_is_that_of_the_corpus(tiny_rig: FaceRig) -> None:
-    from biomechau.commands.train import fitted
+    from biomechau.training.fitting import fitted
 
     class Slow:
         fps, action_units = 20.0, (1, 4)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from biomechau.corpus import Corpus, CorpusWriter, Fold
+from biomechau.corpus import Corpus, CorpusWriter, Fold, ResampledCorpus
 from biomechau.models import DetectorConfig, LossWeights
 from biomechau.rig import FaceRig
 from biomechau.training import Evaluation, Run, TrainingConfig, evaluate, train
@@ -97,6 +97,35 @@ def test_training_subjects_cannot_test(run: Run, corpus: Corpus, tmp_path: Path)
     # Another person of that name.
     found = evaluate(run, Corpus.open(tmp_path / "other"), ["S001"])
     assert (found.card["test"]["frames"], found.forces) == (48, None)
+
+
+def test_what_was_saved_comes_back(evaluation: Evaluation, tmp_path: Path) -> None:
+    evaluation.save(tmp_path)
+    assert Evaluation.load(tmp_path) == evaluation
+    (tmp_path / "evaluation.json").write_text('{"action_units": []}')
+    with pytest.raises(ValueError, match="evaluation.json: not an evaluation of this version: .*'force_recovery'"):
+        Evaluation.load(tmp_path)
+
+
+def test_a_corpus_at_another_frame_rate_is_resampled(run: Run, corpus: Corpus, tmp_path: Path) -> None:
+    """As one that was written at the rate of the run."""
+    with CorpusWriter(tmp_path / "fast", corpus.rig, corpus.action_units, 50.0, muscles=corpus.muscles) as writer:
+        for sequence in corpus:
+            writer.add(replace(sequence, timestamp=sequence.timestamp / 2))
+    fast = Corpus.open(tmp_path / "fast")
+    with CorpusWriter(tmp_path / "slow", corpus.rig, corpus.action_units, 25.0, muscles=corpus.muscles) as writer:
+        for sequence in ResampledCorpus(fast, 25.0):
+            writer.add(sequence)
+    found, expected = evaluate(run, fast, fast.subjects), evaluate(run, Corpus.open(tmp_path / "slow"), fast.subjects)
+    assert (found.scores, found.forces, found.reconstruction) == (
+        expected.scores,
+        expected.forces,
+        expected.reconstruction,
+    )
+    assert found.scores.units[0].known_frames == 8 * 24
+    test = found.card["test"]
+    assert (test["fps"], test["resampled_from_fps"], test["frames"]) == (25.0, 50.0, 8 * 24)
+    assert "fps" not in expected.card["test"]
 
 
 def test_a_corpus_of_another_rig(run: Run, corpus: Corpus, tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""A corpus seen at another frame rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from biomechau.corpus.corpus import Corpus
+from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence
+from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
+from biomechau.corpus.manifest import SequenceEntry
+from biomechau.corpus.resampling import even_grid, nearest_frames
+
+# Measured over time, so that they can be interpolated; the other tensors are those of the nearest frame.
+_SIGNALS = ("coefficients", "muscle_forces")
+
+
+class ResampledCorpus(Corpus):
+    """Another corpus, its sequences brought to a frame rate when they are read, see :meth:`FaceSequence.resample`.
+
+    Coefficients and muscle forces are interpolated, with a low-pass filter first where the rate is lower. Labels,
+    image features and what meshes have beside their coefficients are those of the nearest recorded frame; labels are
+    unknown where that frame is not valid, or farther away than half a frame at the lower rate.
+
+    Args:
+        corpus: to resample.
+        fps: new frame rate [1/s].
+
+    Raises:
+        ValueError: a rate that is not positive, or a sequence file that does not fit.
+        OSError: a file cannot be read.
+    """
+
+    def __init__(self, corpus: Corpus, fps: float) -> None:
+        check_frame_rate(fps)
+        self.recorded = corpus
+        entries = tuple(
+            entry._replace(frames=len(even_grid(corpus._read(entry, ("timestamp",))["timestamp"], fps)))
+            for entry in corpus.manifest.sequences
+        )
+        super().__init__(corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries))
+
+    def _read(self, entry: SequenceEntry, names: Iterable[str]) -> dict[str, Tensor]:
+        names = tuple(names)
+        return _resampled(self.recorded[entry.id], self.recorded.fps, self.fps) if names else {}
+
+
+def _resampled(sequence: CorpusSequence, recorded_fps: float, fps: float) -> dict[str, Tensor]:
+    grid = torch.from_numpy(even_grid(sequence.timestamp, fps))
+    nearest, near = nearest_frames(sequence.timestamp, grid, 0.5 / min(recorded_fps, fps) + 1e-6)
+    tensors = {name: tensor[nearest] for name, tensor in sequence.tensors.items()}
+    known = near & sequence.valid[nearest]
+    tensors |= {"timestamp": grid, "labels": tensors["labels"].masked_fill(~known[:, None], UNKNOWN)}
+    if not sequence.valid.any():
+        return tensors
+    for name in _SIGNALS:
+        if name in tensors:
+            signal = getattr(sequence, name)
+            found = _on_grid(sequence, signal, recorded_fps).resample(fps)
+            tensors |= {name: found.coefficients.view(len(grid), *signal.shape[1:]), "valid": found.valid}
+    return tensors
+
+
+def _on_grid(sequence: CorpusSequence, signal: Tensor, fps: float) -> FaceSequence:
+    columns = signal.flatten(1)
+    names = tuple(map(str, range(columns.shape[1])))
+    return FaceSequence(sequence.id, columns, names, sequence.timestamp, sequence.valid, fps)

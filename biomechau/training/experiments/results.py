@@ -1,0 +1,86 @@
+"""What the trainings of a row found together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean, stdev
+
+from biomechau.training.cross_validation import CrossValidation
+from biomechau.training.evaluation import Evaluation
+from biomechau.training.metrics import mean_of_known
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """Means over the folds of each seed, then over the seeds.
+
+    Attributes:
+        evaluations: by seed and fold.
+    """
+
+    evaluations: Mapping[tuple[int, int], Evaluation]
+
+    @cached_property
+    def seeds(self) -> dict[int, CrossValidation]:
+        """The folds of each seed."""
+        by_seed: dict[int, dict[int, Evaluation]] = {}
+        for (seed, fold), evaluation in sorted(self.evaluations.items()):
+            by_seed.setdefault(seed, {})[fold] = evaluation
+        return {seed: CrossValidation(folds, same_corpus=True) for seed, folds in by_seed.items()}
+
+    @property
+    def units(self) -> dict[int, float | None]:
+        """F1 of each action unit by its number."""
+        found: dict[int, list[float | None]] = {}
+        for scores in self.seeds.values():
+            for unit in scores.units:
+                found.setdefault(unit.action_unit, []).append(unit.f1)
+        return {unit: mean_of_known(values) for unit, values in found.items()}
+
+    @property
+    def average(self) -> float | None:
+        """Mean F1 over the action units ("Avg." of the tables)."""
+        return mean_of_known(scores.mean_f1 for scores in self.seeds.values())
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the seeds' averages; None for fewer than two."""
+        return _stdev([f1 for scores in self.seeds.values() if (f1 := scores.mean_f1) is not None])
+
+    @property
+    def by_fold(self) -> dict[int, float | None]:
+        """Mean F1 of each fold by its number."""
+        found: dict[int, list[float | None]] = {}
+        for (_, fold), evaluation in sorted(self.evaluations.items()):
+            found.setdefault(fold, []).append(evaluation.scores.mean_f1)
+        return {fold: mean_of_known(values) for fold, values in sorted(found.items())}
+
+    @property
+    def mcc(self) -> float | None:
+        """Mean MCC over the action units."""
+        return mean_of_known(scores.mean_mcc for scores in self.seeds.values())
+
+    @property
+    def force_recovery(self) -> float | None:
+        """Median r over the muscles; None where no true forces are known."""
+        return mean_of_known(scores.force_recovery for scores in self.seeds.values())
+
+    @property
+    def reconstruction(self) -> float | None:
+        """Error of the decoded motion over its standard deviation; None without physics."""
+        return mean_of_known(scores.reconstruction for scores in self.seeds.values())
+
+    def gain(self, other: RowResult) -> tuple[float | None, float | None]:
+        """Mean F1 less that of another row, over the seeds and folds that both have: mean and spread of the seeds."""
+        common = self.evaluations.keys() & other.evaluations.keys()
+        mine, theirs = (RowResult({key: result.evaluations[key] for key in common}).seeds for result in (self, other))
+        gains = [
+            a - b for seed in mine if (a := mine[seed].mean_f1) is not None and (b := theirs[seed].mean_f1) is not None
+        ]
+        return (fmean(gains) if gains else None), _stdev(gains)
+
+
+def _stdev(values: list[float]) -> float | None:
+    return stdev(values) if len(values) > 1 else None

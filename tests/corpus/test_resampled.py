@@ -1,0 +1,85 @@
+"""ResampledCorpus: signals are interpolated, labels are those of the nearest frame."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, ResampledCorpus
+from biomechau.rig import FaceRig
+
+UNITS = (1, 12)
+
+
+def sequence(
+    id: str, frames: int, fps: float, shapes: int, dropped: slice = slice(0), invalid: slice = slice(0)
+) -> CorpusSequence:
+    """A slow wave; AU1 is on from 1 s, AU12 in even frames."""
+    keep = torch.ones(frames, dtype=torch.bool)
+    keep[dropped] = False
+    time = torch.arange(frames, dtype=torch.float64)[keep] / fps
+    wave = torch.sin(2 * math.pi * time).float()
+    valid = torch.ones(frames, dtype=torch.bool)
+    valid[invalid] = False
+    labels = torch.stack([time >= 1, torch.arange(frames)[keep] % 2 == 0], 1).to(torch.int8)
+    forces = torch.stack([wave, 2 * wave], 1)
+    return CorpusSequence(
+        id, "S001", "T1", wave[:, None].repeat(1, shapes), labels, time, valid[keep], muscle_forces=forces
+    )
+
+
+def written(path: Path, rig: FaceRig, fps: float, *sequences: CorpusSequence) -> Corpus:
+    with CorpusWriter(path, rig, UNITS, fps, muscles=("a", "b")) as writer:
+        for one in sequences:
+            writer.add(one)
+    return Corpus.open(path)
+
+
+@pytest.mark.parametrize(("recorded", "fps", "count"), [(30.0, 25.0, 50), (20.0, 25.0, 49)])
+def test_onto_another_rate(tmp_path: Path, tiny_rig: FaceRig, recorded: float, fps: float, count: int) -> None:
+    corpus = written(tmp_path / "c", tiny_rig, recorded, sequence("a", int(2 * recorded), recorded, 8))
+    resampled = ResampledCorpus(corpus, fps)
+    (found,) = resampled
+    assert resampled.fps == fps
+    assert resampled.frames == {"S001": len(found)} == {"S001": count}
+    wave = torch.sin(2 * math.pi * found.timestamp).float()
+    inner = slice(5, -5)  # a filter does not know what comes before the first and after the last frame
+    torch.testing.assert_close(found.coefficients[inner, 0], wave[inner], atol=0.03, rtol=0)
+    assert found.muscle_forces is not None
+    torch.testing.assert_close(found.muscle_forces[inner, 1], 2 * wave[inner], atol=0.06, rtol=0)
+    nearest = (found.timestamp * recorded).round().long()
+    assert torch.equal(found.labels[:, 1], (nearest % 2 == 0).to(torch.int8))
+    on = (found.timestamp >= 1 - 0.5 / recorded).to(torch.int8)
+    assert torch.equal(found.labels[:, 0], on)
+    assert found.valid.all()
+    assert resampled.label_counts()[1].tolist() == [count, count]
+
+
+def test_what_was_not_recorded_is_not_known(tmp_path: Path, tiny_rig: FaceRig) -> None:
+    """One second is missing, in another sequence the frames are there but not valid, in a third none is valid."""
+    sequences = (
+        sequence("gap", 90, 30.0, 8, dropped=slice(30, 60)),
+        sequence("hole", 90, 30.0, 8, invalid=slice(30, 60)),
+        sequence("none", 90, 30.0, 8, invalid=slice(None)),
+    )
+    resampled = ResampledCorpus(written(tmp_path / "c", tiny_rig, 30.0, *sequences), 25.0)
+    inside = slice(26, 49)
+    for id in ("gap", "hole"):
+        found = resampled[id]
+        assert not found.label_mask[inside].any()
+        assert not found.valid[inside].any()
+        assert (found.labels[inside] == -1).all()
+        assert found.label_mask[:24].all()
+        assert found.label_mask[51:].all()
+    assert not resampled["none"].valid.any()
+    assert (resampled["none"].labels == -1).all()
+    assert torch.isfinite(resampled["none"].coefficients).all()
+
+
+def test_a_rate_must_be_positive(tmp_path: Path, tiny_rig: FaceRig) -> None:
+    corpus = written(tmp_path / "c", tiny_rig, 30.0, sequence("a", 30, 30.0, 8))
+    with pytest.raises(ValueError, match="fps must be positive"):
+        ResampledCorpus(corpus, 0)
