@@ -17,6 +17,7 @@ from biomechau.commands.command import Command
 from biomechau.commands.train import Setting
 from biomechau.corpus import Corpus
 from biomechau.corpus.folds import Validation
+from biomechau.models.detector_config import Source
 from biomechau.reports.terminal import tell
 from biomechau.training.config import TrainingConfig
 
@@ -40,6 +41,10 @@ class Experiment(Command):
     setting: Annotated[
         Setting, arg(help="What the rows change: this package's defaults, or the letter of the paper.")
     ] = "ours"
+    source: Annotated[
+        Source | None,
+        arg(help="What the muscle forces are regressed from, in place of the setting's."),
+    ] = None
     seeds: Annotated[
         int | None, arg(metavar="N", help="Train with the seeds 0 to N - 1; 3 for table4 and table5, else 1.")
     ] = None
@@ -124,7 +129,8 @@ MAKERS: Mapping[str, Callable[[Experiment], None]] = dict.fromkeys(
 
 def _base(command: Experiment) -> TrainingConfig:
     base = TrainingConfig.paper() if command.setting == "paper" else TrainingConfig()
-    base = replace(base, accelerator=command.accelerator)
+    source = base.detector.source if command.source is None else command.source
+    base = replace(base, accelerator=command.accelerator, detector=replace(base.detector, source=source))
     return base if command.epochs is None else replace(base, epochs=command.epochs)
 
 
