@@ -23,6 +23,7 @@ from biomechau.commands.demo import Demo
 from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.forces import Forces
 from biomechau.commands.predict import Predict
+from biomechau.commands.report import Report
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
 from biomechau.commands.track import Track
@@ -58,6 +59,7 @@ def commands(arguments: Sequence[str]) -> Any:
         | Annotated[Train, subcommand("train", default=Train.default(arguments))]
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Predict, subcommand("predict")]
+        | Annotated[Report, subcommand("report")]
         | Rig
         | Corpora
     )
