@@ -26,6 +26,7 @@ _PAGE = files("biomechau.reports") / "page"
 # Left and right are balanced only while they pull: below this share of their highest sum it would be that of noise.
 _AT_REST = 0.05
 _INT16 = 32767
+_CLASS = ' class="words"'
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,10 @@ def table(
         words: columns at the left that hold words, not numbers.
     """
     rows = list(rows)
-    head = "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings)
+    head = "".join(
+        f'<th scope="col"{_CLASS if place < words else ""}>{escape(heading)}</th>'
+        for place, heading in enumerate(headings)
+    )
     body = "\n".join(
         ('<tr class="total">' if total and index == len(rows) - 1 else "<tr>")
         + "".join(_cell(cell, place < words) for place, cell in enumerate(row))
@@ -144,7 +148,7 @@ def _read(name: str) -> str:
 def _cell(cell: str | Cell, words: bool) -> str:
     if isinstance(cell, Cell):
         return f'<td><meter min="0" max="1" value="{cell.share:.4f}"></meter>{escape(cell.text)}</td>'
-    return f'<td class="words">{escape(cell)}</td>' if words else f"<td>{escape(cell)}</td>"
+    return f"<td{_CLASS if words else ''}>{escape(cell)}</td>"
 
 
 def _described(value: Any) -> str:

@@ -81,7 +81,8 @@ def run_page(
     Raises:
         ImportError: matplotlib is not installed.
     """
-    subtitle = [f"{corpus}; tested on {scores['tested_on']}", chosen]
+    mean = f"mean F1 {percent(scores['mean_f1'])} %, always saying on {percent(scores['mean_always_positive_f1'])} %"
+    subtitle = [corpus, f"tested on {scores['tested_on']}: {mean}", chosen]
     sections = [*score_sections(scores), card("Options of the training", config.to_json())]
     return page(f"{name}: action units and muscle forces", subtitle, sections, shown)
 

@@ -41,7 +41,7 @@ class Choice:
         return f"{self.rank}, F1 {100 * self.value:.0f}" if self.measure == F1 else f"{self.rank}, {self.value:.2f} mm"
 
 
-def tested(runs: Mapping[int, Run], corpus: Corpus) -> dict[str, dict[int, Run]]:
+def fit_to_test(runs: Mapping[int, Run], corpus: Corpus) -> dict[str, dict[int, Run]]:
     """By sequence, the runs that may be tested on it: the fold that tests its subject; all on another corpus."""
     if not all(run.trained_on(corpus) for run in runs.values()):
         return {id: dict(runs) for id in corpus.ids}
@@ -59,7 +59,7 @@ def predictions(
     """
     from biomechau.training.prediction import predict_corpus_sequences
 
-    able = tested(runs, corpus)
+    able = fit_to_test(runs, corpus)
     for id in ids:
         if id not in corpus.ids:
             raise ValueError(f"{corpus.path} has no sequence {id!r}; it has {', '.join(corpus.ids[:3])}, ...")
@@ -92,7 +92,7 @@ def choose(
     """
     scores: dict[str, float] = {}
     errors: dict[str, float] = {}
-    for prediction in predictions(runs, corpus, list(tested(runs, corpus)), progress):
+    for prediction in predictions(runs, corpus, list(fit_to_test(runs, corpus)), progress):
         report = PredictionReport(prediction)
         found = report.scores()
         if found is not None and found["mean_f1"] is not None:

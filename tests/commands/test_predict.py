@@ -113,7 +113,7 @@ def test_the_picture(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image")
     given = ["predict", str(corpus.path), "--sequence", "S001_T1", "--run", str(run_folder), "--out", str(tmp_path)]
     assert main(given) == 0
-    names = ["action_units.csv", "forces.csv", "prediction.png", "summary.json"]
+    names = ["action_units.csv", "forces.csv", "prediction.png", "replay.safetensors", "summary.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert image.imread(tmp_path / "prediction.png").std() > 0.05
 
@@ -126,7 +126,7 @@ def test_a_head_without_physics(
     assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
     assert main(["predict", str(capture), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0
     assert "no muscle forces: the head has no physics" in capsys.readouterr().out
-    names = ["action_units.csv", "prediction.png", "summary.json"]
+    names = ["action_units.csv", "prediction.png", "replay.safetensors", "summary.json"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 

@@ -155,7 +155,8 @@ class Player {
     this.rows = [];
     if (s.action_units.length) {
       const keys = [["probability", "probability"]];
-      if (s.labels) keys.push(["label-on", "labelled on"], ["label-unknown", "label unknown"]);
+      if (s.labels) keys.push(["label-on", "labelled on"]);
+      if (s.labels?.includes(-1)) keys.push(["label-unknown", "label unknown"]);
       const group = this._group("Action units", "0 to 1; dashed: threshold 0.5", keys);
       s.action_units.forEach((unit, r) => this._unit(group, unit, r));
       this._axis(group);
@@ -163,12 +164,12 @@ class Player {
     if (s.strength) this._muscles();
     if (s.residual) {
       const top = Math.max(...s.motion, ...s.residual) || 1;
-      const group = this._group("Residual", `0 to ${short(top)} mm, root mean square over the face. Residual: ${s.residual_of}`,
+      const group = this._group("Residual", `0 to ${short(top)} mm, root mean square over the face. Motion: from the neutral face. Residual: ${s.residual_of}`,
         [["motion", "motion"], ["residual", "residual"]]);
       const strip = new Strip(count, 0, top, s.valid, "motion and residual over time");
       strip.curve((t) => s.motion[t], "motion", true);
       strip.curve((t) => s.residual[t], "residual");
-      this._row(group, "Motion, residual", "", strip, (t) => `${s.motion[t].toFixed(2)}, ${s.residual[t].toFixed(2)} mm`, "tall");
+      this._row(group, "Motion, residual [mm]", "", strip, (t) => `${s.motion[t].toFixed(2)}, ${s.residual[t].toFixed(2)}`, "tall");
       this._axis(group);
     }
     if (s.balance) {
