@@ -49,7 +49,8 @@ class ForcesReport(FaceForces):
         acting = frames[:, 1:] if dynamics.config.scheme == "implicit" else frames[:, :-1]
         moved, _ = dynamics.rollout(self.forces[acting], start, rate)
         rebuilt = c.clone()
-        rebuilt[frames[:, 1:]] = moved
+        for window, motion in zip(frames, moved, strict=True):
+            rebuilt[window[1:]] = motion
         return rebuilt
 
     def replay(self) -> Replay:

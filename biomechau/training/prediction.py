@@ -239,13 +239,14 @@ def _run(
 
 
 @torch.no_grad()
-def _reconstruct(detector: Detector, batch: Mapping[str, Tensor], window: int) -> Tensor:
+def _reconstruct(detector: Detector, batch: Mapping[str, Tensor], length: int) -> Tensor:
     """The decoder's motion (T, K'), window by window as in training."""
     rebuilt = batch["coefficients"].clone()
-    for frames in rollout_windows(len(rebuilt), window).split(max(_CHUNK // window, 1)):
+    for frames in rollout_windows(len(rebuilt), length).split(max(_CHUNK // length, 1)):
         decoded = detector(_part(detector, batch, frames)).coefficients
         assert decoded is not None
-        rebuilt[frames[:, 1:]] = decoded[:, 1:]
+        for window, motion in zip(frames, decoded, strict=True):
+            rebuilt[window[1:]] = motion[1:]
     return rebuilt
 
 

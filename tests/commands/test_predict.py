@@ -13,7 +13,7 @@ from commands.small import SMALL, UNITS, read_csv
 
 from biomechau.cli import main
 from biomechau.corpus import Corpus
-from biomechau.training import open_runs
+from biomechau.training import open_runs, predict_corpus_sequence
 
 
 @pytest.fixture
@@ -147,3 +147,19 @@ def test_what_cannot_be_predicted(
     fails("predict", capture, *given, "--fold", "5", words=("no fold 5", "1, 2, 3"))
     fails("predict", capture, "--run", tmp_path, "--out", tmp_path / "out", words="holds no run")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_decoded_motion_is_that_of_the_evaluation(run_folder: Path, corpus: Corpus) -> None:
+    runs = open_runs(run_folder)
+    number, run = next((n, run) for n, run in runs.items() if "S002" in run.fold.test)
+    prediction = predict_corpus_sequence({number: run}, corpus, "S002_T1")
+    rebuilt, detector = prediction.reconstructed, run.detector()
+    assert rebuilt is not None
+    for start in (0, 15, 30, 32):  # windows of 16 frames; the last of 48 reaches back
+        frames = slice(start, start + 16)
+        with torch.no_grad():
+            decoded = detector({"coefficients": prediction.coefficients[frames]}).coefficients
+        assert decoded is not None
+        stop = 3 if start == 30 else 16
+        torch.testing.assert_close(rebuilt[frames][1:stop], decoded[1:stop], atol=2e-5, rtol=0)
+    torch.testing.assert_close(rebuilt[0], prediction.coefficients[0])
