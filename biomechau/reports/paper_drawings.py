@@ -199,7 +199,7 @@ def save_all(figure: Figure, stem: Path, title: str, caption: str, vector: bool)
     Returns:
         Names of the files.
     """
-    kinds = {"png": {"Title": title, "Description": caption}}
+    kinds: dict[str, dict[str, str | None]] = {"png": {"Title": title, "Description": caption}}
     if vector:
         # No dates: the same figure gives the same file.
         kinds["pdf"] = {"Title": title, "Subject": caption, "CreationDate": None}

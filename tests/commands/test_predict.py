@@ -128,6 +128,10 @@ def test_a_head_without_physics(
     assert "no muscle forces: the head has no physics" in capsys.readouterr().out
     names = ["action_units.csv", "prediction.png", "replay.safetensors", "summary.json"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert main(["report", str(tmp_path / "out"), "--out", str(tmp_path / "page.html")]) == 0
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '"probabilities": {' in html
+    assert '"forces": {' not in html
 
 
 @pytest.mark.usefixtures("no_viz")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from commands.browser import opened
+from browser import opened
 from commands.small import UNITS
 
 from biomechau.cli import main
@@ -115,6 +115,21 @@ def test_best_median_and_worst_are_chosen_by_f1(run_folder: Path, corpus: Corpus
     assert best.value == f1[best.id] == max(f1.values())
     assert worst.value == f1[worst.id] == min(f1.values())
     assert median.value == f1[median.id] == sorted(f1.values(), reverse=True)[(len(f1) - 1) // 2]
+
+
+def test_without_labels_the_residual_chooses(run_folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PredictionReport, "scores", lambda _: None)
+    runs = open_runs(run_folder)
+    best, median, worst = choose(runs, corpus)
+    assert {best.measure, median.measure, worst.measure} == {"residual of the sequence"}
+    residual = {}
+    for prediction in predictions(runs, corpus, corpus.ids):
+        replay = PredictionReport(prediction).replay()
+        assert replay.residual is not None
+        residual[replay.name] = float(replay.residual.mean())
+    assert best.id == min(residual, key=lambda id: residual[id])
+    assert worst.value == pytest.approx(max(residual.values()))
+    assert str(worst) == f"worst, {residual[worst.id]:.2f} mm"
 
 
 def test_the_page_plays_in_a_browser(run_page: Path) -> None:

@@ -81,6 +81,7 @@ class Player {
     byId("play").addEventListener("click", () => (this.playing ? this.stop() : this.play()));
     byId("front").addEventListener("click", () => this.face?.turn(0, 0));
     this._drawRamp();
+    byId("sequences").hidden = data.sequences.length === 1;
     data.sequences.forEach((sequence, index) => this._addChoice(sequence, index));
     this.choose(0);
   }
@@ -220,6 +221,7 @@ class Player {
   }
 
   _group(title, note, keys) {
+    if (this.sequence.valid.includes(0)) keys = [...keys, ["gap", "not captured"]];
     const group = element("section", "chart"), heading = element("h2", "", title), legend = element("span", "legend");
     for (const [className, text] of keys) legend.append(element("i", `key ${className}`), text);
     heading.append(legend);
@@ -264,7 +266,7 @@ class Player {
 }
 
 const short = (value) => value.toLocaleString("en", { maximumSignificantDigits: 3 });
-const signed = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+const signed = (value) => (Math.abs(value) < 0.005 ? "" : value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
 
 /** A bar from the middle, towards the side on which one sees it: the subject's left is to the right. */
 function balanceBar(value) {
