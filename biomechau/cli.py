@@ -24,6 +24,7 @@ from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.experiment import Experiment
 from biomechau.commands.forces import Forces
 from biomechau.commands.predict import Predict
+from biomechau.commands.report import Report
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
 from biomechau.commands.track import Track
@@ -60,6 +61,7 @@ def commands(arguments: Sequence[str]) -> Any:
         | Annotated[Evaluate, subcommand("evaluate")]
         | Annotated[Predict, subcommand("predict")]
         | Annotated[Experiment, subcommand("experiment")]
+        | Annotated[Report, subcommand("report")]
         | Rig
         | Corpora
     )

@@ -255,7 +255,12 @@ def test_forces_writes_table_summary_and_picture(
     image = pytest.importorskip("matplotlib.image")
     out = tmp_path / "a" / "b"
     assert main(["forces", capture_npz, "--rig", rig_file, "--out", str(out)]) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["forces.csv", "forces.png", "summary.json"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "forces.csv",
+        "forces.png",
+        "replay.safetensors",
+        "summary.json",
+    ]
     assert image.imread(out / "forces.png").std() > 0.05
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))
     assert summary["input"]["path"] == capture_npz
@@ -281,7 +286,7 @@ def test_forces_as_json_prints_the_summary_and_nothing_else(
     out, err = capsys.readouterr()
     assert json.loads(out) == json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert 'pip install "biomechau[viz]"' in err.splitlines()[-1]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["forces.csv", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["forces.csv", "replay.safetensors", "summary.json"]
 
 
 @pytest.mark.usefixtures("no_viz")
@@ -406,7 +411,8 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path), "--num-vertices", "1000", "--seed", "3", "--no-training"]) == 0
     out = capsys.readouterr().out
     assert "median of muscles that act" in out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["demo.png", "forces.csv", "forces.png", "summary.json"]
+    names = ["demo.png", "forces.csv", "forces.png", "replay.safetensors", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert image.imread(tmp_path / "demo.png").std() > 0.05
     summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
     assert summary["recovery"]["median_correlation"] > 0.95
@@ -415,7 +421,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.usefixtures("no_viz")
 def test_demo_without_viz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path), "--num-vertices", "1000", "--no-training"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["forces.csv", "summary.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["forces.csv", "replay.safetensors", "summary.json"]
     assert capsys.readouterr().err == (
         'biomechau: note: pictures need pyvista and matplotlib: pip install "biomechau[viz]"\n'
     )
@@ -432,7 +438,7 @@ def test_the_demo_ends_with_a_training(
     out = capsys.readouterr().out
     assert "AU24" in out
     assert "3 fold(s) tested on their own test subjects: 5 / 5 / 5 subjects" in out
-    names = ["corpus", "forces.csv", "run", "scores", "summary.json"]
+    names = ["corpus", "forces.csv", "replay.safetensors", "run", "scores", "summary.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     # Once more replaces what the first left, and nothing else.
     (tmp_path / "run" / "mine").write_text("")

@@ -105,7 +105,7 @@ def draw_curves(
 
 
 def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: Sequence[float]) -> None:
-    for start, stop in _spans(curves.timestamp, ~curves.valid):
+    for start, stop in invalid_spans(curves.timestamp, ~curves.valid):
         axes.axvspan(start, stop, color=INVALID_COLOUR, linewidth=0, zorder=0)
     for mark in marks:
         axes.axvline(mark, color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
@@ -169,7 +169,7 @@ def _two_lines(name: str) -> str:
     return f"{name[:middle]}\n{name[middle + 1 :]}"
 
 
-def _spans(timestamp: Floats, marked: npt.NDArray[np.bool_]) -> list[tuple[float, float]]:
+def invalid_spans(timestamp: Floats, marked: npt.NDArray[np.bool_]) -> list[tuple[float, float]]:
     """Start and end time [s] of each run of marked frames, half a frame wider on either side."""
     half = 0.5 * float(np.median(np.diff(timestamp))) if len(timestamp) > 1 else 0.5
     edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(int)))

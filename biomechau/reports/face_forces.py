@@ -61,8 +61,7 @@ class FaceForces:
     @cached_property
     def strength(self) -> Floats:
         """(T, M) force of each muscle, its magnitude where forces are vectors [unit of ``FaceDynamics``]."""
-        forces = self.forces.double()
-        return (forces if forces.ndim == 2 else forces.norm(dim=-1)).numpy()
+        return force_strength(self.forces)
 
     @property
     def force_unit(self) -> str:
@@ -105,10 +104,39 @@ class FaceForces:
         if dynamics.config.force == "vector":
             scaled = forces * dynamics.force_scale[:, None]
             return ops.distribute_forces(self.distribution, scaled).double().norm(dim=-1).numpy()
-        per_mass = dynamics.config.omega**2 if dynamics.config.law == "elastic" else dynamics.unit_acceleration
         # Unit masses: P(i,m) d_m(i) = b_m(i).
         directions = fibre_directions(self.rig, self.distribution, torch.ones(self.rig.num_vertices))
-        return per_mass * ops.distribute_forces(self.distribution, forces, directions).double().norm(dim=-1).numpy()
+        return (
+            self._per_mass * ops.distribute_forces(self.distribution, forces, directions).double().norm(dim=-1).numpy()
+        )
+
+    def muscle_fields(self) -> Tensor:
+        """What each muscle's unit force does at each vertex, so that :meth:`vertex_force` is |sum_m F_m field_m|.
+
+        Returns:
+            (M, N, 3) force per unit mass of ``fibre`` forces, or (M, N) share of ``vector`` forces, zero where a muscle
+            does not reach; in units of :attr:`vertex_force_unit`.
+        """
+        dynamics, distribution = self.dynamics, self.distribution
+        shape = (distribution.shape[1], distribution.shape[0])
+        if dynamics.config.force == "vector":
+            return distribution.dense().T * dynamics.force_scale[:, None]
+        fields = distribution.val.new_zeros(*shape, 3)
+        directions = fibre_directions(self.rig, distribution, torch.ones(self.rig.num_vertices))
+        fields[distribution.col, distribution.row] = self._per_mass * distribution.val[:, None] * directions
+        return fields
+
+    def distance(self, difference: Tensor) -> Floats:
+        """Root mean square over the face's area [mm] of the displacement that coefficients (T, K') stand for, (T,)."""
+        config, difference = self.dynamics.config, difference.double()
+        square = ((difference @ self.dynamics.mass.double()) * difference).sum(-1) / config.mass_scale
+        return 10 * (square / config.total_mass).clamp(min=0).sqrt().numpy()
+
+    @property
+    def _per_mass(self) -> float:
+        """The stiffness per mass (``elastic``), or the unit acceleration (``newton``) [1/s^2]."""
+        dynamics = self.dynamics
+        return dynamics.config.omega**2 if dynamics.config.law == "elastic" else dynamics.unit_acceleration
 
     @property
     def vertex_force_unit(self) -> str:
@@ -116,6 +144,12 @@ class FaceForces:
         if self.dynamics.config.force == "vector":
             return "muscle force per vertex [face mass · cm/s²]"
         return "muscle force per unit mass [cm/s²]"
+
+
+def force_strength(forces: Tensor) -> Floats:
+    """(T, M) magnitude of muscle forces (T, M) or (T, M, 3), float64."""
+    forces = forces.double()
+    return (forces if forces.ndim == 2 else forces.norm(dim=-1)).numpy()
 
 
 def asymmetry(strength: Floats, identifiers: Iterable[str]) -> dict[str, float | None]:

@@ -53,13 +53,13 @@ def forces_figure(curves: ForceCurves, face: FacePicture, scale: float, unit: st
         unit: text of the colour bar.
         title: heading, as the name of the capture.
     """
-    figure = _new_figure(11.5, 6.4)
+    figure = new_figure(11.5, 6.4)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.6, 1.0))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     _draw_heading(left, title)
     draw_curves(left, curves, [face.time], num_rows=8)
     _draw_face(right.add_axes((0.02, 0.13, 0.96, 0.8)), face)
-    _draw_colour_bar(right, (0.2, 0.085, 0.6, 0.022), scale, unit)
+    draw_colour_bar(right, (0.2, 0.085, 0.6, 0.022), scale, unit)
     return figure
 
 
@@ -76,14 +76,14 @@ def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], unit: str, t
     width, heading, bar = 12.5, 0.75, 0.85
     cell = (width - bar) / len(faces)
     strip = cell * max(face.image.shape[0] / face.image.shape[1] for face in faces)
-    figure = _new_figure(width, heading + strip + 5.0)
+    figure = new_figure(width, heading + strip + 5.0)
     grid = figure.add_gridspec(2, 1, height_ratios=(heading + strip, 5.0))
     top, bottom = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
     _draw_heading(top, title)
     share = strip / (heading + strip)
     for index, face in enumerate(faces):
         _draw_face(top.add_axes((index * cell / width, 0.0, cell / width, share)), face)
-    _draw_colour_bar(top, (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share), 1.0, unit, upright=True)
+    draw_colour_bar(top, (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share), 1.0, unit, upright=True)
     draw_curves(bottom, curves, [face.time for face in faces], num_rows=5, num_columns=2)
     return figure
 
@@ -106,7 +106,7 @@ def prediction_figure(
     # Long faces leave space at their sides.
     strip = min(cell * max(face.image.shape[0] / face.image.shape[1] for face in faces), 3.2)
     units = 0.95 + 0.27 * len(rows.names)
-    figure = _new_figure(width, heading + strip + units + muscles)
+    figure = new_figure(width, heading + strip + units + muscles)
     grid = figure.add_gridspec(
         3 if muscles else 2, 1, height_ratios=(heading + strip, units, muscles)[: 3 if muscles else 2]
     )
@@ -118,7 +118,7 @@ def prediction_figure(
     marks = [face.time for face in faces]
     if curves is not None:
         box = (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share)
-        _draw_colour_bar(top, box, 1.0, unit, upright=True)
+        draw_colour_bar(top, box, 1.0, unit, upright=True)
         draw_curves(figure.add_subfigure(grid[2]), curves, marks, num_rows=4, num_columns=2, above=0.45)
     draw_heat_rows(middle, rows, marks)
     return figure
@@ -138,7 +138,7 @@ def contact_sheet(faces: Sequence[tuple[str, npt.NDArray[np.uint8]]], unit: str,
     heading, caption, footer, width = 0.42, 0.26, 0.6, (3.0 if num_columns <= 4 else 1.8)
     picture = width * faces[0][1].shape[0] / faces[0][1].shape[1]
     total = heading + (picture + caption) * num_rows + footer
-    figure = _new_figure(max(width * num_columns, 4.0), total)
+    figure = new_figure(max(width * num_columns, 4.0), total)
     _draw_heading(figure, title)
     for index, (name, image) in enumerate(faces):
         row, column = divmod(index, num_columns)
@@ -147,7 +147,7 @@ def contact_sheet(faces: Sequence[tuple[str, npt.NDArray[np.uint8]]], unit: str,
         axes.imshow(image)
         axes.set_axis_off()
         axes.text(0.5, -0.01, name, transform=axes.transAxes, ha="center", va="top", fontsize=8)
-    _draw_colour_bar(figure, (0.3, 0.4 / total, 0.4, 0.12 / total), 1.0, unit)
+    draw_colour_bar(figure, (0.3, 0.4 / total, 0.4, 0.12 / total), 1.0, unit)
     return figure
 
 
@@ -156,7 +156,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=RESOLUTION, facecolor="white", format="png")
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """A figure with its own Agg canvas: no display, no global state of pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -179,7 +179,7 @@ def _draw_face(axes: Axes, face: FacePicture) -> None:
     axes.set_title(face.title, fontsize=10, pad=5)
 
 
-def _draw_colour_bar(
+def draw_colour_bar(
     parent: Figure | SubFigure,
     box: tuple[float, float, float, float],
     scale: float,

@@ -8,12 +8,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.driving import drive
 from biomechau.physics import FaceDynamics, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
+from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.reports.face_forces import FaceForces, describe_forces, describe_input
+from biomechau.reports.replay import Replay
 from biomechau.rig import Distribution, FaceRig, Muscles
+
+# Frames of a window in the paper's setting.
+_NEWTON_WINDOW = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +35,28 @@ class ForcesReport(FaceForces):
     options: InverseOptions
     result: InverseResult
     warnings: tuple[str, ...]
+
+    def reconstructed(self) -> Tensor:
+        """The motion that the muscle forces alone give, to compare with ``result.coefficients``, (T, K').
+
+        Under the law ``newton`` errors add up, so it starts anew every 16 frames, as the paper's windows do; the first
+        frame is given.
+        """
+        dynamics, c = self.dynamics, self.result.coefficients
+        length = len(c) if dynamics.config.law == "elastic" else _NEWTON_WINDOW
+        frames = rollout_windows(len(c), length)
+        start, rate = dynamics.initial_state(c[frames])
+        acting = frames[:, 1:] if dynamics.config.scheme == "implicit" else frames[:, :-1]
+        moved, _ = dynamics.rollout(self.forces[acting], start, rate)
+        rebuilt = c.clone()
+        for window, motion in zip(frames, moved, strict=True):
+            rebuilt[window[1:]] = motion
+        return rebuilt
+
+    def replay(self) -> Replay:
+        """What a page plays back."""
+        words = "the recorded motion less that of the muscle forces alone"
+        return Replay.of(self, self.result.coefficients, self.reconstructed(), words)
 
 
 def analyse(

@@ -15,12 +15,13 @@ from biomechau.files import staged_directory
 from biomechau.reports.face_forces import FaceForces
 from biomechau.reports.figures import viz_available
 from biomechau.reports.forces_report import ForcesReport
+from biomechau.reports.replay import FILE as REPLAY
 
 
 def write_report(
     report: ForcesReport, summary: dict[str, Any], out: str | Path, draw: Callable[[Path], None] | None = None
 ) -> list[Path]:
-    """Write ``forces.csv``, ``summary.json`` and, with the ``viz`` extra, ``forces.png``.
+    """Write ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra, ``forces.png``.
 
     Args:
         report: the forces.
@@ -37,6 +38,7 @@ def write_report(
     with staged_directory(out) as stage:
         write_forces(report, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
+        report.replay().save(stage / REPLAY)
         if viz_available():
             from biomechau.reports.pictures import draw_forces
 

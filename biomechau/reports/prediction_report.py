@@ -16,6 +16,7 @@ from biomechau.reports.action_unit_names import NAMES, column_name
 from biomechau.reports.face_forces import FaceForces, Floats, describe_forces, describe_input
 from biomechau.reports.figures import viz_available
 from biomechau.reports.output import write_forces, write_frames, write_summary
+from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.reports.terminal import new_table
 from biomechau.training.metrics import THRESHOLD, action_unit_scores
 
@@ -52,6 +53,20 @@ class PredictionReport:
             forces = p.coefficients.new_zeros(len(p.coefficients), *dynamics.projection.shape[1:])
         return FaceForces(
             p.detector.rig, p.detector.distribution, dynamics, p.sequence, p.channels, p.coefficients, forces
+        )
+
+    def replay(self) -> Replay:
+        """What a page plays back."""
+        p = self.prediction
+        slack = " and of the slack" if p.detector.config.slack else ""
+        return Replay.of(
+            self.face,
+            p.coefficients - p.neutral,
+            p.reconstructed,
+            f"the recorded motion less that of the predicted muscle forces{slack}",
+            self.action_units,
+            p.probabilities,
+            p.labels,
         )
 
     def scores(self) -> dict[str, Any] | None:
@@ -91,7 +106,8 @@ class PredictionReport:
         }
 
     def save(self, out: str | Path, summary: dict[str, Any]) -> list[Path]:
-        """Write ``action_units.csv``, ``forces.csv``, ``summary.json`` and, with the ``viz`` extra, ``prediction.png``.
+        """Write ``action_units.csv``, ``forces.csv``, ``summary.json``, ``replay.safetensors`` for ``biomechau report``
+        and, with the ``viz`` extra, ``prediction.png``.
 
         Cells of frames that were not recorded are empty. Without physics there are no forces.
 
@@ -112,6 +128,7 @@ class PredictionReport:
             if self.prediction.forces is not None:
                 write_forces(self.face, stage / "forces.csv", masked)
             write_summary(summary, stage / "summary.json")
+            self.replay().save(stage / REPLAY)
             if viz_available():
                 from biomechau.reports.pictures import draw_prediction
 

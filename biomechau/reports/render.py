@@ -118,12 +118,15 @@ class FaceRenderer:
     ) -> None:
         self._plotter.close()
 
-    def picture(self, vertices: Floats, level: Floats | None = None) -> npt.NDArray[np.uint8]:
+    def picture(
+        self, vertices: Floats, level: Floats | None = None, colours: Floats | None = None
+    ) -> npt.NDArray[np.uint8]:
         """One picture of the face on white.
 
         Args:
             vertices: (N, 3) deformed face [cm].
             level: (N,) relative force at each vertex for the overlay; skin everywhere without it.
+            colours: (N, 3) RGB in [0, 1] of the vertices in place of the overlay.
 
         Returns:
             (height, width, 3) RGB.
@@ -132,7 +135,9 @@ class FaceRenderer:
 
         mesh = pyvista.PolyData.from_regular_faces(vertices, self._faces)
         mesh.compute_normals(cell_normals=False, split_vertices=False, consistent_normals=False, inplace=True)
-        mesh["colour"] = overlay_colours(np.zeros(len(vertices)) if level is None else level)
+        if colours is None:
+            colours = overlay_colours(np.zeros(len(vertices)) if level is None else level)
+        mesh["colour"] = colours
         self._plotter.add_mesh(
             mesh,
             name="face",

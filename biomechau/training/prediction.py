@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from biomechau.corpus.driving import drive
 from biomechau.corpus.resampling import nearest_frames
 from biomechau.models import Detector
 from biomechau.physics.neutral import neutral_coefficients
+from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig.names import ChannelMap
 from biomechau.training.data import subject_neutral
 from biomechau.training.run import Run
@@ -36,6 +37,9 @@ class Prediction:
         neutral: what was subtracted from them, (K').
         probabilities: p(y = 1), (T, R).
         forces: muscle forces [unit of ``FaceDynamics``], (T, M) or (T, M, 3); None without physics.
+        reconstructed: c~, the motion that the decoder gives in windows as long as those of the training, to compare
+            with ``coefficients - neutral``, (T, K'); a window starts with the last frame of the one before, and the
+            very first frame is given. None without physics.
         labels: 1, 0 and -1 (unknown), (T, R); None where there are none.
         subject: who is seen, where that is known.
         trained_on: folds that were trained on this subject.
@@ -49,6 +53,7 @@ class Prediction:
     neutral: Tensor
     probabilities: Tensor
     forces: Tensor | None
+    reconstructed: Tensor | None = None
     labels: Tensor | None = None
     subject: str | None = None
     trained_on: tuple[int, ...] = ()
@@ -85,7 +90,7 @@ def predict(
     neutral = torch.zeros_like(coefficients[0])
     if percentile is not None:
         neutral = neutral_coefficients(coefficients, percentile, sequence.valid)
-    return _predict(detectors, sequence, channels, coefficients, neutral, {}, progress)
+    return _predict(runs, detectors, sequence, channels, coefficients, neutral, {}, progress)
 
 
 def predict_corpus_sequence(
@@ -100,10 +105,35 @@ def predict_corpus_sequence(
             no such sequence.
         OSError: a file cannot be read.
     """
+    return next(predict_corpus_sequences(runs, corpus, [id], progress))
+
+
+def predict_corpus_sequences(
+    runs: Mapping[int, Run],
+    corpus: Corpus,
+    ids: Iterable[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Prediction]:
+    """As :func:`predict_corpus_sequence`, of several sequences one after the other; the detectors are read once.
+
+    Raises:
+        ValueError, OSError: as :func:`predict_corpus_sequence`, when the sequence is reached.
+    """
     detectors = _detectors(runs)
-    detector = next(iter(detectors.values()))
     for run in runs.values():
         run.check_rig(corpus)
+    for id in ids:
+        yield _predict_corpus_sequence(runs, detectors, corpus, id, progress)
+
+
+def _predict_corpus_sequence(
+    runs: Mapping[int, Run],
+    detectors: Mapping[int, Detector],
+    corpus: Corpus,
+    id: str,
+    progress: Callable[[int, int], None] | None,
+) -> Prediction:
+    detector = next(iter(detectors.values()))
     if id not in corpus.ids:
         raise ValueError(f"{corpus.path} has no sequence {id!r}; it has {', '.join(corpus.ids[:3])}, ...")
     recorded = corpus[id]
@@ -124,6 +154,7 @@ def predict_corpus_sequence(
         if run.trained_on(corpus) and recorded.subject in {*run.fold.train, *run.fold.validation} - {*run.fold.test}
     ]
     return _predict(
+        runs,
         detectors,
         sequence,
         channels,
@@ -144,6 +175,7 @@ def _detectors(runs: Mapping[int, Run]) -> dict[int, Detector]:
 
 
 def _predict(
+    runs: Mapping[int, Run],
     detectors: Mapping[int, Detector],
     sequence: FaceSequence,
     channels: ChannelMap,
@@ -159,11 +191,14 @@ def _predict(
     shapes, dtype = detector.dynamics.shape_indices, detector.dynamics.mass.dtype
     seen, neutral = coefficients[:, shapes].to(dtype), neutral[shapes].to(dtype)
     batch = {"coefficients": seen - neutral, **{name: tensor.to(dtype) for name, tensor in extras.items()}}
-    probabilities, forces = [], []
+    window = next(iter(runs.values())).config.num_frames
+    probabilities, forces, rebuilt = [], [], []
     for done, one in enumerate(detectors.values()):
         found = _run(one, batch, done, len(detectors), progress)
         probabilities.append(found[0])
-        forces += [] if found[1] is None else [found[1]]
+        if found[1] is not None:
+            forces.append(found[1])
+            rebuilt.append(_reconstruct(one, batch, window))
     return Prediction(
         detector,
         tuple(detectors),
@@ -173,6 +208,7 @@ def _predict(
         neutral,
         torch.stack(probabilities).mean(0),
         torch.stack(forces).mean(0) if forces else None,
+        torch.stack(rebuilt).mean(0) if rebuilt else None,
         labels,
         subject,
         trained_on,
@@ -194,17 +230,34 @@ def _run(
     for start in range(0, frames, _CHUNK):
         stop = min(start + _CHUNK, frames)
         first = max(start - around, 0)
-        part = {name: tensor[first : stop + around] for name, tensor in batch.items()}
-        if detector.encoder is not None and (residual := part.pop("residual", None)) is not None:
-            basis = detector.dynamics.blendshapes[:, detector.encoder.vertices]
-            part["displacements"] = torch.tensordot(part["coefficients"], basis, 1) + residual
-        output = detector(part)
+        output = detector(_part(detector, batch, slice(first, stop + around)))
         own = slice(start - first, stop - first)
         probabilities.append(output.probabilities[own])
         forces += [] if output.forces is None else [output.forces[own]]
         if progress is not None:
             progress(fold * frames + stop, num_folds * frames)
     return torch.cat(probabilities), torch.cat(forces) if forces else None
+
+
+@torch.no_grad()
+def _reconstruct(detector: Detector, batch: Mapping[str, Tensor], length: int) -> Tensor:
+    """The decoder's motion (T, K'), window by window as in training."""
+    rebuilt = batch["coefficients"].clone()
+    for frames in rollout_windows(len(rebuilt), length).split(max(_CHUNK // length, 1)):
+        decoded = detector(_part(detector, batch, frames)).coefficients
+        assert decoded is not None
+        for window, motion in zip(frames, decoded, strict=True):
+            rebuilt[window[1:]] = motion[1:]
+    return rebuilt
+
+
+def _part(detector: Detector, batch: Mapping[str, Tensor], frames: slice | Tensor) -> dict[str, Tensor]:
+    """The detector's batch of some frames."""
+    part = {name: tensor[frames] for name, tensor in batch.items()}
+    if detector.encoder is not None and (residual := part.pop("residual", None)) is not None:
+        basis = detector.dynamics.blendshapes[:, detector.encoder.vertices]
+        part["displacements"] = torch.tensordot(part["coefficients"], basis, 1) + residual
+    return part
 
 
 def _as_face_sequence(sequence: CorpusSequence, corpus: Corpus) -> FaceSequence:

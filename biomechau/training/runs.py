@@ -14,6 +14,12 @@ def fold_folder(path: str | Path, number: int) -> Path:
     return Path(path) / f"fold{number}"
 
 
+def holds_runs(path: str | Path) -> bool:
+    """Whether a folder holds a run, or the folders of its folds."""
+    path = Path(path)
+    return (path / CONFIG).is_file() or any((folder / CONFIG).is_file() for folder in path.glob("fold*"))
+
+
 def open_runs(path: str | Path) -> dict[int, Run]:
     """The runs of a folder by the number of their fold, in ascending order; a run's own folder holds just that.
 

@@ -13,7 +13,7 @@ from commands.small import SMALL, UNITS, read_csv
 
 from biomechau.cli import main
 from biomechau.corpus import Corpus
-from biomechau.training import open_runs
+from biomechau.training import open_runs, predict_corpus_sequence
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_the_picture(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     image = pytest.importorskip("matplotlib.image")
     given = ["predict", str(corpus.path), "--sequence", "S001_T1", "--run", str(run_folder), "--out", str(tmp_path)]
     assert main(given) == 0
-    names = ["action_units.csv", "forces.csv", "prediction.png", "summary.json"]
+    names = ["action_units.csv", "forces.csv", "prediction.png", "replay.safetensors", "summary.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert image.imread(tmp_path / "prediction.png").std() > 0.05
 
@@ -126,8 +126,12 @@ def test_a_head_without_physics(
     assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
     assert main(["predict", str(capture), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0
     assert "no muscle forces: the head has no physics" in capsys.readouterr().out
-    names = ["action_units.csv", "prediction.png", "summary.json"]
+    names = ["action_units.csv", "prediction.png", "replay.safetensors", "summary.json"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    assert main(["report", str(tmp_path / "out"), "--out", str(tmp_path / "page.html")]) == 0
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '"probabilities": {' in html
+    assert '"forces": {' not in html
 
 
 @pytest.mark.usefixtures("no_viz")
@@ -147,3 +151,19 @@ def test_what_cannot_be_predicted(
     fails("predict", capture, *given, "--fold", "5", words=("no fold 5", "1, 2, 3"))
     fails("predict", capture, "--run", tmp_path, "--out", tmp_path / "out", words="holds no run")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_decoded_motion_is_that_of_the_evaluation(run_folder: Path, corpus: Corpus) -> None:
+    runs = open_runs(run_folder)
+    number, run = next((n, run) for n, run in runs.items() if "S002" in run.fold.test)
+    prediction = predict_corpus_sequence({number: run}, corpus, "S002_T1")
+    rebuilt, detector = prediction.reconstructed, run.detector()
+    assert rebuilt is not None
+    for start in (0, 15, 30, 32):  # windows of 16 frames; the last of 48 reaches back
+        frames = slice(start, start + 16)
+        with torch.no_grad():
+            decoded = detector({"coefficients": prediction.coefficients[frames]}).coefficients
+        assert decoded is not None
+        stop = 3 if start == 30 else 16
+        torch.testing.assert_close(rebuilt[frames][1:stop], decoded[1:stop], atol=2e-5, rtol=0)
+    torch.testing.assert_close(rebuilt[0], prediction.coefficients[0])

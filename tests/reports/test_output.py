@@ -57,8 +57,9 @@ def test_json_refuses_what_json_lacks() -> None:
 def test_report_without_the_viz_extra(report: ForcesReport, tmp_path: Path) -> None:
     summary = summarise(report)
     written = write_report(report, summary, tmp_path / "a" / "b", lambda _: pytest.fail("drew without viz"))
-    assert written == [tmp_path / "a" / "b" / "forces.csv", tmp_path / "a" / "b" / "summary.json"]
-    assert json.loads(written[1].read_text(encoding="utf-8")) == summary
+    assert [path.name for path in written] == ["forces.csv", "replay.safetensors", "summary.json"]
+    assert all(path.parent == tmp_path / "a" / "b" for path in written)
+    assert json.loads(written[2].read_text(encoding="utf-8")) == summary
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -67,7 +68,7 @@ def test_a_failing_write_keeps_the_earlier_report(
 ) -> None:
     write_report(report, summarise(report), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(before) == {"forces.csv", "summary.json"}
+    assert set(before) == {"forces.csv", "replay.safetensors", "summary.json"}
 
     def fail(*_: object) -> None:
         raise OSError("disk full")

@@ -1,0 +1,111 @@
+"""``biomechau report``: one page of what a run or a folder of results holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from biomechau.commands.command import Command, Switch
+from biomechau.corpus import Corpus
+from biomechau.files import replacing
+from biomechau.reports.figures import MISSING_VIZ, viz_available
+from biomechau.reports.html_page import Shown
+from biomechau.reports.html_report import (
+    CARD,
+    SCORES,
+    TABLE,
+    experiment_page,
+    read_scores,
+    recording_page,
+    run_page,
+    scores_page,
+    unit_notes,
+)
+from biomechau.reports.prediction_report import PredictionReport
+from biomechau.reports.replay import FILE as REPLAY
+from biomechau.reports.terminal import progress_bar
+from biomechau.training.runs import holds_runs, open_runs
+
+
+@dataclass(frozen=True)
+class Report(Command):
+    """Write one page that a browser shows without a network: scores, curves, and the face as it moves.
+
+    Of a run: scores, and three test sequences with action units, forces, residual and asymmetry over time. Of a folder
+    that predict, forces, evaluate or experiment wrote: what is there.
+    """
+
+    folder: Annotated[
+        Path, Positional, arg(metavar="RUN|DIR", help="A run, or a folder of predict, forces, evaluate, experiment.")
+    ]
+    out: Annotated[Path, arg(metavar="FILE", help="Page to write.")] = Path("report.html")
+    corpus: Annotated[Path | None, arg(metavar="CORPUS", help="Corpus with the test subjects, for a RUN.")] = None
+    sequence: Annotated[
+        tuple[str, ...],
+        arg(metavar="ID", help="Sequences of the corpus to show; the best, the median and the worst if not given."),
+    ] = ()
+    quiet: Annotated[Switch, arg(help="Show no progress.")] = False
+
+    def run(self) -> None:
+        """Find out what the folder is, and write its page."""
+        if not self.folder.is_dir():
+            raise FileNotFoundError(f"no such folder: {self.folder}")
+        of_run = holds_runs(self.folder)
+        if not of_run and (self.corpus is not None or self.sequence):
+            raise ValueError(f"{self.folder} is no run: --corpus and --sequence are for runs")
+        if not viz_available():
+            raise ImportError(MISSING_VIZ)
+        html = self._of_run() if of_run else self._of_folder()
+        with replacing(self.out) as partial:
+            partial.write_text(html, encoding="utf-8")
+        print(f"wrote {self.out}, {len(html.encode()) / 1e6:.1f} MB")
+
+    def _of_folder(self) -> str:
+        folder = self.folder
+        if (folder / REPLAY).is_file():
+            return recording_page(folder)
+        if (folder / SCORES).is_file():
+            return scores_page(folder)
+        places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+        experiments = [place for place in places if (place / TABLE).is_file() and (place / CARD).is_file()]
+        if not experiments:
+            raise ValueError(
+                f"{folder} holds nothing to report: expected a run (fold1, fold2, ...), {REPLAY} of predict or forces, "
+                f"{SCORES} of evaluate, or {TABLE} and {CARD} of an experiment"
+            )
+        return experiment_page(experiments)
+
+    def _of_run(self) -> str:
+        if self.corpus is None:
+            raise ValueError(f"{self.folder} is a run: give the corpus with its test subjects by --corpus")
+        runs, corpus = open_runs(self.folder), Corpus.open(self.corpus)
+
+        from biomechau.reports.sequence_choice import Choice, choose, predictions
+        from biomechau.training.cross_validation import cross_validate
+
+        scores = None
+        if (self.folder / SCORES).is_file() and all(run.trained_on(corpus) for run in runs.values()):
+            scores = read_scores(self.folder / SCORES)
+        if scores is None or list(scores["folds"]) != [str(number) for number in runs]:
+            with progress_bar("testing folds", self.quiet) as progress:
+                scores = cross_validate(runs, corpus, progress).summary()
+        if self.sequence:
+            choices, chosen = tuple(map(Choice, self.sequence)), "sequences as asked for"
+        else:
+            with progress_bar("choosing sequences", self.quiet) as progress:
+                choices = choose(runs, corpus, progress)
+            ranks = ", ".join(dict.fromkeys(str(choice.rank) for choice in choices))
+            chosen = f"test sequences shown: {ranks}, by {choices[0].measure}"
+        found = {p.sequence.name: PredictionReport(p) for p in predictions(runs, corpus, [c.id for c in choices])}
+        shown = []
+        for choice in choices:
+            report = found[choice.id]
+            labelled = report.scores()
+            folds = f"fold {', '.join(map(str, report.prediction.folds))}"
+            shown.append(Shown(report.replay(), f"{choice}, {folds}", unit_notes(labelled) if labelled else ()))
+        config = next(iter(runs.values())).config
+        about = f"corpus {corpus.path.name}, {len(corpus.subjects)} subjects, {len(corpus)} sequences"
+        return run_page(self.folder.resolve().name, config, about, scores, shown, chosen)

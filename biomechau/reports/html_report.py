@@ -1,0 +1,154 @@
+"""What a page shows of a run, of the files of ``predict`` and ``forces``, of scores and of an experiment."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from biomechau.reports.action_unit_names import NAMES, column_name
+from biomechau.reports.html_page import Cell, Shown, card, page, table
+from biomechau.reports.replay import FILE as REPLAY, Replay
+from biomechau.training.config import TrainingConfig
+
+SUMMARY, SCORES, TABLE, CARD = "summary.json", "evaluation.json", "table.csv", "card.json"
+
+
+def recording_page(folder: Path) -> str:
+    """The page of a folder that ``predict`` or ``forces`` wrote.
+
+    Raises:
+        ValueError: a file is broken; the message names it.
+        OSError: a file cannot be read.
+        ImportError: matplotlib is not installed.
+    """
+    replay, summary = Replay.load(folder / REPLAY), read_json(folder / SUMMARY)
+    what = "action units and muscle forces" if replay.action_units else "muscle forces"
+    frames = summary.get("frames", {})
+    subtitle = [
+        str(summary.get("input", {}).get("source", "")),
+        f"{frames.get('count')} frames at {frames.get('fps'):g} fps" if frames else "",
+    ]
+    labels = summary.get("labels")
+    notes = unit_notes(labels) if replay.labels is not None and labels else ()
+    return page(f"{replay.name}: {what}", subtitle, [card("Summary", summary)], [Shown(replay, unit_notes=notes)])
+
+
+def scores_page(folder: Path) -> str:
+    """The page of a folder that ``evaluate`` wrote.
+
+    Raises:
+        ValueError, OSError: as :func:`recording_page`.
+    """
+    scores = read_scores(folder / SCORES)
+    return page("Scores", [f"tested on {scores['tested_on']}"], score_sections(scores))
+
+
+def experiment_page(folders: Sequence[Path]) -> str:
+    """The page of experiments, each a folder with ``table.csv`` and ``card.json``.
+
+    Raises:
+        ValueError, OSError: as :func:`recording_page`.
+    """
+    sections = []
+    for folder in folders:
+        about, file = read_json(folder / CARD), folder / TABLE
+        with file.open(newline="", encoding="utf-8") as opened:
+            rows = list(csv.reader(opened))
+        if not rows or any(len(row) != len(rows[0]) for row in rows):
+            raise ValueError(f"{file}: expected a table whose rows have as many cells as its header")
+        title = f"{folder.name}: {about['title']}" if "title" in about else folder.name
+        notes = list(map(str, about.pop("notes", [])))
+        sections += [table(title, rows[0], rows[1:], notes), card(f"{folder.name}: protocol", about)]
+    return page("Experiments", [", ".join(folder.name for folder in folders)], sections)
+
+
+def run_page(
+    name: str, config: TrainingConfig, corpus: str, scores: dict[str, Any], shown: Sequence[Shown], chosen: str
+) -> str:
+    """The page of a run.
+
+    Args:
+        name: of the run.
+        config: how it was trained.
+        corpus: in words.
+        scores: contents of ``evaluation.json``.
+        shown: sequences to play back.
+        chosen: how they were chosen, in words.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    mean = f"mean F1 {percent(scores['mean_f1'])} %, always saying on {percent(scores['mean_always_positive_f1'])} %"
+    subtitle = [corpus, f"tested on {scores['tested_on']}: {mean}", chosen]
+    sections = [*score_sections(scores), card("Options of the training", config.to_json())]
+    return page(f"{name}: action units and muscle forces", subtitle, sections, shown)
+
+
+def score_sections(scores: Mapping[str, Any]) -> list[str]:
+    """The table of scores and the protocol card of each fold."""
+    rows = []
+    for unit in scores["action_units"]:
+        number = int(unit["action_unit"])
+        cells = [percent(unit[key]) for key in ("mcc", "always_positive_f1", "positive_rate")]
+        known = f"{unit['known_frames']:,}"
+        rows.append([column_name(number), NAMES.get(number, ""), _bar(unit["f1"]), *cells, known])
+    means = [percent(scores[key]) for key in ("mean_mcc", "mean_always_positive_f1")]
+    rows.append(["mean", "", _bar(scores["mean_f1"]), *means, "", ""])
+    folds: Mapping[str, Any] = scores["folds"]
+    by_fold = "; ".join(f"fold {number}: {percent(fold['mean_f1'])}" for number, fold in folds.items())
+    notes = [f"means {scores['means']}; F1 of each fold: {by_fold}"]
+    if scores["force_recovery_median_r"] is not None:
+        notes.append(f"muscle forces follow the true ones with a median r of {scores['force_recovery_median_r']:.2f}")
+    if scores["reconstruction_error_over_std"] is not None:
+        notes.append(f"reconstruction error over standard deviation: {scores['reconstruction_error_over_std']:.2f}")
+    headings = ("", "action unit", "F1 [%]", "MCC [%]", "always on, F1 [%]", "labelled on [%]", "known frames")
+    scored = table("Scores", headings, rows, notes, total=True, words=2)
+    cards = [card(f"Protocol of fold {number}", fold["protocol"]) for number, fold in folds.items()]
+    return [scored, *cards]
+
+
+def read_scores(file: Path) -> dict[str, Any]:
+    """The contents of ``evaluation.json``.
+
+    Raises:
+        ValueError: not such a file.
+        OSError: the file cannot be read.
+    """
+    scores = read_json(file)
+    needed = {"tested_on", "means", "action_units", "folds", "mean_f1", "mean_mcc", "mean_always_positive_f1"}
+    if lacking := needed - set(scores):
+        raise ValueError(f"{file}: not an evaluation of all folds: it lacks {', '.join(sorted(lacking))}")
+    return scores
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """An object of JSON.
+
+    Raises:
+        ValueError: something else; the message names the file.
+        OSError: the file cannot be read.
+    """
+    try:
+        values = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: expected a JSON object, found {type(values).__name__}")
+    return values
+
+
+def unit_notes(scores: Mapping[str, Any]) -> tuple[str, ...]:
+    """``"F1 84"`` of each action unit of a sequence, nothing where it is not known."""
+    return tuple("" if unit["f1"] is None else f"F1 {100 * unit['f1']:.0f}" for unit in scores["action_units"])
+
+
+def percent(value: float | None) -> str:
+    """In per cent with one digit; empty for None."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _bar(value: float | None) -> str | Cell:
+    return "" if value is None else Cell(percent(value), value)

@@ -1,0 +1,92 @@
+"""The paper's figures of a run: files, captions, numbers, and what cannot be drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands.small import SMALL, UNITS
+
+from biomechau.cli import main
+from biomechau.corpus import Corpus
+from biomechau.reports.paper_drawings import area_pictures
+from biomechau.reports.paper_figures import paper_figures
+from biomechau.reports.prediction_report import PredictionReport
+from biomechau.reports.sequence_choice import choose, predictions
+from biomechau.rig import Distribution, FaceRig
+from biomechau.training import open_runs
+
+pytest.importorskip("pyvista")
+imread = pytest.importorskip("matplotlib.image").imread
+
+
+def test_the_figures_of_the_best_the_median_and_the_worst(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    runs = open_runs(run_folder)
+    written = paper_figures(runs, corpus, tmp_path, height=80)
+    names = ["figure2.png", "figure4.pdf", "figure4.png", "figure4.svg", "figure5.png", "figures.json"]
+    assert [path.name for path in written] == names
+    for path in written:
+        if path.suffix == ".png":
+            assert imread(path)[..., :3].std() > 0.05
+    about = json.loads((tmp_path / "figures.json").read_text())
+    assert [sequence["id"] for sequence in about["sequences"]] == [choice.id for choice in choose(runs, corpus)]
+    assert [sequence["rank"] for sequence in about["sequences"]] == ["best", "median", "worst"]
+    for figure in ("figure4", "figure5"):
+        assert "Best, median and worst test sequence by mean F1" in about[figure]["caption"]
+    caption = about["figure4"]["caption"].encode()
+    assert caption in (tmp_path / "figure4.png").read_bytes()
+    assert caption in (tmp_path / "figure4.svg").read_bytes()
+    # r is that of the predicted force, left and right together, and the label.
+    for shown in about["figure4"]["correlations"]:
+        (prediction,) = predictions(runs, corpus, [shown["sequence"]])
+        face = PredictionReport(prediction).face
+        assert prediction.labels is not None
+        for pair in shown["r"]:
+            label = prediction.labels[:, UNITS.index(str(pair["action_unit"]))].numpy()
+            columns = [i for i, m in enumerate(face.identifiers) if m.startswith(pair["muscle"].replace(" ", "_"))]
+            force = face.strength[:, columns].sum(1)
+            assert pair["r"] == pytest.approx(np.corrcoef(force, label)[0, 1], abs=1e-6)
+
+
+def test_chosen_sequences_with_photographs(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    asked: list[tuple[str, float]] = []
+
+    def photograph(id: str, time: float) -> np.ndarray:
+        asked.append((id, time))
+        return np.full((60, 40, 3), (0, 200, 0), np.uint8)
+
+    paper_figures(open_runs(run_folder), corpus, tmp_path, ["S002_T1"], photograph, height=80)
+    about = json.loads((tmp_path / "figures.json").read_text())
+    assert about["chosen"] == "sequences as asked for"
+    assert asked == [("S002_T1", time) for time in about["figure5"]["moments"][0]["times"]]
+    assert about["figure5"]["caption"].startswith("Images")
+    green = (imread(tmp_path / "figure5.png")[..., :3] == np.array((0, 200, 0), np.float32) / 255).all(-1)
+    assert green.mean() > 0.1
+
+
+def test_areas_are_coloured_on_their_own_side(tiny_rig: FaceRig) -> None:
+    with pytest.warns(UserWarning, match="left out"):
+        distribution = Distribution.from_rig(tiny_rig)
+    picture = area_pictures(tiny_rig, distribution, height=120)["zygomaticus major"].astype(int)
+    bluish = picture[..., 2] > picture[..., 0] + 20  # skin is redder than blue
+    half = picture.shape[1] // 2
+    # The subject's left is to the right in the picture.
+    assert bluish[:, half:].mean() > 0.05
+    assert not bluish[:, : half - 5].any()
+
+
+def test_what_cannot_be_drawn(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    runs = open_runs(run_folder)
+    with pytest.raises(ValueError, match="no sequence 'S099'"):
+        paper_figures(runs, corpus, tmp_path / "out", ["S099"])
+    (one,) = [run for run in runs.values() if "S001" in run.fold.test]
+    other = next(id for id in corpus.ids if id[:4] not in one.fold.test)
+    with pytest.raises(ValueError, match="is a test subject of no fold of the run"):
+        paper_figures({1: one}, corpus, tmp_path / "out", [other])
+    options = ["--fold", "1", "--head", "position_temporal", "--epochs", "1"]
+    assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
+    with pytest.raises(ValueError, match="its head has no physics"):
+        paper_figures(open_runs(tmp_path / "run"), corpus, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,267 @@
+"""``biomechau report``: the page of a run and of each kind of folder, what it says, and how it plays in a browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import opened
+from commands.small import UNITS
+
+from biomechau.cli import main
+from biomechau.corpus import Corpus
+from biomechau.reports.prediction_report import PredictionReport
+from biomechau.reports.sequence_choice import choose, fit_to_test, predictions
+from biomechau.training import cross_validate, open_runs
+
+pytest.importorskip("pyvista")
+pytest.importorskip("matplotlib")
+
+_TYPES = {"f4": "<f4", "f8": "<f8", "i1": "i1", "i2": "<i2", "u1": "u1", "u4": "<u4"}
+
+
+class Page(HTMLParser):
+    """What a page holds: its data, its words, and attributes that could reach for a network."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.reaching: list[tuple[str, str | None]] = []
+        self.text: list[str] = []
+        self.data: Any = None
+        self._within: list[tuple[str, str | None]] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._within.append((tag, dict(attrs).get("id")))
+        self.reaching += [pair for pair in attrs if pair[0] in ("src", "href", "srcset", "action", "data", "poster")]
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._within and self._within.pop()[0] != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        tag, id = self._within[-1] if self._within else ("", None)
+        if id == "data":
+            self.data = json.loads(data)
+        elif tag not in ("script", "style") and data.strip():
+            self.text.append(data.strip())
+
+    def array(self, sequence: int, name: str) -> np.ndarray:
+        packed = self.data["sequences"][sequence][name]
+        return np.frombuffer(zlib.decompress(base64.b64decode(packed["data"])), _TYPES[packed["type"]])
+
+
+@pytest.fixture(scope="module")
+def run_page(run_folder: Path, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "run.html"
+    assert main(["report", str(run_folder), "--corpus", str(corpus.path), "--out", str(path), "--quiet"]) == 0
+    return path
+
+
+def test_the_page_is_self_contained(run_page: Path) -> None:
+    page = Page(run_page)
+    assert page.reaching == []
+    assert page.source.replace("http://www.w3.org/2000/svg", "").count("http") == 1  # http-equiv
+    assert "default-src 'none'" in page.source
+    for word in ("fetch(", "import(", "XMLHttpRequest", "url(", "@import", "WebSocket"):
+        assert word not in page.source
+
+
+def test_the_page_holds_what_the_run_says(run_page: Path, run_folder: Path, corpus: Corpus) -> None:
+    page, runs = Page(run_page), open_runs(run_folder)
+    scores = cross_validate(runs, corpus)
+    assert f"mean F1 {100 * (scores.mean_f1 or 0):.1f} %" in " ".join(page.text)
+    for unit in scores.units:
+        at = page.text.index(f"AU{unit.action_unit:02d}")
+        assert page.text[at + 2 : at + 4] == [f"{100 * (unit.f1 or 0):.1f}", f"{100 * (unit.mcc or 0):.1f}"]
+    names = [sequence["name"] for sequence in page.data["sequences"]]
+    assert names == [choice.id for choice in choose(runs, corpus)]
+    assert len(page.data["scenes"]) == 1
+    for number, prediction in enumerate(predictions(runs, corpus, names[:1])):
+        report = PredictionReport(prediction)
+        np.testing.assert_allclose(page.array(number, "probabilities"), report.probabilities.ravel(), rtol=1e-6)
+        np.testing.assert_allclose(page.array(number, "strength"), report.face.strength.ravel(), rtol=1e-6)
+        np.testing.assert_array_equal(page.array(number, "labels"), corpus[names[0]].labels.numpy().ravel())
+        replay = report.replay()
+        assert replay.residual is not None
+        np.testing.assert_allclose(page.array(number, "residual"), replay.residual, rtol=1e-6)
+        index = {m["name"].replace(" ", "_"): m["asymmetry"] for m in page.data["sequences"][0]["muscles"]}
+        for muscle, value in report.summary()["asymmetry"].items():
+            assert index[muscle] == (None if value is None else pytest.approx(value))
+
+
+def test_best_median_and_worst_are_chosen_by_f1(run_folder: Path, corpus: Corpus) -> None:
+    runs = open_runs(run_folder)
+    able = fit_to_test(runs, corpus)
+    assert sorted(able) == sorted(corpus.ids)
+    for id, group in able.items():
+        (run,) = group.values()
+        assert id[:4] in run.fold.test
+    f1 = {}
+    for prediction in predictions(runs, corpus, corpus.ids):
+        found = PredictionReport(prediction).scores()
+        if found is not None and found["mean_f1"] is not None:
+            f1[prediction.sequence.name] = found["mean_f1"]
+    best, median, worst = choose(runs, corpus)
+    assert [best.rank, median.rank, worst.rank] == ["best", "median", "worst"]
+    assert best.value == f1[best.id] == max(f1.values())
+    assert worst.value == f1[worst.id] == min(f1.values())
+    assert median.value == f1[median.id] == sorted(f1.values(), reverse=True)[(len(f1) - 1) // 2]
+
+
+def test_without_labels_the_residual_chooses(run_folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PredictionReport, "scores", lambda _: None)
+    runs = open_runs(run_folder)
+    best, median, worst = choose(runs, corpus)
+    assert {best.measure, median.measure, worst.measure} == {"residual of the sequence"}
+    residual = {}
+    for prediction in predictions(runs, corpus, corpus.ids):
+        replay = PredictionReport(prediction).replay()
+        assert replay.residual is not None
+        residual[replay.name] = float(replay.residual.mean())
+    assert best.id == min(residual, key=lambda id: residual[id])
+    assert worst.value == pytest.approx(max(residual.values()))
+    assert str(worst) == f"worst, {residual[worst.id]:.2f} mm"
+
+
+def test_the_page_plays_in_a_browser(run_page: Path) -> None:
+    with opened(run_page) as (page, console, requests):
+        page.wait_for_selector("#player[data-ready]")
+        frames = int(page.get_attribute("#time", "max")) + 1
+        states = []
+        for frame in (0, frames // 2):
+            page.locator("#time").fill(str(frame))
+            states.append(_state(page))
+        first, second = states
+        assert page.locator("#clock").inner_text() == f"{second['time']:.2f} s"
+        assert second["cursor"] > first["cursor"]
+        assert first["drawn"] > 2000
+        assert second["pixels"] != first["pixels"]
+        assert second["reading"] != first["reading"]
+        # Dragging turns the face, the next sequence replaces the curves, and playing moves on.
+        box = page.locator("#face").bounding_box()
+        page.mouse.move(box["x"] + 100, box["y"] + 100)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 160, box["y"] + 100)
+        page.mouse.up()
+        turned = _state(page)
+        assert turned["pixels"] != second["pixels"]
+        page.get_by_role("radio").nth(1).check()
+        assert page.locator(".chart .row:not(.axis) .plot svg").count() >= len(UNITS) + 3
+        page.locator("#time").fill("0")
+        page.get_by_role("button", name="Play").click()
+        # Not wait_for_function, which evaluates text and so is against the page's policy.
+        page.evaluate("() => new Promise((done) => setInterval(() => biomechau.frame > 2 && done(), 20))")
+        page.get_by_role("button", name="Pause").click()
+        # A click into a curve goes to its time.
+        page.locator(".plot").first.click(position={"x": 2, "y": 10})
+        assert page.evaluate("biomechau.frame") == 0
+        assert [text for text in console if "GL Driver Message" not in text] == []
+        assert requests == [run_page.as_uri()]
+
+
+def _state(page: Any) -> dict[str, Any]:
+    """Where the cursor is, what the first row says, and a digest of what is drawn of the face."""
+    return page.evaluate(
+        """() => {
+            const face = biomechau.face, gl = face.gl;
+            face.draw();
+            const pixels = new Uint8Array(4 * gl.drawingBufferWidth * gl.drawingBufferHeight);
+            gl.readPixels(0, 0, gl.drawingBufferWidth, gl.drawingBufferHeight, gl.RGBA, gl.UNSIGNED_BYTE, pixels);
+            let digest = 0, drawn = 0;
+            for (let i = 0; i < pixels.length; i += 4) {
+                digest = (digest * 31 + pixels[i] + 3 * pixels[i + 1] + 7 * pixels[i + 2]) % 2147483647;
+                drawn += pixels[i + 3] > 0;
+            }
+            const cursor = document.querySelector(".cursor");
+            return {
+                time: biomechau.sequence.timestamp[biomechau.frame],
+                cursor: new DOMMatrix(getComputedStyle(cursor).transform).e,
+                reading: document.querySelector(".row output").textContent,
+                pixels: digest,
+                drawn,
+            };
+        }"""
+    )
+
+
+def test_chosen_sequences_and_scores_that_are_there(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    runs = open_runs(run_folder)
+    summary = cross_validate(runs, corpus).summary()
+    summary["mean_f1"] = 0.123
+    (run_folder / "evaluation.json").write_text(json.dumps(summary))
+    given = ["report", str(run_folder), "--corpus", str(corpus.path), "--out", str(tmp_path / "a.html"), "--quiet"]
+    try:
+        assert main([*given, "--sequence", "S003_T2", "S001_T1"]) == 0
+    finally:
+        (run_folder / "evaluation.json").unlink()
+    page = Page(tmp_path / "a.html")
+    assert [sequence["name"] for sequence in page.data["sequences"]] == ["S003_T2", "S001_T1"]
+    assert page.data["sequences"][0]["note"].startswith("as asked for, fold ")
+    assert "mean F1 12.3 %" in " ".join(page.text)
+
+
+def test_the_page_of_a_prediction(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    out, page = tmp_path / "prediction", tmp_path / "a.html"
+    given = [str(corpus.path), "--sequence", "S003_T2", "--run", str(run_folder), "--fold", "1"]
+    assert main(["predict", *given, "--out", str(out)]) == 0
+    assert main(["report", str(out), "--out", str(page)]) == 0
+    shown = Page(page)
+    assert "S003_T2: action units and muscle forces" in shown.text
+    found = shown.array(0, "probabilities").reshape(-1, len(UNITS))
+    written = np.genfromtxt(out / "action_units.csv", delimiter=",", skip_header=1)[:, 2:]
+    np.testing.assert_allclose(found, written, atol=1e-5)
+
+
+def test_the_page_of_scores(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
+    out = tmp_path / "scores"
+    assert main(["evaluate", "--run", str(run_folder), "--corpus", str(corpus.path), "--out", str(out)]) == 0
+    assert main(["report", str(out), "--out", str(tmp_path / "a.html")]) == 0
+    page = Page(tmp_path / "a.html")
+    assert "Protocol of fold 3" in page.text
+    assert page.data == {}
+    (out / "evaluation.json").write_text("{}")
+    assert main(["report", str(out), "--out", str(tmp_path / "b.html")]) == 2
+    assert not (tmp_path / "b.html").exists()
+
+
+def test_the_page_of_experiments_escapes_what_it_shows(tmp_path: Path) -> None:
+    folder = tmp_path / "all" / "table1"
+    folder.mkdir(parents=True)
+    (folder / "table.csv").write_text("row,Avg.\n<b>physics</b>,68.2\n")
+    (folder / "card.json").write_text(json.dumps({"title": "A & B", "seeds": [0, 1], "notes": ["x < y"]}))
+    for given in (folder, folder.parent):
+        assert main(["report", str(given), "--out", str(tmp_path / "a.html")]) == 0
+        page = Page(tmp_path / "a.html")
+        assert {"table1: A & B", "<b>physics</b>", "68.2", "x < y", "0, 1"} <= set(page.text)
+        assert "<b>physics" not in page.source
+
+
+def test_what_cannot_be_reported(run_folder: Path, corpus: Corpus, tmp_path: Path, fails: Callable[..., None]) -> None:
+    out = ["--out", tmp_path / "a.html"]
+    fails("report", tmp_path / "nowhere", *out, words="no such folder")
+    fails("report", tmp_path, *out, words=("holds nothing to report", "replay.safetensors", "card.json"))
+    fails("report", tmp_path, "--corpus", corpus.path, *out, words="is no run")
+    fails("report", run_folder, *out, words=("is a run", "--corpus"))
+    given = ["report", run_folder, "--corpus", corpus.path]
+    fails(*given, "--sequence", "S099", *out, words=("no sequence 'S099'", "S001_T1"))
+    fails(*given, "--sequence", "S001_T1", "--out", tmp_path / "no" / "a.html", words="there is no folder")
+    (tmp_path / "table.csv").write_text("row,Avg.\nphysics\n")
+    (tmp_path / "card.json").write_text("{}")
+    fails("report", tmp_path, *out, words=("table.csv", "as many cells"))
+    (tmp_path / "card.json").write_text("[]")
+    fails("report", tmp_path, *out, words=("card.json", "expected a JSON object, found list"))
+    assert not (tmp_path / "a.html").exists()
+
+
+def test_without_the_viz_extra(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
+    monkeypatch.setattr("biomechau.commands.report.viz_available", lambda: False)
+    fails("report", run_folder, "--out", tmp_path / "a.html", words='pip install "biomechau[viz]"')
