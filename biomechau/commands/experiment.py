@@ -18,7 +18,8 @@ from biomechau.commands.train import Setting
 from biomechau.corpus import Corpus
 from biomechau.corpus.folds import Validation
 from biomechau.models.detector_config import Source
-from biomechau.reports.terminal import tell
+from biomechau.reports.figures import MISSING_VIZ, viz_available
+from biomechau.reports.terminal import progress_bar, tell
 from biomechau.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -31,13 +32,20 @@ class Experiment(Command):
 
     table1: what the head sees. table2, table3: beside published results, on BP4D or DISFA. table4: few labels. table5:
     trained on one corpus, tested on another. ablation: each loss and part of the physics. The tables are written anew
-    after each training; a command that was stopped goes on where it was when it is given again.
+    after each training; a command that was stopped goes on where it was when it is given again. figures: the paper's
+    Fig. 2, 4 and 5 of a trained run, for its best, its median and its worst test sequence.
     """
 
-    name: Annotated[Positional[str], arg(metavar="NAME", help="table1, table2, table3, table4, table5 or ablation.")]
+    name: Annotated[
+        Positional[str], arg(metavar="NAME", help="table1, table2, table3, table4, table5, ablation or figures.")
+    ]
     corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder.")]
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write into.")]
     other: Annotated[Path | None, arg(metavar="CORPUS", help="Another corpus of the same rig, for table5.")] = None
+    trained: Annotated[Path | None, arg(name="run", metavar="RUN", help="Run to draw, for figures.")] = None
+    sequences: Annotated[
+        tuple[str, ...], arg(metavar="ID", help="Sequences to draw; the best, the median and the worst if not given.")
+    ] = ()
     setting: Annotated[
         Setting, arg(help="What the rows change: this package's defaults, or the letter of the paper.")
     ] = "ours"
@@ -76,6 +84,10 @@ class Experiment(Command):
             raise ValueError(f"NAME must be one of {', '.join(MAKERS)}, got {self.name!r}")
         if self.other is not None and self.name != "table5":
             raise ValueError(f"--other is for table5, not for {self.name}")
+        if (self.trained is not None) != (self.name == "figures"):
+            raise ValueError("--run is for figures, and figures need it")
+        if self.sequences and self.name != "figures":
+            raise ValueError(f"--sequences is for figures, not for {self.name}")
         MAKERS[self.name](self)
 
 
@@ -121,10 +133,32 @@ def make_table(command: Experiment) -> None:
         raise ValueError(f"{len(failures)} of {len(plan.jobs)} runs failed: {first}{more}")
 
 
-# What each name makes. Figures and whatever else is no table of trainings has its own entry.
-MAKERS: Mapping[str, Callable[[Experiment], None]] = dict.fromkeys(
-    ("table1", "table2", "table3", "table4", "table5", "ablation"), make_table
-)
+def make_figures(command: Experiment) -> None:
+    """Draw Fig. 2, 4 and 5.
+
+    Raises:
+        ImportError: there is nothing to draw with.
+        ValueError: a run or a corpus that do not fit.
+        OSError: a file cannot be read or written.
+    """
+    if not viz_available():
+        raise ImportError(MISSING_VIZ)
+    from biomechau.reports.paper_figures import paper_figures
+    from biomechau.training.runs import open_runs
+
+    assert command.trained is not None
+    runs, corpus, out = open_runs(command.trained), Corpus.open(command.corpus), command.out / "figures"
+    with progress_bar("figures") as report:
+        paths = paper_figures(runs, corpus, out, command.sequences, progress=report)
+    for path in paths:
+        print(f"wrote {path}")
+
+
+# What each name makes.
+MAKERS: Mapping[str, Callable[[Experiment], None]] = {
+    **dict.fromkeys(("table1", "table2", "table3", "table4", "table5", "ablation"), make_table),
+    "figures": make_figures,
+}
 
 
 def _base(command: Experiment) -> TrainingConfig:
