@@ -21,6 +21,7 @@ from biomechau.commands.corpus import CorpusCheck, CorpusInfo
 from biomechau.commands.datasets import CorpusBP4D, CorpusDISFA
 from biomechau.commands.demo import Demo
 from biomechau.commands.evaluate import Evaluate
+from biomechau.commands.features import CorpusFeatures, CorpusTrainFeatures
 from biomechau.commands.forces import Forces
 from biomechau.commands.predict import Predict
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
@@ -43,7 +44,9 @@ Corpora = Annotated[
     Annotated[CorpusInfo, subcommand("info")]
     | Annotated[CorpusCheck, subcommand("check")]
     | Annotated[CorpusBP4D, subcommand("bp4d")]
-    | Annotated[CorpusDISFA, subcommand("disfa")],
+    | Annotated[CorpusDISFA, subcommand("disfa")]
+    | Annotated[CorpusFeatures, subcommand("features")]
+    | Annotated[CorpusTrainFeatures, subcommand("train-features")],
     subcommand("corpus", description="Make, inspect and check corpora of labelled sequences."),
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +18,7 @@ from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
 from biomechau.corpus.folds import Validation
 from biomechau.reports.terminal import tell
 from biomechau.training.config import VALIDATION_F1, TrainingConfig
+from biomechau.training.fitting import fitted
 from biomechau.training.run import Run
 from biomechau.training.runs import fold_folder
 
@@ -70,6 +71,9 @@ class Train(Command):
         corpus = Corpus.open(self.corpus)
         folds = self._folds(corpus)
         config = fitted(self.training, corpus, self.units_given)
+        if config.detector.uses_images:
+            for fold in folds.values():
+                corpus.of_fold(fold)
 
         from lightning.pytorch.utilities import rank_zero_only
 
@@ -109,16 +113,6 @@ class Train(Command):
         if self.fold not in numbered:
             raise ValueError(f"--fold must lie in [1, {self.num_folds}], got {self.fold}")
         return {self.fold: numbered[self.fold]}
-
-
-def fitted(config: TrainingConfig, corpus: Corpus, units_given: bool) -> TrainingConfig:
-    """The configuration with the frame rate of a corpus and, unless others are given, its action units."""
-    detector, usual = config.detector, TrainingConfig().detector
-    if not units_given:
-        detector = replace(detector, action_units=corpus.action_units)
-    if detector.physics.fps == usual.physics.fps:
-        detector = replace(detector, physics=replace(detector.physics, fps=corpus.fps))
-    return replace(config, detector=detector)
 
 
 def _words(fold: Fold) -> str:

@@ -92,6 +92,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     run = run if isinstance(run, Run) else Run.open(run)
     tested = run.fold.test if subjects is None else tuple(subjects)
     run.check_test(corpus, tested)
+    corpus = run.seen_by_head(corpus)
     detector, config = run.detector(), run.config
     windows = DetectorWindows(corpus, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
