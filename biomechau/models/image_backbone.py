@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn import functional
 
 from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.pictures import MISSING_PILLOW
@@ -22,14 +23,17 @@ FORMAT = "biomechau-image-backbone"
 VERSION = 1
 DESCRIPTION, WEIGHTS = "backbone.json", "backbone.safetensors"
 NAME = "small convolutional net trained on the corpus"
+_AROUND = 9  # side of the square around a pixel whose contrast is taken [pixels]
+_LEAST_SPREAD = 0.02  # added to the spread, so that plain areas are not noise blown up [full scale]
 
 
 class ImageBackbone(nn.Module):
     """Four strided convolutions and a dense layer, z2d = F(I) (Eq. 11); about 200,000 weights.
 
-    A picture is resized to ``image_size`` pixels a side and standardised by its own mean and spread, which takes out
-    exposure. Each stage halves the sides: convolution (3 x 3), batch normalisation, ReLU. The dense layer sees where
-    in the picture something is, as no pooling would.
+    A picture is resized to ``image_size`` pixels a side, and its grey values to their local contrast, (grey - mean) /
+    spread over the pixels around each. That takes out exposure and most of skin and light, by which a net this small
+    would know the few people it is trained on. Each stage halves the sides: convolution (3 x 3), batch normalisation,
+    ReLU. The dense layer sees where in the picture something is, as no pooling would.
 
     Args:
         image_size: side of the pictures it sees, a multiple of 16 [pixels].
@@ -52,7 +56,7 @@ class ImageBackbone(nn.Module):
         self.size = size
         self.channels = tuple(channels)
         stages: list[nn.Module] = []
-        for before, after in zip((3, *channels), channels, strict=False):
+        for before, after in zip((1, *channels), channels, strict=False):
             convolution = nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False)
             stages += [convolution, nn.BatchNorm2d(after), nn.ReLU()]
         self.stages = nn.Sequential(*stages)
@@ -60,9 +64,7 @@ class ImageBackbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Pictures (n, 3, image_size, image_size) uint8 or float in [0, 255] to features (n, D)."""
-        x = pixels.to(self.stages[0].weight.dtype)
-        mean, spread = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True)
-        return self.dense(self.stages((x - mean) / (spread + 1.0)))
+        return self.dense(self.stages(_local_contrast(pixels.float().mean(1, keepdim=True) / 255)))
 
 
 class TrainedBackbone:
@@ -85,7 +87,7 @@ class TrainedBackbone:
             name=NAME,
             revision=f"sha256:{hashlib.sha256(self._weights).hexdigest()}",
             size=net.size,
-            preprocessing={"image_size": 2 * [net.image_size], "standardised": "each picture, by its mean and spread"},
+            preprocessing={"image_size": 2 * [net.image_size], "local_contrast": _AROUND},
             subjects=tuple(subjects),
             corpus_sha256=corpus_sha256,
         )
@@ -140,6 +142,16 @@ class TrainedBackbone:
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{path}: not a complete image backbone: {error}") from error
         return found
+
+
+def _local_contrast(grey: Tensor) -> Tensor:
+    """(grey - mean) / spread over the square around each pixel, of pictures (n, 1, S, S) in [0, 1]."""
+
+    def mean(x: Tensor) -> Tensor:
+        return functional.avg_pool2d(functional.pad(x, 4 * (_AROUND // 2,), mode="reflect"), _AROUND, stride=1)
+
+    detail = grey - mean(grey)
+    return detail / (mean(detail.square()).sqrt() + _LEAST_SPREAD)
 
 
 def resized(picture: NDArray[np.uint8], side: int) -> Tensor:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from biomechau.corpus import Corpus, CorpusSequence
+from biomechau.corpus import Corpus
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.image_features import FEATURES, ImageFeatures
 from biomechau.corpus.manifest import MANIFEST
@@ -98,17 +98,14 @@ def _find_all(corpus: Corpus, images: Path) -> tuple[dict[str, SequencePictures]
     """The pictures of all sequences, and those faults that show without reading them."""
     pictures, faults = {}, {}
     for sequence in corpus:
+        labelled = sequence.label_mask.any(1).numpy()
         try:
             pictures[sequence.id] = find_pictures(corpus, images, sequence)
         except ValueError as error:
             raise ValueError(f"{sequence.id}: {error}") from error
-        if lacking := pictures[sequence.id].without(_labelled(sequence)):
+        if lacking := pictures[sequence.id].without(labelled):
             faults[sequence.id] = f"{sequence.id}: {lacking}"
     return pictures, faults
-
-
-def _labelled(sequence: CorpusSequence):
-    return sequence.label_mask.any(1).numpy()
 
 
 def _features_of(
