@@ -60,10 +60,10 @@ class Corpus:
         path = Path(path)
         manifest = Manifest.load(path / MANIFEST)
         cached = find_image_features(path / FEATURES, file_sha256(path / MANIFEST))
-        general = [features for features in cached if not features.card.subjects]
         corpus = cls(path, manifest, cached)
-        if general and not general[0].missing(corpus.ids):
-            corpus = cls(path, manifest, cached, general[0])
+        for features in cached:
+            if features.for_all_subjects and not features.missing(corpus.ids):
+                corpus = cls(path, manifest, cached, features)
         found = file_sha256(path / RIG)
         if found != corpus.rig_sha256:
             raise ValueError(
@@ -77,8 +77,8 @@ class Corpus:
     def of_fold(self, fold: Fold) -> Corpus:
         """The corpus with the image features that the training of a fold may see.
 
-        Those of a backbone off the shelf serve every fold. A backbone that was trained on subjects of this corpus
-        serves the fold that trains on, and chooses by, the very same subjects: no other subject is new to it.
+        Those of a backbone that knows nobody of this corpus serve every fold. A backbone that was trained on subjects
+        of it serves the fold that trains on, and chooses by, the very same ones.
 
         Raises:
             ValueError: there are no image features, or none for this fold, or not yet those of all sequences.
@@ -88,7 +88,7 @@ class Corpus:
             return self
         seen = {*fold.train, *fold.validation}
         for features in self.image_features:
-            if set(features.card.subjects) == seen:
+            if features.own_subjects == seen:
                 return Corpus(self.path, self.manifest, self.image_features, features)
         raise ValueError(
             f"{self.path / FEATURES} holds image features of backbones trained on other subjects than those of this "

@@ -79,15 +79,10 @@ class BackboneCard:
     def difference(self, found: BackboneCard) -> str:
         """What another card has else, in words; empty where the two are equal."""
         mine, other = self.to_json(), found.to_json()
-        changed = [name for name in mine if mine[name] != other[name]]
-        for name in changed:
-            if name == "preprocessing":
-                keys = sorted(self.preprocessing.keys() | found.preprocessing.keys())
-                key = next(k for k in keys if self.preprocessing.get(k) != found.preprocessing.get(k))
-                was, now = self.preprocessing.get(key), found.preprocessing.get(key)
-                return f"preprocessing with {key} {was}, not {now}"
-            return f"{name} {mine[name]}, not {other[name]}"
-        return ""
+        mine |= {f"preprocessing with {name}": value for name, value in mine.pop("preprocessing").items()}
+        other |= {f"preprocessing with {name}": value for name, value in other.pop("preprocessing").items()}
+        changed = [name for name in {**mine, **other} if mine.get(name) != other.get(name)]
+        return f"{changed[0]} {mine.get(changed[0])}, not {other.get(changed[0])}" if changed else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +165,16 @@ class ImageFeatures:
         with replacing(folder / DESCRIPTION) as partial:
             partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         return cls(folder, card, corpus_sha256)
+
+    @property
+    def own_subjects(self) -> set[str]:
+        """Subjects of the corpus itself that the backbone was trained on, or chosen by."""
+        return set(self.card.subjects) if self.card.corpus_sha256 == self.corpus_sha256 else set()
+
+    @property
+    def for_all_subjects(self) -> bool:
+        """Whether these are the features of the corpus, of a backbone that knows none of its subjects."""
+        return self.folder.name == FEATURES and not self.own_subjects
 
     def missing(self, ids: Iterable[str]) -> tuple[str, ...]:
         """Those of some sequences that have no features yet."""
