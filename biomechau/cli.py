@@ -22,6 +22,7 @@ from biomechau.commands.datasets import CorpusBP4D, CorpusDISFA
 from biomechau.commands.demo import Demo
 from biomechau.commands.evaluate import Evaluate
 from biomechau.commands.experiment import Experiment
+from biomechau.commands.features import CorpusFeatures, CorpusTrainFeatures
 from biomechau.commands.forces import Forces
 from biomechau.commands.predict import Predict
 from biomechau.commands.report import Report
@@ -45,7 +46,9 @@ Corpora = Annotated[
     Annotated[CorpusInfo, subcommand("info")]
     | Annotated[CorpusCheck, subcommand("check")]
     | Annotated[CorpusBP4D, subcommand("bp4d")]
-    | Annotated[CorpusDISFA, subcommand("disfa")],
+    | Annotated[CorpusDISFA, subcommand("disfa")]
+    | Annotated[CorpusFeatures, subcommand("features")]
+    | Annotated[CorpusTrainFeatures, subcommand("train-features")],
     subcommand("corpus", description="Make, inspect and check corpora of labelled sequences."),
 ]
 

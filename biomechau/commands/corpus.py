@@ -13,6 +13,7 @@ from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
 from biomechau.corpus import Corpus
+from biomechau.corpus.image_features import FEATURES
 from biomechau.reports.output import to_json
 from biomechau.reports.terminal import progress_bar
 
@@ -68,6 +69,13 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         "shapes": list(corpus.shapes),
         "muscles": list(corpus.muscles),
         "tensors": {name: layout._asdict() for name, layout in corpus.manifest.tensors.items()},
+        "image_features": {
+            features.folder.name: {
+                **features.card.to_json(),
+                "sequences": len(corpus) - len(features.missing(corpus.ids)),
+            }
+            for features in corpus.image_features
+        },
         "action_units": {
             f"AU{unit:02d}": {"on": on, "known": of, "masked": frames - of, "rate": on / of if of else None}
             for unit, on, of in zip(corpus.action_units, positive, known, strict=True)
@@ -91,6 +99,11 @@ def corpus_tables(title: str, description: dict[str, Any]) -> list[Table]:
         "rig": f"{len(description['shapes'])} shapes, SHA-256 {description['rig_sha256'][:12]}...",
         "muscles": f"{len(description['muscles'])} with known forces" if description["muscles"] else "",
         "tensors": ", ".join(tensors),
+        **{
+            folder if folder == FEATURES else f"{FEATURES} of {folder}": f"{row['size']} by {row['name']}, of "
+            f"{row['sequences']} sequences"
+            for folder, row in description["image_features"].items()
+        },
         **{f"provenance: {key}": _words(value) for key, value in description["provenance"].items()},
     }
     for what, value in rows.items():

@@ -71,6 +71,9 @@ class Train(Command):
         corpus = Corpus.open(self.corpus)
         folds = self._folds(corpus)
         config = fitted(self.training, corpus, self.units_given)
+        if config.detector.uses_images:
+            for fold in folds.values():
+                corpus.of_fold(fold)
 
         from lightning.pytorch.utilities import rank_zero_only
 

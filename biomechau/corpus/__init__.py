@@ -18,6 +18,7 @@ from biomechau.corpus.folds import (
     require_positives as require_positives,
     subject_folds as subject_folds,
 )
+from biomechau.corpus.image_features import BackboneCard as BackboneCard, ImageFeatures as ImageFeatures
 from biomechau.corpus.live_link import read_live_link as read_live_link
 from biomechau.corpus.mediapipe import read_mediapipe as read_mediapipe
 from biomechau.corpus.mesh_sequence import read_mesh_sequence as read_mesh_sequence

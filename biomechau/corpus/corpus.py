@@ -6,15 +6,19 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from biomechau.corpus.corpus_sequence import CorpusSequence, check_labels, label_mask
+from biomechau.corpus.image_features import FEATURES, TENSORS, BackboneCard, ImageFeatures, find_image_features
 from biomechau.corpus.manifest import MANIFEST, RIG, SEQUENCES, Manifest, SequenceEntry
 from biomechau.rig import FaceRig
+
+if TYPE_CHECKING:
+    from biomechau.corpus.folds import Fold
 
 # How safetensors spells the dtypes.
 _CODES = {"float32": "F32", "float16": "F16", "float64": "F64", "int8": "I8", "bool": "BOOL"}
@@ -24,14 +28,24 @@ class Corpus:
     """Labelled sequences of many subjects, on disk; see :class:`biomechau.corpus.CorpusWriter` for how to make one.
 
     The folder holds ``corpus.json``, ``rig.safetensors`` and ``sequences/<id>.safetensors``. Meshes are
-    u = sum_k c_k B_k (Eq. 3) and are not stored; ``vertices_residual`` is, where they are more than that.
+    u = sum_k c_k B_k (Eq. 3) and are not stored; ``vertices_residual`` is, where they are more than that. Image
+    features are cached in a folder of their own, ``image_features``, so that neither the description nor the sequences
+    change when they are computed: what was trained before stays valid.
     ``corpus[id]`` reads one sequence, ``for sequence in corpus`` all of them, in the order of ``ids``. Sequences are
     views of memory-mapped files: what is not used is not read.
     """
 
-    def __init__(self, path: str | Path, manifest: Manifest) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        manifest: Manifest,
+        image_features: Iterable[ImageFeatures] = (),
+        chosen: ImageFeatures | None = None,
+    ) -> None:
         self.path = Path(path)
         self.manifest = manifest
+        self.image_features = tuple(image_features)
+        self._chosen = chosen
         self._entries = {entry.id: entry for entry in manifest.sequences}
 
     @classmethod
@@ -44,7 +58,12 @@ class Corpus:
             OSError: a file cannot be read.
         """
         path = Path(path)
-        corpus = cls(path, Manifest.load(path / MANIFEST))
+        manifest = Manifest.load(path / MANIFEST)
+        cached = find_image_features(path / FEATURES, file_sha256(path / MANIFEST))
+        corpus = cls(path, manifest, cached)
+        for features in cached:
+            if features.for_all_subjects and not features.missing(corpus.ids):
+                corpus = cls(path, manifest, cached, features)
         found = file_sha256(path / RIG)
         if found != corpus.rig_sha256:
             raise ValueError(
@@ -54,6 +73,46 @@ class Corpus:
         for entry in corpus.manifest.sequences:
             corpus._read(entry, ())
         return corpus
+
+    def of_fold(self, fold: Fold) -> Corpus:
+        """The corpus with the image features that the training of a fold may see.
+
+        Those of a backbone that knows nobody of this corpus serve every fold. A backbone that was trained on subjects
+        of it serves the fold that trains on, and chooses by, the very same ones.
+
+        Raises:
+            ValueError: there are no image features, or none for this fold, or not yet those of all sequences.
+        """
+        self._require_image_features()
+        if self._chosen is not None or not self.image_features:
+            return self
+        seen = {*fold.train, *fold.validation}
+        for features in self.image_features:
+            if features.own_subjects == seen:
+                return Corpus(self.path, self.manifest, self.image_features, features)
+        raise ValueError(
+            f"{self.path / FEATURES} holds image features of backbones trained on other subjects than those of this "
+            'fold: give the fold options that "biomechau corpus train-features" was given'
+        )
+
+    def of_backbone(self, card: BackboneCard | None) -> Corpus:
+        """The corpus with the image features of one backbone; with those of its sequence files for None.
+
+        Raises:
+            ValueError: there are none of it, or not yet those of all sequences.
+        """
+        self._require_image_features()
+        if card == self.backbone:
+            return self
+        for features in self.image_features:
+            if features.card == card:
+                return Corpus(self.path, self.manifest, self.image_features, features)
+        found = [features.card for features in self.image_features]
+        wanted = "features in the sequence files" if card is None else f"those of {card}"
+        raise ValueError(
+            f"{self.path} has no image features of the backbone that the detector was trained with: expected {wanted}, "
+            f"found {', '.join(map(str, found)) or 'those of an unknown one'}"
+        )
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -70,8 +129,10 @@ class Corpus:
             OSError: the file cannot be read.
         """
         entry = self._entries[id]
+        cached = {} if self._chosen is None else self._chosen.read(id, entry.frames)
         try:
-            return CorpusSequence(entry.id, entry.subject, entry.task, **self._read(entry, self.manifest.tensors))
+            tensors = {**self._read(entry, self.manifest.tensors), **cached}
+            return CorpusSequence(entry.id, entry.subject, entry.task, **tensors)
         except (TypeError, ValueError) as error:
             path = self._file(entry)
             raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
@@ -104,7 +165,32 @@ class Corpus:
     @property
     def tensor_names(self) -> tuple[str, ...]:
         """The tensors that every sequence has."""
-        return tuple(self.manifest.tensors)
+        cached = () if self._chosen is None else TENSORS
+        return tuple(dict.fromkeys((*self.manifest.tensors, *cached)))
+
+    @property
+    def num_image_features(self) -> int:
+        """D, number of image features of a frame; 0 without any. Backbones of different folds have as many."""
+        if "image_features" in self.manifest.tensors:
+            return self.manifest.tensors["image_features"].shape[0]
+        return self.image_features[0].card.size if self.image_features else 0
+
+    @property
+    def backbone(self) -> BackboneCard | None:
+        """What made the image features of the sequences; None without any, or where that is not known."""
+        return None if self._chosen is None else self._chosen.card
+
+    def _require_image_features(self) -> None:
+        if not self.num_image_features:
+            raise ValueError(
+                f'{self.path} has no image features; "biomechau corpus features" computes them from pictures'
+            )
+        for features in self.image_features:
+            if missing := features.missing(self.ids):
+                raise ValueError(
+                    f"{features.folder}: the image features of {len(missing)} of {len(self)} sequences are missing; "
+                    "the command that computes them goes on with them"
+                )
 
     @property
     def provenance(self) -> Mapping[str, Any]:

@@ -32,6 +32,7 @@ TENSORS: Mapping[str, TensorKind] = {
     "image_features": TensorKind((torch.float32,), ("D",)),
     "muscle_forces": TensorKind((torch.float32,), ("M", "M3")),
     "vertices_residual": TensorKind((torch.float16, torch.float32), ("N3",)),
+    "image_valid": TensorKind((torch.bool,), ("",)),
 }
 
 
@@ -52,6 +53,7 @@ class CorpusSequence:
         image_features: (T, D) float32, features of the frame's picture, or None.
         muscle_forces: (T, M) float32 for fibres or (T, M, 3) for vectors, true muscle forces [1], or None.
         vertices_residual: (T, N, 3) float16 or float32, what the mesh has beside sum_k c_k B_k (Eq. 3) [cm], or None.
+        image_valid: (T,) bool, False where ``image_features`` are those of no picture, or None where all are.
 
     Raises:
         TypeError: what is not a tensor, or a tensor of another dtype.
@@ -69,6 +71,7 @@ class CorpusSequence:
     image_features: Tensor | None = None
     muscle_forces: Tensor | None = None
     vertices_residual: Tensor | None = None
+    image_valid: Tensor | None = None
 
     def __post_init__(self) -> None:
         where = f"sequence {self.id!r}: "

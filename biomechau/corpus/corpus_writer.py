@@ -98,6 +98,17 @@ class CorpusWriter:
         self._stage = stage
         return self
 
+    @property
+    def folder(self) -> Path:
+        """Where the corpus is written until the block ends; what else is put there becomes part of it.
+
+        Raises:
+            RuntimeError: asked for outside of the ``with`` block.
+        """
+        if self._stage is None:
+            raise RuntimeError("CorpusWriter.folder is there inside of the writer's with block")
+        return self._stage
+
     def add(self, sequence: CorpusSequence) -> None:
         """Write one sequence.
 

@@ -13,7 +13,7 @@ from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence, label_mask
 
 # What a padded frame holds; the other tensors repeat the last frame, so that nothing jumps.
-_PADDING = {"labels": UNKNOWN, "valid": False}
+_PADDING = {"labels": UNKNOWN, "valid": False, "image_valid": False}
 
 
 class Windows(Dataset[dict[str, Any]]):
@@ -21,7 +21,8 @@ class Windows(Dataset[dict[str, Any]]):
 
     An item is a dictionary that the default collation of a ``DataLoader`` can batch:
 
-    - ``coefficients`` (T, K) float32, ``labels`` (T, R) int8 and ``valid`` (T,) bool, as in the sequence;
+    - ``coefficients`` (T, K) float32, ``labels`` (T, R) int8 and ``valid`` (T,) bool, as in the sequence; where
+      ``image_features`` are given, frames without a picture are not valid;
     - ``label_mask`` (T, R) bool, True where the label is known and the frame valid;
     - those of ``optional`` that the corpus has;
     - ``subject`` () int64, index into ``corpus.subjects``;
@@ -89,6 +90,8 @@ class Windows(Dataset[dict[str, Any]]):
             self._read[id] = self.corpus[id]
         sequence = self._read[id]
         item: dict[str, Any] = {name: self._cut(name, sequence.tensors[name], first) for name in self._names}
+        if "image_features" in self._names and sequence.image_valid is not None:
+            item["valid"] &= self._cut("image_valid", sequence.image_valid, first)
         item["label_mask"] = label_mask(item["labels"], item["valid"])
         item["subject"] = torch.tensor(self._subjects[sequence.subject])
         item["sequence_id"] = id

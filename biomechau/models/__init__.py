@@ -1,9 +1,11 @@
 """The networks around the physics: encoder, regressor, head, losses, and the detector that joins them."""
 
 from biomechau.models.au_head import AUHead as AUHead
+from biomechau.models.backbone import Backbone as Backbone, load_backbone as load_backbone
 from biomechau.models.chebyshev import ChebyshevConv as ChebyshevConv, scaled_laplacian as scaled_laplacian
 from biomechau.models.detector import Detector as Detector, DetectorOutput as DetectorOutput
 from biomechau.models.detector_config import DetectorConfig as DetectorConfig
+from biomechau.models.image_backbone import ImageBackbone as ImageBackbone, TrainedBackbone as TrainedBackbone
 from biomechau.models.losses import (
     LossWeights as LossWeights,
     action_unit_loss as action_unit_loss,

@@ -78,7 +78,7 @@ class Detector(nn.Module):
         head: the action-unit head.
 
     Raises:
-        TypeError, ValueError: as its parts.
+        TypeError, ValueError: as its parts; an image head without the size of the image features.
     """
 
     def __init__(
@@ -91,6 +91,8 @@ class Detector(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = DetectorConfig() if config is None else config
+        if config.uses_images and not config.num_image_features:
+            raise ValueError(f"head {config.head!r} needs num_image_features")
         self.rig = rig
         self.distribution = distribution
         self.dynamics = FaceDynamics(rig, distribution, config.physics, dtype)
@@ -167,7 +169,7 @@ class Detector(nn.Module):
             u = self.encoder.select(batch["displacements"]) if "displacements" in batch else self._displacements(c)
             latents = self.encoder(u if self.identity is None else self.identity(u))
         inputs = {"coefficients": normal, "latents": latents}
-        if "image_features" in self.config.head_inputs:
+        if self.config.uses_images:
             inputs["image_features"] = batch["image_features"]
         if self.regressor is None:
             return DetectorOutput(self.head(**{name: inputs[name] for name in self.config.head_inputs}))

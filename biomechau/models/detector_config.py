@@ -40,7 +40,7 @@ class DetectorConfig:
     """The detector's parts and sizes.
 
     Raises:
-        ValueError: a value outside its range, an unknown name, or an image head without image features.
+        ValueError: a value outside its range, or an unknown name.
         TypeError: physics that is not a PhysicsConfig.
     """
 
@@ -87,7 +87,7 @@ class DetectorConfig:
     head_hidden: int = 64
     # share dropped in the head, in [0, 1)
     dropout: float = 0.3
-    # size of the image features, 0 without an image branch
+    # size of the image features; 0: without an image branch, or, in a training, that of the corpus's
     num_image_features: int = 0
 
     def __post_init__(self) -> None:
@@ -118,8 +118,6 @@ class DetectorConfig:
             raise ValueError(f"identity_strength must be at least 0 and finite, got {self.identity_strength}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
-        if "image_features" in self.head_inputs and not self.num_image_features:
-            raise ValueError(f"head {self.head!r} needs num_image_features")
 
     @property
     def head_inputs(self) -> tuple[str, ...]:
@@ -130,6 +128,11 @@ class DetectorConfig:
     def uses_forces(self) -> bool:
         """Whether there is a physics branch."""
         return "forces" in self.head_inputs
+
+    @property
+    def uses_images(self) -> bool:
+        """Whether there is an image branch."""
+        return "image_features" in self.head_inputs
 
     @property
     def uses_mesh(self) -> bool:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+
+from biomechau.quiet_vtk import quiet_vtk
+from biomechau.rig.mesh_holes import backing, mesh_holes
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
@@ -47,28 +47,6 @@ def overlay_colours(level: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return (1.0 - weight) * np.array(SKIN) + weight * colour
 
 
-def mesh_holes(vertices: Floats, faces: Integers) -> list[Integers]:
-    """Boundary edges (E, 2) of each hole in a one-piece surface; the longest boundary [cm] is its outline, not a hole.
-
-    A mesh of several pieces (with eyeballs, teeth) has its own insides to show, and none are returned.
-    """
-    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    edges, uses = np.unique(edges, axis=0, return_counts=True)
-
-    def pieces(pairs: Integers) -> Integers:
-        graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=2 * (len(vertices),))
-        return connected_components(graph, directed=False)[1]
-
-    if len(np.unique(pieces(edges)[edges[:, 0]])) > 1:
-        return []
-    boundary = edges[uses == 1]
-    piece = pieces(boundary)[boundary[:, 0]]
-    loops = [boundary[piece == label] for label in np.unique(piece)]
-    return sorted(loops, key=lambda loop: np.linalg.norm(vertices[loop[:, 0]] - vertices[loop[:, 1]], axis=1).sum())[
-        :-1
-    ]
-
-
 class FaceRenderer:
     """Renders one face topology from the front, always in the same frame and at the same scale.
 
@@ -92,7 +70,7 @@ class FaceRenderer:
         high = np.max([vertices.max(0) for vertices in shown], 0).astype(float)
         width_cm, height_cm = 1.04 * (high - low)[:2]
         width = round(height * float(width_cm / height_cm))
-        with _quiet_vtk():
+        with quiet_vtk():
             self._plotter = pyvista.Plotter(
                 off_screen=True, window_size=[width * OVERSAMPLING, height * OVERSAMPLING], lighting="none"
             )
@@ -152,34 +130,14 @@ class FaceRenderer:
         )
         for index, edges in enumerate(self._holes):
             self._plotter.add_mesh(
-                _backing(vertices, edges), name=f"hole {index}", color=INSIDE, lighting=False, reset_camera=False
+                pyvista.PolyData.from_regular_faces(*backing(vertices, edges)),
+                name=f"hole {index}",
+                color=INSIDE,
+                lighting=False,
+                reset_camera=False,
             )
-        with _quiet_vtk():
+        with quiet_vtk():
             image = np.asarray(self._plotter.screenshot(return_img=True))[..., :3].astype(float)
         height, width = image.shape[0] // OVERSAMPLING, image.shape[1] // OVERSAMPLING
         blocks = image.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 3)
         return blocks.mean((1, 3)).round().astype(np.uint8)
-
-
-@contextmanager
-def _quiet_vtk() -> Iterator[None]:
-    """Keep VTK from writing to stderr: without a display it warns of each driver it passes over."""
-    from vtkmodules.vtkCommonCore import vtkLogger
-
-    before = vtkLogger.GetCurrentVerbosityCutoff()
-    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
-    try:
-        yield
-    finally:
-        vtkLogger.SetStderrVerbosity(before)
-
-
-def _backing(vertices: Floats, edges: Integers):
-    """A fan of triangles from the edges of a hole to a point a little behind its middle."""
-    import pyvista
-
-    rim, corners = np.unique(edges, return_inverse=True)
-    points = vertices[rim]
-    apex = points.mean(0) - np.array((0.0, 0.0, 0.25 * np.ptp(points[:, 0])))
-    triangles = np.column_stack((corners.reshape(-1, 2), np.full(len(edges), len(rim))))
-    return pyvista.PolyData.from_regular_faces(np.vstack((points, apex)), triangles)

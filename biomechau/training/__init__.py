@@ -7,6 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from biomechau.training.config import TrainingConfig as TrainingConfig
+from biomechau.training.fitting import fitted as fitted
+from biomechau.training.image_training_config import ImageTrainingConfig as ImageTrainingConfig
 from biomechau.training.metrics import (
     ActionUnitScore as ActionUnitScore,
     ActionUnitScores as ActionUnitScores,
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     )
     from biomechau.training.evaluation import Evaluation as Evaluation, evaluate as evaluate
     from biomechau.training.fold_training import train as train
+    from biomechau.training.image_backbone import (
+        train_fold_features as train_fold_features,
+        train_image_backbone as train_image_backbone,
+    )
+    from biomechau.training.image_features import compute_image_features as compute_image_features
     from biomechau.training.module import DetectorModule as DetectorModule
     from biomechau.training.prediction import (
         Prediction as Prediction,
@@ -45,6 +52,9 @@ _HOMES = {
     "positive_weights": "data",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
+    "train_fold_features": "image_backbone",
+    "train_image_backbone": "image_backbone",
+    "compute_image_features": "image_features",
     "DetectorModule": "module",
     "Prediction": "prediction",
     "predict": "prediction",

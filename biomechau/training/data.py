@@ -19,9 +19,9 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
     """Windows of some subjects, with the tensors of :class:`biomechau.models.Detector`'s batches.
 
     An item has ``coefficients`` (T, K') of the shapes that the detector keeps, ``labels`` (T, R) of its action units,
-    ``valid`` (T,), and where there are such: ``image_features`` (T, D), ``muscle_forces`` (T, M...) of the corpus's
-    muscles, and ``displacements`` (T, N_in, 3) of the encoder's vertices if the meshes are more than their
-    coefficients.
+    ``valid`` (T,), False also in frames whose picture the head lacks, and where there are such: ``image_features``
+    (T, D), ``muscle_forces`` (T, M...) of the corpus's muscles, and ``displacements`` (T, N_in, 3) of the encoder's
+    vertices if the meshes are more than their coefficients.
 
     Args:
         corpus: to cut.
@@ -50,7 +50,7 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
     ) -> None:
         check_corpus(corpus, detector)
         names = ["muscle_forces"]
-        names += ["image_features"] if "image_features" in detector.config.head_inputs else []
+        names += ["image_features"] if detector.config.uses_images else []
         names += ["vertices_residual"] if detector.encoder is not None else []
         self.ids = corpus.ids_of(subjects)
         self._labelled = frozenset(self.ids if labelled is None else labelled)
@@ -232,13 +232,13 @@ def check_corpus(corpus: Corpus, detector: Detector) -> None:
             f"{corpus.path} has {corpus.fps:g} frames per second, but the detector's physics {config.physics.fps:g}"
         )
     check_units(corpus, config.action_units)
-    if "image_features" in config.head_inputs:
+    if config.uses_images:
         if "image_features" not in corpus.tensor_names:
             raise ValueError(f"{corpus.path} has no image features, but head {config.head!r} reads them")
-        (found,) = corpus.manifest.tensors["image_features"].shape
-        if found != config.num_image_features:
+        if corpus.num_image_features != config.num_image_features:
             raise ValueError(
-                f"{corpus.path} has {found} image features a frame, but the detector reads {config.num_image_features}"
+                f"{corpus.path} has {corpus.num_image_features} image features a frame, but the detector reads "
+                f"{config.num_image_features}"
             )
 
 

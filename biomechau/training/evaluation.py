@@ -115,6 +115,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     run = run if isinstance(run, Run) else Run.open(run)
     tested = run.fold.test if subjects is None else tuple(subjects)
     run.check_test(corpus, tested)
+    corpus = run.seen_by_head(corpus)
     detector, config = run.detector(), run.config
     recorded_fps, fps = corpus.fps, config.detector.physics.fps
     if recorded_fps != fps:

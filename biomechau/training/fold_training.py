@@ -63,6 +63,8 @@ def train(
     """
     config = TrainingConfig() if config is None else config
     check_folds([fold], corpus)
+    if config.detector.uses_images:
+        corpus = corpus.of_fold(fold)
     run = Run.new(out, config, fold, corpus)
     checkpoint = _prepare(run, resume)
     if resume and run.finished:

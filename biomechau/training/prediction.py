@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -80,7 +80,7 @@ def predict(
     """
     detectors = _detectors(runs)
     detector = next(iter(detectors.values()))
-    if "image_features" in detector.config.head_inputs:
+    if detector.config.uses_images:
         raise ValueError(
             f"the head {detector.config.head!r} reads image features, which {sequence.name} does not have; give a "
             "sequence of a corpus that has them"
@@ -141,10 +141,16 @@ def _predict_corpus_sequence(
     sequence, channels, coefficients = drive(_as_face_sequence(recorded, corpus), corpus.rig, config.physics.fps)
     nearest, known = nearest_frames(recorded.timestamp, sequence.timestamp, 0.5 / sequence.fps)
     extras: dict[str, Tensor] = {}
-    if "image_features" in config.head_inputs:
-        if recorded.image_features is None:
-            raise ValueError(f"{corpus.path} has no image features, but head {config.head!r} reads them")
-        extras["image_features"] = recorded.image_features[nearest]
+    images: dict[int, Tensor] = {}
+    for number, run in runs.items():
+        if config.uses_images:
+            seen = run.seen_by_head(corpus)[id]
+            assert seen.image_features is not None
+            images[number] = seen.image_features[nearest]
+            if seen.image_valid is not None:
+                pictured = seen.image_valid[nearest]
+                sequence = replace(sequence, valid=sequence.valid & pictured)
+                known = known & pictured
     if detector.encoder is not None and recorded.vertices_residual is not None:
         extras["residual"] = recorded.vertices_residual[nearest][:, detector.encoder.vertices]
     neutral = subject_neutral(corpus, recorded.subject, next(iter(runs.values())).config.neutral)
@@ -162,6 +168,7 @@ def _predict_corpus_sequence(
         neutral,
         extras,
         progress,
+        images,
         labels=_labels(recorded, corpus, config.action_units)[nearest].masked_fill(~known[:, None], UNKNOWN),
         subject=recorded.subject,
         trained_on=tuple(trained_on),
@@ -183,6 +190,7 @@ def _predict(
     neutral: Tensor,
     extras: Mapping[str, Tensor],
     progress: Callable[[int, int], None] | None,
+    images: Mapping[int, Tensor] | None = None,
     labels: Tensor | None = None,
     subject: str | None = None,
     trained_on: tuple[int, ...] = (),
@@ -193,12 +201,14 @@ def _predict(
     batch = {"coefficients": seen - neutral, **{name: tensor.to(dtype) for name, tensor in extras.items()}}
     window = next(iter(runs.values())).config.num_frames
     probabilities, forces, rebuilt = [], [], []
-    for done, one in enumerate(detectors.values()):
-        found = _run(one, batch, done, len(detectors), progress)
+    for done, (number, one) in enumerate(detectors.items()):
+        own = {"image_features": images[number].to(dtype)} if images else {}
+        inputs = {**batch, **own}
+        found = _run(one, inputs, done, len(detectors), progress)
         probabilities.append(found[0])
         if found[1] is not None:
             forces.append(found[1])
-            rebuilt.append(_reconstruct(one, batch, window))
+            rebuilt.append(_reconstruct(one, inputs, window))
     return Prediction(
         detector,
         tuple(detectors),

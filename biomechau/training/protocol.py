@@ -34,6 +34,7 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
         "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
         "selection": f"epoch with the {_BEST[config.selection]} on the {'validation' if own else 'test'} subjects",
         "meshes": _meshes(corpus, config),
+        "images": _images(corpus, config),
         "neutral_percentile": config.neutral,
         "label_share": config.label_share,
         "seed": config.seed,
@@ -53,6 +54,15 @@ def subject_sets_of(corpus: Corpus, fold: Fold) -> str:
 def package_versions() -> dict[str, str]:
     """Of Python and of the packages that decide on the numbers."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _images(corpus: Corpus, config: TrainingConfig) -> str | dict[str, Any]:
+    if not config.detector.uses_images:
+        return "not read"
+    if corpus.backbone is None:
+        return "features of the corpus, by a backbone that it does not name"
+    masked = sum(int((~sequence.image_valid).sum()) for sequence in corpus if sequence.image_valid is not None)
+    return {"backbone": corpus.backbone.to_json(), "frames_without_picture": masked}
 
 
 def _meshes(corpus: Corpus, config: TrainingConfig) -> str:

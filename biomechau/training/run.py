@@ -11,6 +11,7 @@ from typing import Any
 
 from biomechau.corpus import Corpus, Fold
 from biomechau.corpus.corpus import file_sha256
+from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.manifest import MANIFEST
 from biomechau.files import replacing
 from biomechau.models import Detector
@@ -34,6 +35,7 @@ class Run:
         fold: on which subjects.
         corpus_sha256: of the description of the corpus trained on.
         rig_sha256: of its rig.
+        backbone: of the image features; None where the head reads none, or the corpus does not know.
     """
 
     path: Path
@@ -41,11 +43,13 @@ class Run:
     fold: Fold
     corpus_sha256: str
     rig_sha256: str
+    backbone: BackboneCard | None = None
 
     @classmethod
     def new(cls, path: str | Path, config: TrainingConfig, fold: Fold, corpus: Corpus) -> Run:
         """A run that is still to be made."""
-        return cls(Path(path), config, fold, file_sha256(corpus.path / MANIFEST), corpus.rig_sha256)
+        backbone = corpus.backbone if config.detector.uses_images else None
+        return cls(Path(path), config, fold, file_sha256(corpus.path / MANIFEST), corpus.rig_sha256, backbone)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -68,7 +72,9 @@ class Run:
         try:
             fold = Fold(**{name: tuple(subjects) for name, subjects in values["fold"].items()})
             config = TrainingConfig.from_json(values["training"])
-            return cls(path, config, fold, str(values["corpus_sha256"]), str(values["rig_sha256"]))
+            card = values.get("backbone")
+            backbone = None if card is None else BackboneCard.from_json(card)
+            return cls(path, config, fold, str(values["corpus_sha256"]), str(values["rig_sha256"]), backbone)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{file}: not a run of this version: {error}") from error
 
@@ -81,6 +87,7 @@ class Run:
             "fold": asdict(self.fold),
             "corpus_sha256": self.corpus_sha256,
             "rig_sha256": self.rig_sha256,
+            "backbone": None if self.backbone is None else self.backbone.to_json(),
         }
 
     def save(self) -> None:
@@ -125,6 +132,14 @@ class Run:
             return Detector.load(self.path)
         except FileNotFoundError as error:
             raise ValueError(f"{self.path} holds no detector: its training has not ended, resume it first") from error
+
+    def seen_by_head(self, corpus: Corpus) -> Corpus:
+        """A corpus with the image features that the head reads; the corpus itself where it reads none.
+
+        Raises:
+            ValueError: the corpus has no image features of the backbone that was trained with.
+        """
+        return corpus.of_backbone(self.backbone) if self.config.detector.uses_images else corpus
 
     def check_rig(self, corpus: Corpus) -> None:
         """Raise ``ValueError`` unless a corpus has the rig that was trained with."""

@@ -30,7 +30,7 @@ from biomechau.corpus.simulator.performance import (
     saturate,
 )
 from biomechau.corpus.simulator.tissue import Tissue, weighted_rms
-from biomechau.corpus.simulator.tracker import BOUNDS, Tracker, tracked_names
+from biomechau.corpus.simulator.tracker import BOUNDS, Tracker, fit_shapes, tracked_names
 from biomechau.rig import FaceRig, Muscles
 
 CONFIG = SimulationConfig(subjects=2, sequences=1, frames=48, coarse_vertices=300)
@@ -251,11 +251,11 @@ def test_tracker_recovers_coefficients_without_noise(rig, face, tissue):
     truth = np.random.default_rng(2).uniform(0, 1, (20, len(followed)))
     truth[:, np.arange(len(followed)) % 5 != 0] = 0
     meshes = np.einsum("tk,kna->tna", truth, tracker.basis)
-    found = tracker.fit(meshes)
+    found = fit_shapes(tracker.basis, tracker.masses, meshes)
     assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.98
     assert found.min() >= BOUNDS[0]
     assert found.max() <= BOUNDS[1]
-    assert tracker.fit(3 * meshes).max() == BOUNDS[1]
+    assert fit_shapes(tracker.basis, tracker.masses, 3 * meshes).max() == BOUNDS[1]
 
 
 def test_tracker_makes_the_errors_of_its_person(rig, face, tissue):
@@ -272,6 +272,7 @@ def test_thresholds_meet_the_base_rates_within_their_bounds():
     limits = thresholds(uniform)
     assert limits == pytest.approx(np.clip(0.5 * (1 - BASE_RATES), 0.1, 0.45), abs=0.01)
     assert limits[ACTION_UNITS.index(12)] == pytest.approx(0.5 * (1 - 0.562), abs=0.01)
+    assert thresholds(uniform, 0.5) == pytest.approx(np.clip(0.5 * (1 - BASE_RATES / 2), 0.1, 0.45), abs=0.01)
     assert thresholds(np.zeros((10, 12))) == pytest.approx(0.1)
     assert thresholds(np.ones((10, 12))) == pytest.approx(0.45)
 

@@ -239,7 +239,6 @@ def test_other_identities_are_added_to_the_meshes_in_training_alone(
         ({"hidden": 1.5}, "hidden must be an integer"),
         ({"dropout": 1.0}, "dropout must lie in"),
         ({"identity_strength": -0.1}, "identity_strength must be at least 0 and finite, got -0.1"),
-        ({"head": "image"}, "head 'image' needs num_image_features"),
     ],
 )
 def test_bad_configurations(values: dict, message: str) -> None:

@@ -14,7 +14,7 @@ from biomechau.reports.curves import ForceCurves, split_identifier
 from biomechau.reports.figures import FacePicture, forces_figure
 from biomechau.reports.forces_report import ForcesReport, analyse
 from biomechau.reports.pictures import draw_forces, draw_performance, draw_shapes
-from biomechau.reports.render import FaceRenderer, mesh_holes, overlay_colours
+from biomechau.reports.render import FaceRenderer, overlay_colours
 from biomechau.rig import FaceRig
 
 pytest.importorskip("pyvista")
@@ -51,37 +51,6 @@ def test_more_force_is_always_darker() -> None:
 
 def test_overlay_is_clipped_to_its_scale() -> None:
     np.testing.assert_array_equal(overlay_colours([-1.0, 2.0]), overlay_colours([0.0, 1.0]))
-
-
-def grid(size: int) -> np.ndarray:
-    corner = (np.arange(size - 1)[:, None] * size + np.arange(size - 1)).ravel()[:, None]
-    return np.vstack([corner + np.array([0, 1, size + 1]), corner + np.array([0, size + 1, size])])
-
-
-PLANE = np.stack([np.arange(49) % 7, np.arange(49) // 7, np.zeros(49)], 1)
-
-
-def test_holes_are_the_inner_boundaries() -> None:
-    faces = grid(7)
-    assert mesh_holes(PLANE, faces) == []
-    around_middle = (faces == 24).any(1)
-    (hole,) = mesh_holes(PLANE, faces[~around_middle])
-    assert set(hole.ravel()) == set(faces[around_middle].ravel()) - {24}
-
-
-def test_the_outline_is_the_boundary_that_measures_most() -> None:
-    faces = grid(7)
-    holed = faces[~(faces == 24).any(1)]
-    stretched = PLANE.copy()
-    stretched[[17, 24, 31], 0] += 100.0  # the rim of the hole is now longer than the border of the grid
-    (border,) = mesh_holes(stretched, holed)
-    assert len(border) == 24
-
-
-def test_a_mesh_of_two_pieces_has_no_holes_to_fill() -> None:
-    faces = grid(7)
-    holed = faces[~(faces == 24).any(1)]
-    assert mesh_holes(np.vstack([PLANE, PLANE]), np.vstack([holed, holed + 49])) == []
 
 
 def test_force_colours_the_face_where_it_is(tiny_rig: FaceRig) -> None:

@@ -26,11 +26,13 @@ class FineFace:
     """All vertices of a rig, with the fields of its coarse face carried to them.
 
     Attributes:
+        positions: (N, 3) neutral [cm].
         shapes: (K, N, 3) blendshapes [cm].
         identity: (I, N, 3) identity modes [cm]; I may be 0.
         smooth_modes: (N, J) those of the coarse face.
     """
 
+    positions: Array
     shapes: Array
     identity: Array
     smooth_modes: Array
@@ -39,6 +41,7 @@ class FineFace:
     def from_rig(cls, rig: FaceRig, coarse: CoarseFace) -> FineFace:
         """The rig of which the other is a coarse face."""
         return cls(
+            positions=rig.neutral.double().numpy(),
             shapes=rig.blendshapes.double().numpy(),
             identity=rig.identity.double().numpy(),
             smooth_modes=carry(rig, coarse.samples, coarse.smooth_modes),
@@ -59,6 +62,17 @@ class FineFace:
         personal = (person.tracked_shapes(self) - self.shapes).reshape(len(self.shapes), -1)
         meshes = product(coefficients, personal).reshape(len(coefficients), -1, 3)
         return torch.from_numpy(meshes + _RESIDUAL_IDENTITY * person.identity(self)).half()
+
+    def meshes(self, person: Person, coefficients: Array) -> Array:
+        """A person's true face (T, N, 3) [cm]: neutral + identity + sum_k c_k B_own_k.
+
+        Args:
+            person: whose face.
+            coefficients: c (T, K), of the person's own shapes.
+        """
+        own = person.shapes(self).reshape(len(self.shapes), -1)
+        moved = product(coefficients, own).reshape(len(coefficients), -1, 3)
+        return self.positions + person.identity(self) + moved
 
 
 def carry(rig: FaceRig, samples: np.ndarray, values: Array) -> Array:

@@ -20,9 +20,11 @@ _MISS, _MISS_WEAK, _WEAK = 0.06, 0.18, 1.4  # chance of a missed event; where it
 _CANDIDATE = 0.5  # an event lasts as long as the intensity is above this share of the threshold
 
 
-def thresholds(intensity: Array) -> Array:
-    """(R,) intensity above which each action unit is on, so that the rates of frames (F, R) are those of BP4D."""
-    quantiles = [np.quantile(column, 1 - rate) for column, rate in zip(intensity.T, BASE_RATES, strict=True)]
+def thresholds(intensity: Array, label_rate: float = 1.0) -> Array:
+    """(R,) intensity above which each action unit is on, so that the rates of frames (F, R) are those of BP4D times a
+    factor, where the bounds allow."""
+    rates = label_rate * BASE_RATES
+    quantiles = [np.quantile(column, 1 - rate) for column, rate in zip(intensity.T, rates, strict=True)]
     return np.clip(np.array(quantiles), *THRESHOLD_BOUNDS)
 
 

@@ -27,15 +27,16 @@ from biomechau.corpus.simulator.performance import (
     saturate,
 )
 from biomechau.corpus.simulator.person import Person
+from biomechau.corpus.simulator.scene import Scene
 from biomechau.corpus.simulator.tissue import FREQUENCIES, Tissue, weighted_rms
-from biomechau.corpus.simulator.tracker import Tracker, tracked_names
+from biomechau.corpus.simulator.tracker import Tracker, fit_shapes, tracked_names
 from biomechau.rig import FaceRig
 
 _ACTIVATION_NOISE = 0.04  # of the activation itself
 _GAIN_SPREAD, _ASYMMETRY = 0.25, 0.12  # log-normal; the first for hardness 1
 _LABELLED = [COMMANDS.index(unit) for unit in ACTION_UNITS]
 # Independent streams of random numbers, so that what one part draws does not change another.
-_CHARACTER, _BODY, _PERFORMANCE, _OBSERVATION = range(4)
+_CHARACTER, _BODY, _PERFORMANCE, _OBSERVATION, _LOOK, _CAMERA = range(6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ class SimulatedSequence:
         thresholds: (R,) float32, intensity above which an action unit is on.
         clean_labels: (T, R) int8, labels of a coder without error.
         vertices_residual: (T, N, 3) float16, what the captured mesh has beside sum_k c_k B_k [cm]; None without meshes.
+        vertices: (T, N, 3) float32, the true face, which a camera sees [cm]: the person's own shapes, by the
+            coefficients that fit the motion best, without the tracker's errors; None without images.
     """
 
     id: str
@@ -74,6 +77,7 @@ class SimulatedSequence:
     thresholds: Tensor
     clean_labels: Tensor
     vertices_residual: Tensor | None = None
+    vertices: Tensor | None = None
 
 
 def simulate(
@@ -114,16 +118,16 @@ def _simulate(
     characters = [_Character.draw(config, subject) for subject in range(config.subjects)]
     # Thresholds are those of the whole corpus, so what there is to see is played once ahead of the rest.
     plays = [(character, sequence) for character in characters for sequence in range(config.sequences)]
-    limits = thresholds(np.concatenate([_play(config, *play)[1] for play in plays]))
+    limits = thresholds(np.concatenate([_play(config, *play)[1] for play in plays]), config.label_rate)
     with _one_thread():
         face = CoarseFace.from_rig(rig, config.coarse_vertices)
-        fine = FineFace.from_rig(rig, face) if config.meshes else None
+        fine = FineFace.from_rig(rig, face) if config.meshes or config.images else None
     _check_moving(face, rig.names, followed)
     for character in characters:
         with _one_thread():
             person, recordings = _record(face, muscles, followed, limits, character, config)
-        for recording in recordings:  # meshes are large: one sequence at a time
-            yield recording if fine is None else _with_meshes(recording, fine, person)
+        for recording, truth in recordings:  # meshes are large: one sequence at a time
+            yield recording if fine is None else _with_meshes(recording, truth, fine, person, config)
         progress((character.subject + 1) * config.sequences, total)
 
 
@@ -157,8 +161,11 @@ def _record(
     limits: Array,
     character: _Character,
     config: SimulationConfig,
-) -> tuple[Person, list[SimulatedSequence]]:
-    """One person and all their sequences; they move together, so that every step is one sparse product."""
+) -> tuple[Person, list[tuple[SimulatedSequence, Array | None]]]:
+    """One person and all their sequences, each with the true coefficients (T, K) where images are wanted.
+
+    The sequences move together, so that every step is one sparse product.
+    """
     rng = _stream(config, _BODY, character.subject)
     gains = _gains(muscles, config.hardness, rng)
     tissue = Tissue.draw(face, muscles, character.omega, config.hardness, rng)
@@ -177,29 +184,40 @@ def _record(
         labels = coded_labels(intensity, limits, config.fps, stream)
         activation = _kept_frames(pulls[sequence], config)
         subject, task = f"S{character.subject + 1:03d}", f"T{sequence + 1}"
-        recordings.append(
-            SimulatedSequence(
-                id=f"{subject}_{task}",
-                subject=subject,
-                task=task,
-                coefficients=torch.from_numpy(coefficients).float(),
-                labels=torch.from_numpy(labels),
-                timestamp=torch.arange(config.frames, dtype=torch.float64) / config.fps,
-                valid=torch.ones(config.frames, dtype=torch.bool),
-                muscle_forces=torch.from_numpy(activation * gains).float(),
-                muscle_names=tuple(muscle.name for muscle in muscles),
-                activations=torch.from_numpy(activation).float(),
-                intensities=torch.from_numpy(intensity).float(),
-                thresholds=torch.from_numpy(limits).float(),
-                clean_labels=torch.from_numpy(clean_labels(intensity, limits)),
-            )
+        recording = SimulatedSequence(
+            id=f"{subject}_{task}",
+            subject=subject,
+            task=task,
+            coefficients=torch.from_numpy(coefficients).float(),
+            labels=torch.from_numpy(labels),
+            timestamp=torch.arange(config.frames, dtype=torch.float64) / config.fps,
+            valid=torch.ones(config.frames, dtype=torch.bool),
+            muscle_forces=torch.from_numpy(activation * gains).float(),
+            muscle_names=tuple(muscle.name for muscle in muscles),
+            activations=torch.from_numpy(activation).float(),
+            intensities=torch.from_numpy(intensity).float(),
+            thresholds=torch.from_numpy(limits).float(),
+            clean_labels=torch.from_numpy(clean_labels(intensity, limits)),
         )
+        truth = None
+        if config.images:
+            truth = np.zeros_like(coefficients)
+            truth[:, followed] = fit_shapes(tissue.shapes[followed], tissue.masses, motion[sequence])
+        recordings.append((recording, truth))
     return tissue.person, recordings
 
 
-def _with_meshes(recording: SimulatedSequence, fine: FineFace, person: Person) -> SimulatedSequence:
+def _with_meshes(
+    recording: SimulatedSequence, truth: Array | None, fine: FineFace, person: Person, config: SimulationConfig
+) -> SimulatedSequence:
+    """The recording with the meshes that are wanted: those of the capture, and the true ones of a camera."""
     with _one_thread():
-        return replace(recording, vertices_residual=fine.residual(person, recording.coefficients.double().numpy()))
+        if config.meshes:
+            residual = fine.residual(person, recording.coefficients.double().numpy())
+            recording = replace(recording, vertices_residual=residual)
+        if truth is not None:
+            recording = replace(recording, vertices=torch.from_numpy(fine.meshes(person, truth)).float())
+    return recording
 
 
 def _pull(excitation: Array, rng: np.random.Generator, config: SimulationConfig) -> Array:
@@ -218,6 +236,11 @@ def _gains(muscles: tuple[GeneratorMuscle, ...], hardness: float, rng: np.random
     side = [muscle.name.endswith("_left") - muscle.name.endswith("_right") for muscle in muscles]
     pair = [pairs[stem] for stem in stems]
     return np.exp(common[pair] + np.array(side) * uneven[pair])
+
+
+def scene_of(config: SimulationConfig, subject: int, sequence: int) -> Scene:
+    """How a recording is seen, by the indices of its subject and of it among the subject's."""
+    return Scene.draw(_stream(config, _LOOK, subject), _stream(config, _CAMERA, subject, sequence))
 
 
 def _check_moving(face: CoarseFace, names: Sequence[str], shapes: Sequence[int]) -> None:

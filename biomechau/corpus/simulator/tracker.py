@@ -79,21 +79,27 @@ class Tracker:
         smooth = _autoregressive(0.6, face.smooth_field(rng, num_frames, 3))
         noise = _SMOOTH_MESH_NOISE * self.hardness * smooth.transpose(0, 2, 1)
         noise = noise + _WHITE_MESH_NOISE * rng.standard_normal(displacement.shape)
-        fitted = self.fit(displacement + noise)
+        fitted = fit_shapes(self.basis, self.masses, displacement + noise)
         slow = _autoregressive(0.9, rng.standard_normal(fitted.shape))
         white = rng.standard_normal(fitted.shape)
         errors = self.hardness * (_SLOW_NOISE * slow + _WHITE_NOISE * white)
         return fitted + product(fitted, self.crosstalk) + self.neutral_error + errors
 
-    def fit(self, displacement: Array) -> Array:
-        """Coefficients (T, K) of meshes (T, N, 3) [cm]: ridge regression in the mass norm, within ``BOUNDS``."""
-        basis = self.basis.reshape(len(self.basis), -1)
-        weighted = (self.masses[:, None] * self.basis).reshape(basis.shape)
-        gram = product(weighted, basis.T)
-        gram = torch.from_numpy(gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)))
-        rhs = torch.from_numpy(product(displacement.reshape(len(displacement), -1), weighted.T))
-        lower, upper = (torch.full((len(gram),), bound, dtype=torch.float64) for bound in BOUNDS)
-        return solve_bounded(gram, rhs, lower, upper).numpy()
+
+def fit_shapes(basis: Array, masses: Array, displacement: Array) -> Array:
+    """Coefficients (T, K) of meshes (T, N, 3) [cm]: ridge regression in the mass norm, within ``BOUNDS``.
+
+    Args:
+        basis: (K, N, 3) shapes [cm].
+        masses: (N,) weight of each vertex.
+        displacement: (T, N, 3) of the meshes [cm].
+    """
+    weighted = (masses[:, None] * basis).reshape(len(basis), -1)
+    gram = product(weighted, basis.reshape(weighted.shape).T)
+    gram = torch.from_numpy(gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)))
+    rhs = torch.from_numpy(product(displacement.reshape(len(displacement), -1), weighted.T))
+    lower, upper = (torch.full((len(gram),), bound, dtype=torch.float64) for bound in BOUNDS)
+    return solve_bounded(gram, rhs, lower, upper).numpy()
 
 
 def _autoregressive(memory: float, innovation: Array) -> Array:

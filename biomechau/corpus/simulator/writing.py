@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +12,13 @@ from biomechau.corpus.corpus_sequence import CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter
 from biomechau.corpus.simulator.config import SimulationConfig
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, find_muscles
-from biomechau.corpus.simulator.simulate import simulate
+from biomechau.corpus.simulator.portraits import PortraitCamera, write_portraits
+from biomechau.corpus.simulator.simulate import scene_of, simulate
 from biomechau.corpus.simulator.tracker import tracked_names
 from biomechau.rig import FaceRig
+
+# Folder of the pictures beside the sequences of a corpus.
+IMAGES = "images"
 
 
 def write_simulated_corpus(
@@ -25,6 +30,9 @@ def write_simulated_corpus(
 ) -> None:
     """Simulate a corpus and write it; its rig has those shapes of ``rig`` that the simulated tracker follows.
 
+    With ``config.images`` the corpus has a folder ``images``, and in it a folder of pictures for each sequence. The
+    same seed gives the same pictures on one machine; graphics drivers may round colours differently.
+
     Args:
         rig: the face.
         path: folder to make.
@@ -34,6 +42,7 @@ def write_simulated_corpus(
 
     Raises:
         ValueError: the rig lacks shapes of the action units to simulate, or the coarse mesh is too coarse for one.
+        ImportError: ``config.images`` without the ``viz`` extra.
         FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus.
         OSError: the corpus cannot be written.
     """
@@ -53,8 +62,12 @@ def write_simulated_corpus(
         },
         overwrite=overwrite,
     )
-    with writer:
-        for s in simulate(tracked, config, progress):
+    camera = PortraitCamera(tracked, config.image_size) if config.images else nullcontext()
+    with writer, camera:
+        for index, s in enumerate(simulate(tracked, config, progress)):
+            if isinstance(camera, PortraitCamera) and s.vertices is not None:
+                scene = scene_of(config, *divmod(index, config.sequences))
+                write_portraits(camera, scene, s.vertices.double().numpy(), writer.folder / IMAGES / s.id)
             writer.add(
                 CorpusSequence(
                     s.id,

@@ -45,9 +45,8 @@ def _row(head: str, corpus: Corpus) -> Row:
     changes: dict[str, Any] = {"detector.head": head}
     missing = ""
     if "image" in head:
-        if "image_features" in corpus.tensor_names:
-            (changes["detector.num_image_features"],) = corpus.manifest.tensors["image_features"].shape
-        else:
+        changes["detector.num_image_features"] = corpus.num_image_features
+        if not corpus.num_image_features:
             missing = "the corpus has no image features"
     return Row(head, _HEADINGS[head], changes, missing=missing)
 

@@ -1,0 +1,127 @@
+"""``biomechau corpus features`` and ``corpus train-features``: image features of a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from biomechau.commands.command import Command, Switch
+from biomechau.corpus import Corpus, corpus_folds
+from biomechau.corpus.folds import Validation
+from biomechau.reports.terminal import progress_bar, tell
+from biomechau.training.image_training_config import ImageTrainingConfig
+
+if TYPE_CHECKING:
+    from biomechau.training.image_features import FeatureReport
+
+
+@dataclass(frozen=True)
+class CorpusFeatures(Command):
+    """Compute the image features of a corpus once, by a pretrained vision backbone, and cache them in it.
+
+    Then "biomechau train --head image" and "--head physics_image" read them. The backbone stays as it is. The
+    pictures of a sequence are IMAGES/ID/000123.png (or .jpg, .bmp; with or without zeros), or lie as BP4D's
+    (IMAGES/F001/T1/2440.jpg) or DISFA's do (the videos of the left camera, or IMAGES/SN001/1.png); they should show
+    the face and little else. After a stop, the same command goes on.
+    """
+
+    corpus: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
+    images: Annotated[Path, arg(metavar="IMAGES", help="Folder of the pictures.")]
+    backbone: Annotated[
+        str,
+        arg(
+            metavar="NAME",
+            help="Backbone of the Hugging Face Hub, or a local folder with config.json, preprocessor_config.json and "
+            "model.safetensors, for which no network is needed.",
+        ),
+    ] = "microsoft/resnet-50"
+    revision: Annotated[str | None, arg(metavar="REV", help="Branch, tag or commit of the Hub.")] = None
+    device: Annotated[str, arg(help='To run on: "cpu", "cuda", ...')] = "cpu"
+    batch_size: Annotated[int, arg(help="Pictures that go through the backbone at once.")] = 32
+    skip_faulty: Annotated[
+        Switch, arg(help="Mask labelled frames without a picture, and broken pictures, in place of refusing them.")
+    ] = False
+    replace: Annotated[Switch, arg(help="Begin again where the corpus has image features already.")] = False
+
+    def run(self) -> None:
+        """Load, compute, tell."""
+        corpus = Corpus.open(self.corpus)
+
+        from biomechau.models import load_backbone
+        from biomechau.training.image_features import compute_image_features
+
+        backbone = load_backbone(self.backbone, self.revision, self.device, progress=True)
+        with progress_bar("computing features") as progress:
+            report = compute_image_features(
+                corpus,
+                self.images,
+                backbone,
+                batch_size=self.batch_size,
+                skip_faulty=self.skip_faulty,
+                replace=self.replace,
+                progress=progress,
+            )
+        _tell(report, corpus)
+
+
+@dataclass(frozen=True)
+class CorpusTrainFeatures(Command):
+    """Train a small convolutional net on the pictures of each fold's training subjects, and cache its features.
+
+    For pictures that no pretrained backbone suits, such as simulated ones. Each fold has a net of its own, which never
+    sees the fold's test subjects; give "biomechau train" the same fold options. For the pictures see "biomechau corpus
+    features". After a stop, the same command goes on with the fold.
+    """
+
+    corpus: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
+    images: Annotated[
+        Path | None, arg(metavar="IMAGES", help="Folder of the pictures; CORPUS/images if not given.")
+    ] = None
+    num_folds: Annotated[int, arg(help='As of "biomechau train".')] = 3
+    fold_seed: Annotated[int, arg(help='As of "biomechau train".')] = 0
+    validation: Annotated[Validation, arg(help='As of "biomechau train".')] = "train"
+    device: Annotated[str, arg(help='To train and run on: "cpu", "cuda", ...')] = "cpu"
+    skip_faulty: Annotated[
+        Switch, arg(help="Mask labelled frames without a picture, and broken pictures, in place of refusing them.")
+    ] = False
+    replace: Annotated[Switch, arg(help="Begin again where the corpus has image features already.")] = False
+    training: OmitArgPrefixes[ImageTrainingConfig] = field(default_factory=ImageTrainingConfig)
+
+    def run(self) -> None:
+        """Train and compute fold after fold, tell."""
+        corpus = Corpus.open(self.corpus)
+        folds = corpus_folds(corpus, self.num_folds, self.fold_seed, validation=self.validation)
+
+        from biomechau.corpus.simulator.writing import IMAGES
+        from biomechau.training.image_backbone import train_fold_features
+
+        with ExitStack() as bars:
+
+            def begin(words: str) -> Callable[[int, int], None]:
+                bars.close()
+                return bars.enter_context(progress_bar(words))
+
+            reports = train_fold_features(
+                corpus,
+                dict(enumerate(folds, 1)),
+                self.corpus / IMAGES if self.images is None else self.images,
+                self.training,
+                self.device,
+                self.skip_faulty,
+                self.replace,
+                begin,
+            )
+        for report in reports.values():
+            _tell(report, corpus)
+
+
+def _tell(report: FeatureReport, corpus: Corpus) -> None:
+    for fault in report.faults:
+        tell("warning", f"{fault}: masked")
+    card = report.features.card
+    print(f"{report.features.folder}: {card.size} features of {len(corpus)} sequences by {card}")

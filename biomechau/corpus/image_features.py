@@ -1,0 +1,256 @@
+"""Image features of a corpus, cached beside its sequences.
+
+``CORPUS/image_features`` is a folder of features, ``features.json`` and one safetensors file a sequence, where one
+backbone serves all subjects. Backbones that were trained on some subjects of the corpus have a folder each, below it.
+``corpus.json`` and the sequences never change, so runs that were trained before know the corpus again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from biomechau.files import replacing
+
+FORMAT = "biomechau-image-features"
+VERSION = 1
+DESCRIPTION = "features.json"
+# Where a corpus has its features.
+FEATURES = "image_features"
+# Of each sequence: features (T, D) float32; and (T,) bool, False in frames without a picture, whose features are 0.
+TENSORS = ("image_features", "image_valid")
+
+
+@dataclass(frozen=True)
+class BackboneCard:
+    """What made image features.
+
+    Features of two cards that are not equal mean different things, even where their sizes are equal.
+
+    Attributes:
+        name: of the backbone.
+        revision: a commit, or a digest of the weights.
+        size: D, number of features.
+        preprocessing: of the pictures, size among it; what JSON can hold.
+        subjects: whom the backbone was trained on, or chosen by; empty for one off the shelf.
+        corpus_sha256: of the description of the corpus that these are subjects of.
+    """
+
+    name: str
+    revision: str
+    size: int
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    subjects: tuple[str, ...] = ()
+    corpus_sha256: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields, as JSON knows them."""
+        return {**asdict(self), "subjects": list(self.subjects)}
+
+    @classmethod
+    def from_json(cls, values: Any) -> BackboneCard:
+        """The card whose :meth:`to_json` this is.
+
+        Raises:
+            ValueError: a field that is missing, unknown or of another kind.
+        """
+        names = [f.name for f in fields(cls)]
+        if not isinstance(values, dict) or set(values) != set(names):
+            raise ValueError(f"a backbone's card has the fields {', '.join(names)}, found {values!r:.80}")
+        text = all(isinstance(values[name], str) for name in ("name", "revision"))
+        kinds = isinstance(values["preprocessing"], dict) and isinstance(values["subjects"], list)
+        if not (text and kinds and type(values["size"]) is int and values["size"] > 0):
+            raise ValueError(f"not a backbone's card: {values!r:.80}")
+        return cls(**{**values, "subjects": tuple(values["subjects"])})
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.revision[:14]})"
+
+    def difference(self, found: BackboneCard) -> str:
+        """What another card has else, in words; empty where the two are equal."""
+        mine, other = self.to_json(), found.to_json()
+        mine |= {f"preprocessing with {name}": value for name, value in mine.pop("preprocessing").items()}
+        other |= {f"preprocessing with {name}": value for name, value in other.pop("preprocessing").items()}
+        changed = [name for name in {**mine, **other} if mine.get(name) != other.get(name)]
+        return f"{changed[0]} {mine.get(changed[0])}, not {other.get(changed[0])}" if changed else ""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFeatures:
+    """Image features of a corpus, or of those of its sequences that were done before the work was stopped.
+
+    Attributes:
+        folder: with ``features.json`` and ``<sequence id>.safetensors``.
+        card: what made them.
+        corpus_sha256: of the description of the corpus that they belong to.
+    """
+
+    folder: Path
+    card: BackboneCard
+    corpus_sha256: str
+
+    @classmethod
+    def open(cls, folder: str | Path, corpus_sha256: str) -> ImageFeatures:
+        """Read the description of the features of a corpus.
+
+        Raises:
+            ValueError: not features of this version, or those of another corpus; the message names the file.
+            OSError: the file cannot be read.
+        """
+        path = Path(folder) / DESCRIPTION
+        try:
+            values = json.loads(path.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path}: not JSON: {error}") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ValueError(f"{path}: not image features: it lacks format {FORMAT!r}")
+        if values.get("version") != VERSION:
+            raise ValueError(f"{path}: image features of version {VERSION} expected, found {values.get('version')!r}")
+        try:
+            card = BackboneCard.from_json(values.get("backbone"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+        if values.get("corpus_sha256") != corpus_sha256:
+            raise ValueError(
+                f"{path}: these are image features of another corpus than the one in this folder; delete them"
+            )
+        return cls(Path(folder), card, corpus_sha256)
+
+    @classmethod
+    def start(cls, folder: str | Path, card: BackboneCard, corpus_sha256: str, replace: bool = False) -> ImageFeatures:
+        """Make a folder of features, or go on with one of the same backbone.
+
+        Args:
+            folder: to make.
+            card: of the backbone.
+            corpus_sha256: of the corpus.
+            replace: begin again where there are other features.
+
+        Raises:
+            ValueError: there are features of another backbone, revision, preprocessing or corpus.
+            FileExistsError: the folder holds something else.
+            OSError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        if replace:
+            remove_image_features(folder)
+        elif (folder / DESCRIPTION).is_file():
+            found = cls.open(folder, corpus_sha256)
+            if difference := found.card.difference(card):
+                raise ValueError(
+                    f"{folder} holds image features of another backbone: {difference}; --replace begins again"
+                )
+            return found
+        if folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(
+                f"{folder} is not empty and holds no image features of one backbone; --replace begins again"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        values = {
+            "format": FORMAT,
+            "version": VERSION,
+            "corpus_sha256": corpus_sha256,
+            "backbone": card.to_json(),
+        }
+        with replacing(folder / DESCRIPTION) as partial:
+            partial.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        return cls(folder, card, corpus_sha256)
+
+    @property
+    def own_subjects(self) -> set[str]:
+        """Subjects of the corpus itself that the backbone was trained on, or chosen by."""
+        return set(self.card.subjects) if self.card.corpus_sha256 == self.corpus_sha256 else set()
+
+    @property
+    def for_all_subjects(self) -> bool:
+        """Whether these are the features of the corpus, of a backbone that knows none of its subjects."""
+        return self.folder.name == FEATURES and not self.own_subjects
+
+    def missing(self, ids: Iterable[str]) -> tuple[str, ...]:
+        """Those of some sequences that have no features yet."""
+        return tuple(id for id in ids if not self._file(id).is_file())
+
+    def write(self, id: str, features: Tensor, valid: Tensor) -> None:
+        """Add the features (T, D) float32 of a sequence, and which of its frames have a picture (T,) bool.
+
+        Raises:
+            ValueError: shapes that do not fit, or features that are not finite.
+            OSError: the file cannot be written.
+        """
+        if features.shape != (len(valid), self.card.size):
+            raise ValueError(
+                f"{id}: image features must have shape {(len(valid), self.card.size)}, got {tuple(features.shape)}"
+            )
+        if not bool(features.isfinite().all()):
+            raise ValueError(f"{id}: {self.card.name} gives image features that are not finite")
+        tensors = (features.float().contiguous(), valid.contiguous())
+        with replacing(self._file(id)) as partial:
+            partial.write_bytes(save(dict(zip(TENSORS, tensors, strict=True))))
+
+    def read(self, id: str, frames: int) -> dict[str, Tensor]:
+        """The features of a sequence of T frames, memory-mapped: ``image_features`` and ``image_valid``.
+
+        Raises:
+            ValueError: a file that is cut, or does not fit; the message names it.
+            OSError: the file cannot be read.
+        """
+        path = self._file(id)
+        with open(path, "rb"):  # the system's own error for a missing or locked file; safetensors' names no path
+            pass
+        try:
+            with safe_open(path, framework="pt") as file:
+                found = {name: file.get_tensor(name) for name in TENSORS}
+        except SafetensorError as error:
+            raise ValueError(f"{path}: not a complete file of image features: {error}") from error
+        expected = (torch.float32, (frames, self.card.size)), (torch.bool, (frames,))
+        for (name, tensor), (dtype, shape) in zip(found.items(), expected, strict=True):
+            if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+                raise ValueError(
+                    f"{path}: tensor {name}: expected {dtype} of shape {shape}, found {tensor.dtype} of shape "
+                    f"{tuple(tensor.shape)}"
+                )
+        return found
+
+    def _file(self, id: str) -> Path:
+        return self.folder / f"{id}.safetensors"
+
+
+def find_image_features(folder: Path, corpus_sha256: str) -> tuple[ImageFeatures, ...]:
+    """The image features in a corpus's folder of them: those of one backbone, or those of each fold, by name.
+
+    Raises:
+        ValueError: not image features of this version, or those of another corpus; the message names the file.
+        OSError: a file cannot be read.
+    """
+    if (folder / DESCRIPTION).is_file():
+        return (ImageFeatures.open(folder, corpus_sha256),)
+    below = sorted(folder.iterdir()) if folder.is_dir() else []
+    return tuple(ImageFeatures.open(path, corpus_sha256) for path in below if (path / DESCRIPTION).is_file())
+
+
+def remove_image_features(folder: Path) -> None:
+    """Remove a folder of image features, of one backbone or of several; nothing where there is none.
+
+    Raises:
+        FileExistsError: the folder holds something else.
+        OSError: it cannot be removed.
+    """
+    if not folder.exists():
+        return
+    held = list(folder.iterdir())
+    if not (folder / DESCRIPTION).is_file() and not all((path / DESCRIPTION).is_file() for path in held):
+        raise FileExistsError(f"{folder} holds something else than image features, so it is not removed")
+    # Renamed first: what a kill leaves is no half set of features.
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    folder.rename(old)
+    shutil.rmtree(old)

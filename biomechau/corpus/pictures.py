@@ -1,0 +1,161 @@
+"""Pictures of the frames of a corpus: where they are, and reading them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from biomechau.corpus.datasets.findings import frame_ranges
+from biomechau.corpus.datasets.folder import by_name, find_folder
+from biomechau.corpus.datasets.images import frame_images
+from biomechau.corpus.protocols import DISFA
+from biomechau.corpus.video import read_video
+
+if TYPE_CHECKING:
+    from biomechau.corpus.corpus import Corpus
+    from biomechau.corpus.corpus_sequence import CorpusSequence
+
+MISSING_PILLOW = 'images need pillow: pip install "biomechau[image]"'
+_VIDEO_ENDINGS = frozenset({".avi", ".mp4", ".mov", ".mkv", ".webm"})
+
+
+@dataclass(frozen=True)
+class SequencePictures:
+    """The pictures of one sequence, T frames.
+
+    Attributes:
+        place: the folder or the video; None where there is neither.
+        numbers: (T,) number of each frame, its time times the frame rate.
+        frames: the picture of each frame: its file, its place in the video from 0, or None where there is none.
+    """
+
+    place: Path | None
+    numbers: tuple[int, ...]
+    frames: tuple[Path | int | None, ...]
+
+    def without(self, wanted: NDArray[np.bool_]) -> str:
+        """Which of the wanted frames (T,) have no picture, in words; empty where all have."""
+        lacking = [
+            n for n, frame, want in zip(self.numbers, self.frames, wanted, strict=True) if want and frame is None
+        ]
+        if not lacking:
+            return ""
+        where = "neither a folder of images nor a video" if self.place is None else f"no picture in {self.place}"
+        return f"{len(lacking)} labelled frames have {where} ({frame_ranges(lacking)})"
+
+    def read(self, faults: list[str] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Read the pictures that there are.
+
+        Args:
+            faults: takes what is wrong with files that cannot be read, which are left out then.
+
+        Returns:
+            The frame, from 0, and its picture (H, W, 3), red, green, blue; in the order of the frames.
+
+        Raises:
+            ImportError: pillow, or for videos PyAV, is not installed.
+            ValueError: a picture or a video that cannot be read, and ``faults`` is not given; the message names it.
+            OSError: a file that the system does not let be read.
+        """
+        for index, picture in self._read_video(faults) if self.place and self.place.is_file() else self._read_files():
+            if isinstance(picture, ValueError):
+                if faults is None:
+                    raise picture
+                faults.append(str(picture))
+            else:
+                yield index, picture
+
+    def _read_files(self) -> Iterator[tuple[int, NDArray[np.uint8] | ValueError]]:
+        for index, path in enumerate(self.frames):
+            if isinstance(path, Path):
+                try:
+                    yield index, read_picture(path)
+                except ValueError as error:
+                    yield index, error
+
+    def _read_video(self, faults: list[str] | None) -> Iterator[tuple[int, NDArray[np.uint8] | ValueError]]:
+        assert self.place is not None
+        wanted = {frame: index for index, frame in enumerate(self.frames)}
+        last = -1
+        try:
+            for frame in read_video(self.place):
+                last = frame.number
+                if frame.number in wanted:
+                    yield wanted.pop(frame.number), frame.picture
+                if not wanted:
+                    return
+        except ValueError as error:
+            yield -1, error
+            return
+        lacking = sorted(self.numbers[index] for index in wanted.values())
+        yield (
+            -1,
+            ValueError(
+                f"{self.place}: it ends after {last + 1} pictures, before {len(lacking)} frames "
+                f"({frame_ranges(lacking)})"
+            ),
+        )
+
+
+def find_pictures(corpus: Corpus, root: str | Path, sequence: CorpusSequence) -> SequencePictures:
+    """Find the pictures of a sequence below a root.
+
+    They are in the folder ``<sequence id>``, ``<subject>/<task>`` (as BP4D's) or ``<subject>`` (as DISFA's), each named
+    by its number, with or without zeros in front, or are the frames of the video ``<sequence id>.avi`` (``.mp4``, ...)
+    or, as DISFA's, ``Videos_LeftCamera/LeftVideoSN001_comp.avi``. Capitals do not matter.
+
+    The number of a frame is its time times the frame rate, which for BP4D and DISFA is the number that the labels give
+    it. Of a sequence whose frames count from 0, pictures that count from 1 are taken too: those without a picture 0
+    that have one more at the end. A video's first frame is frame 1 for DISFA, and frame 0 elsewhere.
+
+    Raises:
+        ValueError: two pictures of one frame.
+        OSError: a folder cannot be read.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise NotADirectoryError(f"no such folder: {root}")
+    numbers = tuple(round(time * corpus.fps) for time in sequence.timestamp.tolist())
+    names = [sequence.id, f"{sequence.subject}/{sequence.task}", *([] if sequence.task else [sequence.subject])]
+    if folder := find_folder(root, *names):
+        images = frame_images(folder)
+        first = int(numbers[0] == 0 and 0 not in images and numbers[-1] + 1 in images)
+        return SequencePictures(folder, numbers, tuple(images.get(number + first) for number in numbers))
+    if video := _find_video(root, sequence):
+        first = int(corpus.provenance.get("source") == DISFA.name)
+        return SequencePictures(video, numbers, tuple(number - first for number in numbers))
+    return SequencePictures(None, numbers, (None,) * len(numbers))
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """A picture (H, W, 3), red, green, blue, upright.
+
+    Raises:
+        ImportError: pillow is not installed.
+        ValueError: not a picture, or a broken one; the message names the file.
+        OSError: the file cannot be read.
+    """
+    try:
+        from PIL import Image, ImageOps
+    except ImportError as error:
+        raise ImportError(MISSING_PILLOW) from error
+    with open(path, "rb") as file:  # the system's own error for a missing or locked file
+        try:
+            with Image.open(file) as image:
+                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise ValueError(f"{path}: not a picture that can be read: {error}") from error
+
+
+def _find_video(root: Path, sequence: CorpusSequence) -> Path | None:
+    folder = find_folder(root, "Videos_LeftCamera", "Video_LeftCamera", "") or root
+    stems = {sequence.id.casefold(), f"leftvideo{sequence.subject}_comp".casefold()}
+    for path in by_name(folder):
+        if path.suffix.lower() in _VIDEO_ENDINGS and path.stem.casefold() in stems:
+            return path
+    return None
