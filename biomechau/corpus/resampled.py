@@ -11,6 +11,7 @@ from torch import Tensor
 from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence
 from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
+from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.manifest import SequenceEntry
 from biomechau.corpus.resampling import even_grid, nearest_frames
 
@@ -41,7 +42,17 @@ class ResampledCorpus(Corpus):
             entry._replace(frames=len(even_grid(corpus._read(entry, ("timestamp",))["timestamp"], fps)))
             for entry in corpus.manifest.sequences
         )
-        super().__init__(corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries))
+        super().__init__(
+            corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries), corpus.image_features
+        )
+
+    @property
+    def backbone(self) -> BackboneCard | None:
+        return self.recorded.backbone
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        return self.recorded.tensor_names
 
     def _read(self, entry: SequenceEntry, names: Iterable[str]) -> dict[str, Tensor]:
         names = tuple(names)

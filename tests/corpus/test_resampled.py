@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, ResampledCorpus
+from biomechau.corpus.corpus import file_sha256
+from biomechau.corpus.image_features import FEATURES, BackboneCard, ImageFeatures
+from biomechau.corpus.manifest import MANIFEST
 from biomechau.rig import FaceRig
 
 UNITS = (1, 12)
@@ -83,3 +86,21 @@ def test_a_rate_must_be_positive(tmp_path: Path, tiny_rig: FaceRig) -> None:
     corpus = written(tmp_path / "c", tiny_rig, 30.0, sequence("a", 30, 30.0, 8))
     with pytest.raises(ValueError, match="fps must be positive"):
         ResampledCorpus(corpus, 0)
+
+
+def test_cached_image_features_are_those_of_the_nearest_frame(tmp_path: Path, tiny_rig: FaceRig) -> None:
+    path = tmp_path / "c"
+    written(path, tiny_rig, 50.0, sequence("a", 100, 50.0, 8))
+    card = BackboneCard("net", "0", 2)
+    features = torch.arange(200, dtype=torch.float32).view(100, 2)
+    pictured = torch.arange(100) % 4 != 0
+    ImageFeatures.start(path / FEATURES, card, file_sha256(path / MANIFEST)).write("a", features, pictured)
+    resampled = ResampledCorpus(Corpus.open(path), 25.0)
+    (found,) = resampled
+    assert resampled.num_image_features == 2
+    assert resampled.backbone == card
+    assert {"image_features", "image_valid"} < set(resampled.tensor_names)
+    assert found.image_features is not None
+    assert found.image_valid is not None
+    assert torch.equal(found.image_features, features[::2])
+    assert torch.equal(found.image_valid, pictured[::2])
