@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -16,6 +17,7 @@ import biomechau
 from biomechau import ops
 
 _PACKAGES = ("torch", "torchdiffeq", "jax", "warp-lang", "torch-geometric")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # options of mallopt
 _PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -43,6 +45,18 @@ def limit_threads(count: int) -> None:
             raise ValueError(f"there are {len(available)} processors, {count} threads were asked for")
         os.sched_setaffinity(0, available[:count])
     torch.set_num_threads(count)
+
+
+def keep_freed_memory() -> None:
+    """Has this process keep the memory that it frees, where it runs with glibc.
+
+    Otherwise tensors of more than 32 MB are mapped anew in every call, and the time to touch their pages, which programs
+    with another allocator or a pool do not spend, would decide between peers.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def commit() -> str:

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from cases import CASES, Case
 from faces import face, rig_path
-from machine import OtherLoad, copy_rate, description, limit_threads, product_rate
+from machine import OtherLoad, copy_rate, description, keep_freed_memory, limit_threads, product_rate
 from measure import MODES, interleave, memory, prepare
 from report import OURS, Result, as_json, details, markdown, write
 from scaling import STUDIES, scaling_report
@@ -28,6 +28,7 @@ NOTES = [
     "f: forward; f+b: forward and backward. Medians of interleaved rounds, float32. The best peer is the fastest "
     "formulation that is not this package's; the usual one what people write first. Operators that do not change are "
     "made before the clock starts, ours and theirs: packed blendshapes, pair tables, step matrices, normal modes.",
+    "Freed memory stays with the process, so that nobody pays for new pages in every call.",
     "Floor: the larger of least arithmetic over the product ceiling and least traffic over the copy ceiling at that "
     "traffic. Extra memory: peak growth of the process in one call, outputs and gradients taken off; Warp's arrays are "
     "made beforehand and do not show.",
@@ -50,6 +51,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     limit_threads(arguments.threads)
+    keep_freed_memory()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of a GPU's memory
     device = torch.device(arguments.device)
     path = rig_path(arguments.rig)

@@ -21,7 +21,7 @@ from statistics import median
 
 import torch
 from faces import FACE, face, rig_path
-from machine import OtherLoad, description, limit_threads
+from machine import OtherLoad, description, keep_freed_memory, limit_threads
 from report import write
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="to spend on the timing of a case")
     arguments = parser.parse_args()
     limit_threads(arguments.threads)
+    keep_freed_memory()
     load, shown = OtherLoad(), face(FACE, rig_path(arguments.rig))
     header = {
         "command": shlex.join(["python", "benchmarks/training_step.py", *sys.argv[1:]]),
