@@ -50,8 +50,8 @@ def limit_threads(count: int) -> None:
 def keep_freed_memory() -> None:
     """Has this process keep the memory that it frees, where it runs with glibc.
 
-    Otherwise tensors of more than 32 MB are mapped anew in every call, and the time to touch their pages, which programs
-    with another allocator or a pool do not spend, would decide between peers.
+    Otherwise tensors of more than 32 MB are mapped anew in every call, and the time to touch their pages, which
+    programs with another allocator or a pool do not spend, would decide between peers.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

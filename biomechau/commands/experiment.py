@@ -43,6 +43,12 @@ class Experiment(Command):
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write into.")]
     other: Annotated[Path | None, arg(metavar="CORPUS", help="Another corpus of the same rig, for table5.")] = None
     trained: Annotated[Path | None, arg(name="run", metavar="RUN", help="Run to draw, for figures.")] = None
+    images: Annotated[
+        Path | None,
+        arg(
+            metavar="DIR", help='Pictures for Fig. 5, as of "corpus features"; CORPUS/images if not given, where it is.'
+        ),
+    ] = None
     sequences: Annotated[
         tuple[str, ...], arg(metavar="ID", help="Sequences to draw; the best, the median and the worst if not given.")
     ] = ()
@@ -86,8 +92,8 @@ class Experiment(Command):
             raise ValueError(f"--other is for table5, not for {self.name}")
         if (self.trained is not None) != (self.name == "figures"):
             raise ValueError("--run is for figures, and figures need it")
-        if self.sequences and self.name != "figures":
-            raise ValueError(f"--sequences is for figures, not for {self.name}")
+        if (self.sequences or self.images is not None) and self.name != "figures":
+            raise ValueError(f"--sequences and --images are for figures, not for {self.name}")
         MAKERS[self.name](self)
 
 
@@ -143,13 +149,16 @@ def make_figures(command: Experiment) -> None:
     """
     if not viz_available():
         raise ImportError(MISSING_VIZ)
-    from biomechau.reports.paper_figures import paper_figures
+    from biomechau.corpus.simulator.writing import IMAGES
+    from biomechau.reports.paper_figures import paper_figures, photographs
     from biomechau.training.runs import open_runs
 
     assert command.trained is not None
     runs, corpus, out = open_runs(command.trained), Corpus.open(command.corpus), command.out / "figures"
+    images = corpus.path / IMAGES if command.images is None else command.images
+    pictures = photographs(corpus, images) if command.images is not None or images.is_dir() else None
     with progress_bar("figures") as report:
-        paths = paper_figures(runs, corpus, out, command.sequences, progress=report)
+        paths = paper_figures(runs, corpus, out, command.sequences, pictures, progress=report)
     for path in paths:
         print(f"wrote {path}")
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from biomechau.corpus import Corpus
+from biomechau.corpus.pictures import SequencePictures, find_pictures
 from biomechau.files import staged_directory
 from biomechau.reports.action_unit_names import column_name
 from biomechau.reports.curves import split_identifier
@@ -96,6 +97,28 @@ def paper_figures(
         write_summary(about, stage / FILE)
         names = sorted(path.name for path in stage.iterdir())
     return [Path(out) / name for name in names]
+
+
+def photographs(corpus: Corpus, root: str | Path) -> Photograph:
+    """The picture of a sequence of a corpus at a time [s], or None where there is none.
+
+    Args:
+        corpus: with the sequences.
+        root: of the pictures, see :func:`biomechau.corpus.pictures.find_pictures`.
+    """
+
+    def photograph(id: str, time: float) -> npt.NDArray[np.uint8] | None:
+        sequence = corpus[id]
+        found = find_pictures(corpus, root, sequence)
+        nearest = int((sequence.timestamp - time).abs().argmin())
+        one = slice(nearest, nearest + 1)
+        if found.frames[nearest] is None:
+            return None
+        return next(
+            picture for _, picture in SequencePictures(found.place, found.numbers[one], found.frames[one]).read()
+        )
+
+    return photograph
 
 
 def _areas(face: FaceForces, height: int, stage: Path) -> dict[str, Any]:

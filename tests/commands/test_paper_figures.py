@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,26 @@ def test_what_cannot_be_drawn(run_folder: Path, corpus: Corpus, tmp_path: Path) 
     with pytest.raises(ValueError, match="its head has no physics"):
         paper_figures(open_runs(tmp_path / "run"), corpus, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_figures_as_an_experiment(
+    run_folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Callable[..., None]
+) -> None:
+    """With pictures of one sequence; of the other one there is none at that moment."""
+    image = pytest.importorskip("PIL.Image")
+    (tmp_path / "images" / "S002_T1").mkdir(parents=True)
+    for number in range(1, 49):
+        image.new("RGB", (40, 60), (0, 200, 0)).save(tmp_path / "images" / "S002_T1" / f"{number:06d}.png")
+    command = ["experiment", "figures", "--corpus", str(corpus.path), "--out", str(tmp_path)]
+    chosen = ["--images", str(tmp_path / "images"), "--sequences", "S002_T1", "S003_T1"]
+    assert main([*command, "--run", str(run_folder), *chosen]) == 0
+    assert f"wrote {tmp_path / 'figures' / 'figure5.png'}" in capsys.readouterr().out
+    about = json.loads((tmp_path / "figures" / "figures.json").read_text())
+    assert about["figure5"]["caption"].startswith("Images, or rendered faces where there are none")
+    green = (imread(tmp_path / "figures" / "figure5.png")[..., :3] == np.array((0, 200, 0), np.float32) / 255).all(-1)
+    rows = green.any(1).nonzero()[0]
+    assert green.mean() > 0.05
+    assert rows.max() < len(green) / 2  # of the first sequence alone
+    fails(*command, words="--run is for figures, and figures need it")
+    table = ["experiment", "table1", *command[2:]]
+    fails(*table, "--sequences", "S002_T1", words="--sequences and --images are for figures, not for table1")
