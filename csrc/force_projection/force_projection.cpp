@@ -1,7 +1,8 @@
 #include "force_projection/force_projection.h"
 
 #include "common/panel.h"
-#include "force_projection/reduced_projection.h"
+#include "force_projection/dense_projection.h"
+#include "force_projection/packed_projection.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -71,6 +72,18 @@ template <class T> void distribute_forces_bwd(const DistributeForces<T>& args, i
           for (int a = 0; a < 3; ++a) args.grad_directions[3 * e + a] = p.val[e] * w[a];
       }
   });
+}
+
+template <class T> void reduced_projection_fwd(const ReducedProjection<T>& args, int num_threads) {
+  if (!args.blendshapes) return packed_projection_fwd(args, num_threads);
+  if (args.distribution.directions) return dense_projection_fwd<true>(args, num_threads);
+  dense_projection_fwd<false>(args, num_threads);
+}
+
+template <class T> void reduced_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
+  if (!args.blendshapes) return packed_projection_bwd(args, num_threads);
+  if (args.distribution.directions) return dense_projection_bwd<true>(args, num_threads);
+  dense_projection_bwd<false>(args, num_threads);
 }
 
 constexpr std::int64_t task_frames = 16;
