@@ -8,6 +8,8 @@
 #include <omp.h>
 #endif
 
+#include "common/isa.h"
+
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
@@ -59,8 +61,11 @@ template <class T> class Scratch {
   T* data_;
 };
 
+// What follows is always inlined, as must be what does nothing else: GCC takes a function of prefetches only for one
+// without effect, and drops the call.
+
 // Asks for the cache line of an address that is read soon.
-inline void prefetch(const void* address) {
+BIOMECHAU_INLINE void prefetch(const void* address) {
 #if defined(__GNUC__)
   __builtin_prefetch(address);
 #else
@@ -69,12 +74,12 @@ inline void prefetch(const void* address) {
 }
 
 // Asks for [begin, end) ahead of its use: reads into the second-level cache, or writes into the first.
-template <class T> inline void prefetch_for_read(const T* begin, const T* end) {
+template <class T> BIOMECHAU_INLINE void prefetch_for_read(const T* begin, const T* end) {
 #if defined(__GNUC__)
   for (; begin < end; begin += 64 / sizeof(T)) __builtin_prefetch(begin, 0, 2);
 #endif
 }
-template <class T> inline void prefetch_for_write(const T* begin, const T* end) {
+template <class T> BIOMECHAU_INLINE void prefetch_for_write(const T* begin, const T* end) {
 #if defined(__GNUC__)
   for (; begin < end; begin += 64 / sizeof(T)) __builtin_prefetch(begin, 1, 3);
 #endif

@@ -100,7 +100,7 @@ template <class T, class Layout> class ShapeGroups {
   }
 
   // Fetches part `part` of `parts` of a packed group's values into the second-level cache.
-  void prefetch(std::int64_t g, std::int64_t part, std::int64_t parts) const {
+  BIOMECHAU_INLINE void prefetch(std::int64_t g, std::int64_t part, std::int64_t parts) const {
     const T* values = packed_.values + start_[g];
     const std::int64_t size = start_[g + 1] - start_[g];
     prefetch_for_read(values + size * part / parts, values + size * (part + 1) / parts);
