@@ -10,7 +10,7 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, fault_flag, place, runs_reference, workspace
 from biomechau.ops._check import SCHEMES as SCHEMES
-from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops._registration import empty_gradients, empty_of, register, wanted_gradients
 
 # Which axes a matrix has, as in csrc/euler_rollout/euler_rollout.h.
 _NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = range(4)
@@ -185,7 +185,7 @@ def _fake(
     scheme: int,
     spans: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    c, v, acceleration = (force.new_empty(force.shape) for _ in range(3))
+    c, v, acceleration = (empty_of(force) for _ in range(3))
     return c, v, acceleration, force.new_empty(_factor_shape(force, scheme, spans))
 
 

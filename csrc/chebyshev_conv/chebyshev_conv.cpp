@@ -133,14 +133,17 @@ template <class T> class Sweep {
   void start(std::int64_t frame) {
     frame_ = frame;
     frames_ = min_of(plan_.frames, job_.num_frames - frame);
-    fetch(job_.x.data, job_.x.num_rows * job_.x.channels);
-    if (job_.partner) fetch(job_.partner, job_.y.num_rows * job_.y.channels);
   }
 
-  // Rows are read in visiting order, from anywhere: bring them closer in the order of memory first.
-  void fetch(const T* features, std::int64_t frame_size) const {
-    const T* from = features + frame_ * frame_size;
-    for (std::int64_t i = 0; i < frames_ * frame_size; i += Vector<T>::width) prefetch(from + i);
+  // Rows are read in visiting order, from anywhere: those of a block are asked for while the one before it is at work.
+  BIOMECHAU_INLINE void fetch(std::int64_t b, const T* data, std::int64_t num_rows, std::int64_t channels,
+                              const std::int64_t* row_of) const {
+    if (b >= s_.num_blocks) return;
+    for (std::int64_t f = frame_; f < frame_ + frames_; ++f)
+      for (std::int64_t r = 0; r < rows_of(b); ++r) {
+        const T* from = data + (f * num_rows + max_of(row_of[b * block + r], 0)) * channels;
+        prefetch_for_read(from, from + channels);
+      }
   }
 
   // How long a row is needed: by its neighbours in the next term, by itself in the one after, and until the result.
@@ -186,6 +189,7 @@ template <class T> class Sweep {
   void load(std::int64_t b) {
     const std::int64_t channels = job_.x.channels, first = b * block;
     T* to = rings_[0].row(first);
+    fetch(b + 1, job_.x.data, job_.x.num_rows, channels, job_.x.row);
     for (std::int64_t i = first; i < first + rows_of(b); ++i, to += plan_.stride) {
       const std::int64_t row = job_.x.row[i];
       const std::int64_t used = row < 0 ? 0 : frames_ * channels;
@@ -220,6 +224,7 @@ template <class T> class Sweep {
     }
     if (!job_.partner) return;
     const std::int64_t channels = job_.y.channels;
+    fetch(b + 1, job_.partner, job_.y.num_rows, channels, job_.y.row);
     for (std::int64_t i = 0; i < count; ++i) {
       copy_row(channels, job_.partner + target_[i], values_ + i * width_);
       for (std::int64_t l = channels; l < width_; ++l) values_[i * width_ + l] = 0;
@@ -246,6 +251,7 @@ template <class T> class Sweep {
   // h_k = x V_k for all k, in the place of b_k
   void load_products(std::int64_t b) {
     const std::int64_t width = padded<T>(num_terms_ * job_.y.channels), first = b * block;
+    fetch(b + 1, job_.x.data, job_.x.num_rows, job_.x.channels, job_.x.row);
     for (std::int64_t k = 0; k < num_terms_; ++k)
       for (std::int64_t l = 0; l < rows_of(b) * plan_.stride; ++l) rings_[k].row(first)[l] = 0;
     std::int64_t count = 0;

@@ -8,12 +8,16 @@
 #include <omp.h>
 #endif
 
+#include "common/isa.h"
+
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Calls fn(i, thread) for i in [0, count), thread in [0, num_threads). Which thread runs which i never changes a
-// result: every task owns what it writes. Below `min_work` operations in all, waking the threads costs more than it
-// saves.
+// Below so many operations in all, of about a nanosecond each, waking the threads may cost more than it saves.
+constexpr double min_work = 2e5;
+
+// Calls fn(i, thread) for i in [0, count), thread in [0, num_threads), on several threads if that is worth its `work`.
+// Which thread runs which i never changes a result: every task owns what it writes.
 //
 // The threads are torch's own. Two pools would slow each other down: after a parallel region the threads of an OpenMP
 // runtime spin for the next one, on the cores that the other pool needs. On Linux torch loads its libgomp into the
@@ -22,7 +26,6 @@ namespace BIOMECHAU_ISA {
 // before this module (biomechau/__init__.py), and the same number of threads asked for as torch does, as a libgomp
 // that is asked for fewer ends the others and starts them again.
 template <class Fn> void parallel_tasks(std::int64_t count, double work, int num_threads, const Fn& fn) {
-  constexpr double min_work = 2e5;
 #if defined(_OPENMP)
   if (num_threads > 1 && count > 1 && work > min_work) {
 #pragma omp parallel for schedule(dynamic) num_threads(num_threads)
@@ -32,7 +35,6 @@ template <class Fn> void parallel_tasks(std::int64_t count, double work, int num
 #else
   (void)work;
   (void)num_threads;
-  (void)min_work;
 #endif
   for (std::int64_t i = 0; i < count; ++i) fn(i, 0);
 }
@@ -59,8 +61,11 @@ template <class T> class Scratch {
   T* data_;
 };
 
+// What follows is always inlined, as must be what does nothing else: GCC takes a function of prefetches only for one
+// without effect, and drops the call.
+
 // Asks for the cache line of an address that is read soon.
-inline void prefetch(const void* address) {
+BIOMECHAU_INLINE void prefetch(const void* address) {
 #if defined(__GNUC__)
   __builtin_prefetch(address);
 #else
@@ -69,12 +74,12 @@ inline void prefetch(const void* address) {
 }
 
 // Asks for [begin, end) ahead of its use: reads into the second-level cache, or writes into the first.
-template <class T> inline void prefetch_for_read(const T* begin, const T* end) {
+template <class T> BIOMECHAU_INLINE void prefetch_for_read(const T* begin, const T* end) {
 #if defined(__GNUC__)
   for (; begin < end; begin += 64 / sizeof(T)) __builtin_prefetch(begin, 0, 2);
 #endif
 }
-template <class T> inline void prefetch_for_write(const T* begin, const T* end) {
+template <class T> BIOMECHAU_INLINE void prefetch_for_write(const T* begin, const T* end) {
 #if defined(__GNUC__)
   for (; begin < end; begin += 64 / sizeof(T)) __builtin_prefetch(begin, 1, 3);
 #endif

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "common/axes.h"
 #include "common/cpu.h"
 #include "common/packed_blendshapes.h"
 #include "common/panel.h"
@@ -13,16 +14,17 @@ namespace BIOMECHAU_ISA {
 
 template <class T> struct ShapeGroup {
   std::int64_t num_vertices, num_shapes;
+  std::int64_t num_slots;  // shapes that the arrangement has room for
   const std::int32_t* vertex;
   const std::int32_t* shape;
   const T* values;
 };
 
-// The two arrangements of a group's displacements. Each says how many vertices a group has where B is not packed, how
-// many values, about what work, and fills them from the rows of B, `blendshapes + shape * step`.
+// The two arrangements of a group's displacements. Each says how many values a group has and about what work.
 
-// (vector of vertices, shape, 3, width), 0 beyond the last vertex.
+// (vector of vertices, slot of a shape, 3, width), 0 beyond the last vertex. Also of blocks of vertices of a tensor.
 template <class T> struct Lanes {
+  static constexpr bool packed_only = false;
   static constexpr std::int64_t width = Vector<T>::width, block = 128;
 
   static std::int64_t num_vectors(std::int64_t vertices) { return (vertices + width - 1) / width; }
@@ -32,56 +34,41 @@ template <class T> struct Lanes {
   static std::int64_t cost(std::int64_t vertices, std::int64_t shapes) {
     return num_vectors(vertices) * width * (shapes * (shapes + 1) / 2 + 1);
   }
-  static void fill(const ShapeGroup<T>& group, const T* blendshapes, std::int64_t step, T* values) {
-    for (std::int64_t j = 0; j < group.num_shapes; ++j)
-      for (std::int64_t vector = 0; vector < num_vectors(group.num_vertices); ++vector) {
-        const T* rows = blendshapes + group.shape[j] * step + vector * width * 3;
-        T* out = values + (vector * group.num_shapes + j) * 3 * width;
-        const std::int64_t left = group.num_vertices - vector * width;
-        if (left >= width) {
-          for (std::int64_t l = 0; l < width; ++l)
-            for (int a = 0; a < 3; ++a) out[a * width + l] = rows[3 * l + a];
-        } else {
-          for (std::int64_t l = 0; l < width; ++l)
-            for (int a = 0; a < 3; ++a) out[a * width + l] = l < left ? rows[3 * l + a] : T(0);
-        }
+  // One shape: its rows (vertices, 3) to slots that lie `step` apart.
+  static void fill(const T* rows, std::int64_t vertices, std::int64_t step, T* slot) {
+    for (std::int64_t v = 0; v < vertices; v += width, slot += step) {
+      Vector<T> axis[3];
+      if (v + width <= vertices) {
+        split_axes(rows + 3 * v, axis);
+      } else {
+        T rest[3 * width] = {};
+        std::memcpy(rest, rows + 3 * v, 3 * (vertices - v) * sizeof(T));
+        split_axes(rest, axis);
       }
+      for (int a = 0; a < 3; ++a) axis[a].store(slot + a * width);
+    }
   }
 };
 
 // A row a vertex, the three axes of a shape side by side, 0 beyond the last shape.
 template <class T> struct VertexRows {
-  static constexpr std::int64_t block = 64;
+  static constexpr bool packed_only = true;
 
   static std::int64_t size(std::int64_t vertices, std::int64_t shapes) { return vertices * padded(3 * shapes); }
   static std::int64_t cost(std::int64_t vertices, std::int64_t shapes) { return vertices * (3 * shapes + 16); }
-  static void fill(const ShapeGroup<T>& group, const T* blendshapes, std::int64_t step, T* values) {
-    const std::int64_t row = padded(3 * group.num_shapes);
-    for (std::int64_t v = 0; v < group.num_vertices; ++v) {
-      const T* from = blendshapes + 3 * v;
-      T* out = values + v * row;
-      // Four elements are one load and one store; the fourth is overwritten by the next.
-      for (std::int64_t j = 0; j + 1 < group.num_shapes; ++j)
-        std::memcpy(out + 3 * j, from + group.shape[j] * step, 4 * sizeof(T));
-      if (group.num_shapes > 0) {
-        const std::int64_t j = group.num_shapes - 1;
-        std::memcpy(out + 3 * j, from + group.shape[j] * step, 3 * sizeof(T));
-      }
-      for (std::int64_t i = 3 * group.num_shapes; i < row; ++i) out[i] = 0;
-    }
-  }
 };
 
 // The groups of packed blendshapes, or blocks of vertices in order that are filled when they are asked for.
 template <class T, class Layout> class ShapeGroups {
  public:
+  // `blendshapes` (K, N, 3), or null: packed.
   ShapeGroups(const T* blendshapes, const PackedBlendshapes<T>& packed, std::int64_t num_shapes,
               std::int64_t num_vertices)
       : blendshapes_(blendshapes),
         packed_(packed),
         num_shapes_(num_shapes),
         num_vertices_(num_vertices),
-        count_(blendshapes ? (num_vertices + Layout::block - 1) / Layout::block : packed.num_groups),
+        count_(blendshapes ? (num_vertices + block() - 1) / block() : packed.num_groups),
         start_(count_ + 1),
         cost_(count_ + 1) {
     start_[0] = 0;
@@ -100,7 +87,7 @@ template <class T, class Layout> class ShapeGroups {
   // Vertices of the largest group.
   std::int64_t largest() const { return largest_; }
   // First vertex of a group where B is not packed.
-  std::int64_t first(std::int64_t g) const { return min_of(num_vertices_, g * Layout::block); }
+  std::int64_t first(std::int64_t g) const { return min_of(num_vertices_, g * block()); }
   // Vertices that are in a group; the others do not move.
   std::int64_t num_moving() const { return blendshapes_ ? num_vertices_ : packed_.vertex_crow[count_]; }
 
@@ -112,62 +99,65 @@ template <class T, class Layout> class ShapeGroups {
     return g;
   }
 
-  // Fetches part `part` of `parts` of what `get` will read into the second-level cache.
-  void prefetch(std::int64_t g, std::int64_t part, std::int64_t parts) const {
-    if (!blendshapes_) {
-      const T* values = packed_.values + start_[g];
-      const std::int64_t size = start_[g + 1] - start_[g];
-      prefetch_for_read(values + size * part / parts, values + size * (part + 1) / parts);
-      return;
-    }
-    for (std::int64_t k = num_shapes_ * part / parts; k < num_shapes_ * (part + 1) / parts; ++k) {
-      const T* rows = blendshapes_ + (k * num_vertices_ + first(g)) * 3;
-      prefetch_for_read(rows, rows + 3 * num_group_vertices(g));
-    }
+  // Fetches part `part` of `parts` of a packed group's values into the second-level cache.
+  BIOMECHAU_INLINE void prefetch(std::int64_t g, std::int64_t part, std::int64_t parts) const {
+    const T* values = packed_.values + start_[g];
+    const std::int64_t size = start_[g + 1] - start_[g];
+    prefetch_for_read(values + size * part / parts, values + size * (part + 1) / parts);
   }
 
   // Memory that `get` needs.
-  std::int64_t values_size() const { return blendshapes_ ? Layout::size(Layout::block, num_shapes_) : 0; }
-  std::int64_t index_size() const { return blendshapes_ ? num_shapes_ + Layout::block : 0; }
+  std::int64_t values_size() const { return blendshapes_ ? Layout::size(block(), num_shapes_) : 0; }
+  std::int64_t index_size() const { return blendshapes_ ? num_shapes_ + block() : 0; }
 
   ShapeGroup<T> get(std::int64_t g, T* values, std::int32_t* index) const {
     ShapeGroup<T> group{};
     group.num_vertices = num_group_vertices(g);
-    if (blendshapes_) {
-      fill(g * Layout::block, values, index, group);
-    } else {
-      group.num_shapes = packed_.shape_crow[g + 1] - packed_.shape_crow[g];
-      group.vertex = packed_.vertex + packed_.vertex_crow[g];
-      group.shape = packed_.shape + packed_.shape_crow[g];
-      group.values = packed_.values + start_[g];
-    }
+    if constexpr (!Layout::packed_only)
+      if (blendshapes_) {
+        fill(first(g), values, index, group);
+        return group;
+      }
+    group.num_shapes = group.num_slots = packed_.shape_crow[g + 1] - packed_.shape_crow[g];
+    group.vertex = packed_.vertex + packed_.vertex_crow[g];
+    group.shape = packed_.shape + packed_.shape_crow[g];
+    group.values = packed_.values + start_[g];
     return group;
   }
 
  private:
+  static constexpr std::int64_t block() {
+    if constexpr (Layout::packed_only)
+      return 1;
+    else
+      return Layout::block;
+  }
   std::int64_t num_group_vertices(std::int64_t g) const {
-    return blendshapes_ ? min_of(Layout::block, num_vertices_ - g * Layout::block)
+    return blendshapes_ ? min_of(block(), num_vertices_ - g * block())
                         : packed_.vertex_crow[g + 1] - packed_.vertex_crow[g];
   }
 
+  // The shapes that move a vertex of the block, while the rows of the next block are on their way.
   void fill(std::int64_t first, T* values, std::int32_t* index, ShapeGroup<T>& group) const {
     std::int32_t *shape = index, *vertex = index + num_shapes_;
-    const T* from = blendshapes_ + 3 * first;
+    const std::int64_t size = 3 * group.num_vertices, next = min_of(size, 3 * (num_vertices_ - first) - size);
     for (std::int64_t k = 0; k < num_shapes_; ++k) {
-      const T* rows = from + k * num_vertices_ * 3;
+      const T* rows = blendshapes_ + (k * num_vertices_ + first) * 3;
+      prefetch_for_read(rows + size, rows + size + next);
       int moves = 0;
-      for (std::int64_t i = 0; i < 3 * group.num_vertices; ++i) moves |= rows[i] != 0;
-      shape[group.num_shapes] = static_cast<std::int32_t>(k);  // stays when the shape moves a vertex
-      group.num_shapes += moves;
+      for (std::int64_t i = 0; i < size; ++i) moves |= rows[i] != 0;
+      if (!moves) continue;
+      Layout::fill(rows, group.num_vertices, Layout::size(1, num_shapes_), values + Layout::size(1, group.num_shapes));
+      shape[group.num_shapes++] = static_cast<std::int32_t>(k);
     }
     for (std::int64_t v = 0; v < group.num_vertices; ++v) vertex[v] = static_cast<std::int32_t>(first + v);
+    group.num_slots = num_shapes_;
     group.vertex = vertex;
     group.shape = shape;
     group.values = values;
-    Layout::fill(group, from, num_vertices_ * 3, values);
   }
 
-  const T* blendshapes_;  // (K, N, 3), or null: packed
+  const T* blendshapes_;
   const PackedBlendshapes<T>& packed_;
   std::int64_t num_shapes_, num_vertices_, count_, largest_ = 0;
   Scratch<std::int64_t> start_, cost_;

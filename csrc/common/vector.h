@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #if defined(__AVX2__)
 #include <immintrin.h>
@@ -88,6 +89,20 @@ template <class T> struct Vector {
     for (int l = 0; l < width; ++l) value.lanes[l] += a * x.value.lanes[l];
 #endif
   }
+
+#if defined(__AVX512F__)
+  // Lane l is lane index[l] of the two vectors side by side.
+  using Index = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  static Vector pick(const Vector& a, const Vector& b, const Index (&index)[width]) {
+    Vector v;
+    const __m512i from = _mm512_load_si512(index);
+    if constexpr (sizeof(T) == 4)
+      v.value = (Register)_mm512_permutex2var_ps((__m512)a.value, from, (__m512)b.value);
+    else
+      v.value = (Register)_mm512_permutex2var_pd((__m512d)a.value, from, (__m512d)b.value);
+    return v;
+  }
+#endif
 
   static Vector abs(const Vector& a) { return max(a, T(-1) * a); }
 #if defined(__GNUC__)

@@ -15,8 +15,9 @@ inline std::int64_t blocks_per_task(std::int64_t num_blocks, bool partial_sums) 
   return partial_sums ? max_of(1, (num_blocks + max_partial_sums - 1) / max_partial_sums) : 1;
 }
 
+// Operations on vectors of a product with a matrix in every frame.
 template <class T> double rollout_work(const EulerRollout<T>& args) {
-  return 2.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates;
+  return 1.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates / width_of<T>;
 }
 
 // Vector j of row `at` of a tensor with n columns; null: 0.
@@ -34,9 +35,9 @@ inline void store_row(const Vector<T>& value, T* tensor, std::int64_t n, std::in
 struct Columns {
   std::int64_t blocks, size;
 
-  template <class T> static Columns of(std::int64_t num_sequences, std::int64_t n) {
-    const std::int64_t row = padded(n), half = (row / width_of<T> + 1) / 2 * width_of<T>;
-    return num_sequences < 4 && half < row ? Columns{2, half} : Columns{1, row};
+  template <class T> static Columns of(const EulerRollout<T>& args, double work) {
+    const std::int64_t row = padded(args.num_coordinates), half = (row / width_of<T> + 1) / 2 * width_of<T>;
+    return args.num_sequences < 4 && half < row && work > min_work ? Columns{2, half} : Columns{1, row};
   }
 };
 
@@ -62,13 +63,13 @@ void accelerate(const EulerRollout<T>& args, const Step<T>& step, std::int64_t s
 
 template <class T> RolloutFault prefix_sums_fwd(const EulerRollout<T>& args, System<T>& system, int num_threads) {
   const std::int64_t n = args.num_coordinates, num_sequences = args.num_sequences;
-  const Columns columns = Columns::of<T>(num_sequences, n);
+  const Columns columns = Columns::of(args, rollout_work(args));
   const bool fused = args.mass_span == Span::per_sequence && columns.blocks == 1;
   if (!fused) {
     const RolloutFault fault = system.invert_all(num_threads);
     if (fault.kind != RolloutFault::none) return fault;
   }
-  const double work = rollout_work(args) + (fused ? 2.0 * num_sequences * n * n * n : 0);
+  const double work = rollout_work(args) + (fused ? 1.0 * num_sequences * n * n * n / width_of<T> : 0);
   Scratch<unsigned char> faults(num_sequences * columns.blocks);
   parallel_for(num_sequences * columns.blocks, work, num_threads, [&](std::int64_t task) {
     const std::int64_t s = task / columns.blocks, begin = task % columns.blocks * columns.size;
@@ -87,7 +88,8 @@ template <class T> RolloutFault prefix_sums_fwd(const EulerRollout<T>& args, Sys
 
 template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& system, int num_threads) {
   const std::int64_t n = args.num_coordinates, row = padded(n), num_frames = args.num_frames;
-  const Columns columns = Columns::of<T>(args.num_sequences, n);
+  const double work = 2 * rollout_work(args);
+  const Columns columns = Columns::of(args, work);
   const MatrixGradients<T> gradients(args);
   const bool split = columns.blocks > 1;
   // Sequences of one task, and where its sums stay.
@@ -96,7 +98,7 @@ template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& 
   const bool kept = split || gradients.shared();
   Scratch<T> partial(kept ? groups * gradients.sums_size() : 0);
   const Step<T> step = system.step();
-  parallel_for(groups * columns.blocks, 2 * rollout_work(args), num_threads, [&](std::int64_t task) {
+  parallel_for(groups * columns.blocks, work, num_threads, [&](std::int64_t task) {
     const std::int64_t g = task / columns.blocks, begin = task % columns.blocks * columns.size;
     const std::int64_t end = min_of(row, begin + columns.size);
     Scratch<T> memory(n * row + 2 * num_frames * row + (kept ? 0 : gradients.sums_size()));

@@ -91,7 +91,7 @@ template <class T> class System {
   RolloutFault for_all(std::int64_t count, int num_threads, RolloutFault::Kind first, RolloutFault::Kind second,
                        const Fn& fn) const {
     Scratch<unsigned char> faults(count);
-    parallel_for(count, 2.0 * count * n_ * n_ * n_, num_threads, [&](std::int64_t i) {
+    parallel_for(count, 1.0 * count * n_ * n_ * n_ / width_of<T>, num_threads, [&](std::int64_t i) {
       Scratch<T> panel(size_);
       faults[i] = static_cast<unsigned char>(fn(i, panel.data()));
     });

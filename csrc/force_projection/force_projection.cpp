@@ -1,7 +1,8 @@
 #include "force_projection/force_projection.h"
 
 #include "common/panel.h"
-#include "force_projection/reduced_projection.h"
+#include "force_projection/dense_projection.h"
+#include "force_projection/packed_projection.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -73,7 +74,24 @@ template <class T> void distribute_forces_bwd(const DistributeForces<T>& args, i
   });
 }
 
+template <class T> void reduced_projection_fwd(const ReducedProjection<T>& args, int num_threads) {
+  if (!args.blendshapes) return packed_projection_fwd(args, num_threads);
+  if (args.distribution.directions) return dense_projection_fwd<true>(args, num_threads);
+  dense_projection_fwd<false>(args, num_threads);
+}
+
+template <class T> void reduced_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
+  if (!args.blendshapes) return packed_projection_bwd(args, num_threads);
+  if (args.distribution.directions) return dense_projection_bwd<true>(args, num_threads);
+  dense_projection_bwd<false>(args, num_threads);
+}
+
 constexpr std::int64_t task_frames = 16;
+
+// Operations on vectors.
+template <class T> double apply_work(const ApplyProjection<T>& args) {
+  return 1.0 * args.num_frames * args.num_inputs * args.num_shapes / width_of<T>;
+}
 
 template <class T> void apply_projection_fwd(const ApplyProjection<T>& args, int num_threads) {
   const std::int64_t shapes = args.num_shapes, inputs = args.num_inputs, row = padded(shapes);
@@ -82,7 +100,7 @@ template <class T> void apply_projection_fwd(const ApplyProjection<T>& args, int
     for (std::int64_t k = 0; k < shapes; ++k) transposed[j * row + k] = args.projection[k * inputs + j];
     for (std::int64_t k = shapes; k < row; ++k) transposed[j * row + k] = 0;
   }
-  parallel_for((args.num_frames + task_frames - 1) / task_frames, 2.0 * args.num_frames * inputs * shapes, num_threads,
+  parallel_for((args.num_frames + task_frames - 1) / task_frames, apply_work(args), num_threads,
                [&](std::int64_t task) {
                  const std::int64_t x = task * task_frames, num = min_of(task_frames, args.num_frames - x);
                  product(num, inputs, Rows<T>{args.force + x * inputs, inputs}, transposed.data(), row, 0, row,
@@ -93,7 +111,7 @@ template <class T> void apply_projection_fwd(const ApplyProjection<T>& args, int
 template <class T> void apply_projection_bwd(const ApplyProjection<T>& args, int num_threads) {
   const std::int64_t shapes = args.num_shapes, inputs = args.num_inputs, row = padded(inputs);
   const std::int64_t blocks = (args.num_frames + task_frames - 1) / task_frames;
-  const double work = 2.0 * args.num_frames * inputs * shapes;
+  const double work = apply_work(args);
   if (args.grad_force) {
     Scratch<T> projection(shapes * row);
     to_panel(shapes, inputs, args.projection, projection.data());

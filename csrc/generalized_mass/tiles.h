@@ -41,7 +41,7 @@ template <class T> std::int64_t vectors(const ShapeGroup<T>& group) { return Lan
 
 // The displacements (3, width) of shape j of a group at a vector of its vertices.
 template <class T> const T* at(const ShapeGroup<T>& group, std::int64_t vector, std::int64_t j) {
-  return group.values + (vector * group.num_shapes + j) * 3 * Vector<T>::width;
+  return group.values + (vector * group.num_slots + j) * 3 * Vector<T>::width;
 }
 
 // panel (sequences, vertices padded to vectors): the masses of a group, 0 where there is no vertex or no sequence;

@@ -56,6 +56,22 @@ def test_force_ops_at_the_edges(name: str, fibre: bool, sizes: dict[str, Any]) -
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"num_vertices": 301, "num_muscles": 30, "density": 0.5},  # many muscles at every vertex
+        {"num_vertices": 700, "num_muscles": 2, "density": 0.005},  # none at most of them
+    ],
+)
+def test_reduced_projection_at_sizes_that_fill_no_block(
+    sizes: dict[str, Any], fibre: bool, dtype: torch.dtype, isa: str
+) -> None:
+    problem, name = force_problem(num_shapes=13, fibre=fibre, dtype=dtype, **sizes), "reduced_projection"
+    compare(force_functions(name, problem, ops), force_functions(name, problem, reference), force_inputs(name, problem))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fibre", [False, True])
 @pytest.mark.parametrize("num_vertices", [9_409, 26_719])
 def test_force_projection_at_face_size(num_vertices: int, fibre: bool, dtype: torch.dtype) -> None:
     problem = force_problem(

@@ -252,7 +252,7 @@ def test_a_bad_mass_is_named_where_nothing_moves_too() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_same_bits_for_any_thread_count(dtype: torch.dtype) -> None:
     packed = PackedBlendshapes(local_blendshapes(6_000, 20, dtype))
-    problem = force_problem(num_vertices=6_000, num_muscles=9, batch=(1_200,), dtype=dtype)
+    problem = force_problem(num_vertices=6_000, num_muscles=9, batch=(6_000,), dtype=dtype)
     functions = [
         (lambda mass: ops.generalized_mass(packed, mass), {"mass": torch.rand(count, 6_000, dtype=dtype)})
         for count in (1, 5, 32)
