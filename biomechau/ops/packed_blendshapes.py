@@ -18,19 +18,17 @@ from biomechau.ops.sparse import SparseMatrix
 _SEED = 32
 _MOST_SEEDS = 1024  # every pair of seeds is weighed
 # A larger group is cut: its displacements should stay in the second-level cache, and threads need pieces to share.
-_LARGEST = 256  # a multiple of _BLOCK
+_LARGEST = 256
 _LANES = 16  # vertices that a vector register holds in float32
-# Vertices of a group that every muscle visits before the next: their rows should stay in the first-level cache.
-_BLOCK = 128
 # What a pair of shapes costs in a group: three multiply-adds a vector of vertices, and about so much to sum its lanes.
 _PAIR_OVERHEAD = 4
 
 
 class SortedEntries(NamedTuple):
-    """The entries of P at the vertices that move, group after group, in a block of a group muscle after muscle.
+    """The entries of P at the vertices that move, group after group, in a group muscle after muscle.
 
     Attributes:
-        group_crow: (G + 1,) int64, start of each group's lists, a list being the entries of one muscle in a block.
+        group_crow: (G + 1,) int64, start of each group's lists, a list being the entries of one muscle.
         muscle: (L,) int32, muscle of each list.
         list_crow: (L + 1,) int64, start of each list's entries.
         vertex: int32, vertex of each entry, counted in its group.
@@ -152,9 +150,8 @@ class PackedBlendshapes:
         place[moving] = torch.arange(len(moving)) - self.vertex_crow[:-1].repeat_interleave(sizes)
         entry = (group[distribution.row] >= 0).nonzero()[:, 0]
         row, muscle = distribution.row[entry], distribution.col[entry]
-        # In the order of group, block, muscle and vertex.
-        block = (group[row] * _LARGEST + place[row]) // _BLOCK
-        within, order = ((block * num_muscles + muscle) * num_vertices + place[row]).sort()
+        # In the order of group, muscle and vertex.
+        within, order = ((group[row] * num_muscles + muscle) * num_vertices + place[row]).sort()
         lengths = torch.unique_consecutive(within // num_vertices, return_counts=True)[1]
         first = order[_with_zero(lengths)[:-1]]  # of each list
         return SortedEntries(
