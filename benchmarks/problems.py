@@ -83,7 +83,8 @@ def force_projection(face: Face, num_sequences: int, num_frames: int, learned: s
     products, covered = int((active * muscles).sum()), int(active[muscles > 0].sum())
     apply = 6 * num_shapes * num_muscles * frames
     per_frame = 4 * frames * (3 * num_muscles + num_shapes)
-    operators = 13 * covered + 5 * distribution.nnz
+    whole = 12 * blendshapes[0].shape[0] * num_shapes  # of a learned B nobody knows where its zeros are
+    operators = (whole if learned == "P, B" else 13 * covered) + 5 * distribution.nnz
     if learned == "nothing":
         reduced = 12 * num_shapes * num_muscles
         forward = Work(apply, per_frame + reduced)
@@ -92,8 +93,8 @@ def force_projection(face: Face, num_sequences: int, num_frames: int, learned: s
         of_b = learned == "P, B"
         forward = Work(6 * products + apply, operators + per_frame)
         both = Work(
-            (12 + 6 * of_b) * products + 3 * apply,
-            2 * (operators + per_frame) + 4 * distribution.nnz + 12 * covered * of_b,
+            12 * products + 6 * num_shapes * distribution.nnz * of_b + 3 * apply,
+            2 * (operators + per_frame) + 4 * distribution.nnz + whole * of_b,
         )
     force = torch.randn(num_sequences, num_frames, num_muscles, 3, generator=_generator())
     wrt = {"P": ("val", "force"), "P, B": ("blendshapes", "val", "force"), "nothing": ("force",)}[learned]
