@@ -28,6 +28,8 @@ class AUHead(nn.Module):
         hidden: width of the hidden layer.
         dropout: share of inputs and of hidden units dropped in training, in [0, 1).
         context: frames to either side that are seen; with coefficients alone the ``position_temporal`` baseline.
+        image_dropout: share of the image features dropped in training before all that, in [0, 1). A backbone that was
+            trained on the same people has features that look better on them than they are.
 
     Raises:
         ValueError: no input at all, or a size out of range.
@@ -43,6 +45,7 @@ class AUHead(nn.Module):
         hidden: int = 64,
         dropout: float = 0.3,
         context: int = 0,
+        image_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if num_action_units < 1:
@@ -59,6 +62,7 @@ class AUHead(nn.Module):
         self.normalisations = nn.ModuleDict(
             {name: BatchNorm(size) for name, size in self.sizes.items() if name != "coefficients"}
         )
+        self.image_dropout = Dropout(image_dropout)
         self.layers = nn.Sequential(
             Dropout(dropout),
             TemporalConv(sum(self.sizes.values()), hidden, context),
@@ -108,5 +112,7 @@ class AUHead(nn.Module):
                 raise ValueError(f"{name} must have shape {frames}, got {tuple(tensor.shape)}")
             if name in self.normalisations:
                 tensor = self.normalisations[name](tensor.reshape(-1, size)).reshape(tensor.shape)
+            if name == "image_features":
+                tensor = self.image_dropout(tensor)
             parts.append(tensor)
         return parts

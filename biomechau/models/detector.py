@@ -133,6 +133,7 @@ class Detector(nn.Module):
             hidden=config.head_hidden,
             dropout=config.dropout,
             context=config.context if config.head == "position_temporal" else 0,
+            image_dropout=config.image_dropout if config.head == "physics_image" else 0.0,
         )
         self.to(dtype)
 

@@ -87,6 +87,9 @@ class DetectorConfig:
     head_hidden: int = 64
     # share dropped in the head, in [0, 1)
     dropout: float = 0.3
+    # share of the image features dropped beside forces and coefficients, in [0, 1); those of people that the backbone was
+    # trained on look better than they are
+    image_dropout: float = 0.8
     # size of the image features; 0: without an image branch, or, in a training, that of the corpus's
     num_image_features: int = 0
 
@@ -116,8 +119,9 @@ class DetectorConfig:
             raise ValueError(f"inverse_cutoff must be positive or None, got {self.inverse_cutoff}")
         if not 0 <= self.identity_strength < math.inf:
             raise ValueError(f"identity_strength must be at least 0 and finite, got {self.identity_strength}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must lie in [0, 1), got {self.dropout}")
+        for name in ("dropout", "image_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
 
     @property
     def head_inputs(self) -> tuple[str, ...]:
@@ -158,6 +162,7 @@ class DetectorConfig:
             filters=(16, 16, 16, 32),
             linear_path=False,
             identity_strength=0.0,
+            image_dropout=0.0,
             num_image_features=num_image_features,
         )
 

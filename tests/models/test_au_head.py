@@ -67,6 +67,21 @@ def test_context_sees_neighbours() -> None:
         assert x.grad.abs().sum(1).nonzero()[:, 0].tolist() == list(range(10 - context, 11 + context))
 
 
+def test_image_dropout_drops_image_features_alone() -> None:
+    head = make("coefficients", "image_features", dropout=0.0, image_dropout=0.8)
+    given = inputs("coefficients", "image_features", lead=(50, 20))
+    seen: list[Tensor] = []
+    head.layers.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    head(**given)
+    head.eval()(**given)
+    (coefficients, images), (_, all_images) = (joined.split([5, 6], -1) for joined in seen)
+    assert torch.equal(coefficients, given["coefficients"])
+    assert (images == 0).float().mean() == pytest.approx(0.8, abs=0.02)
+    assert not (all_images == 0).any()
+    with pytest.raises(ValueError, match=r"dropout must lie in \[0, 1\), got 1"):
+        make("image_features", image_dropout=1.0)
+
+
 def test_dropout_and_seed() -> None:
     given = inputs("coefficients")
     head = make("coefficients")

@@ -238,6 +238,7 @@ def test_other_identities_are_added_to_the_meshes_in_training_alone(
         ({"initial_frames": 1}, "initial_frames must be an integer of at least 2"),
         ({"hidden": 1.5}, "hidden must be an integer"),
         ({"dropout": 1.0}, "dropout must lie in"),
+        ({"image_dropout": 1.0}, "image_dropout must lie in"),
         ({"identity_strength": -0.1}, "identity_strength must be at least 0 and finite, got -0.1"),
     ],
 )
