@@ -87,8 +87,8 @@ class DetectorConfig:
     head_hidden: int = 64
     # share dropped in the head, in [0, 1)
     dropout: float = 0.3
-    # share of the image features dropped beside forces and coefficients, in [0, 1); those of people that the backbone was
-    # trained on look better than they are
+    # share of the image features dropped beside forces and coefficients, in [0, 1): those of people that the backbone
+    # was trained on look better than they are
     image_dropout: float = 0.8
     # size of the image features; 0: without an image branch, or, in a training, that of the corpus's
     num_image_features: int = 0
