@@ -1,13 +1,15 @@
-"""Files that appear whole or not at all: written beside their place, then renamed."""
+"""Files that appear whole or not at all: written beside their place, then renamed. And descriptions in JSON."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -64,3 +66,24 @@ def staged_directory(out: str | Path) -> Iterator[Path]:
             os.replace(path, out / path.name)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def read_description(path: Path, what: str, format: str) -> dict[str, Any]:
+    """Read the JSON object that describes a folder of ours.
+
+    Args:
+        path: of the file.
+        what: it describes, such as "a run".
+        format: that it must have.
+
+    Raises:
+        ValueError: not JSON, or another format; the message names the file.
+        OSError: the file cannot be read.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not JSON: {error}") from error
+    if not isinstance(values, dict) or values.get("format") != format:
+        raise ValueError(f"{path}: not {what}: it lacks format {format!r}")
+    return values

@@ -45,9 +45,7 @@ class Experiment(Command):
     trained: Annotated[Path | None, arg(name="run", metavar="RUN", help="Run to draw, for figures.")] = None
     images: Annotated[
         Path | None,
-        arg(
-            metavar="DIR", help='Pictures for Fig. 5, as of "corpus features"; CORPUS/images if not given, where it is.'
-        ),
+        arg(metavar="DIR", help="Pictures for Fig. 5; if not given, those in CORPUS/images, where there are such."),
     ] = None
     sequences: Annotated[
         tuple[str, ...], arg(metavar="ID", help="Sequences to draw; the best, the median and the worst if not given.")

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from biomechau.files import replacing
+from biomechau.files import read_description, replacing
 
 FORMAT = "biomechau-image-features"
 VERSION = 1
@@ -108,12 +108,7 @@ class ImageFeatures:
             OSError: the file cannot be read.
         """
         path = Path(folder) / DESCRIPTION
-        try:
-            values = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"{path}: not image features: it lacks format {FORMAT!r}")
+        values = read_description(path, "image features", FORMAT)
         if values.get("version") != VERSION:
             raise ValueError(f"{path}: image features of version {VERSION} expected, found {values.get('version')!r}")
         try:

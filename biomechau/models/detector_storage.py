@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from biomechau.files import staged_directory
+from biomechau.files import read_description, staged_directory
 from biomechau.models.detector import Detector
 from biomechau.models.detector_config import DetectorConfig
 from biomechau.models.pooling import MeshHierarchy
@@ -94,12 +94,7 @@ def load_detector(folder: str | Path) -> Detector:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    try:
-        description = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(f"{path}: not a detector: it lacks format {FORMAT!r}")
+    description = read_description(path, "a detector", FORMAT)
     if description.get("version") != VERSION:
         raise ValueError(f"{path}: detector version {VERSION} expected, found {description.get('version')!r}")
     if not isinstance(description.get("sha256"), dict):

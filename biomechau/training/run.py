@@ -13,7 +13,7 @@ from biomechau.corpus import Corpus, Fold
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.manifest import MANIFEST
-from biomechau.files import replacing
+from biomechau.files import read_description, replacing
 from biomechau.models import Detector
 from biomechau.training.config import TrainingConfig
 
@@ -61,12 +61,7 @@ class Run:
         """
         path = Path(path)
         file = path / CONFIG
-        try:
-            values = json.loads(file.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{file}: not JSON: {error}") from error
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"{file}: not a run: it lacks format {FORMAT!r}")
+        values = read_description(file, "a run", FORMAT)
         if values.get("version") != VERSION:
             raise ValueError(f"{file}: run version {VERSION} expected, found {values.get('version')!r}")
         try:

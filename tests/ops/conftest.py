@@ -12,6 +12,8 @@ import torch
 from cuda_emulation import emulated
 from ops.cuda import Emulation, Gpu, missing_gpu
 
+from biomechau import _core
+
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it where results must be reproducible
 
 
@@ -22,6 +24,15 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert torch.empty(0).new_empty(3).isnan().all(), "fresh memory is not poisoned"
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=_core.supported_isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that the CPU kernels can run with here."""
+    before = _core.isa()
+    _core.select_isa(request.param)
+    yield request.param
+    _core.select_isa(before)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,16 +25,8 @@ from ops.cases import (
 )
 from torch import Tensor
 
-from biomechau import _core, ops
+from biomechau import ops
 from biomechau.ops import reference
-
-
-@pytest.fixture(params=_core.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core.select_isa(request.param)
-    yield request.param
-    _core.select_isa(before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,14 +25,6 @@ from biomechau.ops._backend import buffer
 from biomechau.ops.packed_blendshapes import _LARGEST, _SEED
 
 FORCE_OPS = ["reduced_projection", "force_projection"]
-
-
-@pytest.fixture(params=_core.supported_isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = _core.isa()
-    _core.select_isa(request.param)
-    yield request.param
-    _core.select_isa(before)
 
 
 def local_blendshapes(num_vertices: int = 700, num_shapes: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -31,6 +30,7 @@ from biomechau.corpus.simulator.scene import Scene
 from biomechau.corpus.simulator.tissue import FREQUENCIES, Tissue, weighted_rms
 from biomechau.corpus.simulator.tracker import Tracker, fit_shapes, tracked_names
 from biomechau.rig import FaceRig
+from biomechau.threads import one_thread
 
 _ACTIVATION_NOISE = 0.04  # of the activation itself
 _GAIN_SPREAD, _ASYMMETRY = 0.25, 0.12  # log-normal; the first for hardness 1
@@ -119,12 +119,12 @@ def _simulate(
     # Thresholds are those of the whole corpus, so what there is to see is played once ahead of the rest.
     plays = [(character, sequence) for character in characters for sequence in range(config.sequences)]
     limits = thresholds(np.concatenate([_play(config, *play)[1] for play in plays]), config.label_rate)
-    with _one_thread():
+    with one_thread():
         face = CoarseFace.from_rig(rig, config.coarse_vertices)
         fine = FineFace.from_rig(rig, face) if config.meshes or config.images else None
     _check_moving(face, rig.names, followed)
     for character in characters:
-        with _one_thread():
+        with one_thread():
             person, recordings = _record(face, muscles, followed, limits, character, config)
         for recording, truth in recordings:  # meshes are large: one sequence at a time
             yield recording if fine is None else _with_meshes(recording, truth, fine, person, config)
@@ -211,7 +211,7 @@ def _with_meshes(
     recording: SimulatedSequence, truth: Array | None, fine: FineFace, person: Person, config: SimulationConfig
 ) -> SimulatedSequence:
     """The recording with the meshes that are wanted: those of the capture, and the true ones of a camera."""
-    with _one_thread():
+    with one_thread():
         if config.meshes:
             residual = fine.residual(person, recording.coefficients.double().numpy())
             recording = replace(recording, vertices_residual=residual)
@@ -261,14 +261,3 @@ def _approach(config: SimulationConfig) -> int:
 
 def _stream(config: SimulationConfig, part: int, *index: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(part, *index)))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch on one thread: sums in one order, whatever the setting."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

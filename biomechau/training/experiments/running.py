@@ -9,7 +9,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context, parent_process
 from multiprocessing.queues import SimpleQueue
@@ -17,6 +16,7 @@ from multiprocessing.queues import SimpleQueue
 import torch
 
 from biomechau.corpus import Corpus
+from biomechau.threads import one_thread
 from biomechau.training.evaluation import Evaluation, evaluate
 from biomechau.training.experiments.output import Failure, write_experiment
 from biomechau.training.experiments.plan import Job, Plan
@@ -140,7 +140,7 @@ def run_job(job: Job) -> Evaluation:
 def _outcomes(jobs: Sequence[Job], processes: int, accelerator: str) -> Iterator[tuple[Job, Evaluation | str]]:
     """Each job when it ends, with what it found or why it failed."""
     if processes == 1:
-        with _one_thread():
+        with one_thread():
             for job in jobs:
                 try:
                     yield job, run_job(job)
@@ -190,17 +190,6 @@ def gpu_of(number: int, count: int) -> str:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else [str(index) for index in range(count)]
     return names[number % count]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in the workers, so that the numbers are the same."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _words(error: BaseException) -> str:
