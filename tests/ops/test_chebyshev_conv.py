@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from ops.cases import assert_close
-from ops.test_against_reference import DTYPES, compare, isa as isa
+from ops.test_against_reference import DTYPES, compare
 from ops.test_gradcheck import check
 from ops.test_layout_and_threads import assert_same_bits, outputs_and_gradients, strided, threads as threads
 from torch import Tensor
