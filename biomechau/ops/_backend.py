@@ -68,7 +68,7 @@ def runs_reference(device: torch.device) -> bool:
 
 def dense(tensor: Tensor) -> Tensor:
     """The tensor with its values lying in memory one after the other, as the kernels read them."""
-    return tensor.contiguous().resolve_neg()
+    return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.contiguous().resolve_neg()
 
 
 def dense_or_none(tensor: Tensor | None) -> Tensor | None:
@@ -83,7 +83,7 @@ def buffer(tensor: Tensor | None) -> Buffer | None:
 
 def gpu(tensor: Tensor) -> tuple[int, int] | None:
     """The GPU a tensor lies on and the address of its current stream; None on the CPU."""
-    if tensor.device.type == "cpu":
+    if tensor.is_cpu:
         return None
     return tensor.device.index, torch.cuda.current_stream(tensor.device).cuda_stream
 

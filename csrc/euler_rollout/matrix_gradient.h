@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "common/panel.h"
+#include "common/transpose.h"
 #include "euler_rollout/euler_rollout.h"
 
 namespace biomechau {
@@ -12,9 +12,9 @@ namespace BIOMECHAU_ISA {
 
 // out (n, n) = -(sum + sum^T) / 2
 template <class T> inline void negative_symmetric_part(std::int64_t n, const T* sum, T* out) {
-  const std::int64_t row = padded(n);
-  for (std::int64_t i = 0; i < n; ++i)
-    for (std::int64_t j = 0; j <= i; ++j) out[i * n + j] = out[j * n + i] = T(-0.5) * (sum[i * row + j] + sum[j * row + i]);
+  using V = Vector<T>;
+  symmetrize(n, sum, padded(n), n,
+             [](const V& x, const V& y) BIOMECHAU_INLINE_LAMBDA { return T(-0.5) * (x + y); }, ToTensor<T>{out, n});
 }
 
 // out (n, n) = -(x r^T + r x^T) / 2
@@ -26,7 +26,7 @@ template <class T> inline void negative_symmetric_product(std::int64_t n, const 
   }
 }
 
-// Which sums a backward pass needs. `Sums` are three panels (n, K'), those of M, D and K, used if wanted.
+// Which sums a backward pass needs. `sums` are three panels (n, K'), those of M, D and K, used if wanted.
 template <class T> class MatrixGradients {
  public:
   explicit MatrixGradients(const EulerRollout<T>& args) : args_(args), n_(args.num_coordinates) {
@@ -45,9 +45,19 @@ template <class T> class MatrixGradients {
   }
   std::int64_t sums_size() const { return any() ? 3 * size() : 0; }
 
-  // sums (columns [begin, end)) += those over the frames of sequence s, with r (T, K') a panel
+  // sums (columns [begin, end)) = 0, where wanted and the matrix has these axes
+  void clear(Span span, std::int64_t begin, std::int64_t end, T* sums) const {
+    for (int m = 0; m < 3; ++m)
+      if (terms_[m].grad && terms_[m].span == span)
+        for (std::int64_t i = 0; i < n_; ++i)
+          std::memset(sums + m * size() + i * padded(n_) + begin, 0, (end - begin) * sizeof(T));
+  }
+
+  // sums (columns [begin, end)) += those over the frames of sequence s, with r (T, K') a panel; the sums of a matrix of
+  // that sequence alone start at 0
   void add(std::int64_t s, const T* r, std::int64_t begin, std::int64_t end, T* sums) const {
     const std::int64_t row = padded(n_), num_frames = args_.num_frames;
+    clear(Span::per_sequence, begin, end, sums);
     if (num_frames == 0) return;
     for (int m = 0; m < 3; ++m) {
       const Term& term = terms_[m];
@@ -65,13 +75,11 @@ template <class T> class MatrixGradients {
     }
   }
 
-  // The sums of one sequence to the gradients that have an axis of sequences; those sums become 0.
-  void finish_sequence(std::int64_t s, T* sums) const {
+  // The sums of one sequence to the gradients that have an axis of sequences.
+  void finish_sequence(std::int64_t s, const T* sums) const {
     for (int m = 0; m < 3; ++m)
-      if (terms_[m].grad && terms_[m].span == Span::per_sequence) {
+      if (terms_[m].grad && terms_[m].span == Span::per_sequence)
         negative_symmetric_part(n_, sums + m * size(), terms_[m].grad + s * n_ * n_);
-        std::memset(sums + m * size(), 0, size() * sizeof(T));
-      }
   }
 
   // The gradients of shared matrices, from `count` sums, in order.
