@@ -65,8 +65,8 @@ inline bool invert_block(std::int64_t count, T tolerance, const T* diagonal, con
   return good;
 }
 
-// Pivots [p, p + count) in the Gauss-Jordan elimination of a symmetric matrix; their columns lie in one vector, and only
-// columns from `begin` on are kept up. The matrix stays symmetric, but for the signs of done rows in the columns of
+// Pivots [p, p + count) in the Gauss-Jordan elimination of a symmetric matrix; their columns lie in one vector, and
+// only columns from `begin` on are kept up. The matrix stays symmetric, but for the signs of done rows in the columns of
 // pivots to come: the pivots' columns are read from their rows, which `columns` (count, row) keeps as they were.
 template <class T> class Pivots {
  public:
