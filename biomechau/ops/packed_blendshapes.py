@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -14,25 +14,29 @@ from torch.utils.weak import WeakIdKeyDictionary
 from biomechau.ops import _check
 from biomechau.ops.sparse import SparseMatrix
 
+_Length = TypeVar("_Length", int, Tensor)
+
 # Vertices that start as one group; groups are then merged where that saves work.
 _SEED = 32
 _MOST_SEEDS = 1024  # every pair of seeds is weighed
 # A larger group is cut: its displacements should stay in the second-level cache, and threads need pieces to share.
 _LARGEST = 256
+# Rows of displacements that are read together, once for each muscle: they should stay in the first-level cache.
+_BLOCK_BYTES = 20_480
 _LANES = 16  # vertices that a vector register holds in float32
 # What a pair of shapes costs in a group: three multiply-adds a vector of vertices, and about so much to sum its lanes.
 _PAIR_OVERHEAD = 4
 
 
 class SortedEntries(NamedTuple):
-    """The entries of P at the vertices that move, group after group, in a group muscle after muscle.
+    """The entries of P in lists, a list being those of one muscle at a block of a group's vertices.
 
     Attributes:
-        group_crow: (G + 1,) int64, start of each group's lists, a list being the entries of one muscle.
+        group_crow: (G + 1,) int64, start of each group's lists; they are sorted by block and muscle.
         muscle: (L,) int32, muscle of each list.
         list_crow: (L + 1,) int64, start of each list's entries.
-        vertex: int32, vertex of each entry, counted in its group.
-        entry: int32, place of each among the values of P.
+        vertex: int32, vertex of each entry in a list, counted in its group.
+        entry: (nnz,) int32, place of each among the values of P; then the entries of vertices that no shape moves.
     """
 
     group_crow: Tensor
@@ -148,10 +152,13 @@ class PackedBlendshapes:
         group, place = torch.full((2, num_vertices), -1)
         group[moving] = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         place[moving] = torch.arange(len(moving)) - self.vertex_crow[:-1].repeat_interleave(sizes)
-        entry = (group[distribution.row] >= 0).nonzero()[:, 0]
+        moves = group[distribution.row] >= 0
+        entry, still = moves.nonzero()[:, 0], (~moves).nonzero()[:, 0]
         row, muscle = distribution.row[entry], distribution.col[entry]
-        # In the order of group, muscle and vertex.
-        within, order = ((group[row] * num_muscles + muscle) * num_vertices + place[row]).sort()
+        # In the order of group, block, muscle and vertex.
+        row_bytes = self.rows.element_size() * _padded(3 * self.shape_crow.diff())
+        block = place[row] // (_BLOCK_BYTES // row_bytes).clamp(min=1)[group[row]]
+        within, order = (((group[row] * _LARGEST + block) * num_muscles + muscle) * num_vertices + place[row]).sort()
         lengths = torch.unique_consecutive(within // num_vertices, return_counts=True)[1]
         first = order[_with_zero(lengths)[:-1]]  # of each list
         return SortedEntries(
@@ -159,7 +166,7 @@ class PackedBlendshapes:
             muscle=muscle[first].int(),
             list_crow=_with_zero(lengths),
             vertex=place[row[order]].int(),
-            entry=entry[order].int(),
+            entry=torch.cat([entry[order], still]).int(),
         )
 
     def __reduce__(self) -> tuple[type[PackedBlendshapes], tuple[Tensor]]:
@@ -193,7 +200,11 @@ def _lanes(values: Tensor) -> Tensor:
 def _rows(values: Tensor) -> Tensor:
     """(U, n, 3) to (n, 3 U), padded to whole vectors of either precision."""
     by_vertex = values.transpose(0, 1).flatten(1)
-    return torch.nn.functional.pad(by_vertex, (0, -by_vertex.shape[1] % 16))
+    return torch.nn.functional.pad(by_vertex, (0, _padded(by_vertex.shape[1]) - by_vertex.shape[1]))
+
+
+def _padded(length: _Length) -> _Length:
+    return -(-length // 16) * 16
 
 
 def _grouped(moves: np.ndarray) -> tuple[list[Tensor], Tensor]:

@@ -32,6 +32,17 @@ inline void fold(const Vector<float>* v, float* out) {
   }
   _mm512_storeu_ps(out, fold_quarters(fold_quarters(quad[0], quad[1]), fold_quarters(quad[2], quad[3])));
 }
+// out (8): the same sums of half as many.
+inline void fold_half(const Vector<float>* v, float* out) {
+  __m512 quad[2];
+  for (int i = 0; i < 2; ++i) {
+    const __m512 a = (__m512)v[4 * i].value, b = (__m512)v[4 * i + 1].value;
+    const __m512 c = (__m512)v[4 * i + 2].value, d = (__m512)v[4 * i + 3].value;
+    quad[i] = fold_quads(fold_pairs(a, b), fold_pairs(c, d));
+  }
+  const __m512 eighth = fold_quarters(quad[0], quad[1]);
+  _mm256_storeu_ps(out, _mm512_castps512_ps256(fold_quarters(eighth, eighth)));
+}
 inline void fold(const Vector<double>* v, double* out) {
   __m512d pair[4];
   for (int i = 0; i < 4; ++i) pair[i] = fold_pairs((__m512d)v[2 * i].value, (__m512d)v[2 * i + 1].value);
@@ -44,11 +55,15 @@ template <int Count, class T> inline void lane_sums(const Vector<T>* v, T* out) 
   int i = 0;
   for (; i + width <= Count; i += width) fold(v + i, out + i);
   if constexpr (Count % width != 0) {
-    Vector<T> rest[width];
-    T sums[width];
-    for (int r = 0; r < width; ++r) rest[r] = r < Count % width ? v[i + r] : Vector<T>::zero();
-    fold(rest, sums);
-    for (int r = 0; r < Count % width; ++r) out[i + r] = sums[r];
+    constexpr int left = Count % width, slots = left <= 8 ? 8 : width;
+    Vector<T> rest[slots];
+    T sums[slots];
+    for (int r = 0; r < slots; ++r) rest[r] = r < left ? v[i + r] : Vector<T>::zero();
+    if constexpr (slots < width)
+      fold_half(rest, sums);
+    else
+      fold(rest, sums);
+    for (int r = 0; r < left; ++r) out[i + r] = sums[r];
   }
 }
 

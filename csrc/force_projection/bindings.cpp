@@ -11,8 +11,8 @@ struct DistributionBuffers {
 
   int64_t width() const { return fibre ? 1 : 3; }
 
-  // Checked; the index by muscle only where a CPU kernel follows it.
-  template <class T> Distribution<T> view(const Place& place, bool by_muscle) const {
+  // Its sizes checked, not yet its indices.
+  template <class T> Distribution<T> view() const {
     static const T no_directions[3] = {};
     const int64_t entries = col.numel;
     Distribution<T> p{};
@@ -29,16 +29,20 @@ struct DistributionBuffers {
       p.directions = directions.as<T>(3 * entries, "directions");
       if (entries == 0) p.directions = no_directions;  // never read; non-null says that forces are scalars
     }
-    if (place.on_gpu()) return p;  // indices on a device are checked where a SparseMatrix is made
-    check_rising(p.crow, num_vertices, entries, "crow");
-    check_range(p.col, entries, num_muscles, "col");
-    if (!by_muscle) return p;
-    check_rising(p.muscle_crow, num_muscles, entries, "muscle_crow");
-    check_range(p.muscle_row, entries, num_vertices, "muscle_row");
-    check_range(p.muscle_entry, entries, entries, "muscle_entry");
     return p;
   }
 };
+
+// The indices that a CPU kernel follows; those on a device are checked where a SparseMatrix is made.
+template <class T> void check_by_vertex(const Distribution<T>& p) {
+  check_rising(p.crow, p.num_vertices, p.num_entries, "crow");
+  check_range(p.col, p.num_entries, p.num_muscles, "col");
+}
+template <class T> void check_by_muscle(const Distribution<T>& p) {
+  check_rising(p.muscle_crow, p.num_muscles, p.num_entries, "muscle_crow");
+  check_range(p.muscle_row, p.num_entries, p.num_vertices, "muscle_row");
+  check_range(p.muscle_entry, p.num_entries, p.num_entries, "muscle_entry");
+}
 
 struct SortedBuffers {
   Buffer group_crow, muscle, list_crow, vertex, entry;
@@ -50,10 +54,12 @@ struct SortedBuffers {
     sorted.group_crow = group_crow.as<int64_t>(packed.num_groups + 1, "group_crow");
     sorted.muscle = muscle.as<std::int32_t>(num_lists, "muscle");
     sorted.list_crow = list_crow.as<int64_t>(num_lists + 1, "list_crow");
-    sorted.vertex = vertex.as<std::int32_t>(entry.numel, "vertex");
-    sorted.entry = entry.as<std::int32_t>(entry.numel, "entry");
+    const int64_t moving = sorted.list_crow[num_lists];
     check_rising(sorted.group_crow, packed.num_groups, num_lists, "group_crow");
-    check_rising(sorted.list_crow, num_lists, entry.numel, "list_crow");
+    check_rising(sorted.list_crow, num_lists, moving, "list_crow");
+    if (moving > p.num_entries) throw std::invalid_argument("list_crow must not rise beyond the entries");
+    sorted.vertex = vertex.as<std::int32_t>(moving, "vertex");
+    sorted.entry = entry.as<std::int32_t>(p.num_entries, "entry");
     check_range(sorted.muscle, num_lists, p.num_muscles, "muscle");
     check_range(sorted.entry, entry.numel, p.num_entries, "entry");
     for (int64_t g = 0; g < packed.num_groups; ++g) {
@@ -73,7 +79,11 @@ template <class T>
 DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force,
                                            const Place& place) {
   DistributeForces<T> args{};
-  args.distribution = p.view<T>(place, true);
+  args.distribution = p.view<T>();
+  if (!place.on_gpu()) {
+    check_by_vertex(args.distribution);
+    check_by_muscle(args.distribution);
+  }
   args.num_frames = num_frames;
   args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
   return args;
@@ -115,7 +125,8 @@ template <class T>
 ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
                                              const Packed& packed, const Sorted& sorted, const Place& place) {
   ReducedProjection<T> args{};
-  args.distribution = p.view<T>(place, false);
+  args.distribution = p.view<T>();
+  if (!place.on_gpu() && !(packed && sorted)) check_by_vertex(args.distribution);
   args.num_shapes = num_shapes;
   if (packed) {
     packed->check(num_shapes, p.num_vertices, place);

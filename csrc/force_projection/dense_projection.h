@@ -196,7 +196,7 @@ template <bool fibre, class T> class DenseProjection {
 template <bool fibre, class T> void dense_projection_fwd(const ReducedProjection<T>& args, int num_threads) {
   const Blocks<T> blocks(args.blendshapes, args.packed, args.num_shapes, args.distribution.num_vertices);
   const std::int64_t pieces = num_pieces(blocks.count());
-  sum_pieces(args, blocks.count(), num_threads, [&](std::int64_t piece, T* out) {
+  sum_pieces(args, blocks.count(), fibre ? 1 : 3, num_threads, [&](std::int64_t piece, T* out) {
     DenseProjection<fibre, T>(args, blocks).forward(blocks.begin(piece, pieces), blocks.begin(piece + 1, pieces), out);
   });
 }

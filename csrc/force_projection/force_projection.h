@@ -34,13 +34,14 @@ template <class T> struct DistributeForces {  // F_ext(i) = sum_m P(i,m) F_m
   T* grad_directions;    // (E, 3), or null
 };
 
-// The entries of P in the order of the groups of packed blendshapes, in a group muscle after muscle; or all null.
+// The entries of P in the order of the groups of packed blendshapes, in lists of one muscle each, then those of the
+// vertices that no shape moves; or all null. The index by vertex is not followed then.
 struct SortedEntries {
   const std::int64_t* group_crow;  // (G + 1) start of each group's lists
-  const std::int32_t* muscle;      // (L) of each list
+  const std::int32_t* muscle;      // (L) of each list; a group may have several of a muscle
   const std::int64_t* list_crow;   // (L + 1) start of each list's entries
-  const std::int32_t* vertex;      // vertex of each entry, counted in its group
-  const std::int32_t* entry;       // place of each in the order by vertex
+  const std::int32_t* vertex;      // vertex of each entry in a list, counted in its group
+  const std::int32_t* entry;       // (E) place of each in the order by vertex
 };
 
 template <class T> struct ReducedProjection {  // A[k,m,:] = sum_i P(i,m) B_k(i)

@@ -16,12 +16,13 @@ template <class T> double projection_work(const ReducedProjection<T>& args) {
   return 6.0 * args.num_shapes * args.distribution.num_entries;
 }
 
-// args.out = the sum of what fn(piece, sum) adds to `sum` (M, K, D) of each piece.
+// args.out = the sum of what fn(piece, sum) adds to `sum` (M, K, slot) of each piece, the first D numbers of each slot.
 template <class T, class Fn>
-void sum_pieces(const ReducedProjection<T>& args, std::int64_t num_groups, int num_threads, const Fn& fn) {
+void sum_pieces(const ReducedProjection<T>& args, std::int64_t num_groups, std::int64_t slot, int num_threads,
+                const Fn& fn) {
   const std::int64_t num_muscles = args.distribution.num_muscles, num_shapes = args.num_shapes;
   const std::int64_t depth = args.distribution.directions ? 1 : 3;
-  const std::int64_t pieces = num_pieces(num_groups), size = num_muscles * num_shapes * depth;
+  const std::int64_t pieces = num_pieces(num_groups), size = num_muscles * num_shapes * slot;
   Scratch<T> partial(pieces * size);
   parallel_for(pieces, projection_work(args), num_threads, [&](std::int64_t piece) {
     T* sum = partial.data() + piece * size;
@@ -29,19 +30,19 @@ void sum_pieces(const ReducedProjection<T>& args, std::int64_t num_groups, int n
     fn(piece, sum);
   });
   for (std::int64_t m = 0; m < num_muscles; ++m) {
-    T* sum = partial.data() + m * num_shapes * depth;
+    T* sum = partial.data() + m * num_shapes * slot;
     for (std::int64_t piece = 1; piece < pieces; ++piece)
-      for (std::int64_t i = 0; i < num_shapes * depth; ++i) sum[i] += sum[piece * size + i];
+      for (std::int64_t i = 0; i < num_shapes * slot; ++i) sum[i] += sum[piece * size + i];
     for (std::int64_t k = 0; k < num_shapes; ++k)
-      for (std::int64_t a = 0; a < depth; ++a) args.out[(k * num_muscles + m) * depth + a] = sum[k * depth + a];
+      for (std::int64_t a = 0; a < depth; ++a) args.out[(k * num_muscles + m) * depth + a] = sum[k * slot + a];
   }
 }
 
-// The gradient of A, a row a muscle: (K, axes), those of fibres as often as there are axes; 0 beyond the last shape.
+// The gradient of A, a row a muscle: (K, axes), those of fibres as often as there are axes; then 0, at least once.
 template <class T> class GradientRows {
  public:
   GradientRows(const ReducedProjection<T>& args, std::int64_t axes)
-      : length_(padded(axes * args.num_shapes)), rows_(args.distribution.num_muscles * length_) {
+      : length_(padded(axes * args.num_shapes + 1)), rows_(args.distribution.num_muscles * length_) {
     const std::int64_t num_muscles = args.distribution.num_muscles;
     for (std::int64_t m = 0; m < num_muscles; ++m) {
       T* to = &rows_[m * length_];

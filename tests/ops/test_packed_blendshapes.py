@@ -20,7 +20,7 @@ from ops.cases import (
 from torch import Tensor
 
 from biomechau import _core, ops
-from biomechau.ops import PackedBlendshapes, SparseMatrix, reference
+from biomechau.ops import PackedBlendshapes, SparseMatrix, packed_blendshapes, reference
 from biomechau.ops._backend import buffer
 from biomechau.ops.packed_blendshapes import _LARGEST, _SEED
 
@@ -183,6 +183,80 @@ def test_projections_at_the_edges(name: str, fibre: bool, sizes: dict[str, Any])
         projection_of(name, problem, PackedBlendshapes(problem.blendshapes)),
         projection_of(name, problem, problem.blendshapes, reference),
         projection_inputs(name, problem),
+    )
+
+
+def uneven_problem(packed: PackedBlendshapes, fibre: bool = False, dtype: torch.dtype = torch.float64) -> Any:
+    """Muscle 0 at one vertex of the first group, muscle 1 at none, and no muscle at the second group."""
+    problem = force_problem(fibre=fibre, num_vertices=packed.shape[1], num_muscles=7, dtype=dtype)
+    p = problem.distribution
+    first, second = (packed.vertices[packed.vertex_crow[g] : packed.vertex_crow[g + 1]] for g in (0, 1))
+    used = ~torch.isin(p.row, second) & (p.col > 1)
+    used[(torch.isin(p.row, first) & (p.col == 0)).nonzero()[0]] = True
+    crow = torch.nn.functional.pad(torch.bincount(p.row[used], minlength=p.shape[0]).cumsum(0), (1, 0))
+    return problem._replace(
+        distribution=SparseMatrix(crow, p.col[used], p.val[used], p.shape),
+        directions=None if problem.directions is None else problem.directions[used],
+    )
+
+
+BLOCKS = [1, 3 * 256, 5 * 256 - 1, 10**9]  # bytes; a row of at most 9 shapes has 256 in float64, 128 in float32
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_entry_is_in_the_list_of_its_block_and_muscle(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed_blendshapes, "_BLOCK_BYTES", block)
+    packed = PackedBlendshapes(local_blendshapes())
+    p = uneven_problem(packed).distribution
+    entries = packed.sorted_entries(p)
+    assert torch.equal(entries.entry.sort().values, torch.arange(p.nnz, dtype=torch.int32))
+    assert entries.group_crow[1] == entries.group_crow[2]  # no entries, no list
+    met = []
+    for g in range(len(packed.vertex_crow) - 1):
+        vertices = packed.vertices[packed.vertex_crow[g] : packed.vertex_crow[g + 1]]
+        size = max(1, block // (8 * -(-3 * int(packed.shape_crow[g + 1] - packed.shape_crow[g]) // 16) * 16))
+        for i in range(int(entries.group_crow[g]), int(entries.group_crow[g + 1])):
+            own = slice(int(entries.list_crow[i]), int(entries.list_crow[i + 1]))
+            entry, vertex = entries.entry[own].long(), entries.vertex[own].long()
+            assert bool((vertex.diff() > 0).all())
+            assert torch.equal(p.row[entry], vertices[vertex].long())
+            assert bool((p.col[entry] == entries.muscle[i]).all())
+            assert len((vertex // size).unique()) == 1
+            met.append((g, int(vertex[0]) // size, int(entries.muscle[i])))
+    assert met == sorted(set(met))
+    still = p.row[entries.entry[entries.list_crow[-1] :].long()]
+    assert len(still) > 0
+    assert not packed.dense[:, still].any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_projections_block_by_block(
+    block: int, fibre: bool, dtype: torch.dtype, isa: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packed_blendshapes, "_BLOCK_BYTES", block)
+    dense = local_blendshapes(dtype=dtype)
+    packed = PackedBlendshapes(dense)
+    problem = uneven_problem(packed, fibre, dtype)
+    compare(
+        projection_of("reduced_projection", problem, packed),
+        projection_of("reduced_projection", problem, dense, reference),
+        projection_inputs("reduced_projection", problem),
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("num_shapes", [5, 6, 16, 32, 64])
+def test_projections_of_rows_without_and_with_padding(
+    num_shapes: int, fibre: bool, dtype: torch.dtype, isa: str
+) -> None:
+    problem = force_problem(num_vertices=300, num_shapes=num_shapes, num_muscles=6, fibre=fibre, dtype=dtype)
+    compare(
+        projection_of("reduced_projection", problem, PackedBlendshapes(problem.blendshapes)),
+        projection_of("reduced_projection", problem, problem.blendshapes, reference),
+        projection_inputs("reduced_projection", problem),
     )
 
 
@@ -434,9 +508,11 @@ def test_sorted_entries_that_do_not_fit_are_refused() -> None:
         ("group_crow", lambda x: x[1:], r"group_crow must have \d+ elements"),
         ("muscle", lambda x: x + 4, "muscle holds an index out of range"),
         ("list_crow", lambda x: x + 1, "list_crow must rise from 0"),
+        ("list_crow", lambda x: x * 1000, "list_crow must not rise beyond the entries"),
         ("vertex", lambda x: x + _LARGEST, "vertex holds an index out of range"),
         ("vertex", lambda x: x[1:], r"vertex must have \d+ elements"),
         ("entry", lambda x: x - p.distribution.nnz, "entry holds an index out of range"),
+        ("entry", lambda x: x[1:], r"entry must have \d+ elements"),
         ("entry", lambda x: x.long(), "entry has the wrong dtype"),
     ]:
         with pytest.raises(ValueError, match=message):
