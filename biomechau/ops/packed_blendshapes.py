@@ -141,9 +141,9 @@ class PackedBlendshapes:
     def sorted_entries(self, distribution: SparseMatrix) -> SortedEntries:
         """The entries of a P (N, M) in the order of the groups; made once for its pattern, whatever its values."""
         found = self._sorted.get(distribution.col)
-        if found is None:
-            found = self._sorted[distribution.col] = self._sort(distribution)
-        return found
+        if found is None or found[0]() is not distribution.crow:
+            found = self._sorted[distribution.col] = ref(distribution.crow), self._sort(distribution)
+        return found[1]
 
     def _sort(self, distribution: SparseMatrix) -> SortedEntries:
         num_vertices, num_muscles = distribution.shape

@@ -486,6 +486,19 @@ def test_packed_arrays_that_do_not_fit_are_refused() -> None:
             mass_with(packed, **{name: change(getattr(packed, name))})
 
 
+def test_matrices_that_share_columns_alone_do_not_share_sorted_entries() -> None:
+    # One entry a vertex in the first, both entries at one vertex in the second.
+    first = ops.SparseMatrix.from_dense(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
+    second = ops.SparseMatrix(torch.tensor([0, 0, 0, 2]), first.col, first.val, first.shape)
+    blendshapes = torch.rand(4, 3, 3, generator=torch.Generator().manual_seed(0))
+    packed = PackedBlendshapes(blendshapes)
+    for p in (first, second, first):
+        torch.testing.assert_close(
+            ops.reduced_projection(packed, p), reference.reduced_projection(blendshapes, p, None), rtol=1e-6, atol=1e-6
+        )
+    assert packed.sorted_entries(first) is packed.sorted_entries(first)
+
+
 def test_sorted_entries_that_do_not_fit_are_refused() -> None:
     p = force_problem(num_vertices=700)
     packed = PackedBlendshapes(local_blendshapes())
