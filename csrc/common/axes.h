@@ -1,6 +1,8 @@
 // Positions as a tensor holds them, x0 y0 z0 x1 y1 z1 ..., to a vector of each axis and back.
 #pragma once
 
+#include <cstring>
+
 #include "common/vector.h"
 
 namespace biomechau {
@@ -42,6 +44,15 @@ template <class T> inline void split_axes(const T* positions, Vector<T> (&axis)[
     for (int a = 0; a < 3; ++a) lanes[a][l] = positions[3 * l + a];
   for (int a = 0; a < 3; ++a) axis[a] = V::load(lanes[a]);
 #endif
+}
+
+// Likewise of the first `count` positions, at most `width`; the other lanes are 0.
+template <class T> inline void split_axes(const T* positions, std::int64_t count, Vector<T> (&axis)[3]) {
+  constexpr int width = Vector<T>::width;
+  if (count == width) return split_axes(positions, axis);
+  T all[3 * width] = {};
+  std::memcpy(all, positions, 3 * count * sizeof(T));
+  split_axes(all, axis);
 }
 
 // And back.

@@ -1,8 +1,6 @@
 // Groups of vertices with the shapes that move them: the unit of work of the ops that read blendshapes.
 #pragma once
 
-#include <cstring>
-
 #include "common/axes.h"
 #include "common/cpu.h"
 #include "common/packed_blendshapes.h"
@@ -38,13 +36,7 @@ template <class T> struct Lanes {
   static void fill(const T* rows, std::int64_t vertices, std::int64_t step, T* slot) {
     for (std::int64_t v = 0; v < vertices; v += width, slot += step) {
       Vector<T> axis[3];
-      if (v + width <= vertices) {
-        split_axes(rows + 3 * v, axis);
-      } else {
-        T rest[3 * width] = {};
-        std::memcpy(rest, rows + 3 * v, 3 * (vertices - v) * sizeof(T));
-        split_axes(rest, axis);
-      }
+      split_axes(rows + 3 * v, min_of(width, vertices - v), axis);
       for (int a = 0; a < 3; ++a) axis[a].store(slot + a * width);
     }
   }

@@ -13,12 +13,14 @@ template <class T> class MuscleLanes {
  public:
   static constexpr std::int64_t width = Vector<T>::width;
 
-  MuscleLanes(const Distribution<T>& p, std::int64_t most_vertices)
+  // `part`: vertices that are sorted together, a multiple of the vector's width.
+  MuscleLanes(const Distribution<T>& p, std::int64_t most_vertices, std::int64_t part)
       : p_(p),
         depth_(p.directions ? 3 : 1),
         most_vectors_((most_vertices + width - 1) / width),
+        part_(part),
         most_slots_(min_of(p.num_entries, most_vectors_ * p.num_muscles)),
-        starts_(most_vectors_ + p.num_muscles + 2),
+        starts_(most_vectors_ + 1 + (most_vertices + part - 1) / part * (p.num_muscles + 1)),
         index_(3 * most_slots_ + p.num_muscles + min_of(p.num_entries, most_vertices * p.num_muscles)),
         values_(most_slots_ * depth_ * width) {
     list_ = starts_.data() + most_vectors_ + 1;
@@ -63,6 +65,7 @@ template <class T> class MuscleLanes {
   std::int64_t begin(std::int64_t vector) const { return starts_[vector]; }
   std::int64_t end(std::int64_t vector) const { return starts_[vector + 1]; }
   std::int64_t count() const { return starts_[(num_ + width - 1) / width]; }
+  std::int64_t most_slots() const { return most_slots_; }
   std::int64_t muscle(std::int64_t slot) const { return muscle_[slot]; }
   std::int64_t vector(std::int64_t slot) const { return vector_[slot]; }
   T* lanes(std::int64_t slot, std::int64_t axis) { return &values_[(slot * depth_ + axis) * width]; }
@@ -70,19 +73,30 @@ template <class T> class MuscleLanes {
     return &values_[(slot * depth_ + axis) * width];
   }
 
-  // Puts the slots in the order of their muscles.
+  // Puts the slots of each part of the vertices in the order of their muscles.
   void sort() {
-    for (std::int64_t m = 0; m <= p_.num_muscles; ++m) list_[m] = 0;
-    for (std::int64_t s = 0; s < count(); ++s) ++list_[muscle_[s] + 1];
-    for (std::int64_t m = 0; m < p_.num_muscles; ++m) list_[m + 1] += list_[m];
-    // Each list then starts where the one before ends.
-    for (std::int64_t s = 0; s < count(); ++s) by_muscle_[list_[muscle_[s]]++] = static_cast<std::int32_t>(s);
+    for (std::int64_t first = 0, part = 0; first < num_; first += part_, ++part) {
+      std::int64_t* list = list_ + part * (p_.num_muscles + 1);
+      const std::int64_t begin = starts_[first / width];
+      const std::int64_t end = starts_[(min_of(first + part_, num_) + width - 1) / width];
+      list[0] = begin;
+      for (std::int64_t m = 1; m <= p_.num_muscles; ++m) list[m] = 0;
+      for (std::int64_t s = begin; s < end; ++s) ++list[muscle_[s] + 1];
+      for (std::int64_t m = 0; m < p_.num_muscles; ++m) list[m + 1] += list[m];
+      // Each list then starts where the one before ends.
+      for (std::int64_t s = begin; s < end; ++s) by_muscle_[list[muscle_[s]]++] = static_cast<std::int32_t>(s);
+    }
   }
 
-  // After that, calls fn(muscle, its slots, how many) for every muscle that is met.
-  template <class Fn> void for_each_muscle(const Fn& fn) const {
-    for (std::int64_t m = 0, begin = 0; m < p_.num_muscles; begin = list_[m++])
-      if (begin < list_[m]) fn(m, by_muscle_ + begin, list_[m] - begin);
+  // After that, calls fn(muscle, its slots, how many) for every part and every muscle that is met there.
+  template <class Fn> void for_each_list(const Fn& fn) const {
+    std::int64_t begin = 0;
+    for (std::int64_t part = 0; part * part_ < num_; ++part)
+      for (std::int64_t m = 0; m < p_.num_muscles; ++m) {
+        const std::int64_t end = list_[part * (p_.num_muscles + 1) + m];
+        if (begin < end) fn(m, by_muscle_ + begin, end - begin);
+        begin = end;
+      }
   }
 
   // Calls fn(entry, its slot, its lane) for every entry.
@@ -94,7 +108,7 @@ template <class T> class MuscleLanes {
 
  private:
   const Distribution<T>& p_;
-  const std::int64_t depth_, most_vectors_, most_slots_;
+  const std::int64_t depth_, most_vectors_, part_, most_slots_;
   Scratch<std::int64_t> starts_;
   Scratch<std::int32_t> index_;
   Scratch<T> values_;

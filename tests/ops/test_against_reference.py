@@ -53,6 +53,8 @@ def test_force_ops_at_the_edges(name: str, fibre: bool, sizes: dict[str, Any]) -
     [
         {"num_vertices": 301, "num_muscles": 30, "density": 0.5},  # many muscles at every vertex
         {"num_vertices": 700, "num_muscles": 2, "density": 0.005},  # none at most of them
+        {"num_vertices": 5_003, "num_muscles": 5, "density": 0.02},  # blocks of more than one part
+        {"num_vertices": 33_001, "num_muscles": 3, "density": 0.003},  # more blocks than pieces
     ],
 )
 def test_reduced_projection_at_sizes_that_fill_no_block(
