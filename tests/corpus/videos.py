@@ -14,16 +14,16 @@ _IDENTITY = bytes.fromhex("00010000 00000000 00000000 00000000 00010000 00000000
 _CLOCKWISE = bytes.fromhex("00000000 00010000 00000000 ffff0000 00000000 00000000 00000000 00000000 40000000")
 
 
-def write_video(path: Path, times: Sequence[float], upright: bool = True) -> Path:
+def write_video(path: Path, times: Sequence[float], upright: bool = True, rate: int = 25) -> Path:
     """Frame n, 64 wide and 48 high, is shown at times[n] [s]; it is 10 n grey, with a red upper left corner."""
-    unit = Fraction(1, 25 if path.suffix == ".avi" else 1000)  # AVI fills every unit of time with a frame
+    unit = Fraction(1, rate if path.suffix == ".avi" else 1000)  # AVI fills every unit of time with a frame
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
+        stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         stream.bit_rate = 2_000_000
         stream.time_base = stream.codec_context.time_base = unit
         for number, time in enumerate(times):
-            picture = np.full((48, 64, 3), 10 * number, np.uint8)
+            picture = np.full((48, 64, 3), 10 * number % 256, np.uint8)
             picture[:16, :16] = (255, 0, 0)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = round(time / unit), unit

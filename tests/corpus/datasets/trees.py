@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from corpus.tables import MEDIAPIPE_NAMES, blendshapes, write_mediapipe, write_table
+from corpus.videos import write_video
+from PIL import Image
 
 from biomechau.corpus import BP4D, DISFA
 from biomechau.rig.names import ARKIT_SHAPES
@@ -57,6 +59,21 @@ def make_bp4d(root: Path) -> Path:
         name = f"{id.lower()}.CSV" if id.startswith("F003") else f"{id}.csv"
         write_occurrences(root / "AUCoding" / "AU_OCC" / name, frames_of(id))
     return root
+
+
+def make_bp4d_images(folder: Path) -> Path:
+    """A picture of each labelled frame, coloured by its number.
+
+    F003's folders are in small letters, M002's names are padded with zeros, those of F001_T2 are PNG.
+    """
+    for id in STARTS:
+        below = folder / (id.lower() if id.startswith("F003") else id).replace("_", "/")
+        below.mkdir(parents=True)
+        for n in frames_of(id):
+            name = f"{n:06}.jpg" if id.startswith("M002") else f"{n}.png" if id == "F001_T2" else f"{n}.jpg"
+            Image.new("RGB", (20, 20), (n % 256, n * 7 % 256, 0)).save(below / name)
+        (below / "Thumbs.db").write_bytes(b"\0")
+    return folder
 
 
 def make_bp4d_recordings(folder: Path) -> Path:
@@ -113,4 +130,12 @@ def make_disfa_recordings(folder: Path, length: int = 64) -> Path:
     write_mediapipe(folder / "LeftVideoSN001_comp.csv", range(length))
     for subject in ("SN002", "SN003", "SN010"):
         write_mediapipe(folder / f"{subject}.csv", range(1, length + 1))
+    return folder
+
+
+def make_disfa_videos(folder: Path, length: int = 64) -> Path:
+    """The left camera's, at 20 frames a second."""
+    (folder / "Video_LeftCamera").mkdir(parents=True)
+    for subject in ("SN001", "SN002", "SN003", "SN010"):
+        write_video(folder / "Video_LeftCamera" / f"LeftVideo{subject}_comp.avi", np.arange(length) / 20, rate=20)
     return folder
