@@ -12,7 +12,6 @@ from biomechau.commands.command import Command, Switch
 from biomechau.corpus import Corpus
 from biomechau.files import replacing
 from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.html_page import Shown
 from biomechau.reports.html_report import (
     CARD,
     SCORES,
@@ -22,9 +21,7 @@ from biomechau.reports.html_report import (
     recording_page,
     run_page,
     scores_page,
-    unit_notes,
 )
-from biomechau.reports.prediction_report import PredictionReport
 from biomechau.reports.replay import FILE as REPLAY
 from biomechau.reports.terminal import progress_bar
 from biomechau.training.runs import holds_runs, open_runs
@@ -83,7 +80,7 @@ class Report(Command):
             raise ValueError(f"{self.folder} is a run: give the corpus with its test subjects by --corpus")
         runs, corpus = open_runs(self.folder), Corpus.open(self.corpus)
 
-        from biomechau.reports.sequence_choice import Choice, choose, predictions
+        from biomechau.reports.sequence_choice import shown_sequences
         from biomechau.training.cross_validation import cross_validate
 
         scores = None
@@ -92,20 +89,8 @@ class Report(Command):
         if scores is None or list(scores["folds"]) != [str(number) for number in runs]:
             with progress_bar("testing folds", self.quiet) as progress:
                 scores = cross_validate(runs, corpus, progress).summary()
-        if self.sequence:
-            choices, chosen = tuple(map(Choice, self.sequence)), "sequences as asked for"
-        else:
-            with progress_bar("choosing sequences", self.quiet) as progress:
-                choices = choose(runs, corpus, progress)
-            ranks = ", ".join(dict.fromkeys(str(choice.rank) for choice in choices))
-            chosen = f"test sequences shown: {ranks}, by {choices[0].measure}"
-        found = {p.sequence.name: PredictionReport(p) for p in predictions(runs, corpus, [c.id for c in choices])}
-        shown = []
-        for choice in choices:
-            report = found[choice.id]
-            labelled = report.scores()
-            folds = f"fold {', '.join(map(str, report.prediction.folds))}"
-            shown.append(Shown(report.replay(), f"{choice}, {folds}", unit_notes(labelled) if labelled else ()))
+        with progress_bar("choosing sequences", self.quiet) as progress:
+            shown, chosen = shown_sequences(runs, corpus, self.sequence, progress)
         config = next(iter(runs.values())).config
         about = f"corpus {corpus.path.name}, {len(corpus.subjects)} subjects, {len(corpus)} sequences"
         return run_page(self.folder.resolve().name, config, about, scores, shown, chosen)

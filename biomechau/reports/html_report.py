@@ -1,4 +1,4 @@
-"""What a page shows of a run, of the files of ``predict`` and ``forces``, of scores and of an experiment."""
+"""What a page shows: of a run, the files of ``predict`` and ``forces``, scores, an experiment, the demonstration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from biomechau.reports.action_unit_names import NAMES, column_name
+from biomechau.reports.curves import split_identifier
+from biomechau.reports.demo import Demonstration
 from biomechau.reports.html_page import Cell, Shown, card, page, table
 from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.training.config import TrainingConfig
@@ -81,10 +83,35 @@ def run_page(
     Raises:
         ImportError: matplotlib is not installed.
     """
-    mean = f"mean F1 {percent(scores['mean_f1'])} %, always saying on {percent(scores['mean_always_positive_f1'])} %"
-    subtitle = [corpus, f"tested on {scores['tested_on']}: {mean}", chosen]
+    subtitle = [corpus, f"tested on {scores['tested_on']}: {_mean_f1(scores)}", chosen]
     sections = [*score_sections(scores), card("Options of the training", config.to_json())]
     return page(f"{name}: action units and muscle forces", subtitle, sections, shown)
+
+
+def demo_page(
+    demonstration: Demonstration,
+    summary: Mapping[str, Any],
+    scores: Mapping[str, Any] | None = None,
+    shown: Sequence[Shown] = (),
+) -> str:
+    """The page of the demonstration.
+
+    Args:
+        demonstration: its first part.
+        summary: contents of its ``summary.json``.
+        scores: contents of ``evaluation.json`` of its second part, if there was one.
+        shown: sequences of the second part to play back.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    performance = Shown(demonstration.report.replay(), "a made performance of the built-in face, its forces recovered")
+    r, error = (demonstration.median(what) for what in ("correlation", "relative_error"))
+    subtitle = [f"known muscle forces recovered from noisy motion: median r {r:.3f}, median error {error:.3f}"]
+    if scores is not None:
+        subtitle.append(f"simulated people, tested on {scores['tested_on']}: {_mean_f1(scores)}")
+    sections = [_recovery(demonstration), *([] if scores is None else score_sections(scores)), card("Summary", summary)]
+    return page("Demonstration", subtitle, sections, [performance, *shown])
 
 
 def score_sections(scores: Mapping[str, Any]) -> list[str]:
@@ -148,6 +175,24 @@ def unit_notes(scores: Mapping[str, Any]) -> tuple[str, ...]:
 def percent(value: float | None) -> str:
     """In per cent with one digit; empty for None."""
     return "" if value is None else f"{100 * value:.1f}"
+
+
+def _mean_f1(scores: Mapping[str, Any]) -> str:
+    always = percent(scores["mean_always_positive_f1"])
+    return f"mean F1 {percent(scores['mean_f1'])} %, always saying on {always} %"
+
+
+def _recovery(demonstration: Demonstration) -> str:
+    """The table of true and recovered forces."""
+    rows = []
+    for row in demonstration.recoveries:
+        name, side = split_identifier(row.identifier)
+        scores = ["" if value is None else f"{value:.3f}" for value in (row.correlation, row.relative_error)]
+        rows.append([name, "" if side == "both" else side, f"{row.peak:.2f}", f"{row.recovered_peak:.2f}", *scores])
+    medians = [f"{demonstration.median(what):.3f}" for what in ("correlation", "relative_error")]
+    rows.append(["median of muscles that act", "", "", "", *medians])
+    headings = ("muscle", "side", "true peak", "recovered peak", "r", "error")
+    return table("Recovery of known muscle forces", headings, rows, total=True, words=2)
 
 
 def _bar(value: float | None) -> str | Cell:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from biomechau.corpus import Corpus
+from biomechau.reports.html_page import Shown
+from biomechau.reports.html_report import unit_notes
 from biomechau.reports.prediction_report import PredictionReport
 from biomechau.training.run import Run
 
@@ -106,3 +108,33 @@ def choose(
     ranked = sorted(values, key=lambda id: (-values[id] if scores else values[id], id))
     places = dict(zip((0, (len(ranked) - 1) // 2, len(ranked) - 1), RANKS, strict=True))
     return tuple(Choice(ranked[i], rank, measure, float(np.float64(values[ranked[i]]))) for i, rank in places.items())
+
+
+def shown_sequences(
+    runs: Mapping[int, Run],
+    corpus: Corpus,
+    ids: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Shown], str]:
+    """The sequences that a page plays back, and how they were chosen, in words.
+
+    Args:
+        runs, corpus: as of :func:`choose`.
+        ids: of the sequences; chosen if none are given.
+        progress: called with (sequences done, sequences in all) while choosing.
+
+    Raises:
+        ValueError, OSError: as :func:`choose` and :func:`predictions`.
+    """
+    choices = tuple(map(Choice, ids)) if ids else choose(runs, corpus, progress)
+    found = {p.sequence.name: PredictionReport(p) for p in predictions(runs, corpus, [c.id for c in choices])}
+    shown = []
+    for choice in choices:
+        report = found[choice.id]
+        labelled = report.scores()
+        folds = f"fold {', '.join(map(str, report.prediction.folds))}"
+        shown.append(Shown(report.replay(), f"{choice}, {folds}", unit_notes(labelled) if labelled else ()))
+    if ids:
+        return shown, "sequences as asked for"
+    ranks = ", ".join(dict.fromkeys(str(choice.rank) for choice in choices))
+    return shown, f"test sequences shown: {ranks}, by {choices[0].measure}"

@@ -37,10 +37,18 @@ def run_folder(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder
 
 
+@pytest.fixture(scope="session")
+def rig_file(tiny_rig: FaceRig, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("rig") / "tiny.safetensors"
+    tiny_rig.save(path)
+    return str(path)
+
+
 @pytest.fixture
 def no_viz(monkeypatch: pytest.MonkeyPatch) -> None:
     """As without the ``viz`` extra."""
-    for module in ("commands.predict", "reports.prediction_report"):
+    commands = ("commands.rig", "commands.forces", "commands.demo", "commands.predict")
+    for module in (*commands, "reports.output", "reports.prediction_report"):
         monkeypatch.setattr(f"biomechau.{module}.viz_available", lambda: False)
 
 

@@ -1,0 +1,101 @@
+"""``biomechau rig``: what it imports, tells and draws, and how it fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from commands.small import assert_error
+
+from biomechau.cli import main
+from biomechau.rig import FaceRig
+
+
+def write_obj(rig: FaceRig, vertices: torch.Tensor, path: Path) -> None:
+    lines = [f"v {x} {y} {z}" for x, y, z in vertices.tolist()]
+    lines += [f"f {a + 1} {b + 1} {c + 1}" for a, b, c in rig.faces.tolist()]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_import_of_an_obj_folder(tiny_rig: FaceRig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "shapes", tmp_path / "new" / "rig.safetensors"
+    folder.mkdir()
+    write_obj(tiny_rig, tiny_rig.neutral, folder / "rest.obj")
+    write_obj(tiny_rig, tiny_rig.neutral + tiny_rig.blendshapes[-1], folder / "jawOpen.obj")
+    arguments = ["rig", "import", str(folder), "--out", str(out), "--neutral", "rest", "--scale", "2"]
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == f"{out}: 99 vertices, 1 shapes, 0 identity modes\n"
+    rig = FaceRig.load(out)
+    assert rig.provenance["scale"] == "2 cm per unit"
+    torch.testing.assert_close(rig.neutral, 2 * tiny_rig.neutral)
+    torch.testing.assert_close(rig.blendshapes[0], 2 * tiny_rig.blendshapes[-1], atol=1e-4, rtol=1e-4)
+    assert_error(capsys, ["rig", "import", str(folder), "--out", str(out)], "Neutral", "rest.obj")
+    assert FaceRig.load(out).num_shapes == 1
+
+
+def test_import_of_the_built_in_face(tmp_path: Path) -> None:
+    assert main(["rig", "import", "builtin:1000", "--out", str(tmp_path / "rig.safetensors")]) == 0
+    assert FaceRig.load(tmp_path / "rig.safetensors").num_vertices == 1000
+
+
+def test_import_of_an_ict_folder(ict_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "ict.safetensors"
+    assert main(["rig", "import", str(ict_folder), "--out", str(out), "--no-identity"]) == 0
+    assert capsys.readouterr().out == f"{out}: 9,409 vertices, 55 shapes, 0 identity modes\n"
+
+
+def test_import_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "rig.safetensors")
+    (tmp_path / "empty").mkdir()
+    assert_error(capsys, ["rig", "import", "nowhere", "--out", out], "nowhere", "expected a FaceXModel folder")
+    assert_error(capsys, ["rig", "import", str(tmp_path / "empty"), "--out", out], "no OBJ files")
+    assert_error(capsys, ["rig", "import", "builtin:few", "--out", out], "builtin:few", "number of vertices")
+    assert_error(capsys, ["rig", "import", "builtin:12", "--out", out], "[1000, 50000]")
+    (tmp_path / "file").write_text("")
+    assert_error(capsys, ["rig", "import", "builtin:1000", "--out", str(tmp_path / "file" / "rig")], "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_info_as_a_table(rig_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rig", "info", rig_file]) == 0
+    out = capsys.readouterr().out
+    for words in ("99", "jawOpen", "16.0 x 20.0", "zygomaticus major (2)", "no known shape", "condition"):
+        assert words in out
+
+
+def test_info_as_json(rig_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rig", "info", rig_file, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["file"] == rig_file
+    assert json.loads(out)["vertices"] == 99
+    assert err == ""
+
+
+def test_what_is_not_a_rig(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text").write_text("not a rig")
+    assert_error(capsys, ["rig", "info", str(tmp_path / "text")], "text", "safetensors")
+
+
+def test_show(rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyvista")
+    image = pytest.importorskip("matplotlib.image")
+    out = tmp_path / "new" / "shapes.png"
+    assert main(["rig", "show", rig_file, "--out", str(out), "--shape", "JawOpen", "browDown_L"]) == 0
+    assert capsys.readouterr().out == f"wrote {out}\n"
+    assert image.imread(out).std() > 0.05
+
+
+def test_show_errors(rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyvista")
+    out = tmp_path / "shapes.png"
+    out.write_bytes(b"earlier")
+    assert_error(capsys, ["rig", "show", rig_file, "--out", str(out), "--shape", "earWiggle"], "'earWiggle'")
+    assert out.read_bytes() == b"earlier"
+    assert_error(capsys, ["rig", "show", rig_file, "--out", str(out / "x.png")], "shapes.png")
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_show_without_viz_says_how_to_get_it(rig_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_error(capsys, ["rig", "show", rig_file, "--out", "x.png"], 'pip install "biomechau[viz]"')
