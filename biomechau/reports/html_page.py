@@ -27,6 +27,8 @@ _PAGE = files("biomechau.reports") / "page"
 _AT_REST = 0.05
 _INT16 = 32767
 _CLASS = ' class="words"'
+# Columns from which a table is set narrower, and keeps its first column in sight when it scrolls in its box.
+_WIDE = 10
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,11 @@ def table(
         + "</tr>"
         for index, row in enumerate(rows)
     )
+    wide = " wide" if len(headings) >= _WIDE else ""
     listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     beneath = f'<ul class="notes">{listed}</ul>' if listed else ""
     return (
-        f'<section><h2>{escape(title)}</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>\n'
+        f'<section><h2>{escape(title)}</h2><div class="scroll{wide}"><table><thead><tr>{head}</tr></thead>\n'
         f"<tbody>{body}</tbody></table></div>{beneath}</section>"
     )
 

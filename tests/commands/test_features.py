@@ -112,6 +112,8 @@ def test_another_backbone_cannot_test_a_run(
     other = save_resnet(tmp_path / "other", seed=1)
     given = ["corpus", "features", path, "--images", path / "images", "--backbone", other]
     fails(*given, words=("holds image features of another backbone: name tiny-resnet, not other", "--replace"))
+    larger = save_resnet(tmp_path / "tiny-resnet", size=48)
+    fails(*given[:-1], larger, words=("another backbone: preprocessing with image_size [32, 32], not [48, 48]",))
     assert call(*given, "--replace") == 0
     words = ("no image features of the backbone that the detector was trained with", "tiny-resnet", "found other")
     fails("evaluate", "--run", run, "--corpus", path, "--out", tmp_path / "scores", words=words)

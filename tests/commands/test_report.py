@@ -209,6 +209,28 @@ def test_the_page_of_experiments_escapes_what_it_shows(tmp_path: Path) -> None:
         assert "<b>physics" not in page.source
 
 
+def test_wide_tables_scroll_within_their_box(tmp_path: Path) -> None:
+    units = {f"AU{unit:02}": "50.0" for unit in range(1, 16)}
+    cells = {
+        "row": "first corpus: 3D physics",
+        "runs": "3/3",
+        **units,
+        "folds": "48.1 / 51.2 / 50.7",
+        "force r": "0.50",
+    }
+    (tmp_path / "table.csv").write_text(f"{','.join(cells)}\n{','.join(cells.values())}\n")
+    (tmp_path / "card.json").write_text(json.dumps({"notes": ["words " * 60], "corpora": {"x" * 300: "y" * 300}}))
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "a.html")]) == 0
+    with opened(tmp_path / "a.html") as (page, _, _):
+        for details in page.locator("summary").all():
+            details.click()
+        for width in (1280, 800, 400):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("() => document.documentElement.scrollWidth") == width
+            inner, outer = page.locator(".scroll").evaluate("box => [box.scrollWidth, box.clientWidth]")
+            assert (inner > outer) == (width < 1280)
+
+
 def test_what_cannot_be_reported(run_folder: Path, corpus: Corpus, tmp_path: Path, fails: Callable[..., None]) -> None:
     out = ["--out", tmp_path / "a.html"]
     fails("report", tmp_path / "nowhere", *out, words="no such folder")

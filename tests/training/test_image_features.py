@@ -153,6 +153,16 @@ def test_a_corrupt_picture(corpus: Corpus, images: Path) -> None:
     assert Corpus.open(corpus.path)["F001_T2"].image_valid.tolist() == [n != 4 for n in range(9)]  # type: ignore[union-attr]
 
 
+def test_a_video_that_cannot_be_read(corpus: Corpus, images: Path) -> None:
+    shutil.rmtree(images / "M002_T1")
+    (images / "M002_T1.avi").write_bytes(b"RIFF no video")
+    with pytest.raises(ValueError, match=r"M002_T1.avi: not a video that can be read"):
+        compute_image_features(corpus, images, Colour())
+    report = compute_image_features(corpus, images, Colour(), skip_faulty=True)
+    assert "M002_T1.avi" in report.faults[0]
+    assert not Corpus.open(corpus.path)["M002_T1"].image_valid.any()  # type: ignore[union-attr]
+
+
 def test_windows_mask_frames_without_picture(corpus: Corpus, images: Path) -> None:
     shutil.rmtree(images / "M002_T1")
     compute_image_features(corpus, images, Colour(), skip_faulty=True)
