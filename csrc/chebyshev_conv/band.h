@@ -1,6 +1,8 @@
 // The operator with its rows in visiting order, and the rows of its operand as far as they are needed at one time.
 #pragma once
 
+#include <type_traits>
+
 #include "chebyshev_conv/chebyshev_conv.h"
 #include "common/cpu.h"
 #include "common/vector.h"
