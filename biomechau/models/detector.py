@@ -247,9 +247,7 @@ class Detector(nn.Module):
         force = dynamics.generalized_force(physics.forces)
         if physics.slack is None:
             return force
-        newton = dynamics.config.law == "newton"
-        resistance = dynamics.mass * dynamics.unit_acceleration if newton else dynamics.stiffness
-        return force + (physics.slack * self.statistics.scale) @ resistance
+        return force + (physics.slack * self.statistics.scale) @ dynamics.resistance
 
     def _reconstruct(self, c: Tensor, force: Tensor, mass: Tensor | None) -> Tensor:
         """c~ (Eq. 10), started with the first frames of c; each force acts in the step that required_force means."""

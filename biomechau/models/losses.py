@@ -206,14 +206,12 @@ def inverse_dynamics_loss(
     """
     _check_shape("force", force, tuple(c.shape))
     _check_shape("scale", scale, tuple(c.shape[-1:]))
-    newton = dynamics.config.law == "newton"
-    resistance = dynamics.mass * dynamics.unit_acceleration if newton else dynamics.stiffness
     motion = c.detach()
     if cutoff is not None:
         motion = whittaker_masked(motion, cutoff, dynamics.config.fps, valid)
     missing = _masked(required_force(dynamics, motion) - force, valid)
-    displacement = torch.linalg.solve(resistance, missing.flatten(0, -2).mT).mT
-    return _mean((displacement / scale).square().mean(-1).reshape(missing.shape[:-1]), valid)
+    displacement = missing @ dynamics.compliance
+    return _mean((displacement / scale).square().mean(-1), valid)
 
 
 def _frames_first(forces: Tensor, vector: bool) -> Tensor:

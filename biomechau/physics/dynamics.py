@@ -56,8 +56,8 @@ class FaceDynamics(nn.Module):
         shape_names, shape_indices: the K' shapes and their positions in the rig.
         dropped_shapes: names of the shapes left out.
         muscles: the M muscles.
-        system: M, K, D and A made ready for rollouts when the module is built or loaded; other changes of the buffers
-            do not reach it.
+        system, compliance: M, K, D and A made ready for rollouts, and the inverse (K', K') of ``resistance``, when the
+            module is built or loaded; other changes of the buffers do not reach them.
 
     Raises:
         TypeError: dtype is neither float32 nor float64, or distribution is not a Distribution.
@@ -70,6 +70,7 @@ class FaceDynamics(nn.Module):
     projection: Tensor
     force_scale: Tensor
     blendshapes: Tensor
+    compliance: Tensor
 
     def __init__(
         self,
@@ -132,7 +133,9 @@ class FaceDynamics(nn.Module):
         self._prepare()
 
     def _prepare(self) -> None:
-        """Factor the matrices once for all rollouts."""
+        """Factor and invert the matrices once for all."""
+        compliance = torch.linalg.inv(self.resistance.double()).to(self.resistance)
+        self.register_buffer("compliance", compliance, persistent=False)
         elastic = self.config.law == "elastic"
         self.system = ops.ModalSystem(
             self.mass,
@@ -161,6 +164,11 @@ class FaceDynamics(nn.Module):
     def unit_acceleration(self) -> float:
         """What F = 1 gives a muscle's own shapes under the law ``newton`` [1/s^2]."""
         return _UNIT_ACCELERATION * self.config.fps**2
+
+    @property
+    def resistance(self) -> Tensor:
+        """(K', K'), what a force works against: K, or under the law ``newton`` M in unit accelerations."""
+        return self.mass * self.unit_acceleration if self.config.law == "newton" else self.stiffness
 
     def generalized_force(self, force: Tensor) -> Tensor:
         """Q = A F (Eq. 9): muscle forces (..., M) or (..., M, 3) to generalized forces (..., K').

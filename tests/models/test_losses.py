@@ -105,6 +105,24 @@ def test_inverse_dynamics(tiny_rig: FaceRig, tiny_distribution: Distribution, la
     assert (grad.abs().sum(-1) > 0).equal(valid)
 
 
+@pytest.mark.parametrize("law", ["elastic", "newton"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float64, 1e-12)])
+def test_inverse_dynamics_is_that_of_a_solver(
+    law: str, dtype: torch.dtype, tolerance: float, tiny_rig: FaceRig, tiny_distribution: Distribution
+) -> None:
+    config = PhysicsConfig() if law == "elastic" else PhysicsConfig.paper()
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, config, dtype)
+    c, scale = torch.rand(2, 6, 8, dtype=dtype), 0.1 + torch.rand(8, dtype=dtype)
+    force = torch.zeros(2, 6, 8, dtype=dtype).requires_grad_()
+    missing = required_force(dynamics, c) - force
+    displacement = torch.linalg.solve(dynamics.resistance, missing[..., None])[..., 0]
+    expected = (displacement / scale).square().mean()
+    found = inverse_dynamics_loss(dynamics, force, c, scale)
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=0)
+    grads = (torch.autograd.grad(loss, force)[0] for loss in (found, expected))
+    torch.testing.assert_close(*grads, rtol=tolerance, atol=tolerance * float(found.detach()))
+
+
 def test_total() -> None:
     weights = LossWeights(reconstruction=2.0, action_unit=0.5, clean=0.1, smooth=0.0)
     terms = {"reconstruction": 1.0, "action_unit": 4.0, "clean": 10.0, "smooth": math.nan}

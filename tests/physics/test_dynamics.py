@@ -225,6 +225,7 @@ def test_the_state_dict_carries_the_model(tiny_rig: FaceRig, tiny_distribution: 
     soft = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(f0=2))
     assert not torch.equal(soft.stiffness, stiff.stiffness)
     soft.load_state_dict(stiff.state_dict())
+    assert torch.equal(soft.compliance, stiff.compliance)
     assert torch.equal(soft.stiffness, stiff.stiffness)
     force, zero = random_force(stiff, 5), torch.zeros(stiff.num_shapes)
     for actual, expected in zip(soft.rollout(force, zero, zero), stiff.rollout(force, zero, zero), strict=True):
