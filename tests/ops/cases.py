@@ -82,40 +82,6 @@ def force_inputs(name: str, problem: Any) -> dict[str, Tensor | None]:
     return inputs
 
 
-def convolution_problem(
-    *,
-    batch: tuple[int, ...] = (3,),
-    num_vertices: int = 40,
-    num_terms: int = 3,
-    num_inputs: int = 2,
-    num_outputs: int = 5,
-    num_kept: int | None = None,
-    dtype: torch.dtype = torch.float64,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Arguments of ``chebyshev_conv``: a sparse symmetric operator with eigenvalues in [-1, 1] and an empty row."""
-    gen = torch.Generator().manual_seed(seed)
-
-    def randn(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=gen, dtype=torch.float64).to(dtype)
-
-    links = torch.randn(num_vertices, num_vertices, generator=gen, dtype=torch.float64)
-    links[torch.rand(num_vertices, num_vertices, generator=gen) > 4 / num_vertices] = 0
-    links[-1:] = links[:, -1:] = 0
-    links = links + links.mT
-    links /= links.abs().sum(1).max().clamp_min(1)
-    vertices = None
-    if num_kept is not None:
-        vertices = torch.randperm(num_vertices, generator=gen)[:num_kept].sort().values
-    return {
-        "x": randn(*batch, num_vertices, num_inputs),
-        "laplacian": SparseMatrix.from_dense(links.to(dtype)),
-        "weight": randn(num_terms, num_inputs, num_outputs),
-        "bias": randn(num_outputs),
-        "vertices": vertices,
-    }
-
-
 def spd(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0, scale: float = 1.0) -> Tensor:
     """Well-conditioned symmetric positive definite matrices (..., K, K)."""
     gen = torch.Generator().manual_seed(seed)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import convolution_problem, force_problem, modal_problem, rollout_problem
+from ops.cases import force_problem, modal_problem, rollout_problem
+from ops.convolutions import convolution_problem
 
 import biomechau
 from biomechau import _core, ops
@@ -240,7 +241,7 @@ def test_every_size_of_every_kernel_is_compared(monkeypatch: pytest.MonkeyPatch)
     assert p.directions is not None
     for tensor in (p.force, p.blendshapes, p.directions, *r.values()):
         tensor.requires_grad_()
-    convolution = convolution_problem(num_kept=9)
+    convolution = convolution_problem(every=4)
     for name in ("x", "weight", "bias"):
         convolution[name].requires_grad_()
     system, inputs = modal_problem()

@@ -11,12 +11,12 @@ from ops.cases import (
     DTYPES,
     FORCE_OPS,
     assert_close,
-    convolution_problem,
     force_functions,
     force_inputs,
     force_problem,
     results_of,
 )
+from ops.convolutions import convolution_problem
 from ops.cuda import Emulation, Gpu, compare_on
 from torch import Tensor
 
@@ -104,12 +104,12 @@ def compare_convolutions(gpu: Gpu, **sizes: Any) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("num_terms", [1, 2, 3, 4, 6])
-@pytest.mark.parametrize("num_kept", [None, 7])
+@pytest.mark.parametrize("every", [None, 6])
 @pytest.mark.parametrize("batch", [(), (2, 3)])
 def test_chebyshev_conv(
-    gpu: Gpu, batch: tuple[int, ...], num_kept: int | None, num_terms: int, dtype: torch.dtype
+    gpu: Gpu, batch: tuple[int, ...], every: int | None, num_terms: int, dtype: torch.dtype
 ) -> None:
-    compare_convolutions(gpu, batch=batch, num_terms=num_terms, num_kept=num_kept, dtype=dtype)
+    compare_convolutions(gpu, batch=batch, num_terms=num_terms, every=every, dtype=dtype)
 
 
 @pytest.mark.parametrize(
@@ -117,9 +117,9 @@ def test_chebyshev_conv(
     [
         {"batch": (0,)},
         {"num_vertices": 1},
-        {"num_outputs": 1},
-        {"num_inputs": 16, "num_outputs": 16, "num_vertices": 200, "num_kept": 50},
-        {"num_inputs": 40, "num_outputs": 3, "num_vertices": 100, "batch": (5,)},
+        {"channels": (2, 1)},
+        {"channels": (16, 16), "num_vertices": 200, "every": 4},
+        {"channels": (40, 3), "num_vertices": 100, "batch": (5,)},
     ],
 )
 def test_chebyshev_conv_at_the_edges(gpu: Gpu, sizes: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def test_chebyshev_conv_without_bias(gpu: Gpu) -> None:
 
 @pytest.mark.parametrize("wanted", ["x", "weight", "bias"])
 def test_one_gradient_of_the_convolution(gpu: Gpu, wanted: str) -> None:
-    problem = convolution_problem(num_kept=9)
+    problem = convolution_problem(every=4)
     inputs = {name: problem[name] for name in ("x", "weight", "bias")}
     actual = results_of(convolution(ops.chebyshev_conv, gpu.to(problem)), gpu.to(inputs), [wanted])
     expected = results_of(convolution(reference.chebyshev_conv, problem), inputs, [wanted])
@@ -203,9 +203,9 @@ def test_mass_at_face_size_on_a_gpu(
 
 @pytest.mark.cuda
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("num_inputs", "num_kept"), [(3, None), (16, 2_000)])
+@pytest.mark.parametrize(("num_inputs", "every"), [(3, None), (16, 4)])
 def test_convolution_at_face_size_on_a_gpu(
-    real_gpu: Gpu, num_inputs: int, num_kept: int | None, dtype: torch.dtype
+    real_gpu: Gpu, num_inputs: int, every: int | None, dtype: torch.dtype
 ) -> None:
-    sizes = {"num_vertices": 9_409, "num_terms": 6, "num_inputs": num_inputs, "num_outputs": 16}
-    compare_convolutions(real_gpu, **sizes, batch=(8,), num_kept=num_kept, dtype=dtype)
+    sizes = {"num_vertices": 9_409, "num_terms": 6, "channels": (num_inputs, 16)}
+    compare_convolutions(real_gpu, **sizes, batch=(8,), every=every, dtype=dtype)

@@ -14,7 +14,6 @@ from ops.cases import (
     ROLLOUTS,
     acting,
     assert_close,
-    convolution_problem,
     force_functions,
     force_inputs,
     force_problem,
@@ -22,6 +21,7 @@ from ops.cases import (
     results_of,
     rollout_problem,
 )
+from ops.convolutions import convolution_problem
 from ops.cuda import Emulation, Gpu
 from torch import Tensor
 
@@ -55,9 +55,9 @@ def cases(gpu: Gpu, dtype: torch.dtype = torch.float32) -> dict[str, Case]:
                 }
             ),
         )
-    for num_kept in (None, 40):
-        convolution = gpu.to(convolution_problem(num_vertices=90, num_terms=4, num_kept=num_kept, dtype=dtype))
-        found[f"chebyshev_conv, {num_kept}"] = (
+    for every in (None, 2):
+        convolution = gpu.to(convolution_problem(num_vertices=90, num_terms=4, every=every, dtype=dtype))
+        found[f"chebyshev_conv, {every}"] = (
             lambda convolution=convolution, **tensors: ops.chebyshev_conv(**{**convolution, **tensors}),
             {name: convolution[name] for name in ("x", "weight", "bias")},
         )

@@ -1,0 +1,116 @@
+"""What the Chebyshev convolution refuses, in Python and in the binding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from ops.convolutions import convolution_problem, mesh_laplacian
+from ops.test_layout_and_threads import threads as threads
+from torch import Tensor
+
+from biomechau import _core, ops
+from biomechau.ops import SparseMatrix, _backend
+
+
+def lopsided(num_vertices: int = 40) -> SparseMatrix:
+    dense = mesh_laplacian(num_vertices).dense()
+    row, col = dense.nonzero()[0]
+    dense[row, col] *= 2
+    return SparseMatrix.from_dense(dense)
+
+
+def learned() -> SparseMatrix:
+    laplacian = mesh_laplacian(40)
+    return laplacian.with_values(laplacian.val.requires_grad_())
+
+
+@pytest.mark.parametrize("backend", ["kernels", "reference"])
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"x": torch.zeros(39, 2)}, TypeError, "weight must be torch.float32 as x is, got torch.float64"),
+        ({"x": torch.zeros(40, 2).half()}, TypeError, "x must be float32 or float64, got torch.float16"),
+        ({"x": [1.0]}, TypeError, "x must be a torch.Tensor, got list"),
+        ({"x": torch.zeros(39, 2).double()}, ValueError, r"x must have shape \(..., 40, 2\), got \(39, 2\)"),
+        ({"x": torch.zeros(40, 3).double()}, ValueError, r"x must have shape \(..., 40, 2\), got \(40, 3\)"),
+        ({"x": torch.zeros(2).double()}, ValueError, r"x must have shape \(..., 40, 2\), got \(2,\)"),
+        ({"x": torch.zeros(40, 2, device="meta").double()}, ValueError, "weight must be on meta as x is, got cpu"),
+        ({"weight": torch.zeros(2, 3).double()}, ValueError, r"weight must have shape \(K, C, C'\)"),
+        ({"weight": torch.zeros(0, 2, 3).double()}, ValueError, "with at least one term and channel"),
+        ({"bias": torch.zeros(4).double()}, ValueError, r"bias must have shape \(3,\), got \(4,\)"),
+        ({"laplacian": torch.eye(40).double()}, TypeError, "laplacian must be a SparseMatrix, got Tensor"),
+        ({"laplacian": mesh_laplacian(40, torch.float32)}, TypeError, "laplacian.val must be torch.float64 as x is"),
+        ({"laplacian": lopsided()}, ValueError, "laplacian must be symmetric"),
+        ({"laplacian": SparseMatrix.from_dense(torch.eye(40, 41).double())}, ValueError, "laplacian must be symmetric"),
+        ({"laplacian": learned()}, ValueError, "laplacian must be constant, but its values require grad"),
+        ({"vertices": [1, 2]}, TypeError, "vertices must be a torch.Tensor, got list"),
+        ({"vertices": torch.tensor([1.0])}, TypeError, "vertices must be int64, got torch.float32"),
+        ({"vertices": torch.tensor([[1]])}, ValueError, r"vertices must have shape \(P,\), got \(1, 1\)"),
+        ({"vertices": torch.tensor([1], device="meta")}, ValueError, "vertices must be on cpu as x is, got meta"),
+        ({"vertices": torch.tensor([3, 3])}, ValueError, r"vertices must ascend within \[0, 40\), each once"),
+        ({"vertices": torch.tensor([3, 40])}, ValueError, r"vertices must ascend within \[0, 40\), each once"),
+        ({"vertices": torch.tensor([-1, 3])}, ValueError, r"vertices must ascend within \[0, 40\), each once"),
+    ],
+)
+def test_refused(
+    changes: dict[str, Any], error: type[Exception], message: str, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_backend, "_backend", backend)
+    with pytest.raises(error, match=message):
+        ops.chebyshev_conv(**{**convolution_problem(), **changes})
+
+
+class TestBinding:
+    """What reaches the kernels only by the direct use of the module is refused before memory is touched."""
+
+    def run(self, **changes: Any) -> None:
+        p = convolution_problem(num_vertices=4, batch=(), every=2)
+        index = {"crow": p["laplacian"].crow, "col": p["laplacian"].col, "val": p["laplacian"].val}
+        tensors: dict[str, Tensor | None] = {**p, **index, "order": torch.arange(4), **changes}
+        out = torch.zeros(len(p["vertices"]), 3, dtype=torch.float64)
+        buffers = {name: _backend.buffer(value) for name, value in tensors.items() if name != "laplacian"}
+        operator = _core.SymmetricOperator(4, *(buffers[name] for name in ("crow", "col", "val", "order")))
+        names = ("x", "weight", "bias", "vertices")
+        _core.chebyshev_conv_fwd(
+            operator, 1, 4, 2, 3, *(buffers[name] for name in names), _backend.buffer(out), None, 1
+        )
+
+    def test_the_good_call_passes(self) -> None:
+        self.run()
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"crow": torch.tensor([0, 9, 1, 1, 1])}, "crow must rise from 0"),
+            ({"crow": torch.tensor([0, 1])}, "crow must have 5 elements, got 2"),
+            ({"val": torch.zeros(1)}, "val has the wrong dtype"),
+            ({"val": torch.zeros(1).double()}, r"val must have \d elements, got 1"),
+            ({"order": torch.tensor([0, 1, 2, 4])}, "order holds an index out of range"),
+            ({"order": torch.tensor([0, 1, 2, 2])}, "order must hold every vertex once"),
+            ({"order": torch.tensor([0, 1])}, "order must have 4 elements, got 2"),
+            ({"vertices": torch.tensor([0, 4])}, "vertices holds an index out of range"),
+            ({"vertices": torch.tensor([2, 2])}, "vertices must rise"),
+            ({"vertices": torch.tensor([2])}, "out must have 3 elements, got 6"),
+        ],
+    )
+    def test_a_bad_call(self, changes: dict[str, Tensor], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            self.run(**changes)
+
+    def test_a_wild_column(self) -> None:
+        col = mesh_laplacian(4).col
+        with pytest.raises(ValueError, match="col holds an index out of range"):
+            self.run(col=col + 4)
+
+    def test_sizes_of_the_call(self) -> None:
+        one = torch.ones(1)
+        operator = _core.SymmetricOperator(
+            1, _backend.buffer(torch.tensor([0, 1])), _backend.buffer(torch.tensor([0])), _backend.buffer(one), None
+        )
+        b = _backend.buffer(one)
+        with pytest.raises(ValueError, match="num_terms, num_inputs and num_outputs must be at least 1"):
+            _core.chebyshev_conv_fwd(operator, 1, 0, 1, 1, b, b, None, None, b, None, 1)
+        with pytest.raises(ValueError, match="num_threads must be at least 1"):
+            _core.chebyshev_conv_fwd(operator, 1, 1, 1, 1, b, b, None, None, b, None, 0)
