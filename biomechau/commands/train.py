@@ -83,7 +83,7 @@ class Train(Command):
             try:
                 weights_of_units(corpus, fold, config)
             except ValueError as error:
-                raise ValueError(f"fold {number}: {error}; leave such units out with --action-units") from error
+                raise ValueError(f"fold {number}: {error}") from error
 
         main_process = getattr(rank_zero_only, "rank", 0) == 0
         if main_process and not tensorboard_available():

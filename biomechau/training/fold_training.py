@@ -188,7 +188,10 @@ def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torc
     rates = on.double() / known.clamp_min(1)
     never = [f"AU{unit}" for unit, rate in zip(units, rates.tolist(), strict=True) if not rate]
     if never:
-        raise ValueError(f"never on in the valid frames of the training subjects: {', '.join(never)}")
+        raise ValueError(
+            f"never on in the valid frames of the training subjects: {', '.join(never)}; leave such units out "
+            "(action_units, --action-units)"
+        )
     positive, _ = corpus.label_counts(fold.validation)
     if not bool(positive[columns].any()):
         raise ValueError(
