@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn
@@ -70,6 +71,14 @@ class Experiment(Command):
     rows: Annotated[tuple[str, ...], arg(metavar="ROW", help="Rows to train, by name; all if not given.")] = ()
     action_units: Annotated[
         tuple[str, ...], arg(metavar="AU", help="Numbers of the action units; those of the corpus if not given.")
+    ] = ()
+    change: Annotated[
+        tuple[str, ...],
+        arg(
+            metavar="OPTION=VALUE",
+            help='Options of all trainings by their place in the configuration, values as in JSON: "neutral=5", '
+            '"losses.reconstruction=3", "detector.physics.law=newton". What makes a row comes after them.',
+        ),
     ] = ()
     epochs: Annotated[int | None, arg(metavar="N", help="Epochs of each training, in place of the setting's.")] = None
     validation: Annotated[
@@ -169,10 +178,27 @@ MAKERS: Mapping[str, Callable[[Experiment], None]] = {
 
 
 def _base(command: Experiment) -> TrainingConfig:
+    from biomechau.training.experiments import changed
+
     base = TrainingConfig.paper() if command.setting == "paper" else TrainingConfig()
     source = base.detector.source if command.source is None else command.source
     base = replace(base, accelerator=command.accelerator, detector=replace(base.detector, source=source))
-    return base if command.epochs is None else replace(base, epochs=command.epochs)
+    base = base if command.epochs is None else replace(base, epochs=command.epochs)
+    try:
+        return changed(base, dict(map(_place_and_value, command.change)))
+    except TypeError as error:
+        raise ValueError(f"--change {' '.join(command.change)}: {error}") from error
+
+
+def _place_and_value(text: str) -> tuple[str, Any]:
+    """Of an option, the value as JSON or as a word."""
+    place, given, value = text.partition("=")
+    if not given:
+        raise ValueError(f"--change must be OPTION=VALUE, got {text!r}")
+    try:
+        return place, json.loads(value)
+    except ValueError:
+        return place, value
 
 
 def _parts(given: tuple[str, ...], option: str) -> tuple[str, ...] | None:

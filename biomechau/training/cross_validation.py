@@ -21,8 +21,8 @@ class UnitMeans:
 
     Attributes:
         action_unit: its number.
-        f1, mcc, always_positive_f1, positive_rate: as of :class:`biomechau.training.ActionUnitScore`. The baseline
-            counts in the folds that have an F1.
+        f1, mcc, always_positive_f1, positive_rate, best_f1, auc: as of :class:`biomechau.training.ActionUnitScore`. The
+            baseline counts in the folds that have an F1.
         known_frames: sum over the folds.
     """
 
@@ -32,6 +32,8 @@ class UnitMeans:
     always_positive_f1: float | None
     positive_rate: float
     known_frames: int
+    best_f1: float | None
+    auc: float | None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,8 @@ class CrossValidation:
                     mean_of_known(unit.always_positive_f1 for unit in units if unit.f1 is not None),
                     fmean(unit.positive_rate for unit in units),
                     sum(unit.known_frames for unit in units),
+                    mean_of_known(unit.best_f1 for unit in units),
+                    mean_of_known(unit.auc for unit in units),
                 )
             )
         return tuple(means)
@@ -80,6 +84,16 @@ class CrossValidation:
         return mean_of_known(unit.always_positive_f1 for unit in self.units)
 
     @property
+    def mean_best_f1(self) -> float | None:
+        """As :attr:`mean_f1`."""
+        return mean_of_known(unit.best_f1 for unit in self.units)
+
+    @property
+    def mean_auc(self) -> float | None:
+        """As :attr:`mean_f1`."""
+        return mean_of_known(unit.auc for unit in self.units)
+
+    @property
     def force_recovery(self) -> float | None:
         """Median r over the muscles, the mean over the folds; None where no true forces are known."""
         return mean_of_known(e.forces.median for e in self.evaluations.values() if e.forces is not None)
@@ -97,6 +111,8 @@ class CrossValidation:
             "mean_f1": self.mean_f1,
             "mean_mcc": self.mean_mcc,
             "mean_always_positive_f1": self.mean_always_positive_f1,
+            "mean_best_f1": self.mean_best_f1,
+            "mean_auc": self.mean_auc,
             "force_recovery_median_r": self.force_recovery,
             "reconstruction_error_over_std": self.reconstruction,
             "action_units": [asdict(unit) for unit in self.units],

@@ -69,6 +69,8 @@ class Evaluation:
             "mean_f1": self.scores.mean_f1,
             "mean_mcc": self.scores.mean_mcc,
             "mean_always_positive_f1": self.scores.mean_always_positive_f1,
+            "mean_best_f1": self.scores.mean_best_f1,
+            "mean_auc": self.scores.mean_auc,
             "without_positives": list(self.scores.without_positives),
             "action_units": [asdict(unit) for unit in self.scores.units],
             "force_recovery_median_r": None if self.forces is None else self.forces.median,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 import torch
@@ -27,6 +27,11 @@ class ActionUnitScore:
         always_positive_f1: F1 of saying "on" in every frame.
         positive_rate: share of the known labels that are on; 0 where none is known.
         known_frames: number of known labels.
+        best_f1: F1 at the threshold that is best on these very labels, which no detector can know: what is left of the
+            F1 when coders ask for more or less than those it was trained with. None as ``f1``, and where only counts
+            are known.
+        auc: area under the receiver operating characteristic, 0.5 for chance, whatever the threshold and the rate of
+            positives; None where the labels never change, and where only counts are known.
     """
 
     action_unit: int
@@ -35,6 +40,8 @@ class ActionUnitScore:
     always_positive_f1: float
     positive_rate: float
     known_frames: int
+    best_f1: float | None = None
+    auc: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,16 @@ class ActionUnitScores:
     def mean_mcc(self) -> float | None:
         """Mean MCC over the action units that have one; None if none has."""
         return mean_of_known(unit.mcc for unit in self.units)
+
+    @property
+    def mean_best_f1(self) -> float | None:
+        """Mean F1 at the best thresholds over the action units that have one; None if none has."""
+        return mean_of_known(unit.best_f1 for unit in self.units)
+
+    @property
+    def mean_auc(self) -> float | None:
+        """Mean area under the curve over the action units that have one; None if none has."""
+        return mean_of_known(unit.auc for unit in self.units)
 
     @property
     def mean_always_positive_f1(self) -> float | None:
@@ -117,7 +134,10 @@ def action_unit_scores(
     wrong = (labels != 0) & (labels != 1) & (labels != UNKNOWN)
     if bool(wrong.any()):
         raise ValueError(f"labels must be 1, 0 or -1 (unknown), got {labels[wrong][0].item()}")
-    return scores_of_counts(confusion_counts(probabilities, labels), action_units)
+    scores = scores_of_counts(confusion_counts(probabilities, labels), action_units)
+    columns = (tensor.reshape(-1, num_units).T for tensor in (probabilities, labels))
+    ranked = zip(scores.units, map(_ranking, *columns), strict=True)
+    return ActionUnitScores(tuple(replace(unit, best_f1=best_f1, auc=auc) for unit, (best_f1, auc) in ranked))
 
 
 def confusion_counts(probabilities: Tensor, labels: Tensor) -> Tensor:
@@ -228,6 +248,25 @@ def _score(action_unit: int, tp: int, fp: int, fn: int, tn: int) -> ActionUnitSc
         mcc = (tp * tn - fp * fn) / math.sqrt(below) if below else 0.0
     rate = positive / known if known else 0.0
     return ActionUnitScore(action_unit, f1, mcc, 2 * rate / (1 + rate), rate, known)
+
+
+def _ranking(probabilities: Tensor, labels: Tensor) -> tuple[float | None, float | None]:
+    """F1 at the best threshold and area under the curve of one action unit, both (frames,)."""
+    known = labels != UNKNOWN
+    probabilities, order = probabilities[known].sort(descending=True)
+    on = (labels[known][order] == 1).double()
+    positive, negative = float(on.sum()), float((1 - on).sum())
+    if not positive:
+        return None, None
+    # A threshold cannot part frames of the same probability.
+    last = torch.ones_like(on, dtype=torch.bool)
+    last[:-1] = probabilities[1:] != probabilities[:-1]
+    tp, fp = on.cumsum(0)[last], (1 - on).cumsum(0)[last]
+    best_f1 = float((2 * tp / (tp + fp + positive)).max())
+    if not negative:
+        return best_f1, None
+    zero = tp.new_zeros(1)
+    return best_f1, float(torch.trapezoid(torch.cat([zero, tp]), torch.cat([zero, fp]))) / (positive * negative)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -203,6 +203,10 @@ def test_what_does_not_belong_together(table1: Path, corpus: Corpus, fails: Call
     fails(*asked(corpus, table1, "--folds", "4"), words="folds must lie in [1, 3], got 4")
     fails(*asked(corpus, table1, "--rows", "phisics"), words=("no row 'phisics'", "geometry, force, position"))
     fails(*asked(corpus, table1, "--seeds", "0"), words="seeds must be at least 1")
+    fails(*asked(corpus, table1, "--change", "neutral=5"), words="another configuration: neutral None there, 5 now")
+    fails(*asked(corpus, table1, "--change", "neutral"), words="--change must be OPTION=VALUE, got 'neutral'")
+    fails(*asked(corpus, table1, "--change", "losses.x=1"), words="LossWeights has no option 'x'")
+    fails(*asked(corpus, table1, "--change", "losses=1"), words="--change losses=1: losses must be a LossWeights")
     fails(*asked(corpus, table1, jobs=0), words="jobs must be at least 1")
     fails(*asked(corpus, table1, name="table9"), words=("NAME must be one of", "table5", "'table9'"))
     fails(*asked(corpus, table1, "--other", "x"), words="--other is for table5")
@@ -289,12 +293,20 @@ def test_trained_on_one_corpus_and_tested_on_another(
         for sequence in corpus:
             writer.add(replace(sequence, labels=sequence.labels[:, :3], timestamp=sequence.timestamp / 2))
     options = ["--other", str(tmp_path / "b"), "--seeds", "1", "--rows", "1to2_position,2to1_physics"]
+    options += ["--change", "neutral=5", "losses.reconstruction=2", "detector.physics.law=newton"]
+    options += ["detector.physics.scheme=explicit"]
     assert main(asked(corpus, tmp_path, *options, name="table5")) == 0
     there, back = results(tmp_path, "table5")
     assert [unit["action_unit"] for unit in there["action_units"]] == list(units[:3])
     assert (there["protocol"]["resampled_from_fps"], back["protocol"]["fps"]) == (50.0, 50.0)
     assert there["protocol"]["subjects"] == list(corpus.subjects)
-    heads = [row["row"] for row in read_csv(tmp_path / "table5" / "table.csv")]
+    config = Run.open(tmp_path / "table5" / "runs" / "2to1_physics" / "seed0" / "fold1").config
+    assert (config.neutral, config.losses.reconstruction, config.detector.physics.law) == (5, 2, "newton")
+    table = read_csv(tmp_path / "table5" / "table.csv")
+    for row, run in zip(table, (there, back), strict=False):
+        assert (row["best F1"], row["AUC"]) == (f"{100 * run['mean_best_f1']:.1f}", f"{100 * run['mean_auc']:.1f}")
+        assert run["mean_best_f1"] >= run["mean_f1"]
+    heads = [row["row"] for row in table]
     name = corpus.path.name
     assert heads == [
         f"{name} to b: position",

@@ -158,3 +158,27 @@ def test_wrong_motion_is_refused() -> None:
         relative_error(torch.rand(4, 2), torch.rand(4, 2) * math.nan)
     with pytest.raises(ValueError, match="never changes"):
         relative_error(torch.ones(4, 2), torch.rand(4, 2))
+
+
+def test_ranking_by_its_definition() -> None:
+    """The area is the share of pairs in the right order, ties half; the best F1 that of all thresholds tried."""
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.rand(200, 3, generator=generator).mul(20).round().div(20)  # with ties
+    labels = (probabilities + torch.randn(200, 3, generator=generator) > 0.8).long()
+    labels[:20, 1] = -1
+    for column, unit in enumerate(action_unit_scores(probabilities, labels, (1, 2, 4)).units):
+        p, y = probabilities[:, column], labels[:, column]
+        difference = p[y == 1][:, None] - p[y == 0]
+        area = (difference > 0).double().mean() + 0.5 * (difference == 0).double().mean()
+        assert unit.auc == pytest.approx(float(area), abs=1e-12)
+        tried = [2 * int((y[p >= t] == 1).sum()) / int((y[p >= t] >= 0).sum() + (y == 1).sum()) for t in p.unique()]
+        assert unit.best_f1 == pytest.approx(max(tried), abs=1e-12)
+        assert (unit.f1 or 0) < max(tried)
+
+
+def test_ranking_where_there_is_nothing_to_rank() -> None:
+    labels = torch.stack([torch.ones(10), torch.zeros(10), torch.full((10,), -1)], 1)
+    units = action_unit_scores(PROBABILITIES[:, None].expand(10, 3), labels, (1, 2, 4)).units
+    assert [unit.best_f1 for unit in units] == [1, None, None]
+    assert [unit.auc for unit in units] == [None, None, None]
+    assert scores_of_counts(torch.tensor([[3, 1, 2, 4]]), (1,)).mean_auc is None

@@ -85,6 +85,8 @@ class _Columns:
         self.seeds = len(plan.seeds) > 1
         self.folds = len(plan.folds_of(0)) > 1
         self.gains = any(row.against for row in plan.rows)
+        # Coders of another corpus may ask for more or less, which moves the best threshold.
+        self.crossed = any(row.train_on != row.test_on for row in plan.rows)
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -93,7 +95,8 @@ class _Columns:
         names += ["folds"] if self.folds else []
         names += ["gain"] if self.gains else []
         names += ["gain sd"] if self.gains and self.seeds else []
-        return (*names, "MCC", "force r", "error/std")
+        names += ["MCC", "best F1", "AUC"] if self.crossed else ["MCC"]
+        return (*names, "force r", "error/std")
 
     def trained(self, row: Row, result: RowResult, other: RowResult | None, runs: str) -> tuple[str, ...]:
         gain = (None, None) if other is None else result.gain(other)
@@ -112,7 +115,9 @@ class _Columns:
         cells += [" / ".join(map(_percent, result.by_fold.values()))] if self.folds else []
         cells += [_percent(gain[0], sign="+")] if self.gains else []
         cells += [_percent(gain[1])] if self.gains and self.seeds else []
-        return (*cells, _percent(result.mcc), _number(result.force_recovery), _number(result.reconstruction))
+        cells += [_percent(result.mcc)]
+        cells += [_percent(result.best_f1), _percent(result.auc)] if self.crossed else []
+        return (*cells, _number(result.force_recovery), _number(result.reconstruction))
 
     def published(self, row: PublishedRow) -> tuple[str, ...]:
         cells = {f"AU{unit}": f"{f1:.1f}" for unit, f1 in row.f1.items()}

@@ -63,6 +63,16 @@ class RowResult:
         return mean_of_known(scores.mean_mcc for scores in self.seeds.values())
 
     @property
+    def best_f1(self) -> float | None:
+        """Mean F1 over the action units, each at the threshold that is best on the labels tested on."""
+        return mean_of_known(scores.mean_best_f1 for scores in self.seeds.values())
+
+    @property
+    def auc(self) -> float | None:
+        """Mean area under the receiver operating characteristic over the action units."""
+        return mean_of_known(scores.mean_auc for scores in self.seeds.values())
+
+    @property
     def force_recovery(self) -> float | None:
         """Median r over the muscles; None where no true forces are known."""
         return mean_of_known(scores.force_recovery for scores in self.seeds.values())
