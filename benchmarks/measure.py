@@ -31,6 +31,8 @@ TOLERANCE = {
 }
 MODES = ("forward", "both")
 _SAMPLE = 1e-3  # seconds that a sample lasts at least, so that the clock and the loop do not show
+# Seconds of calls before each sample: until then the waiting threads of the peer before may still keep a core busy.
+_WARM = 3e-3
 _FEWEST = 3
 
 
@@ -144,9 +146,13 @@ def _calls(function: Callable[[], Any], device: torch.device) -> int:
 
 
 def _sample(function: Callable[[], Any], calls: int, device: torch.device) -> float:
-    """Seconds per call."""
-    function()
-    synchronize(device)
+    """Seconds per call, once warm."""
+    start = time.perf_counter()
+    while True:
+        function()
+        synchronize(device)
+        if time.perf_counter() - start >= _WARM:
+            break
     start = time.perf_counter()
     for _ in range(calls):
         function()
