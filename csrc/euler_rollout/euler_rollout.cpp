@@ -20,10 +20,6 @@ template <class T> double rollout_work(const EulerRollout<T>& args) {
   return 1.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates / width_of<T>;
 }
 
-// Sequences without D and K share nothing, and pay off on threads that still spin from some 50 microseconds on: as if
-// their work were so many times what it is.
-constexpr double eagerness = 3;
-
 // Vector j of row `at` of a tensor with n columns; null: 0.
 template <class T> inline Vector<T> load_row(const T* tensor, std::int64_t n, std::int64_t at, std::int64_t j) {
   return tensor && j < n ? Vector<T>::load_first(tensor + at * n + j, n - j) : Vector<T>::zero();
@@ -75,7 +71,7 @@ template <class T> RolloutFault prefix_sums_fwd(const EulerRollout<T>& args, Sys
   }
   const double work = rollout_work(args) + (fused ? 1.0 * num_sequences * n * n * n / width_of<T> : 0);
   Scratch<unsigned char> faults(num_sequences * columns.blocks);
-  parallel_for(num_sequences * columns.blocks, eagerness * work, num_threads, [&](std::int64_t task) {
+  parallel_for(num_sequences * columns.blocks, work, num_threads, [&](std::int64_t task) {
     const std::int64_t s = task / columns.blocks, begin = task % columns.blocks * columns.size;
     Scratch<T> inverse(n * padded(n));
     faults[task] = RolloutFault::none;
@@ -102,7 +98,7 @@ template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& 
   const bool kept = split || gradients.shared();
   Scratch<T> partial(kept ? groups * gradients.sums_size() : 0);
   const Step<T> step = system.step();
-  parallel_for(groups * columns.blocks, eagerness * work, num_threads, [&](std::int64_t task) {
+  parallel_for(groups * columns.blocks, work, num_threads, [&](std::int64_t task) {
     const std::int64_t g = task / columns.blocks, begin = task % columns.blocks * columns.size;
     const std::int64_t end = min_of(row, begin + columns.size);
     Scratch<T> memory(n * row + 2 * num_frames * row + (kept ? 0 : gradients.sums_size()));
