@@ -204,3 +204,12 @@ def compare(op: Callable[..., Any], twin: Callable[..., Any], inputs: dict[str, 
     """Runs both on copies of the same inputs and compares the outputs and every gradient."""
     for actual, expected in zip(results_of(op, inputs), results_of(twin, inputs), strict=True):
         assert_close(actual, expected)
+
+
+def local_blendshapes(num_vertices: int = 700, num_shapes: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Shapes that move a stretch of a shuffled line each, and a tenth of the vertices that none moves."""
+    gen = torch.Generator().manual_seed(3)
+    place = torch.randperm(num_vertices, generator=gen) / num_vertices
+    centre, reach = torch.rand(2, num_shapes, 1, generator=gen)
+    moves = ((place - centre).abs() < 0.3 * reach + 0.02) & (place < 0.9)
+    return (moves[..., None] * torch.randn(num_shapes, num_vertices, 3, generator=gen)).to(dtype)

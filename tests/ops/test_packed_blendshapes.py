@@ -15,25 +15,16 @@ from ops.cases import (
     compare,
     force_inputs,
     force_problem,
+    local_blendshapes,
     results_of,
 )
 from torch import Tensor
 
-from biomechau import _core, ops
+from biomechau import ops
 from biomechau.ops import PackedBlendshapes, SparseMatrix, packed_blendshapes, reference
-from biomechau.ops._backend import buffer
 from biomechau.ops.packed_blendshapes import _LARGEST, _SEED
 
 FORCE_OPS = ["reduced_projection", "force_projection"]
-
-
-def local_blendshapes(num_vertices: int = 700, num_shapes: int = 9, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Shapes that move a stretch of a shuffled line each, and a tenth of the vertices that none moves."""
-    gen = torch.Generator().manual_seed(3)
-    place = torch.randperm(num_vertices, generator=gen) / num_vertices
-    centre, reach = torch.rand(2, num_shapes, 1, generator=gen)
-    moves = ((place - centre).abs() < 0.3 * reach + 0.02) & (place < 0.9)
-    return (moves[..., None] * torch.randn(num_shapes, num_vertices, 3, generator=gen)).to(dtype)
 
 
 def projection_of(name: str, problem: Any, blendshapes: Any, module: Any = ops) -> Callable[..., Tensor]:
@@ -379,113 +370,6 @@ def test_compile_fullgraph_equals_eager(backend: str) -> None:
 # -- what is kept with them --------------------------------------------------------------------------------------------
 
 
-def count_projections(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    calls: list[None] = []
-    original = _core.reduced_projection_fwd
-
-    def counting(*args: Any) -> None:
-        calls.append(None)
-        original(*args)
-
-    monkeypatch.setattr(_core, "reduced_projection_fwd", counting)
-    return calls
-
-
-@pytest.mark.parametrize("fibre", [False, True])
-def test_a_constant_projection_is_made_once(fibre: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    p = force_problem(fibre=fibre)
-    packed, calls = PackedBlendshapes(p.blendshapes), count_projections(monkeypatch)
-    for _ in range(3):
-        compare(
-            lambda force: ops.force_projection(packed, p.distribution, force, p.directions),
-            lambda force: reference.force_projection(p.blendshapes, p.distribution, force, p.directions),
-            {"force": p.force},
-        )
-    assert len(calls) == 1
-
-
-def test_what_is_kept_follows_what_it_was_made_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    p = force_problem(fibre=True)
-    assert p.directions is not None
-    packed, calls = PackedBlendshapes(p.blendshapes), count_projections(monkeypatch)
-
-    def agree(distribution: SparseMatrix, directions: Tensor) -> int:
-        actual = ops.force_projection(packed, distribution, p.force, directions)
-        assert_close(actual, reference.force_projection(p.blendshapes, distribution, p.force, directions))
-        return len(calls)
-
-    distribution, directions = p.distribution.with_values(p.distribution.val.clone()), p.directions.clone()
-    assert agree(distribution, directions) == 1
-    distribution.val.mul_(2)
-    assert agree(distribution, directions) == 2
-    directions.mul_(3)
-    assert agree(distribution, directions) == 3
-    directions = directions + 1
-    assert agree(distribution, directions) == 4
-    assert agree(distribution.with_values(distribution.val + 1), directions) == 5
-    assert agree(distribution, directions) == 5
-    with torch.inference_mode():
-        assert agree(p.distribution.with_values(p.distribution.val.clone()), directions) == 6
-
-
-def test_what_was_kept_in_inference_mode_serves_training() -> None:
-    p = force_problem()
-    packed = PackedBlendshapes(p.blendshapes)
-    with torch.inference_mode():
-        ops.force_projection(packed, p.distribution, p.force)
-    force = p.force.clone().requires_grad_()
-    ops.force_projection(packed, p.distribution, force).sum().backward()
-    assert force.grad is not None
-
-
-def test_a_learned_projection_is_never_kept() -> None:
-    p = force_problem()
-    packed = PackedBlendshapes(p.blendshapes)
-    ops.force_projection(packed, p.distribution.with_values(p.distribution.val.requires_grad_()), p.force)
-    assert not packed.kept
-
-
-def test_nothing_outlives_its_distribution() -> None:
-    p = force_problem()
-    packed = PackedBlendshapes(p.blendshapes)
-    distribution = SparseMatrix.from_dense(p.distribution.dense())
-    ops.force_projection(packed, distribution, p.force)
-    assert len(packed.kept) == len(packed._sorted) == 1
-    del distribution
-    assert len(packed.kept) == len(packed._sorted) == 0
-
-
-# -- memory safety -----------------------------------------------------------------------------------------------------
-
-
-def mass_with(packed: PackedBlendshapes, **changes: Tensor) -> None:
-    num_shapes, num_vertices, _ = packed.shape
-    names = ("vertex_crow", "shape_crow", "vertices", "shapes", "lanes")
-    arrays = [changes.get(name, getattr(packed, name)) for name in names]
-    core = _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, arrays))
-    mass, out = torch.ones(num_vertices, dtype=torch.float64), torch.zeros(num_shapes, num_shapes, dtype=torch.float64)
-    _core.generalized_mass_fwd(1, num_vertices, num_shapes, 1.0, None, core, buffer(mass), buffer(out), None, None, 1)
-
-
-def test_packed_arrays_that_do_not_fit_are_refused() -> None:
-    packed = PackedBlendshapes(local_blendshapes())
-    mass_with(packed)
-    for name, change, message in [
-        ("vertex_crow", lambda x: x + 1, "vertex_crow must"),
-        ("vertex_crow", lambda x: x * 1000, "vertex_crow must not rise beyond the vertices"),
-        ("shape_crow", lambda x: x.flip(0), "shape_crow must rise from 0"),
-        ("vertices", lambda x: x + 1, "vertex holds an index out of range"),
-        ("vertices", lambda x: x - 1, "vertex holds an index out of range"),
-        ("vertices", lambda x: x[1:], "vertex must have 700 elements, got 699"),
-        ("shapes", lambda x: x + 9, "shape holds an index out of range"),
-        ("shapes", lambda x: torch.zeros_like(x), "shape must rise within each group"),
-        ("lanes", lambda x: x[1:], r"values must have \d+ elements"),
-        ("lanes", lambda x: x.float(), "values has the wrong dtype"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            mass_with(packed, **{name: change(getattr(packed, name))})
-
-
 def test_matrices_that_share_columns_alone_do_not_share_sorted_entries() -> None:
     # One entry a vertex in the first, both entries at one vertex in the second.
     first = ops.SparseMatrix.from_dense(torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]]))
@@ -497,48 +381,3 @@ def test_matrices_that_share_columns_alone_do_not_share_sorted_entries() -> None
             ops.reduced_projection(packed, p), reference.reduced_projection(blendshapes, p, None), rtol=1e-6, atol=1e-6
         )
     assert packed.sorted_entries(first) is packed.sorted_entries(first)
-
-
-def test_sorted_entries_that_do_not_fit_are_refused() -> None:
-    p = force_problem(num_vertices=700)
-    packed = PackedBlendshapes(local_blendshapes())
-    entries = packed.sorted_entries(p.distribution)
-    num_shapes, num_vertices, _ = packed.shape
-    index = packed.vertex_crow, packed.shape_crow, packed.vertices, packed.shapes, packed.rows
-    core = _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, index))
-    columns = map(buffer, (p.distribution.crow, p.distribution.col, *p.distribution.transpose, p.distribution.val))
-    distribution = _core.Distribution(num_vertices, 4, *columns, None, False)
-    out = torch.zeros(num_shapes, 4, 3, dtype=torch.float64)
-
-    def run(**changes: Tensor) -> None:
-        arrays = entries._replace(**changes)
-        core_entries = _core.SortedEntries(*map(buffer, arrays))
-        _core.reduced_projection_fwd(distribution, num_shapes, None, core, core_entries, buffer(out), 1)
-
-    run()
-    for name, change, message in [
-        ("group_crow", lambda x: x.flip(0), "group_crow must rise from 0"),
-        ("group_crow", lambda x: x[1:], r"group_crow must have \d+ elements"),
-        ("muscle", lambda x: x + 4, "muscle holds an index out of range"),
-        ("list_crow", lambda x: x + 1, "list_crow must rise from 0"),
-        ("list_crow", lambda x: x * 1000, "list_crow must not rise beyond the entries"),
-        ("vertex", lambda x: x + _LARGEST, "vertex holds an index out of range"),
-        ("vertex", lambda x: x[1:], r"vertex must have \d+ elements"),
-        ("entry", lambda x: x - p.distribution.nnz, "entry holds an index out of range"),
-        ("entry", lambda x: x[1:], r"entry must have \d+ elements"),
-        ("entry", lambda x: x.long(), "entry has the wrong dtype"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            run(**{name: change(getattr(entries, name))})
-
-
-def test_kernels_of_other_devices_do_not_get_them() -> None:
-    packed = PackedBlendshapes(torch.ones(2, 4, 3))
-    index = packed.vertex_crow, packed.shape_crow, packed.vertices, packed.shapes, packed.lanes
-    core = _core.PackedBlendshapes(2, 4, *map(buffer, index))
-    mass, out = torch.ones(4), torch.zeros(2, 2)
-    message = "this build has no CUDA kernels" if not _core.cuda else "packed blendshapes are read by CPU kernels only"
-    with pytest.raises(ValueError, match=message):
-        _core.generalized_mass_fwd(1, 4, 2, 1.0, None, core, buffer(mass), buffer(out), None, None, (0, 0))
-    with pytest.raises(ValueError, match="packed blendshapes have other sizes than the call"):
-        _core.generalized_mass_fwd(1, 5, 2, 1.0, None, core, buffer(mass), buffer(out), None, None, 1)
