@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstring>
 
 #include "common/transpose.h"
 
@@ -65,84 +66,51 @@ inline bool invert_block(std::int64_t count, T tolerance, const T* diagonal, con
   return good;
 }
 
-// Pivots [p, p + count) in the Gauss-Jordan elimination of a symmetric matrix; their columns lie in one vector, and
-// only columns from `begin` on are kept up. The matrix stays symmetric, but for the signs of done rows in the columns of
-// pivots to come: the pivots' columns are read from their rows, which `columns` (count, row) keeps as they were.
-template <class T> class Pivots {
- public:
-  Pivots(std::int64_t p, std::int64_t count, std::int64_t begin, std::int64_t row, T* panel, T* columns)
-      : p_(p), count_(count), begin_(begin), row_(row), panel_(panel), columns_(columns), at_(p / width * width) {
-    for (std::int64_t l = 0; l < width; ++l) {
-      sign_[l] = at_ + l < p ? T(1) : T(-1);
-      others_[l] = T(at_ + l < p || at_ + l >= p + count);
-    }
-    const V sign = V::load(sign_);
-    for (std::int64_t k = 0; k < count; ++k)
-      for (std::int64_t j = begin; j < row; j += width) {
-        const V x = V::load(panel + (p + k) * row + j);
-        (j < at_ ? x : j > at_ ? T(-1) * x : sign * x).store(columns + k * row + j);
-      }
-  }
-
-  // With D the diagonal block: its rows become D^-1 times what they are, and D itself D^-1. False when a pivot is not
-  // above `tolerance` times its entry of `diagonal`, or not finite.
-  bool scale(T tolerance, const T* diagonal) const {
-    alignas(64) T inverse[pivot_block][pivot_block], own[pivot_block][width] = {};
-    T* const to = panel_ + p_ * row_;
-    if (!invert_block(count_, tolerance, diagonal + p_, to + p_, row_, inverse)) return false;
-    for (std::int64_t r = 0; r < count_; ++r)
-      for (std::int64_t k = 0; k < count_; ++k) own[r][p_ + k - at_] = inverse[r][k];
-    product(count_, count_, Rows<T>{inverse[0], pivot_block}, columns_, row_, begin_, row_, FromZero<T>{},
-            [&](std::int64_t r, std::int64_t j, const V& sum) BIOMECHAU_INLINE_LAMBDA {
-              (j < at_ ? sum : j > at_ ? T(-1) * sum : V::load(others_) * V::load(sign_) * sum + V::load(own[r]))
-                  .store(to + r * row_ + j);
-            });
-    return true;
-  }
-
-  // Rows [first, last) lose what they have in the pivots' columns.
-  void eliminate(std::int64_t first, std::int64_t last) const {
-    T* const rest = panel_ + first * row_;
-    const std::int64_t row = row_;
-    const V others = V::load(others_);
-    for (T* x = rest + at_; x < panel_ + last * row; x += row) (others * V::load(x)).store(x);
-    product(last - first, count_, Rows<T>{columns_ + first, 1, row}, panel_ + p_ * row, row, begin_, row,
-            [&](std::int64_t r, std::int64_t j) BIOMECHAU_INLINE_LAMBDA { return V::load(rest + r * row + j); },
-            ToPanel<T>{rest, row});
-  }
-
- private:
-  static constexpr std::int64_t width = width_of<T>;
-  using V = Vector<T>;
-  std::int64_t p_, count_, begin_, row_;
-  T *panel_, *columns_;
-  std::int64_t at_;  // the vector of the pivots' columns
-  alignas(64) T sign_[width], others_[width];
-};
-
-// Gauss-Jordan elimination of a symmetric positive definite matrix (n, n): the panel becomes the inverse, or, if only
-// the definiteness is asked for, nothing of use. The rows of as many pivots as a vector has lanes are done first, some
-// at a time, then all other rows at once. Pivots are those of the Cholesky factorization squared. False when one is not
-// above rounding against its diagonal entry: singular or indefinite.
+// Gauss-Jordan elimination of a symmetric positive definite matrix (n, n), some pivots at a time: the panel becomes the
+// inverse, or, if only the definiteness is asked for, nothing of use. Pivots are those of the Cholesky factorization
+// squared. False when one is not above rounding against its diagonal entry: singular or indefinite.
 template <class T> bool invert(std::int64_t n, T* panel, bool only_definiteness = false) {
   constexpr std::int64_t width = width_of<T>;
+  using V = Vector<T>;
   const std::int64_t row = padded(n);
-  Scratch<T> memory((1 + pivot_block + width) * row);
-  T *const diagonal = memory.data(), *const inner = diagonal + row;
-  T* const outer = inner + pivot_block * row;
+  Scratch<T> memory((pivot_block + 1) * row + pivot_block * n);
+  T *const diagonal = memory.data(), *const minus_pivots = diagonal + row;
+  T* const factors = minus_pivots + pivot_block * row;
   for (std::int64_t i = 0; i < n; ++i) diagonal[i] = panel[i * row + i];
-  for (std::int64_t p = 0; p < n; p += width) {
-    const std::int64_t end = min_of(n, p + width), begin = only_definiteness ? p : 0;
-    const Pivots<T> block(p, end - p, begin, row, panel, outer);
-    for (std::int64_t q = p; q < end; q += pivot_block) {
-      const std::int64_t count = min_of(pivot_block, end - q);
-      const Pivots<T> few(q, count, begin, row, panel, inner);
-      if (!few.scale(epsilon<T> * static_cast<T>(n), diagonal)) return false;
-      few.eliminate(p, q);
-      few.eliminate(q + count, end);
+
+  for (std::int64_t p = 0; p < n; p += pivot_block) {
+    const std::int64_t count = min_of(pivot_block, n - p), begin = only_definiteness ? p / width * width : 0;
+    T* const rows = panel + p * row;
+    // With D the diagonal block: its rows become D^-1 times what they are, and D itself D^-1.
+    alignas(64) T inverse[pivot_block][pivot_block];
+    if (!invert_block(count, epsilon<T> * static_cast<T>(n), diagonal + p, rows + p, row, inverse)) return false;
+    const std::int64_t at = p / width * width;  // the vector that holds D
+    alignas(64) T lanes[width], own[pivot_block][width] = {};
+    for (std::int64_t l = 0; l < width; ++l) lanes[l] = T(at + l < p || at + l >= p + count);
+    for (std::int64_t r = 0; r < count; ++r)
+      for (std::int64_t k = 0; k < count; ++k) own[r][p + k - at] = inverse[r][k];
+    product(count, count, Rows<T>{inverse[0], pivot_block}, rows, row, begin, row, FromZero<T>{},
+            [&](std::int64_t r, std::int64_t j, const V& sum) BIOMECHAU_INLINE_LAMBDA {
+              const V minus = T(-1) * (j == at ? V::load(lanes) * sum + V::load(own[r]) : sum);
+              minus.store(minus_pivots + r * row + j);
+            });
+    // The other rows lose what they have in D's columns, all at once: a vector that was stored to in part a moment ago
+    // is slow to load.
+    for (std::int64_t i = 0; i < n; ++i) {
+      std::memcpy(factors + i * pivot_block, panel + i * row + p, pivot_block * sizeof(T));
+      std::memset(panel + i * row + p, 0, pivot_block * sizeof(T));
     }
-    if (!only_definiteness) block.eliminate(0, p);
-    block.eliminate(end, n);
+    const auto eliminate = [&](std::int64_t first, std::int64_t last) {
+      T* const rest = panel + first * row;
+      product(last - first, count, Rows<T>{factors + first * pivot_block, pivot_block}, minus_pivots, row, begin, row,
+              [&](std::int64_t r, std::int64_t j) BIOMECHAU_INLINE_LAMBDA { return V::load(rest + r * row + j); },
+              ToPanel<T>{rest, row});
+    };
+    if (!only_definiteness) eliminate(0, p);
+    eliminate(p + count, n);
+    for (std::int64_t r = 0; r < count; ++r)
+      for (std::int64_t j = begin; j < row; j += width)
+        (T(-1) * V::load(minus_pivots + r * row + j)).store(rows + r * row + j);
   }
   return true;
 }
