@@ -22,25 +22,21 @@ inline __m512d fold_quads(__m512d a, __m512d b) {
   return _mm512_shuffle_f64x2(a, b, 0x88) + _mm512_shuffle_f64x2(a, b, 0xdd);
 }
 
+// A quarter of the lanes for each of four vectors.
+inline __m512 fold_four(const Vector<float>* v) {
+  return fold_quads(fold_pairs((__m512)v[0].value, (__m512)v[1].value),
+                    fold_pairs((__m512)v[2].value, (__m512)v[3].value));
+}
+
 // out (width): the sums of `width` vectors.
 inline void fold(const Vector<float>* v, float* out) {
-  __m512 quad[4];
-  for (int i = 0; i < 4; ++i) {
-    const __m512 a = (__m512)v[4 * i].value, b = (__m512)v[4 * i + 1].value;
-    const __m512 c = (__m512)v[4 * i + 2].value, d = (__m512)v[4 * i + 3].value;
-    quad[i] = fold_quads(fold_pairs(a, b), fold_pairs(c, d));
-  }
-  _mm512_storeu_ps(out, fold_quarters(fold_quarters(quad[0], quad[1]), fold_quarters(quad[2], quad[3])));
+  const __m512 low = fold_quarters(fold_four(v), fold_four(v + 4));
+  const __m512 high = fold_quarters(fold_four(v + 8), fold_four(v + 12));
+  _mm512_storeu_ps(out, fold_quarters(low, high));
 }
 // out (8): the same sums of half as many.
 inline void fold_half(const Vector<float>* v, float* out) {
-  __m512 quad[2];
-  for (int i = 0; i < 2; ++i) {
-    const __m512 a = (__m512)v[4 * i].value, b = (__m512)v[4 * i + 1].value;
-    const __m512 c = (__m512)v[4 * i + 2].value, d = (__m512)v[4 * i + 3].value;
-    quad[i] = fold_quads(fold_pairs(a, b), fold_pairs(c, d));
-  }
-  const __m512 eighth = fold_quarters(quad[0], quad[1]);
+  const __m512 eighth = fold_quarters(fold_four(v), fold_four(v + 4));
   _mm256_storeu_ps(out, _mm512_castps512_ps256(fold_quarters(eighth, eighth)));
 }
 inline void fold(const Vector<double>* v, double* out) {
