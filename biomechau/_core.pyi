@@ -3,7 +3,7 @@
 A tensor is handed over as (address, number of elements, dtype code), contiguous, or as None where it is left out; the
 codes are 0 float32, 1 float64, 2 int64, 3 int32. A place is a number of CPU threads, or (CUDA device, address of a
 stream). Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory
-of a call on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own.
+of a call on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own (MemoryError).
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -255,6 +255,7 @@ def modal_rollout_bwd(
     grad_v0: _Buffer,
     place: _Place,
 ) -> None: ...
+def cuda_refusal(device: int) -> str: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...
 def select_isa(name: str) -> None: ...

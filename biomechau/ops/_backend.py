@@ -23,6 +23,7 @@ _checks = os.environ.get("BIOMECHAU_CUDA_CHECKS", "0")
 if _checks not in ("0", "1"):
     raise ValueError(f"BIOMECHAU_CUDA_CHECKS must be 0 or 1, got {_checks!r}")
 
+_refusals: dict[int, str] = {}  # of the GPUs that were asked
 _DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.int32: 3}
 _warned: set[str] = set()
 
@@ -34,18 +35,21 @@ def backends() -> dict[str, Any]:
 
     Returns:
         "compiled": devices with kernels; "openmp": whether they use threads; "instruction_set": what the CPU kernels
-        run with; "runs": for "cpu" and "cuda", "kernels" or "reference"; "cuda_checks": whether bad masses and matrices
-        on a GPU raise, or give NaN without waiting.
+        run with; "runs": for "cpu" and "cuda" (torch's current GPU), "kernels" or "reference", the plain-torch twins;
+        "cuda_refusal": why the compiled CUDA kernels cannot run on that GPU, or None; "cuda_checks": whether bad masses
+        and matrices on a GPU raise, or give NaN without waiting.
     """
     cuda = _core.cuda
+    refusal = refusal_of(torch.cuda.current_device()) if cuda and torch.cuda.is_available() else ""
     return {
         "compiled": ["cpu", "cuda"] if cuda else ["cpu"],
         "openmp": _core.openmp,
         "instruction_set": _core.isa(),
         "runs": {
             "cpu": _backend,
-            "cuda": _backend if cuda else "reference",
+            "cuda": _backend if cuda and not refusal else "reference",
         },
+        "cuda_refusal": refusal or None,
         "cuda_checks": _checks == "1",
     }
 
@@ -54,16 +58,30 @@ def runs_reference(device: torch.device) -> bool:
     """Whether tensors on this device go to the plain-torch twins; warns once where a kernel was to be expected."""
     if _backend == "reference":
         return True
-    if device.type == "cpu" or (device.type == "cuda" and _core.cuda):
+    if device.type == "cpu":
         return False
-    if device.type not in _warned and not torch.compiler.is_compiling():
-        _warned.add(device.type)
-        warnings.warn(
-            f"biomechau was built without kernels for {device.type}: its plain-torch twins run there, more slowly",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+    if device.type == "cuda" and _core.cuda:
+        refusal = refusal_of(device.index)
+        if not refusal:
+            return False
+        key, text = str(device), f"the kernels of biomechau cannot run on {device} ({refusal})"
+    else:
+        key, text = device.type, f"biomechau was built without kernels for {device.type}"
+    if key not in _warned and not torch.compiler.is_compiling():
+        _warned.add(key)
+        warnings.warn(f"{text}: its plain-torch twins run there, more slowly", RuntimeWarning, stacklevel=3)
     return True
+
+
+@torch.compiler.assume_constant_result
+def refusal_of(gpu_index: int) -> str:
+    """Why the CUDA kernels cannot run on a GPU (its driver is too old, or its architecture); empty where they can.
+
+    A GPU is asked once.
+    """
+    if gpu_index not in _refusals:
+        _refusals[gpu_index] = _core.cuda_refusal(gpu_index)
+    return _refusals[gpu_index]
 
 
 def dense(tensor: Tensor) -> Tensor:

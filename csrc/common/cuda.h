@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace biomechau {
 
@@ -18,6 +19,10 @@ struct Device {
   int index;
   std::uintptr_t stream;
 };
+
+// Why the kernels of this build cannot run on a GPU: its driver is too old, or nothing was compiled for its architecture.
+// Empty where they can.
+std::string refusal(int device);
 
 inline std::int64_t blocks_for(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
 

@@ -7,8 +7,11 @@
 #include <cuda_runtime.h>
 
 #include <cmath>
+#include <mutex>
+#include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "common/cuda.h"
 #include "common/isa.h"
@@ -22,7 +25,8 @@ constexpr unsigned whole_warp = 0xffffffffu;
 // Makes the device current while it lives, and launches kernels in the caller's stream.
 class Launcher {
  public:
-  Launcher(const char* op, Device device) : op_(op), stream_(reinterpret_cast<cudaStream_t>(device.stream)) {
+  Launcher(const char* op, Device device)
+      : op_(op), device_(device.index), stream_(reinterpret_cast<cudaStream_t>(device.stream)) {
     check(cudaGetDevice(&before_));
     if (before_ == device.index) return;
     check(cudaSetDevice(device.index));
@@ -40,9 +44,7 @@ class Launcher {
                   const Args&... args) const {
     if (blocks == 0) return;
     if (blocks > 0x7fffffff) throw std::invalid_argument(std::string(op_) + ": too large for one launch");
-    if (shared_bytes > default_shared_bytes)
-      check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                 static_cast<int>(shared_bytes)));
+    if (shared_bytes > default_shared_bytes) allow_most_shared(reinterpret_cast<const void*>(kernel));
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3(static_cast<unsigned>(blocks));
     config.blockDim = dim3(static_cast<unsigned>(threads));
@@ -57,14 +59,25 @@ class Launcher {
 
   // Shared memory that a block of the device may ask for.
   std::size_t most_shared_bytes() const {
-    int device = 0, bytes = 0;
-    check(cudaGetDevice(&device));
-    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+    int bytes = 0;
+    check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device_));
     return static_cast<std::size_t>(bytes);
   }
 
  private:
   static constexpr std::size_t default_shared_bytes = 48 * 1024;
+
+  // Lets launches of the kernel ask for all shared memory that a block of the device may have. Once for each kernel and
+  // device: the limit belongs to the process, and another thread may be about to launch.
+  void allow_most_shared(const void* kernel) const {
+    static std::mutex mutex;
+    static std::set<std::pair<const void*, int>> allowed;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (allowed.count({kernel, device_})) return;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(most_shared_bytes())));
+    allowed.insert({kernel, device_});
+  }
 
   void check(cudaError_t error) const {
     if (error == cudaSuccess) return;
@@ -73,6 +86,7 @@ class Launcher {
   }
 
   const char* op_;
+  int device_;
   cudaStream_t stream_;
   int before_ = 0;
   bool switched_ = false;

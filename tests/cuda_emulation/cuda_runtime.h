@@ -5,7 +5,8 @@
 // barrier, a shuffle or a vote) or ends; then the next one runs, in an order that a test may change: what depends on
 // that order is a race. Blocks run one after the other, in a changing order too. Stricter than a GPU: all threads of a
 // block must reach each barrier and all of a warp each shuffle; shared memory is NaN before a block writes it, and bytes
-// behind it must stay untouched; blocks get no more shared memory than the smallest GPU gives.
+// behind it must stay untouched; blocks get no more shared memory than the smallest GPU gives, and more than 48 KB only
+// once the kernel's attribute says so, which holds for every thread of the process. Launches run one at a time.
 #pragma once
 
 #include <setjmp.h>
@@ -18,8 +19,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <random>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -35,9 +39,18 @@ struct dim3 {
   explicit dim3(unsigned x_) : x(x_) {}
 };
 
-enum cudaError_t : int { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorInvalidDevice = 101 };
+enum cudaError_t : int {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorInsufficientDriver = 35,
+  cudaErrorInvalidDeviceFunction = 98,
+  cudaErrorInvalidDevice = 101,
+  cudaErrorNoKernelImageForDevice = 209,
+  cudaErrorUnsupportedPtxVersion = 222
+};
 enum cudaFuncAttribute : int { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr : int { cudaDevAttrMaxSharedMemoryPerBlockOptin };
+struct cudaFuncAttributes {};
 using cudaStream_t = struct CUstream_st*;
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
@@ -82,16 +95,29 @@ struct Machine {
   Fiber* current = nullptr;
   std::function<void()> body;
   unsigned num_threads = 0;
-  // of the device
+  // of the devices
   unsigned seed = 0;  // 0: threads and blocks in rising order, 1: falling, else shuffled
-  int device = 0, num_devices = 2, launches = 0;
+  int num_devices = 2, launches = 0;
   std::uintptr_t stream = 0;
   bool refuses_launches = false;
-  std::size_t allowed_shared = 48 * 1024, most_shared = biomechau::cuda::most_shared;
+  std::size_t most_shared = biomechau::cuda::most_shared;
+  std::map<std::pair<const void*, int>, std::size_t> allowed_shared;  // of a kernel on a device, until it is set again
+  std::map<int, cudaError_t> faults;  // what a device answers when a kernel is to be loaded
+  std::mutex states, launching;
+  void (*before_launch)() = nullptr;  // called once, by the next launch that needs more than 48 KB of shared memory
 };
 inline Machine& machine() {
   static Machine m;
   return m;
+}
+inline thread_local int current_device = 0;
+
+// Shared memory that a kernel may ask for at its launch.
+inline std::size_t allowed_shared(const void* kernel) {
+  Machine& m = machine();
+  const std::lock_guard<std::mutex> lock(m.states);
+  const auto found = m.allowed_shared.find({kernel, current_device});
+  return found == m.allowed_shared.end() ? 48 * 1024 : found->second;
 }
 
 inline void pause() {
@@ -220,26 +246,38 @@ inline unsigned long long atomicMin(unsigned long long* address, unsigned long l
 }
 
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = emulation::machine().device;
+  *device = emulation::current_device;
   return cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int device) {
   if (device < 0 || device >= emulation::machine().num_devices) return cudaErrorInvalidDevice;
-  emulation::machine().device = device;
+  emulation::current_device = device;
   return cudaSuccess;
 }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t error) {
-  return error == cudaErrorInvalidDevice ? "invalid device ordinal" : "invalid argument";
+  switch (error) {
+    case cudaErrorInvalidDevice: return "invalid device ordinal";
+    case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
+    case cudaErrorNoKernelImageForDevice: return "no kernel image is available for execution on the device";
+    default: return "invalid argument";
+  }
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
   *value = static_cast<int>(emulation::machine().most_shared);
   return cudaSuccess;
 }
-inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
-  if (static_cast<std::size_t>(bytes) > emulation::machine().most_shared) return cudaErrorInvalidValue;
-  emulation::machine().allowed_shared = static_cast<std::size_t>(bytes);
+inline cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute, int bytes) {
+  emulation::Machine& m = emulation::machine();
+  if (static_cast<std::size_t>(bytes) > m.most_shared) return cudaErrorInvalidValue;
+  const std::lock_guard<std::mutex> lock(m.states);
+  m.allowed_shared[{kernel, emulation::current_device}] = static_cast<std::size_t>(bytes);
   return cudaSuccess;
+}
+inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
+  const auto& faults = emulation::machine().faults;
+  const auto found = faults.find(emulation::current_device);
+  return found == faults.end() ? cudaSuccess : found->second;
 }
 inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t count, cudaStream_t) {
   std::memset(memory, value, count);
@@ -250,8 +288,9 @@ template <class... Parameters, class... Args>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), const Args&... args) {
   emulation::Machine& m = emulation::machine();
   const unsigned threads = config->blockDim.x;
-  const std::size_t allowed = std::max(m.allowed_shared, std::size_t(48 * 1024));
-  m.allowed_shared = 0;  // granted for one launch: a kernel that relies on an earlier grant is found
+  if (m.before_launch && config->dynamicSmemBytes > 48 * 1024) std::exchange(m.before_launch, nullptr)();
+  const std::lock_guard<std::mutex> lock(m.launching);
+  const std::size_t allowed = emulation::allowed_shared(reinterpret_cast<const void*>(kernel));
   if (m.refuses_launches || threads == 0 || threads > 1024 || threads % emulation::warp != 0 || config->gridDim.x == 0 ||
       config->gridDim.x > 0x7fffffffu || config->dynamicSmemBytes > allowed)
     return cudaErrorInvalidValue;

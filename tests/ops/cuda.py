@@ -54,6 +54,8 @@ class Emulation(Gpu):
         self.set_order(0)
         self.set_most_shared(64 * 1024)
         self.library.emulation_refuse_launches(0)
+        for device in (0, 1):
+            self.set_fault(device, 0)
 
     def to(self, value: Any) -> Any:
         return value
@@ -64,6 +66,15 @@ class Emulation(Gpu):
     def set_most_shared(self, size: int) -> None:
         """The shared memory that a block may ask for [bytes]."""
         self.library.emulation_set_most_shared(ctypes.c_size_t(size))
+
+    def set_fault(self, device: int, error: int) -> None:
+        """What a device answers when a kernel is to be loaded: 0, or the number of an error of CUDA."""
+        self.library.emulation_set_fault(ctypes.c_int(device), ctypes.c_int(error))
+
+    def before_launch(self, call: Callable[[], None]) -> None:
+        """Calls a function once, in the next launch that needs more than 48 KB of shared memory, all settings made."""
+        self._call = ctypes.CFUNCTYPE(None)(call)  # kept: the library holds its address only
+        self.library.emulation_before_launch(self._call)
 
 
 def missing_gpu() -> str | None:
