@@ -19,6 +19,9 @@ constexpr double min_work = 2e5;
 // Calls fn(i, thread) for i in [0, count), thread in [0, num_threads), on several threads if that is worth its `work`.
 // Which thread runs which i never changes a result: every task owns what it writes.
 //
+// A task may throw std::bad_alloc, as Scratch does, and nothing else: the exception must not leave the parallel region,
+// which would end the process, so it is thrown again behind it.
+//
 // The threads are torch's own. Two pools would slow each other down: after a parallel region the threads of an OpenMP
 // runtime spin for the next one, on the cores that the other pool needs. On Linux torch loads its libgomp into the
 // global scope of the process, under whatever name its wheel bundles it; symbols are looked up there first, so these
@@ -28,8 +31,17 @@ constexpr double min_work = 2e5;
 template <class Fn> void parallel_tasks(std::int64_t count, double work, int num_threads, const Fn& fn) {
 #if defined(_OPENMP)
   if (num_threads > 1 && count > 1 && work > min_work) {
+    bool out_of_memory = false;
 #pragma omp parallel for schedule(dynamic) num_threads(num_threads)
-    for (std::int64_t i = 0; i < count; ++i) fn(i, omp_get_thread_num());
+    for (std::int64_t i = 0; i < count; ++i) {
+      try {
+        fn(i, omp_get_thread_num());
+      } catch (const std::bad_alloc&) {
+#pragma omp atomic write
+        out_of_memory = true;
+      }
+    }
+    if (out_of_memory) throw std::bad_alloc();
     return;
   }
 #else
