@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau import _core
 from biomechau.ops import _check, reference
@@ -41,7 +42,8 @@ def chebyshev_conv(
     Raises:
         TypeError: a tensor is not float32 or float64, or they differ; vertices is not int64.
         ValueError: a shape does not fit, the tensors are on different devices, laplacian is not symmetric or its values
-            require grad, or vertices do not ascend within [0, N).
+            require grad, or vertices do not ascend within [0, N), which is looked at once for each tensor, and not
+            while a CUDA graph is captured.
 
     Example:
         >>> path = ops.SparseMatrix.from_dense(torch.tensor([[0.0, -1.0], [-1.0, 0.0]]))
@@ -53,6 +55,8 @@ def chebyshev_conv(
     if vertices is not None:
         _check_vertices(vertices, x)
     if runs_reference(x.device):
+        if vertices is not None and not torch.compiler.is_compiling():
+            _check_ascending(vertices, x.shape[-2])
         return reference.chebyshev_conv(x, laplacian, weight, bias, vertices)
     # Traced, the order is used if it is there already, and the mesh taken as it comes otherwise; GPUs do not use it.
     on_cpu = x.device.type == "cpu"
@@ -86,11 +90,27 @@ def _check_vertices(vertices: Tensor, x: Tensor) -> None:
         raise ValueError(f"vertices must be on {x.device} as x is, got {vertices.device}")
     if vertices.ndim != 1:
         raise _check.wrong_shape("vertices", vertices, "(P,)")
-    # Elsewhere looking at the values would wait for the device, or break the graph.
-    if vertices.device.type == "cpu" and not torch.compiler.is_compiling() and len(vertices):
+
+
+def _check_ascending(vertices: Tensor, num_vertices: int) -> None:
+    """The vertices lie in the mesh, each once: two threads of a GPU would write the gradient of one that came twice.
+
+    A tensor is looked at once, and again when it was changed: looking waits for the device.
+    """
+    version = 0 if vertices.is_inference() else vertices._version
+    if _seen.get(vertices) == (version, num_vertices):
+        return
+    if vertices.is_cuda and torch.cuda.is_current_stream_capturing():
+        return  # a captured call may not wait
+    if len(vertices):
         first, last = int(vertices[0]), int(vertices[-1])
-        if first < 0 or last >= x.shape[-2] or bool((vertices.diff() <= 0).any()):
-            raise ValueError(f"vertices must ascend within [0, {x.shape[-2]}), each once")
+        if first < 0 or last >= num_vertices or bool((vertices.diff() <= 0).any()):
+            raise ValueError(f"vertices must ascend within [0, {num_vertices}), each once")
+    _seen[vertices] = version, num_vertices
+
+
+# The version of each tensor of vertices that was looked at, and the number of vertices of the mesh.
+_seen: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _operator(
@@ -111,6 +131,8 @@ def _sizes(x: Tensor, weight: Tensor, vertices: Tensor | None) -> tuple[int | No
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     *index, vertices = rest
+    if vertices is not None:
+        _check_ascending(vertices, x.shape[-2])
     out = _fake(x, weight, bias, *rest)
     if not out.numel():
         return out

@@ -62,6 +62,31 @@ def test_refused(
         ops.chebyshev_conv(**{**convolution_problem(), **changes})
 
 
+@pytest.mark.parametrize("backend", ["kernels", "reference"])
+def test_vertices_are_looked_at_once_and_when_they_change(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_backend, "_backend", backend)
+    problem = {**convolution_problem(), "vertices": torch.tensor([3, 5, 9])}
+    looks = []
+    monkeypatch.setattr(Tensor, "diff", lambda tensor, diff=Tensor.diff: looks.append(tensor) or diff(tensor))
+    for _ in range(3):
+        ops.chebyshev_conv(**problem)
+    assert sum(tensor is problem["vertices"] for tensor in looks) == 1
+    problem["vertices"][2] = 5
+    with pytest.raises(ValueError, match=r"vertices must ascend within \[0, 40\), each once"):
+        ops.chebyshev_conv(**problem)
+    problem["vertices"][2] = 39
+    ops.chebyshev_conv(**problem)
+    with pytest.raises(ValueError, match=r"vertices must ascend within \[0, 30\), each once"):
+        ops.chebyshev_conv(**{**convolution_problem(num_vertices=30), "vertices": problem["vertices"]})
+
+
+def test_vertices_made_in_inference_mode_are_refused_too() -> None:
+    with torch.inference_mode():
+        problem = {**convolution_problem(), "vertices": torch.tensor([3, 3, 9])}
+        with pytest.raises(ValueError, match=r"vertices must ascend within \[0, 40\), each once"):
+            ops.chebyshev_conv(**problem)
+
+
 class TestBinding:
     """What reaches the kernels only by the direct use of the module is refused before memory is touched."""
 
@@ -85,7 +110,7 @@ class TestBinding:
         [
             ({"crow": torch.tensor([0, 9, 1, 1, 1])}, "crow must rise from 0"),
             ({"crow": torch.tensor([0, 1])}, "crow must have 5 elements, got 2"),
-            ({"val": torch.zeros(1)}, "val has the wrong dtype"),
+            ({"val": torch.zeros(1)}, "val must be float64, got float32"),
             ({"val": torch.zeros(1).double()}, r"val must have \d elements, got 1"),
             ({"order": torch.tensor([0, 1, 2, 4])}, "order holds an index out of range"),
             ({"order": torch.tensor([0, 1, 2, 2])}, "order must hold every vertex once"),
@@ -110,7 +135,7 @@ class TestBinding:
             1, _backend.buffer(torch.tensor([0, 1])), _backend.buffer(torch.tensor([0])), _backend.buffer(one), None
         )
         b = _backend.buffer(one)
-        with pytest.raises(ValueError, match="num_terms, num_inputs and num_outputs must be at least 1"):
+        with pytest.raises(ValueError, match="num_terms must be at least 1, got 0"):
             _core.chebyshev_conv_fwd(operator, 1, 0, 1, 1, b, b, None, None, b, None, 1)
-        with pytest.raises(ValueError, match="num_threads must be at least 1"):
+        with pytest.raises(ValueError, match="num_threads must lie between 1 and 4096, got 0"):
             _core.chebyshev_conv_fwd(operator, 1, 1, 1, 1, b, b, None, None, b, None, 0)
