@@ -13,11 +13,10 @@ struct SymmetricOperatorBuffers {
 
   template <class T> SymmetricOperator<T> view(const Place& place) const {
     const int64_t entries = col.numel;
-    if (num_vertices > INT32_MAX) throw std::invalid_argument("num_vertices must fit 32 bits");  // as columns are kept
     SymmetricOperator<T> s{};
     s.num_vertices = num_vertices;
     s.num_entries = entries;
-    s.crow = crow.as<int64_t>(product({num_vertices}) + 1, "crow");
+    s.crow = crow.as<int64_t>(num_vertices + 1, "crow");
     s.col = col.as<int64_t>(entries, "col");
     s.val = val.as<T>(entries, "val");
     s.order = order.as_optional<int64_t>(num_vertices, "order");
@@ -38,20 +37,34 @@ struct SymmetricOperatorBuffers {
   }
 };
 
+// `num_kept`: vertices with an output.
+void check_convolution_sizes(int64_t num_vertices, int64_t num_frames, int64_t num_terms, int64_t num_inputs,
+                             int64_t num_outputs, int64_t num_kept) {
+  const auto sizes = {Size{"num_vertices", num_vertices}, Size{"num_frames", num_frames}, Size{"num_terms", num_terms},
+                      Size{"num_inputs", num_inputs}, Size{"num_outputs", num_outputs}};
+  check_sizes(sizes);
+  for (const Size& size : sizes)
+    if (size.value < 1) throw std::invalid_argument(std::string(size.name) + " must be at least 1, got 0");
+  if (num_kept < 0 || num_kept > num_vertices)
+    throw std::invalid_argument("vertices must have " + std::to_string(num_vertices) + " elements at most, got " +
+                                std::to_string(num_kept));
+}
+
 // What forward and backward share, checked.
 template <class T>
 ChebyshevConv<T> chebyshev_conv_args(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
                                      int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight,
                                      Buffer vertices, const Place& place) {
-  if (num_terms < 1 || num_inputs < 1 || num_outputs < 1)
-    throw std::invalid_argument("num_terms, num_inputs and num_outputs must be at least 1");
+  const int64_t num_kept = vertices.given() ? vertices.numel : laplacian.num_vertices;
+  check_convolution_sizes(laplacian.num_vertices, num_frames, num_terms, num_inputs, num_outputs, num_kept);
+  check_sizes({{"num_frames", num_frames}, {"number of entries", laplacian.col.numel}});
   ChebyshevConv<T> args{};
   args.laplacian = laplacian.view<T>(place);
   args.num_frames = num_frames;
   args.num_terms = num_terms;
   args.num_inputs = num_inputs;
   args.num_outputs = num_outputs;
-  args.num_kept = vertices.given() ? vertices.numel : laplacian.num_vertices;
+  args.num_kept = num_kept;
   args.x = x.as<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "x");
   args.weight = weight.as<T>(product({num_terms, num_inputs, num_outputs}), "weight");
   args.vertices = vertices.as_optional<int64_t>(args.num_kept, "vertices");
@@ -70,7 +83,7 @@ void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
                         int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer bias, Buffer vertices,
                         Buffer out, Buffer workspace, Place place) {
   place.check();
-  dispatch(x.dtype, [&](auto zero) {
+  dispatch(x, "x", [&](auto zero) {
     using T = decltype(zero);
     ChebyshevConv<T> args =
         chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
@@ -81,7 +94,7 @@ void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::chebyshev_conv_fwd(args, scratch, place.gpu());
-    select_chebyshev_conv_kernels<T>().chebyshev_conv_fwd(args, place.num_threads);
+    select_chebyshev_conv_kernels<T>().chebyshev_conv_fwd(args, place.threads());
   });
 }
 
@@ -90,7 +103,7 @@ void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
                         Buffer grad_out, Buffer grad_x, Buffer grad_weight, Buffer grad_bias,
                         Buffer workspace, Place place) {
   place.check();
-  dispatch(x.dtype, [&](auto zero) {
+  dispatch(x, "x", [&](auto zero) {
     using T = decltype(zero);
     ChebyshevConv<T> args =
         chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
@@ -103,13 +116,15 @@ void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::chebyshev_conv_bwd(args, scratch, place.gpu());
-    select_chebyshev_conv_kernels<T>().chebyshev_conv_bwd(args, place.num_threads);
+    select_chebyshev_conv_kernels<T>().chebyshev_conv_bwd(args, place.threads());
   });
 }
 
 // The sizes alone; num_kept is None where every vertex has an output.
 ChebyshevConv<double> chebyshev_conv_sizes(int64_t num_vertices, int64_t num_frames, int64_t num_terms,
                                            int64_t num_inputs, int64_t num_outputs, std::optional<int64_t> num_kept) {
+  check_convolution_sizes(num_vertices, num_frames, num_terms, num_inputs, num_outputs,
+                          num_kept.value_or(num_vertices));
   ChebyshevConv<double> args{};
   args.laplacian.num_vertices = num_vertices;
   args.num_frames = num_frames;

@@ -4,7 +4,11 @@
 // included or linked; meaning is checked in Python, memory safety here.
 #pragma once
 
+#include <climits>
+#include <initializer_list>
 #include <limits>
+#include <string>
+#include <type_traits>
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -16,7 +20,7 @@ namespace biomechau {
 
 // Where a call runs: on the CPU with so many threads, or on a CUDA device in one of its streams.
 struct Place {
-  int num_threads = 1;
+  std::int64_t num_threads = 1;
   int device = -1;
   std::uintptr_t stream = 0;
 
@@ -24,8 +28,13 @@ struct Place {
   cuda::Device gpu() const { return {device, stream}; }
   void check() const {
     if (on_gpu() && !cuda_built) throw std::invalid_argument("this build has no CUDA kernels");
-    if (num_threads < 1) throw std::invalid_argument("num_threads must be at least 1");
+    // An OpenMP runtime keeps a record of every thread on the stack of the caller.
+    constexpr std::int64_t most = 4096;
+    if (num_threads < 1 || num_threads > most)
+      throw std::invalid_argument("num_threads must lie between 1 and " + std::to_string(most) + ", got " +
+                                  std::to_string(num_threads));
   }
+  int threads() const { return static_cast<int>(num_threads); }
   // The scratch memory of a call on a GPU; the CPU kernels take their own.
   template <class T> T* workspace(const Buffer& buffer, std::int64_t numel) const {
     return on_gpu() ? buffer.as<T>(numel, "workspace") : nullptr;
@@ -42,24 +51,29 @@ template <> struct type_caster<biomechau::Buffer> {
     if (!PyTuple_CheckExact(source.ptr()) || PyTuple_GET_SIZE(source.ptr()) != 3) return false;
     value.address = static_cast<std::uintptr_t>(PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(source.ptr(), 0)));
     value.numel = PyLong_AsLongLong(PyTuple_GET_ITEM(source.ptr(), 1));
-    value.dtype = static_cast<biomechau::Dtype>(PyLong_AsLong(PyTuple_GET_ITEM(source.ptr(), 2)));
+    const long dtype = PyLong_AsLong(PyTuple_GET_ITEM(source.ptr(), 2));
     if (PyErr_Occurred()) {
       PyErr_Clear();
       return false;
     }
-    return value.numel >= 0;
+    value.dtype = static_cast<biomechau::Dtype>(dtype);
+    return value.numel >= 0 && dtype >= 0 && dtype < biomechau::num_dtypes;
   }
 };
 template <> struct type_caster<biomechau::Place> {
   PYBIND11_TYPE_CASTER(biomechau::Place, const_name("int | tuple[int, int]"));
   bool load(handle source, bool) {
     if (PyLong_CheckExact(source.ptr())) {
-      value.num_threads = static_cast<int>(PyLong_AsLong(source.ptr()));
+      value.num_threads = PyLong_AsLongLong(source.ptr());
     } else {
       if (!PyTuple_CheckExact(source.ptr()) || PyTuple_GET_SIZE(source.ptr()) != 2) return false;
-      value.device = static_cast<int>(PyLong_AsLong(PyTuple_GET_ITEM(source.ptr(), 0)));
+      const long device = PyLong_AsLong(PyTuple_GET_ITEM(source.ptr(), 0));
       value.stream = static_cast<std::uintptr_t>(PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(source.ptr(), 1)));
-      if (value.device < 0) return false;
+      if (device < 0 || device > INT_MAX) {
+        PyErr_Clear();
+        return false;
+      }
+      value.device = static_cast<int>(device);
     }
     if (PyErr_Occurred()) {
       PyErr_Clear();
@@ -76,22 +90,46 @@ namespace py = pybind11;
 using namespace py::literals;
 using std::int64_t;
 
-// Calls fn with a value of the kernel's element type.
-template <class Fn> auto dispatch(Dtype dtype, const Fn& fn) {
-  switch (dtype) {
+// Calls fn with a value of the element type of the argument that decides which kernel runs.
+template <class Fn> auto dispatch(const Buffer& buffer, const char* name, const Fn& fn) {
+  switch (buffer.dtype) {
     case Dtype::float32: return fn(float{});
     case Dtype::float64: return fn(double{});
-    default: throw std::invalid_argument("kernels take float32 and float64");
+    default:
+      throw std::invalid_argument(std::string(name) + " must be float32 or float64, got " + dtype_name(buffer.dtype));
   }
 }
 
+// A size of a call and its name in Python.
+struct Size {
+  const char* name;
+  int64_t value;
+};
+
+// Refuses sizes that a kernel's arithmetic could overflow with. Each must fit 32 bits, as the indices in packed
+// blendshapes and lists of entries do. Kernels multiply all sizes of a call at most, rounded up to tiles of at most
+// `tile`, and that by numbers of threads or pieces that are smaller than the rest of the 64 bits; a call that is refused
+// here would not end in a lifetime.
+inline void check_sizes(std::initializer_list<Size> sizes) {
+  constexpr double most_together = 0x1p56, tile = 64;
+  double together = 1;
+  for (const Size& size : sizes) {
+    if (size.value < 0 || size.value > INT32_MAX)
+      throw std::invalid_argument(std::string(size.name) + " must lie between 0 and " + std::to_string(INT32_MAX) +
+                                  ", got " + std::to_string(size.value));
+    together *= static_cast<double>(size.value) + tile;
+  }
+  if (together <= most_together) return;
+  std::string list;
+  for (const Size& size : sizes)
+    list += (list.empty() ? "" : ", ") + std::string(size.name) + " = " + std::to_string(size.value);
+  throw std::invalid_argument("the sizes are too large together: " + list);
+}
+
+// The number of elements of a buffer, from sizes that are checked.
 inline int64_t product(std::initializer_list<int64_t> sizes) {
   int64_t total = 1;
-  for (const int64_t size : sizes) {
-    if (size < 0) throw std::invalid_argument("sizes must not be negative");
-    if (size != 0 && total > INT64_MAX / size) throw std::invalid_argument("sizes overflow");
-    total *= size;
-  }
+  for (const int64_t size : sizes) total *= size;
   return total;
 }
 
@@ -103,11 +141,12 @@ inline void check_rising(const int64_t* starts, int64_t count, int64_t last, con
 }
 template <class Index> void check_range(const Index* index, int64_t count, int64_t limit, const char* name) {
   // The sign of `wrong` gathers what is below 0 or above the last; a branch or comparison would keep the loop scalar.
-  const Index last = static_cast<Index>(limit < std::numeric_limits<Index>::max() ? limit - 1
-                                                                                 : std::numeric_limits<Index>::max());
-  Index wrong = 0;
-  for (int64_t i = 0; i < count; ++i) wrong |= index[i] | (last - index[i]);
-  if (wrong < 0) throw std::invalid_argument(std::string(name) + " holds an index out of range");
+  using Bits = std::make_unsigned_t<Index>;
+  const Bits last = static_cast<Bits>(limit < std::numeric_limits<Index>::max() ? limit - 1
+                                                                               : std::numeric_limits<Index>::max());
+  Bits wrong = 0;
+  for (int64_t i = 0; i < count; ++i) wrong |= static_cast<Bits>(index[i]) | (last - static_cast<Bits>(index[i]));
+  if (wrong >> (8 * sizeof(Bits) - 1)) throw std::invalid_argument(std::string(name) + " holds an index out of range");
 }
 
 }  // namespace biomechau

@@ -9,6 +9,11 @@
 namespace biomechau {
 
 enum class Dtype : int { float32 = 0, float64 = 1, int64 = 2, int32 = 3 };
+constexpr int num_dtypes = 4;
+inline const char* dtype_name(Dtype dtype) {
+  constexpr const char* names[num_dtypes] = {"float32", "float64", "int64", "int32"};
+  return names[static_cast<int>(dtype)];
+}
 
 template <class T> struct DtypeOf;
 template <> struct DtypeOf<float> { static constexpr Dtype value = Dtype::float32; };
@@ -25,17 +30,24 @@ struct Buffer {
 
   // The elements, once type and count are what the caller's sizes say.
   template <class T> T* as(std::int64_t expected, const char* name) const {
-    if (dtype != DtypeOf<T>::value) throw std::invalid_argument(std::string(name) + " has the wrong dtype");
+    if (dtype != DtypeOf<T>::value)
+      refuse(name, std::string("be ") + dtype_name(DtypeOf<T>::value) + ", got " + dtype_name(dtype));
     if (numel != expected)
-      throw std::invalid_argument(std::string(name) + " must have " + std::to_string(expected) + " elements, got " +
-                                  std::to_string(numel));
-    if (numel != 0 && address == 0) throw std::invalid_argument(std::string(name) + " has no memory");
+      refuse(name, "have " + std::to_string(expected) + " elements, got " + std::to_string(numel));
+    if (numel != 0 && address == 0) refuse(name, "have an address, got 0");
+    if (address % alignof(T) != 0)
+      refuse(name, "lie at a multiple of " + std::to_string(alignof(T)) + " bytes, got address " + std::to_string(address));
     return reinterpret_cast<T*>(address);
   }
 
   // Null when the argument was left out.
   template <class T> T* as_optional(std::int64_t expected, const char* name) const {
     return given() ? as<T>(expected, name) : nullptr;
+  }
+
+ private:
+  [[noreturn]] static void refuse(const char* name, const std::string& what) {
+    throw std::invalid_argument(std::string(name) + " must " + what);
   }
 };
 

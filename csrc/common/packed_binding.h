@@ -18,27 +18,28 @@ struct PackedBuffers {
       throw std::invalid_argument("packed blendshapes have other sizes than the call");
   }
 
-  // Checked; `group_size(vertices, shapes)` is the number of values that a group must have.
+  // Checked, once its sizes are; `group_size(vertices, shapes)` is the number of values that a group must have.
   template <class T, class Size> PackedBlendshapes<T> view(const Size& group_size) const {
     PackedBlendshapes<T> packed{};
+    if (vertex_crow.numel < 1) throw std::invalid_argument("vertex_crow must have 1 element at least, got 0");
     packed.num_groups = vertex_crow.numel - 1;
-    packed.vertex_crow = vertex_crow.as<int64_t>(product({packed.num_groups}) + 1, "vertex_crow");
+    packed.vertex_crow = vertex_crow.as<int64_t>(packed.num_groups + 1, "vertex_crow");
     packed.shape_crow = shape_crow.as<int64_t>(packed.num_groups + 1, "shape_crow");
-    packed.vertex = vertex.as<std::int32_t>(product({num_vertices}), "vertex");
+    packed.vertex = vertex.as<std::int32_t>(num_vertices, "vertex");
     packed.shape = shape.as<std::int32_t>(shape.numel, "shape");
     const int64_t moving = packed.vertex_crow[packed.num_groups];
     if (moving > num_vertices) throw std::invalid_argument("vertex_crow must not rise beyond the vertices");
     check_rising(packed.vertex_crow, packed.num_groups, moving, "vertex_crow");
     check_rising(packed.shape_crow, packed.num_groups, shape.numel, "shape_crow");
     check_range(packed.vertex, num_vertices, num_vertices, "vertex");
-    check_range(packed.shape, shape.numel, product({num_shapes}), "shape");
+    check_range(packed.shape, shape.numel, num_shapes, "shape");
     int64_t total = 0;
     for (int64_t g = 0; g < packed.num_groups; ++g) {
       const int64_t vertices = packed.vertex_crow[g + 1] - packed.vertex_crow[g];
       const int64_t shapes = packed.shape_crow[g + 1] - packed.shape_crow[g];
-      total += group_size(vertices, shapes);
       for (int64_t j = packed.shape_crow[g] + 1; j < packed.shape_crow[g + 1]; ++j)
         if (packed.shape[j - 1] >= packed.shape[j]) throw std::invalid_argument("shape must rise within each group");
+      total += group_size(vertices, shapes);
     }
     packed.values = values.as<T>(total, "values");
     return packed;

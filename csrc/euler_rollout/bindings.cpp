@@ -15,6 +15,10 @@ struct RolloutSizes {
 
   // The settings, checked, and no memory yet.
   template <class T> EulerRollout<T> settings() const {
+    check_sizes({{"num_sequences", num_sequences},
+                 {"num_frames", num_frames},
+                 {"num_coordinates", num_coordinates},
+                 {"num_coordinates", num_coordinates}});
     if (scheme < 0 || scheme > 2) throw std::invalid_argument("scheme must be 0, 1 or 2");
     if (mass_span < 1 || mass_span > 3 || damping_span < 0 || damping_span > 2 || stiffness_span < 0 || stiffness_span > 2)
       throw std::invalid_argument("a matrix has an axis that the rollout does not know");
@@ -22,7 +26,6 @@ struct RolloutSizes {
     args.num_sequences = num_sequences;
     args.num_frames = num_frames;
     args.num_coordinates = num_coordinates;
-    states();  // refuses sizes whose products overflow
     args.scheme = static_cast<Scheme>(scheme);
     args.dt = static_cast<T>(dt);
     if (!(args.dt > 0) || !std::isfinite(args.dt))
@@ -54,7 +57,7 @@ std::pair<int, int64_t> euler_rollout_fwd(const RolloutSizes& sizes, Buffer mass
                                           Buffer damping, Buffer stiffness, Buffer c, Buffer v, Buffer acceleration,
                                           Buffer factor, Buffer workspace, Buffer fault, Place place) {
   place.check();
-  return dispatch(force.dtype, [&](auto zero) {
+  return dispatch(force, "force", [&](auto zero) {
     using T = decltype(zero);
     EulerRollout<T> args = sizes.view<T>(mass, c0, v0, damping, stiffness);
     args.force = force.as<T>(sizes.states(), "force");
@@ -66,12 +69,13 @@ std::pair<int, int64_t> euler_rollout_fwd(const RolloutSizes& sizes, Buffer mass
     int64_t* flag = fault.as_optional<int64_t>(1, "fault");
     py::gil_scoped_release release;
     RolloutFault found;
+    if (args.num_coordinates == 0 && !flag) return std::pair<int, int64_t>(found.kind, found.index);
     if constexpr (cuda_built)
       if (place.on_gpu()) {
         cuda::euler_rollout_fwd(args, scratch, flag, place.gpu());
         return std::pair<int, int64_t>(found.kind, found.index);
       }
-    found = select_euler_rollout_kernels<T>().euler_rollout_fwd(args, place.num_threads);
+    found = select_euler_rollout_kernels<T>().euler_rollout_fwd(args, place.threads());
     return std::pair<int, int64_t>(found.kind, found.index);
   });
 }
@@ -81,7 +85,7 @@ void euler_rollout_bwd(const RolloutSizes& sizes, Buffer mass, Buffer c0, Buffer
                        Buffer grad_mass, Buffer grad_force, Buffer grad_c0, Buffer grad_v0, Buffer grad_damping,
                        Buffer grad_stiffness, Buffer workspace, Place place) {
   place.check();
-  dispatch(c.dtype, [&](auto zero) {
+  dispatch(c, "c", [&](auto zero) {
     using T = decltype(zero);
     EulerRollout<T> args = sizes.view<T>(mass, c0, v0, damping, stiffness);
     args.c = c.as<T>(sizes.states(), "c");
@@ -98,10 +102,11 @@ void euler_rollout_bwd(const RolloutSizes& sizes, Buffer mass, Buffer c0, Buffer
     args.grad_damping = grad_damping.as_optional<T>(sizes.matrices(args, args.damping_span), "grad_damping");
     args.grad_stiffness = grad_stiffness.as_optional<T>(sizes.matrices(args, args.stiffness_span), "grad_stiffness");
     T* scratch = place.workspace<T>(workspace, cuda::euler_rollout_bwd_workspace(args));
+    if (args.num_coordinates == 0) return;
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::euler_rollout_bwd(args, scratch, place.gpu());
-    select_euler_rollout_kernels<T>().euler_rollout_bwd(args, place.num_threads);
+    select_euler_rollout_kernels<T>().euler_rollout_bwd(args, place.threads());
   });
 }
 

@@ -11,7 +11,13 @@ struct DistributionBuffers {
 
   int64_t width() const { return fibre ? 1 : 3; }
 
-  // Its sizes checked, not yet its indices.
+  // With what the call multiplies them by: frames or shapes.
+  void check_sizes(const Size& others) const {
+    biomechau::check_sizes({others, {"num_vertices", num_vertices}, {"num_muscles", num_muscles}});
+    biomechau::check_sizes({others, {"number of entries", col.numel}});
+  }
+
+  // Once its sizes are checked, and not yet its indices.
   template <class T> Distribution<T> view() const {
     static const T no_directions[3] = {};
     const int64_t entries = col.numel;
@@ -19,9 +25,9 @@ struct DistributionBuffers {
     p.num_vertices = num_vertices;
     p.num_muscles = num_muscles;
     p.num_entries = entries;
-    p.crow = crow.as<int64_t>(product({num_vertices}) + 1, "crow");
+    p.crow = crow.as<int64_t>(num_vertices + 1, "crow");
     p.col = col.as<int64_t>(entries, "col");
-    p.muscle_crow = muscle_crow.as<int64_t>(product({num_muscles}) + 1, "muscle_crow");
+    p.muscle_crow = muscle_crow.as<int64_t>(num_muscles + 1, "muscle_crow");
     p.muscle_row = muscle_row.as<int64_t>(entries, "muscle_row");
     p.muscle_entry = muscle_entry.as<int64_t>(entries, "muscle_entry");
     p.val = val.as<T>(entries, "val");
@@ -51,6 +57,7 @@ struct SortedBuffers {
   template <class T> SortedEntries view(const Distribution<T>& p, const PackedBlendshapes<T>& packed) const {
     SortedEntries sorted{};
     const int64_t num_lists = muscle.numel;
+    biomechau::check_sizes({{"number of lists", num_lists}});
     sorted.group_crow = group_crow.as<int64_t>(packed.num_groups + 1, "group_crow");
     sorted.muscle = muscle.as<std::int32_t>(num_lists, "muscle");
     sorted.list_crow = list_crow.as<int64_t>(num_lists + 1, "list_crow");
@@ -78,6 +85,7 @@ using Sorted = std::optional<SortedBuffers>;
 template <class T>
 DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force,
                                            const Place& place) {
+  p.check_sizes({"num_frames", num_frames});
   DistributeForces<T> args{};
   args.distribution = p.view<T>();
   if (!place.on_gpu()) {
@@ -91,21 +99,21 @@ DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t
 
 void distribute_forces_fwd(const DistributionBuffers& p, int64_t num_frames, Buffer force, Buffer out, Place place) {
   place.check();
-  dispatch(p.val.dtype, [&](auto zero) {
+  dispatch(p.val, "val", [&](auto zero) {
     using T = decltype(zero);
     DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force, place);
     args.out = out.as<T>(product({num_frames, p.num_vertices, 3}), "out");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::distribute_forces_fwd(args, place.gpu());
-    select_force_projection_kernels<T>().distribute_forces_fwd(args, place.num_threads);
+    select_force_projection_kernels<T>().distribute_forces_fwd(args, place.threads());
   });
 }
 
 void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buffer force, Buffer grad_out,
                            Buffer grad_val, Buffer grad_force, Buffer grad_directions, Place place) {
   place.check();
-  dispatch(p.val.dtype, [&](auto zero) {
+  dispatch(p.val, "val", [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
     DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force, place);
@@ -117,13 +125,14 @@ void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buf
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::distribute_forces_bwd(args, place.gpu());
-    select_force_projection_kernels<T>().distribute_forces_bwd(args, place.num_threads);
+    select_force_projection_kernels<T>().distribute_forces_bwd(args, place.threads());
   });
 }
 
 template <class T>
 ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
                                              const Packed& packed, const Sorted& sorted, const Place& place) {
+  p.check_sizes({"num_shapes", num_shapes});
   ReducedProjection<T> args{};
   args.distribution = p.view<T>();
   if (!place.on_gpu() && !(packed && sorted)) check_by_vertex(args.distribution);
@@ -131,7 +140,7 @@ ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64
   if (packed) {
     packed->check(num_shapes, p.num_vertices, place);
     args.packed = packed->view<T>(
-        [](int64_t vertices, int64_t shapes) { return product({vertices, (product({shapes, 3}) + 15) / 16 * 16}); });
+        [](int64_t vertices, int64_t shapes) { return vertices * ((3 * shapes + 15) / 16 * 16); });
     if (sorted) args.sorted = sorted->view<T>(args.distribution, args.packed);
   } else {
     args.blendshapes = dense_blendshapes<T>(num_shapes, p.num_vertices, blendshapes);
@@ -142,14 +151,14 @@ ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64
 void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
                             const Packed& packed, const Sorted& sorted, Buffer out, Place place) {
   place.check();
-  dispatch(p.val.dtype, [&](auto zero) {
+  dispatch(p.val, "val", [&](auto zero) {
     using T = decltype(zero);
     ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, packed, sorted, place);
     args.out = out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "out");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::reduced_projection_fwd(args, place.gpu());
-    select_force_projection_kernels<T>().reduced_projection_fwd(args, place.num_threads);
+    select_force_projection_kernels<T>().reduced_projection_fwd(args, place.threads());
   });
 }
 
@@ -157,7 +166,7 @@ void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Bu
                             const Packed& packed, const Sorted& sorted, Buffer grad_out,
                             Buffer grad_blendshapes, Buffer grad_val, Buffer grad_directions, Place place) {
   place.check();
-  dispatch(p.val.dtype, [&](auto zero) {
+  dispatch(p.val, "val", [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
     ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, packed, sorted, place);
@@ -170,13 +179,18 @@ void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Bu
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::reduced_projection_bwd(args, place.gpu());
-    select_force_projection_kernels<T>().reduced_projection_bwd(args, place.num_threads);
+    select_force_projection_kernels<T>().reduced_projection_bwd(args, place.threads());
   });
+}
+
+void check_projection_sizes(int64_t num_frames, int64_t num_shapes, int64_t num_inputs) {
+  check_sizes({{"num_frames", num_frames}, {"num_shapes", num_shapes}, {"num_inputs", num_inputs}});
 }
 
 template <class T>
 ApplyProjection<T> apply_projection_args(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection,
                                          Buffer force) {
+  check_projection_sizes(num_frames, num_shapes, num_inputs);
   ApplyProjection<T> args{};
   args.num_frames = num_frames;
   args.num_shapes = num_shapes;
@@ -189,32 +203,39 @@ ApplyProjection<T> apply_projection_args(int64_t num_frames, int64_t num_shapes,
 void apply_projection_fwd(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection, Buffer force,
                           Buffer out, Place place) {
   place.check();
-  dispatch(projection.dtype, [&](auto zero) {
+  dispatch(projection, "projection", [&](auto zero) {
     using T = decltype(zero);
     ApplyProjection<T> args = apply_projection_args<T>(num_frames, num_shapes, num_inputs, projection, force);
     args.out = out.as<T>(product({num_frames, num_shapes}), "out");
+    if (num_frames == 0 || num_shapes == 0) return;
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::apply_projection_fwd(args, place.gpu());
-    select_force_projection_kernels<T>().apply_projection_fwd(args, place.num_threads);
+    select_force_projection_kernels<T>().apply_projection_fwd(args, place.threads());
   });
 }
 
 void apply_projection_bwd(int64_t num_frames, int64_t num_shapes, int64_t num_inputs, Buffer projection, Buffer force,
                           Buffer grad_out, Buffer grad_projection, Buffer grad_force, Buffer workspace, Place place) {
   place.check();
-  dispatch(projection.dtype, [&](auto zero) {
+  dispatch(projection, "projection", [&](auto zero) {
     using T = decltype(zero);
     ApplyProjection<T> args = apply_projection_args<T>(num_frames, num_shapes, num_inputs, projection, force);
     args.grad_out = grad_out.as<T>(product({num_frames, num_shapes}), "grad_out");
     args.grad_projection = grad_projection.as_optional<T>(product({num_shapes, num_inputs}), "grad_projection");
     args.grad_force = grad_force.as_optional<T>(product({num_frames, num_inputs}), "grad_force");
     T* scratch = place.workspace<T>(workspace, cuda::apply_projection_bwd_workspace(num_frames, num_shapes, num_inputs));
+    if (num_inputs == 0 || (num_frames == 0 && num_shapes == 0)) return;
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::apply_projection_bwd(args, scratch, place.gpu());
-    select_force_projection_kernels<T>().apply_projection_bwd(args, place.num_threads);
+    select_force_projection_kernels<T>().apply_projection_bwd(args, place.threads());
   });
+}
+
+int64_t apply_projection_bwd_workspace(int64_t num_frames, int64_t num_shapes, int64_t num_inputs) {
+  check_projection_sizes(num_frames, num_shapes, num_inputs);
+  return cuda::apply_projection_bwd_workspace(num_frames, num_shapes, num_inputs);
 }
 
 }  // namespace
@@ -247,7 +268,7 @@ void bind_force_projection(py::module_& m) {
         "force"_a, "out"_a, "place"_a);
   m.def("apply_projection_bwd", &apply_projection_bwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,
         "force"_a, "grad_out"_a, "grad_projection"_a, "grad_force"_a, "workspace"_a, "place"_a);
-  m.def("apply_projection_bwd_workspace", &cuda::apply_projection_bwd_workspace, "num_frames"_a, "num_shapes"_a,
+  m.def("apply_projection_bwd_workspace", &apply_projection_bwd_workspace, "num_frames"_a, "num_shapes"_a,
         "num_inputs"_a);
 }
 

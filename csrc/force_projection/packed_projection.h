@@ -244,6 +244,7 @@ void list_gradients(const ReducedProjection<T>& args, const EntryLists& lists, s
 }
 
 template <class T> void packed_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
+  if (!args.grad_val && !args.grad_directions) return;
   const Distribution<T>& p = args.distribution;
   const RowGroups<T> groups(nullptr, args.packed, args.num_shapes, p.num_vertices);
   const AxisMasks<T> masks;

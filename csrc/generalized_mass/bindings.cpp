@@ -4,10 +4,19 @@
 namespace biomechau {
 namespace {
 
+// Every pair of shapes is multiplied.
+void check_mass_sizes(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes) {
+  check_sizes({{"num_sequences", num_sequences},
+               {"num_vertices", num_vertices},
+               {"num_shapes", num_shapes},
+               {"num_shapes", num_shapes}});
+}
+
 // What forward and backward share, checked.
 template <class T>
 GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
                                          Buffer blendshapes, const Packed& packed, Buffer mass, const Place& place) {
+  check_mass_sizes(num_sequences, num_vertices, num_shapes);
   GeneralizedMass<T> args{};
   args.num_sequences = num_sequences;
   args.num_vertices = num_vertices;
@@ -17,7 +26,7 @@ GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vert
     constexpr int64_t width = 64 / sizeof(T);
     packed->check(num_shapes, num_vertices, place);
     args.packed = packed->view<T>([](int64_t vertices, int64_t shapes) {
-      return product({(vertices + width - 1) / width, shapes, 3 * width});
+      return (vertices + width - 1) / width * shapes * 3 * width;
     });
   } else {
     args.blendshapes = dense_blendshapes<T>(num_shapes, num_vertices, blendshapes);
@@ -31,7 +40,7 @@ int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_
                              Buffer blendshapes, const Packed& packed, Buffer mass, Buffer out, Buffer workspace,
                              Buffer fault, Place place) {
   place.check();
-  return dispatch(mass.dtype, [&](auto zero) {
+  return dispatch(mass, "mass", [&](auto zero) {
     using T = decltype(zero);
     GeneralizedMass<T> args =
         generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, packed, mass, place);
@@ -39,13 +48,14 @@ int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_
     T* scratch = place.workspace<T>(
         workspace, cuda::generalized_mass_fwd_workspace(num_sequences, num_vertices, num_shapes));
     int64_t* flag = fault.as_optional<int64_t>(1, "fault");
+    if (num_sequences == 0 && !flag) return int64_t(-1);
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) {
         cuda::generalized_mass_fwd(args, scratch, flag, place.gpu());
         return int64_t(-1);
       }
-    return select_generalized_mass_kernels<T>().generalized_mass_fwd(args, place.num_threads);
+    return select_generalized_mass_kernels<T>().generalized_mass_fwd(args, place.threads());
   });
 }
 
@@ -53,7 +63,7 @@ void generalized_mass_bwd(int64_t num_sequences, int64_t num_vertices, int64_t n
                           Buffer blendshapes, const Packed& packed, Buffer mass, Buffer grad_out,
                           Buffer grad_blendshapes, Buffer grad_mass, Buffer workspace, Place place) {
   place.check();
-  dispatch(mass.dtype, [&](auto zero) {
+  dispatch(mass, "mass", [&](auto zero) {
     using T = decltype(zero);
     GeneralizedMass<T> args =
         generalized_mass_args<T>(num_sequences, num_vertices, num_shapes, scale, blendshapes, packed, mass, place);
@@ -62,11 +72,21 @@ void generalized_mass_bwd(int64_t num_sequences, int64_t num_vertices, int64_t n
     args.grad_mass = grad_mass.as_optional<T>(product({num_sequences, num_vertices}), "grad_mass");
     if (packed && args.grad_blendshapes) throw std::invalid_argument("packed blendshapes have no gradient");
     T* scratch = place.workspace<T>(workspace, cuda::generalized_mass_bwd_workspace(num_sequences, num_shapes));
+    if (num_vertices == 0 || (num_sequences == 0 && num_shapes == 0)) return;
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::generalized_mass_bwd(args, scratch, place.gpu());
-    select_generalized_mass_kernels<T>().generalized_mass_bwd(args, place.num_threads);
+    select_generalized_mass_kernels<T>().generalized_mass_bwd(args, place.threads());
   });
+}
+
+int64_t generalized_mass_fwd_workspace(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes) {
+  check_mass_sizes(num_sequences, num_vertices, num_shapes);
+  return cuda::generalized_mass_fwd_workspace(num_sequences, num_vertices, num_shapes);
+}
+int64_t generalized_mass_bwd_workspace(int64_t num_sequences, int64_t num_shapes) {
+  check_mass_sizes(num_sequences, 0, num_shapes);
+  return cuda::generalized_mass_bwd_workspace(num_sequences, num_shapes);
 }
 
 }  // namespace
@@ -84,9 +104,9 @@ void bind_generalized_mass(py::module_& m) {
   m.def("generalized_mass_bwd", &generalized_mass_bwd, "num_sequences"_a, "num_vertices"_a, "num_shapes"_a, "scale"_a,
         "blendshapes"_a, "packed"_a, "mass"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_mass"_a, "workspace"_a,
         "place"_a);
-  m.def("generalized_mass_fwd_workspace", &cuda::generalized_mass_fwd_workspace, "num_sequences"_a, "num_vertices"_a,
+  m.def("generalized_mass_fwd_workspace", &generalized_mass_fwd_workspace, "num_sequences"_a, "num_vertices"_a,
         "num_shapes"_a);
-  m.def("generalized_mass_bwd_workspace", &cuda::generalized_mass_bwd_workspace, "num_sequences"_a, "num_shapes"_a);
+  m.def("generalized_mass_bwd_workspace", &generalized_mass_bwd_workspace, "num_sequences"_a, "num_shapes"_a);
 }
 
 }  // namespace biomechau

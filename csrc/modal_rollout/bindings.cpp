@@ -14,6 +14,11 @@ struct ModalSizes {
   bool has_modes;
 
   template <class T> ModalRollout<T> view(Buffer constants) const {
+    check_sizes({{"num_sequences", num_sequences},
+                 {"num_frames", num_frames},
+                 {"num_coordinates", num_coordinates},
+                 {"num_coordinates", num_coordinates},
+                 {"num_inputs", num_inputs}});
     if (scheme < 0 || scheme > 2) throw std::invalid_argument("scheme must be 0, 1 or 2");
     ModalRollout<T> args{};
     args.num_sequences = num_sequences;
@@ -25,10 +30,6 @@ struct ModalSizes {
     if (!(args.dt > 0) || !std::isfinite(args.dt))
       throw std::invalid_argument("dt must be a positive number in the precision of the tensors");
     args.has_modes = has_modes;
-    // refuses sizes whose products overflow
-    product({num_sequences, num_frames, num_coordinates + 16, num_inputs + 16});
-    product({num_coordinates + 16, num_coordinates + 16, 4});
-    product({num_coordinates + 16, num_inputs + 16, 2});
     args.constants = constants.as<T>(args.num_constants(), "constants");
     return args;
   }
@@ -40,7 +41,7 @@ struct ModalSizes {
 void modal_rollout_fwd(const ModalSizes& sizes, Buffer constants, Buffer force, Buffer muscle_force, Buffer c0,
                        Buffer v0, Buffer c, Buffer v, Place place) {
   place.check();
-  dispatch(c.dtype, [&](auto zero) {
+  dispatch(c, "c", [&](auto zero) {
     using T = decltype(zero);
     ModalRollout<T> args = sizes.view<T>(constants);
     args.muscle_force = muscle_force.as_optional<T>(sizes.inputs(), "muscle_force");
@@ -49,29 +50,33 @@ void modal_rollout_fwd(const ModalSizes& sizes, Buffer constants, Buffer force, 
     args.v0 = v0.as<T>(sizes.starts(), "v0");
     args.c = c.as<T>(sizes.states(), "c");
     args.v = v.as<T>(sizes.states(), "v");
+    if (sizes.num_coordinates == 0) return;
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::modal_rollout_fwd(args, place.gpu());
-    select_modal_rollout_kernels<T>().modal_rollout_fwd(args, place.num_threads);
+    select_modal_rollout_kernels<T>().modal_rollout_fwd(args, place.threads());
   });
 }
 
 void modal_rollout_bwd(const ModalSizes& sizes, Buffer constants, Buffer grad_c, Buffer grad_v, Buffer grad_force,
                        Buffer grad_muscle_force, Buffer grad_c0, Buffer grad_v0, Place place) {
   place.check();
-  dispatch(constants.dtype, [&](auto zero) {
+  dispatch(constants, "constants", [&](auto zero) {
     using T = decltype(zero);
     ModalRollout<T> args = sizes.view<T>(constants);
+    if (sizes.states() > 0 && !grad_c.given() && !grad_v.given())
+      throw std::invalid_argument("grad_c or grad_v must be given");
     args.grad_c = grad_c.as_optional<T>(sizes.states(), "grad_c");
     args.grad_v = grad_v.as_optional<T>(sizes.states(), "grad_v");
     args.grad_muscle_force = grad_muscle_force.as_optional<T>(sizes.inputs(), "grad_muscle_force");
     args.grad_force = grad_force.as_optional<T>(sizes.states(), "grad_force");
     args.grad_c0 = grad_c0.as_optional<T>(sizes.starts(), "grad_c0");
     args.grad_v0 = grad_v0.as_optional<T>(sizes.starts(), "grad_v0");
+    if (sizes.num_coordinates == 0 && !args.grad_muscle_force) return;
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::modal_rollout_bwd(args, place.gpu());
-    select_modal_rollout_kernels<T>().modal_rollout_bwd(args, place.num_threads);
+    select_modal_rollout_kernels<T>().modal_rollout_bwd(args, place.threads());
   });
 }
 

@@ -35,7 +35,7 @@ def test_packed_arrays_that_do_not_fit_are_refused() -> None:
         ("shapes", lambda x: x + 9, "shape holds an index out of range"),
         ("shapes", lambda x: torch.zeros_like(x), "shape must rise within each group"),
         ("lanes", lambda x: x[1:], r"values must have \d+ elements"),
-        ("lanes", lambda x: x.float(), "values has the wrong dtype"),
+        ("lanes", lambda x: x.float(), "values must be float64, got float32"),
     ]:
         with pytest.raises(ValueError, match=message):
             mass_with(packed, **{name: change(getattr(packed, name))})
@@ -68,7 +68,7 @@ def test_sorted_entries_that_do_not_fit_are_refused() -> None:
         ("vertex", lambda x: x[1:], r"vertex must have \d+ elements"),
         ("entry", lambda x: x - p.distribution.nnz, "entry holds an index out of range"),
         ("entry", lambda x: x[1:], r"entry must have \d+ elements"),
-        ("entry", lambda x: x.long(), "entry has the wrong dtype"),
+        ("entry", lambda x: x.long(), "entry must be int32, got int64"),
     ]:
         with pytest.raises(ValueError, match=message):
             run(**{name: change(getattr(entries, name))})
