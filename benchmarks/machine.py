@@ -5,11 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import shutil
 import subprocess
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from statistics import median
 
 import torch
 
@@ -18,6 +18,8 @@ from biomechau import ops
 
 _PACKAGES = ("torch", "torchdiffeq", "jax", "warp-lang", "torch-geometric")
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # options of mallopt
+# Share of the processors' time that others may take before ratios of times mean nothing.
+_BUSY = 0.1
 _PRODUCT_SIZE = {"cpu": 2048, "cuda": 8192}
 
 
@@ -60,7 +62,9 @@ def keep_freed_memory() -> None:
 
 
 def commit() -> str:
-    """The git commit of the benchmarks, with a plus where files differ from it."""
+    """The git commit of the benchmarks, with a plus where files differ from it; a copy without git has none."""
+    if shutil.which("git") is None:
+        return "unknown"
     command = [
         "git",
         "-C",
@@ -103,10 +107,20 @@ class OtherLoad:
         self._start = self._ticks()
 
     def __str__(self) -> str:
-        if self._start is None:
-            return "unknown"
-        whole, busy, own = (now - then for now, then in zip(self._ticks() or self._start, self._start, strict=True))
-        return f"{max(0.0, busy - own) / max(whole, 1.0):.0%} of the processors' time meanwhile"
+        share = self.share()
+        return "unknown" if share is None else f"{share:.0%} of the processors' time meanwhile"
+
+    def share(self) -> float | None:
+        """From 0 to 1, or None where the system does not tell."""
+        now = self._ticks()
+        if self._start is None or now is None:
+            return None
+        whole, busy, own = (end - start for end, start in zip(now, self._start, strict=True))
+        return max(0.0, busy - own) / max(whole, 1.0)
+
+    def busy(self) -> bool:
+        """Whether others took so much that times cannot be compared."""
+        return (self.share() or 0.0) > _BUSY
 
     @staticmethod
     def _ticks() -> tuple[float, float, float] | None:
@@ -140,7 +154,7 @@ def copy_rate(device: torch.device, traffic: float) -> float:
 
 
 def _time(function: object, device: torch.device, rounds: int = 9, seconds: float = 0.02) -> float:
-    """Median seconds of one call among rounds of many."""
+    """Fewest seconds of one call among rounds of many: a ceiling is what the machine reaches undisturbed."""
     assert callable(function)
     function()
     synchronize(device)
@@ -155,4 +169,4 @@ def _time(function: object, device: torch.device, rounds: int = 9, seconds: floa
             function()
         synchronize(device)
         times.append((time.perf_counter() - start) / calls)
-    return median(times)
+    return min(times)

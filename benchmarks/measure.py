@@ -1,4 +1,7 @@
-"""Peers side by side: agreement first, then interleaved times, then memory."""
+"""Peers side by side: agreement first, then interleaved times, then the GPU's own time and memory.
+
+A peer that is wrong, that raises or that runs out of memory is a row that says so, never the end of a run.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,14 @@ import contextlib
 import ctypes
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import torch
+from gpu_times import graph_times
 from machine import synchronize
 from peers import PEERS, REFERENCES, Peer, Runnable
 from problems import Problem
@@ -58,48 +62,85 @@ class Entry:
 
     Attributes:
         name: the peer.
-        why_not: the reason why it did not run, or None.
+        why_not: the reason why it has no times, or None.
+        failed: whether that reason is an error, and not merely that the peer does not apply here.
         runnable: the prepared calls.
         error: largest error of outputs and gradients against float64, over the largest entry.
-        times: by mode.
+        times: by mode, on the host's clock.
+        gpu: time on the GPU by mode, warm and with a flushed L2 cache, where it can be measured.
+        no_gpu_times: the reason why such a time is missing.
         memory: peak growth of memory in one call beyond outputs and gradients, by mode [bytes], where it is measured.
     """
 
     name: str
     why_not: str | None = None
+    failed: bool = False
     runnable: Runnable | None = None
     error: float | None = None
     times: dict[str, Times] = field(default_factory=dict)
+    gpu: dict[str, tuple[Times, Times]] = field(default_factory=dict)
+    no_gpu_times: str = ""
     memory: dict[str, float | None] = field(default_factory=dict)
 
+    def fail(self, reason: str) -> None:
+        """Leaves the reason instead of times."""
+        self.why_not, self.failed, self.runnable = reason, True, None
+        self.times.clear()
 
-def prepare(op: str, problem: Problem, wanted: Callable[[Peer], bool] = lambda peer: True) -> list[Entry]:
-    """Makes every peer ready and holds its outputs and gradients against float64.
 
-    Raises:
-        ValueError: a peer computes something else.
-    """
+def _quiet(_: str) -> None:
+    """Says nothing."""
+
+
+def prepare(
+    op: str,
+    problem: Problem,
+    wanted: Callable[[Peer], bool] = lambda peer: True,
+    say: Callable[[str], None] = _quiet,
+) -> list[Entry]:
+    """Makes every peer ready and compares its results with those of float64; ``say`` is told each step."""
     torch.compiler.reset()
-    expected = None
-    entries = []
-    for peer in filter(wanted, PEERS[op]):
-        entry = Entry(peer.name, peer.missing(problem))
-        entries.append(entry)
-        if entry.why_not:
+    peers = list(filter(wanted, PEERS[op]))
+    entries = [Entry(peer.name) for peer in peers]
+    say("reference in float64")
+    reference = Entry("reference")
+    expected: list[Tensor] = []
+    with as_row(reference):
+        expected = _results(REFERENCES[op](problem.to(torch.float64)))
+    for peer, entry in zip(peers, entries, strict=True):
+        if reference.failed:
+            entry.fail(f"not checked, the reference in float64 failed: {reference.why_not}")
             continue
-        if expected is None:
-            expected = _results(REFERENCES[op](problem.to(torch.float64)))
-        try:
-            entry.runnable = peer.prepare(problem)
-            entry.runnable.forward()
-            results = _results(entry.runnable)
-        except torch.cuda.OutOfMemoryError:
-            entry.why_not, entry.runnable = "out of memory", None
-            continue
-        entry.error = max(_error(found, wanted) for found, wanted in zip(results, expected, strict=True))
-        if not entry.error <= TOLERANCE[op]:
-            raise ValueError(f"{op}: {peer.name!r} is off by {entry.error:.1e}, expected at most {TOLERANCE[op]:.0e}")
+        with as_row(entry):
+            entry.why_not = peer.missing(problem)
+            if entry.why_not:
+                continue
+            say(f"{peer.name}: {'compiling and ' if peer.compiled else ''}checking")
+            runnable = peer.prepare(problem)
+            runnable.forward()
+            entry.error = max(map(_error, _results(runnable), expected))
+            if entry.error <= TOLERANCE[op]:
+                entry.runnable = runnable
+            else:
+                entry.fail(f"wrong by {entry.error:.1e}, expected at most {TOLERANCE[op]:.0e}")
     return entries
+
+
+@contextlib.contextmanager
+def as_row(entry: Entry) -> Iterator[None]:
+    """Whatever an entry raises becomes its reason."""
+    try:
+        yield
+    except Exception as error:
+        entry.fail(_reason(error))
+    if entry.failed and torch.cuda.is_available():
+        with contextlib.suppress(RuntimeError):  # after an illegal access every call raises
+            torch.cuda.empty_cache()
+
+
+def _reason(error: Exception) -> str:
+    """The error on one line that fits a table."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}".replace("|", "/")
 
 
 def _results(runnable: Runnable) -> list[Tensor]:
@@ -116,27 +157,49 @@ def _error(found: Tensor, expected: Tensor) -> float:
     return float((found.double() - expected).abs().max() / expected.abs().max())
 
 
-def interleave(entries: list[Entry], device: torch.device, seconds: float, most_rounds: int = 101) -> None:
+def interleave(
+    entries: list[Entry],
+    device: torch.device,
+    seconds: float,
+    most_rounds: int = 101,
+    say: Callable[[str], None] = _quiet,
+) -> None:
     """Times all peers in turn, round after round, in both modes.
 
     Before each sample, the peer is called once untimed: it wakes its threads and finds its data in cache, and those of
     the peer before have gone to sleep. A peer that has used its share of the time sits out, but each has 3 samples.
     """
-    running = [entry for entry in entries if entry.runnable]
     for mode in MODES:
+        running = [entry for entry in entries if entry.runnable]
+        say(f"timing {len(running)} peers, {mode}")
         share = seconds / len(MODES) / max(len(running), 1)
         calls, spent = {}, dict.fromkeys((entry.name for entry in running), 0.0)
         for entry in running:
             entry.times[mode] = Times()
-            calls[entry.name] = _calls(getattr(entry.runnable, mode), device)
+            with as_row(entry):
+                calls[entry.name] = _calls(getattr(entry.runnable, mode), device)
         for round_ in range(most_rounds):
-            waiting = [entry for entry in running if round_ < _FEWEST or spent[entry.name] < share]
+            waiting = [e for e in running if e.runnable and (round_ < _FEWEST or spent[e.name] < share)]
             if not waiting:
                 break
             for entry in waiting:
                 start = time.perf_counter()
-                entry.times[mode].samples.append(_sample(getattr(entry.runnable, mode), calls[entry.name], device))
+                with as_row(entry):
+                    sample = _sample(getattr(entry.runnable, mode), calls[entry.name], device)
+                    entry.times[mode].samples.append(sample)
                 spent[entry.name] += time.perf_counter() - start
+
+
+def time_on_gpu(entry: Entry) -> None:
+    """The GPU's own time of each mode, where a call works in torch's stream and never waits for the GPU."""
+    if entry.runnable is None or not entry.runnable.in_stream:
+        return
+    for mode in MODES:
+        try:
+            warm, flushed = graph_times(getattr(entry.runnable, mode))
+            entry.gpu[mode] = Times(warm), Times(flushed)
+        except Exception as error:  # the host's clock is all there is
+            entry.no_gpu_times = _reason(error)
 
 
 def _calls(function: Callable[[], Any], device: torch.device) -> int:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cases import Case
 from measure import MODES, Entry
 
 from biomechau.files import replacing
 
-OURS, TWINS = "ours", ("twin", "twin, compiled")
+OURS = "ours"
 _MODE = {"forward": "f", "both": "f+b"}
+_BUSY = "machine busy"
 
 
 @dataclass
 class Result:
-    """A measured case and the limits of its two modes [s]."""
+    """A measured case, the limits of its two modes [s] if they are known, whether others kept the machine busy."""
 
     case: Case
     floors: dict[str, float]
     entries: list[Entry]
+    busy: bool = False
+    face: str = ""
 
     def entry(self, name: str) -> Entry | None:
         """The peer of that name, if it ran."""
@@ -36,41 +37,47 @@ class Result:
 
 def summary(results: list[Result]) -> list[str]:
     """Markdown: our time, the ratios and the limit, a row per case and mode."""
-    lines = [
-        "| case | | ours [ms] | best peer [ms] | ratio to best peer | usual [ms] | ratio to usual | floor [ms] "
-        "| x floor | share of the limit | extra memory [MB] |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    on_gpu = any(entry.gpu for result in results for entry in result.entries)
+    columns = ["case", "", "ours [ms]", *(["on the GPU [ms]", "flushed [ms]"] if on_gpu else [])]
+    columns += ["best peer [ms]", "ratio to best peer", "usual [ms]", "ratio to usual"]
+    columns += ["floor [ms]", "x floor", "share of the limit", "extra memory [MB]"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for result in results:
         for mode in MODES:
             ours = result.entry(OURS)
             if ours is None:
                 continue
-            time, floor = ours.times[mode].median, result.floors[mode]
-            cells = [result.case.name, _MODE[mode], _milliseconds(time)]
+            time, floor = ours.times[mode].median, result.floors.get(mode)
+            cells = [result.case.name, _MODE[mode], _milliseconds(time), *(_on_gpu(ours, mode) if on_gpu else [])]
             for peer in (result.best(mode), result.entry(result.case.usual)):
                 if peer is None:
                     cells += ["not run", ""]
                 else:
                     other = peer.times[mode].median
-                    cells += [f"{_milliseconds(other)} ({peer.name})", f"{other / time:.2f}"]
-            memory = ours.memory.get(mode)
-            cells += [_milliseconds(floor), f"{time / floor:.1f}", f"{floor / time:.0%}", _megabytes(memory)]
+                    ratio = _BUSY if result.busy else f"{other / time:.2f}"
+                    cells += [f"{_milliseconds(other)} ({peer.name})", ratio]
+            # What the GPU can do is compared with what it did, not with what the host took to ask for it.
+            spent = ours.gpu[mode][0].median if mode in ours.gpu else time
+            if result.busy or floor is None:
+                cells += [_BUSY] * 3
+            else:
+                cells += [_milliseconds(floor), f"{spent / floor:.1f}", f"{floor / spent:.0%}"]
+            cells.append(_megabytes(ours.memory.get(mode)))
             lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def details(result: Result) -> list[str]:
     """Markdown: every peer of a case."""
-    lines = [
-        f"### {result.case.name}",
-        "",
-        "| peer | f [ms] | quartiles | f+b [ms] | quartiles | rounds | largest error | extra memory f, f+b [MB] |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    on_gpu = any(entry.gpu for entry in result.entries)
+    columns = ["peer", "f [ms]", "quartiles", "f+b [ms]", "quartiles", "rounds", "largest error"]
+    columns += ["extra memory f, f+b [MB]"]
+    if on_gpu:
+        columns += ["f on the GPU [ms]", "flushed [ms]", "f+b on the GPU [ms]", "flushed [ms]"]
+    lines = [f"### {result.case.name}", "", f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for entry in result.entries:
         if not entry.times:
-            lines.append(f"| {entry.name} | {entry.why_not} | | | | | | |")
+            lines.append(f"| {entry.name} | {entry.why_not} |{' |' * (len(columns) - 2)}")
             continue
         cells = [entry.name]
         for mode in MODES:
@@ -79,6 +86,8 @@ def details(result: Result) -> list[str]:
             cells += [_milliseconds(times.median), f"{_milliseconds(low)} to {_milliseconds(high)}"]
         cells += [", ".join(str(len(entry.times[mode].samples)) for mode in MODES), f"{entry.error:.0e}"]
         cells.append(", ".join(_megabytes(entry.memory.get(mode)) for mode in MODES))
+        if on_gpu:
+            cells += [cell for mode in MODES for cell in _on_gpu(entry, mode)]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
@@ -92,37 +101,20 @@ def markdown(header: dict[str, str], notes: list[str], results: list[Result]) ->
     return "\n".join(lines)
 
 
-def as_json(header: dict[str, str], results: list[Result]) -> str:
-    """The same with every sample [s] and [bytes]."""
-    cases: list[dict[str, Any]] = [
-        {
-            "case": result.case.name,
-            "usual": result.case.usual,
-            "floor": result.floors,
-            "peers": [
-                {
-                    "name": entry.name,
-                    "why_not": entry.why_not,
-                    "error": entry.error,
-                    "samples": {mode: times.samples for mode, times in entry.times.items()},
-                    "memory": entry.memory,
-                }
-                for entry in result.entries
-            ],
-        }
-        for result in results
-    ]
-    return json.dumps({**header, "cases": cases}, indent=1)
-
-
-def write(folder: Path, name: str, texts: dict[str, str]) -> list[Path]:
-    """Writes ``<name>.<ending>`` for each text, each whole or not at all."""
+def write(folder: Path, name: str, text: str) -> Path:
+    """Writes ``<name>.md``, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.{ending}" for ending in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
-        with replacing(path) as partial:
-            partial.write_text(text)
-    return paths
+    path = folder / f"{name}.md"
+    with replacing(path) as partial:
+        partial.write_text(text)
+    return path
+
+
+def _on_gpu(entry: Entry, mode: str) -> list[str]:
+    """Warm and flushed, or why not."""
+    if mode in entry.gpu:
+        return [_milliseconds(times.median) for times in entry.gpu[mode]]
+    return [entry.no_gpu_times, ""]
 
 
 def _milliseconds(seconds: float) -> str:

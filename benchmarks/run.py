@@ -3,25 +3,28 @@
     python benchmarks/run.py [--only PATTERN] [--rig FaceXModel] [--out benchmarks/results] [--threads 2]
     python benchmarks/run.py --scaling [--only PATTERN] [--out benchmarks/results]
 
-Prints the table; with --out also writes <name>.md and <name>.json. --scaling instead looks at how our time grows with
-each size and with threads, and at torch and the kernels side by side. The rig is ICT-FaceKit where --rig (a FaceXModel
-folder, or a rig file of all its vertices) or BIOMECHAU_TEST_DATA names it, else the built-in face of the same sizes.
+Prints the table; with --out also writes <name>.md, again after every case. --scaling instead looks at how our time
+grows with each size and with threads, and at torch and the kernels side by side. The rig is ICT-FaceKit where --rig (a
+FaceXModel folder, or a rig file of all its vertices) or BIOMECHAU_TEST_DATA names it, else the built-in face of the
+same sizes. The exit status is 1 where an op of this package is wrong or fails; a peer that does is a row of the table.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import sys
 from pathlib import Path
 
 import torch
-from cases import CASES, Case
+from cases import CASES, Case, chosen_cases, matches
 from faces import face, rig_path
 from machine import OtherLoad, copy_rate, description, keep_freed_memory, limit_threads, product_rate
-from measure import MODES, interleave, memory, prepare
-from report import OURS, Result, as_json, details, markdown, write
+from measure import MODES, Entry, as_row, interleave, memory, prepare, time_on_gpu
+from peers import Peer
+from report import OURS, Result, details, markdown, write
 from scaling import STUDIES, scaling_report
 
 NOTES = [
@@ -31,89 +34,119 @@ NOTES = [
     "Freed memory stays with the process, so that nobody pays for new pages in every call.",
     "Floor: the larger of least arithmetic over the product ceiling and least traffic over the copy ceiling at that "
     "traffic. Extra memory: peak growth of the process in one call, outputs and gradients taken off; Warp's arrays are "
-    "made beforehand and do not show.",
+    "made beforehand and do not show. Where other processes kept the machine busy there are no ratios.",
 ]
+GPU_NOTE = (
+    "On the GPU: the time of a replay of the call as a CUDA graph between two events; flushed: after the L2 cache was "
+    "overwritten. The other times are the host's clock around the Python calls."
+)
 
 
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    several = "whose name contains this; several separated by commas, with a minus before what to leave out"
-    parser.add_argument("--only", default="", help=f"cases {several}")
-    parser.add_argument("--peers", default="", help=f"peers beside ours {several}, such as --peers=-compiled")
-    parser.add_argument("--rig", type=Path, help="FaceXModel folder or rig file of ICT-FaceKit")
-    parser.add_argument("--out", type=Path, help="folder for the results, such as benchmarks/results")
-    parser.add_argument("--name", help="of the result files, the device if not given")
-    parser.add_argument("--threads", type=int, default=len(_processors()), help="of the processor")
-    parser.add_argument("--seconds", type=float, default=6.0, help="to spend on the timing of a case")
-    parser.add_argument("--scaling", action="store_true", help="growth with sizes and threads instead of peers")
-    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
-    arguments = parser.parse_args()
-
+    arguments = parsed()
     limit_threads(arguments.threads)
     keep_freed_memory()
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of a GPU's memory
     device = torch.device(arguments.device)
-    path = rig_path(arguments.rig)
+    path = arguments.rig if arguments.small else rig_path(arguments.rig)
+    command = shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]])
     if arguments.scaling:
-        chosen = [study for study in STUDIES if _matches(study.name, arguments.only)]
-        text, data = scaling_report(chosen, device, path)
+        studies = [study for study in STUDIES if matches(study.name, arguments.only)]
+        text = scaling_report(studies, device, path, command)
         print(text)
         if arguments.out:
-            texts = {"md": text, "json": data}
-            print("written:", *write(arguments.out, arguments.name or f"{device.type}-scaling", texts))
+            print("written:", write(arguments.out, arguments.name or f"{device.type}-scaling", text))
         return
-    wanted = [case for case in CASES if _matches(case.name, arguments.only) and (device.type == "cuda" or not case.gpu)]
+    wanted = chosen_cases(arguments.only, device.type == "cuda", arguments.small)
     if not wanted:
-        parser.error(f"no case matches {arguments.only!r}; there are: {', '.join(case.name for case in CASES)}")
+        sys.exit(f"no case matches {arguments.only!r}; there are: {', '.join(case.name for case in CASES)}")
     load = OtherLoad()
+    say("measuring the machine's ceilings")
     rate = product_rate(device)
     header = {
-        "command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]),
+        "command": command,
         **description(device),
         "product ceiling": f"{rate / 1e9:.0f} GFLOP/s",
         "copy ceiling": ", ".join(f"{copy_rate(device, mb * 1e6) / 1e9:.0f} GB/s at {mb} MB" for mb in (1, 8, 256)),
     }
+    if load.busy():
+        rate = None
+        header |= dict.fromkeys(("product ceiling", "copy ceiling"), "not known, the machine was busy")
     for name, value in header.items():
         print(f"{name}: {value}")
-    results = []
-    for case in wanted:
-        results.append(measured(case, path, device, rate, arguments.seconds, arguments.peers))
+    results: list[Result] = []
+    notes = [*NOTES, GPU_NOTE] if device.type == "cuda" else NOTES
+    for number, case in enumerate(wanted, 1):
+        say(f"case {number} of {len(wanted)}: {case.name}")
+        results.append(measured(case, path, device, rate, arguments))
         print("\n" + "\n".join(details(results[-1])), flush=True)
-    header["other processes"] = str(load)
-    header["face"] = "; ".join(str(face(size, path)) for size in sorted({case.num_vertices for case in wanted}))
-    text = markdown(header, NOTES, results)
+        header["other processes"] = str(load)
+        header["face"] = "; ".join(dict.fromkeys(result.face for result in results if result.face))
+        text = markdown(header, notes, results)
+        if arguments.out:
+            write(arguments.out, arguments.name or device.type, text)
     print(text.split("## Every peer")[0])
     if arguments.out:
-        texts = {"md": text, "json": as_json(header, results)}
-        print("written:", *write(arguments.out, arguments.name or device.type, texts))
+        print("written:", arguments.out / f"{arguments.name or device.type}.md")
+    if failed := [result.case.name for result in results if result.entries[0].failed]:
+        sys.exit(f"ours is wrong or failed: {', '.join(failed)}")
 
 
-def measured(case: Case, path: Path | None, device: torch.device, rate: float, seconds: float, peers: str) -> Result:
-    """A case on this machine."""
-    problem = case.problem(path).to(device)
-    entries = prepare(case.op, problem, lambda peer: peer.name == OURS or _matches(peer.name, peers))
-    interleave(entries, device, seconds)
-    for entry in entries:
-        if entry.runnable:
-            memory(entry, device)
-    work = {mode: getattr(problem, "forward" if mode == "forward" else "both") for mode in MODES}
-    floors = {mode: max(w.flops / rate, w.bytes / copy_rate(device, w.bytes)) for mode, w in work.items()}
-    for entry in entries:
-        entry.runnable = None  # its tensors
-    return Result(case, floors, entries)
+def parsed() -> argparse.Namespace:
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    several = "whose name contains this; several separated by commas, with a minus before what to leave out"
+    parser.add_argument("--only", default="", help=f"cases {several}")
+    parser.add_argument("--peers", default="", help=f"peers beside ours {several}; none for ours alone")
+    parser.add_argument("--compiled", action="store_true", help="torch-compiled peers too, which takes minutes a case")
+    parser.add_argument("--rig", type=Path, help="FaceXModel folder or rig file of ICT-FaceKit")
+    parser.add_argument("--out", type=Path, help="folder for the results, such as benchmarks/results")
+    parser.add_argument("--name", help="of the result file, the device if not given")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the processor")
+    parser.add_argument("--seconds", type=float, default=6.0, help="to spend on the timing of a case")
+    parser.add_argument("--scaling", action="store_true", help="growth with sizes and threads instead of peers")
+    parser.add_argument("--small", action="store_true", help="every case at its smallest, to try things out")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    return parser.parse_args()
 
 
-def _matches(name: str, patterns: str) -> bool:
-    """Whether a name contains one of the patterns, if there are any, and none of those with a minus."""
-    parts = [part.strip() for part in patterns.split(",") if part.strip()]
-    unwanted = [part[1:] for part in parts if part.startswith("-")]
-    chosen = [part for part in parts if not part.startswith("-")]
-    return not any(part in name for part in unwanted) and (not chosen or any(part in name for part in chosen))
+def measured(
+    case: Case, path: Path | None, device: torch.device, rate: float | None, arguments: argparse.Namespace
+) -> Result:
+    """A case on this machine, of which the product rate is known or not.
+
+    Ours is the first entry, also where the case itself could not be made.
+    """
+
+    def wanted(peer: Peer) -> bool:
+        return peer.name == OURS or (matches(peer.name, arguments.peers) and (arguments.compiled or not peer.compiled))
+
+    failed = Entry(OURS)
+    with as_row(failed):
+        problem = case.problem(path).to(device)
+        source = str(face(case.num_vertices, path))
+        entries = prepare(case.op, problem, wanted, say)
+        load = OtherLoad()
+        interleave(entries, device, arguments.seconds, say=say)
+        work = {mode: getattr(problem, mode) for mode in MODES}
+        floors = {m: max(w.flops / rate, w.bytes / copy_rate(device, w.bytes)) for m, w in work.items()} if rate else {}
+        busy = load.busy()
+        say("GPU time and memory" if device.type == "cuda" else "memory")
+        for entry in entries:
+            if device.type == "cuda":
+                time_on_gpu(entry)
+            if entry.runnable:
+                with contextlib.suppress(RuntimeError):  # out of memory: the times remain
+                    memory(entry, device)
+            entry.runnable = None  # its tensors
+        return Result(case, floors, entries, busy, source)
+    return Result(case, {}, [failed])
 
 
-def _processors() -> range:
-    return range(torch.get_num_threads())
+def say(what: str) -> None:
+    """Progress, apart from the tables."""
+    print(f"  {what}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

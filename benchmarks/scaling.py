@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import shlex
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,38 +71,41 @@ STUDIES = (
 )
 
 
-def scaling_report(studies: list[Study], device: torch.device, path: Path | None) -> tuple[str, str]:
-    """Markdown and JSON of all that is measured here. Sizes of N are those of the built-in face."""
+def scaling_report(studies: list[Study], device: torch.device, path: Path | None, command: str) -> str:
+    """Markdown of all that is measured here. Sizes of N are those of the built-in face."""
     load = OtherLoad()
-    header = {"command": shlex.join(["python", "benchmarks/run.py", *sys.argv[1:]]), **description(device)}
+    header = {"command": command, **description(device)}
     lines = ["# Scaling", "", *[f"- {name}: {value}" for name, value in header.items()], ""]
     lines += ["Time over four sizes, and the exponent of a power law fitted to it.", ""]
     lines += ["| op, size | | " + " | ".join(f"{i}." for i in range(1, 5)) + " | exponent |", "|---" * 7 + "|"]
-    data: dict[str, Any] = {**header, "growth": [], "threads": [], "beside torch": [], "workers": []}
     for study in studies:
+        meanwhile = OtherLoad()
         times = growth(study, device, None if study.size == "num_vertices" else path)
+        busy = meanwhile.busy()
         for mode in MODES:
-            power = exponent(study.values, times[mode])
+            power = _BUSY if busy else f"{exponent(study.values, times[mode]):.2f}"
             cells = [f"{1e3 * t:.3g} ms at {value}" for value, t in zip(study.values, times[mode], strict=True)]
-            lines.append(f"| {study.name} | {_MODE[mode]} | {' | '.join(cells)} | {power:.2f} |")
-            data["growth"].append({"study": study.name, "mode": mode, "sizes": study.values, "seconds": times[mode]})
+            lines.append(f"| {study.name} | {_MODE[mode]} | {' | '.join(cells)} | {power} |")
     if device.type == "cpu":
         cases = {study.case.op: study.case for study in studies}.values()
         calls = {case.name: _ours(case, path) for case in cases}
         for title, function in (("threads", threads), ("beside torch", beside_torch), ("workers", workers)):
+            meanwhile = OtherLoad()
             rows = [function(name, call) for name, call in calls.items()]
-            data[title] = rows
+            if meanwhile.busy():
+                rows = [{**row, **{key: _BUSY for key in row if key in _RATIOS}} for row in rows]
             lines += ["", _TITLES[title], "", "| case | " + " | ".join(list(rows[0])[1:]) + " |"]
             lines += ["|---" * len(rows[0]) + "|"]
             lines += [
                 f"| {' | '.join(f'{x:.3g}' if isinstance(x, float) else str(x) for x in row.values())} |"
                 for row in rows
             ]
-    data["other processes"] = str(load)
     lines += ["", f"Other processes took {load}."]
-    return "\n".join(lines) + "\n", json.dumps(data, indent=1)
+    return "\n".join(lines) + "\n"
 
 
+_BUSY = "machine busy"
+_RATIOS = ("speed-up", "ratio")
 _TITLES = {
     "threads": "One thread and all of them, forward and backward, in turn.",
     "beside torch": "A torch matrix product and our op, forward and backward: each alone, then call by call in turn.",

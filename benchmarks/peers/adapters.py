@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -39,11 +40,13 @@ class Runnable(NamedTuple):
         forward: returns the outputs, without anything kept for a backward pass.
         both: returns the outputs and the gradients of ``Problem.wrt``.
         tensors: outputs and gradients of such a result.
+        in_stream: whether the calls work in torch's current stream.
     """
 
     forward: Callable[[], Any]
     both: Callable[[], tuple[Any, Any]]
     tensors: Callable[[tuple[Any, Any]], tuple[list[Tensor], list[Tensor]]]
+    in_stream: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,15 @@ class Peer:
         """Why it cannot run here, or None."""
         if self.requires and find_spec(self.requires) is None:
             return "not installed"
-        if self.requires == "jax" and next(iter(problem.tensors.values())).device.type == "cuda":
-            import jax
-
-            if jax.default_backend() != "gpu":
-                return "installed without support for GPUs"
+        on_gpu = next(iter(problem.tensors.values())).device.type == "cuda"
+        if self.requires == "jax" and on_gpu and _jax().default_backend() != "gpu":
+            return "installed without support for GPUs"
         return self.applies(problem)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether torch compiles it, which takes seconds to minutes."""
+        return self.name.endswith(", compiled")
 
 
 Build = Callable[[Problem], Formulation]
@@ -109,17 +115,24 @@ def torch_peer(build: Build, compiled: bool = False) -> Callable[[Problem], Runn
             restored = [arrange[name].restore(grad) if name in arrange else grad for name, grad in named]
             return [output.detach() for output in outputs[: len(problem.cotangents)]], restored
 
-        return Runnable(forward, both, tensors)
+        return Runnable(forward, both, tensors, in_stream=True)
 
     return prepare
+
+
+def _jax() -> ModuleType:
+    """JAX with float32 products in float32: on recent GPUs its default is TF32, with errors of some 1e-4."""
+    import jax
+
+    jax.config.update("jax_default_matmul_precision", "highest")
+    return jax
 
 
 def jax_peer(build: Build) -> Callable[[Problem], Runnable]:
     """JAX, jit-compiled, on its default device; a call ends when its results are there."""
 
     def prepare(problem: Problem) -> Runnable:
-        import jax
-
+        jax = _jax()
         formulation = build(problem)
         arrange = formulation.arrange
 

@@ -109,7 +109,7 @@ def test_repeated_calls_give_the_same_bits(real_gpu: Gpu) -> None:
 @pytest.mark.cuda
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_kernel_once(real_gpu: Gpu, dtype: torch.dtype) -> None:
-    """What compute-sanitizer watches; see benchmarks/gpu_check.sh."""
+    """What compute-sanitizer watches; see benchmarks/gpu_steps.py."""
     for name, (function, inputs) in cases(real_gpu, dtype).items():
         assert all(bool(result.isfinite().all()) for result in results_of(function, inputs)), name
 
