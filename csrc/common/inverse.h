@@ -1,15 +1,14 @@
-// Symmetric matrices in panels (see panel.h): their symmetric part, their definiteness, their inverse.
+// Symmetric matrices: their symmetric part in a panel (see panel.h), their definiteness, their inverse.
 #pragma once
 
 #include <cmath>
 #include <cstring>
 
+#include "common/pivots.h"
 #include "common/transpose.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
-
-template <class T> constexpr T epsilon = sizeof(T) == 4 ? T(1.1920929e-07) : T(2.220446049250313e-16);
 
 // panel = (matrix + matrix^T) / 2 of a matrix (n, n) of a tensor. Whether that is finite and the matrix equals its
 // transpose up to `tolerance` times the largest entry.
@@ -38,82 +37,118 @@ template <class T> inline bool symmetric_part(std::int64_t n, T tolerance, const
   return bad[0] == 0 && gap[0] <= tolerance * size[0];
 }
 
-// Pivots that are eliminated together.
+// Rows that are factored together.
 constexpr std::int64_t pivot_block = 4;
 
-// The inverse of the first `count` rows and columns of a block, by Gauss-Jordan elimination; the rest is that of the
-// unit matrix. False when a pivot is not above `tolerance` times its entry of `diagonal`, or not finite.
-template <class T>
-inline bool invert_block(std::int64_t count, T tolerance, const T* diagonal, const T* rows, std::int64_t row,
-                         T (&inverse)[pivot_block][pivot_block]) {
-  for (std::int64_t i = 0; i < pivot_block; ++i)
-    for (std::int64_t j = 0; j < pivot_block; ++j)
-      inverse[i][j] = i < count && j < count ? rows[i * row + j] : T(i == j);
-  bool good = true;
-  repeat<pivot_block>([&](int k) BIOMECHAU_INLINE_LAMBDA {
-    const T pivot = inverse[k][k];
-    good = good && (k >= count || (pivot > tolerance * diagonal[k] && std::isfinite(pivot)));
-    const T scale = 1 / pivot;
-    inverse[k][k] = 1;
-    repeat<pivot_block>([&](int j) BIOMECHAU_INLINE_LAMBDA { inverse[k][j] *= scale; });
-    repeat<pivot_block>([&](int i) BIOMECHAU_INLINE_LAMBDA {
-      if (i == k) return;
-      const T factor = inverse[i][k];
-      inverse[i][k] = 0;
-      repeat<pivot_block>([&](int j) BIOMECHAU_INLINE_LAMBDA { inverse[i][j] -= factor * inverse[k][j]; });
+// Operations on vectors of an inversion of a matrix (n, n).
+inline double inversion_work(std::int64_t n) { return 0.5 * n * n * n / width_of<double>; }
+
+// The Cholesky factor of a block on the diagonal, and what it does to the block's rows.
+struct PivotBlock {
+  double factor[pivot_block][pivot_block];  // the upper triangle of its transpose
+  double scale[pivot_block];                // 1 / diagonal
+
+  // Of minus the first `count` rows and columns in `sums`; the rest is that of the unit matrix. False when a pivot is not
+  // above `tolerance` times its entry of `diagonal`, or not finite.
+  bool set(std::int64_t count, const double* sums, std::int64_t row, double tolerance, const double* diagonal) {
+    for (std::int64_t i = 0; i < pivot_block; ++i)
+      for (std::int64_t j = 0; j < pivot_block; ++j)
+        factor[i][j] = i < count && j < count ? -sums[i * row + j] : double(i == j);
+    bool good = true;
+    repeat<pivot_block>([&](int k) BIOMECHAU_INLINE_LAMBDA {
+      const double pivot = factor[k][k];
+      good = good && (k >= count || (pivot > tolerance * diagonal[k] && std::isfinite(pivot)));
+      scale[k] = 1 / std::sqrt(pivot);
+      repeat<pivot_block>([&](int j) BIOMECHAU_INLINE_LAMBDA {
+        if (j > k) factor[k][j] *= scale[k];
+      });
+      repeat<pivot_block>([&](int i) BIOMECHAU_INLINE_LAMBDA {
+        repeat<pivot_block>([&](int j) BIOMECHAU_INLINE_LAMBDA {
+          if (k < i && i <= j) factor[i][j] -= factor[k][i] * factor[k][j];
+        });
+      });
     });
-  });
-  return good;
-}
+    return good;
+  }
 
-// Gauss-Jordan elimination of a symmetric positive definite matrix (n, n), some pivots at a time: the panel becomes the
-// inverse, or, if only the definiteness is asked for, nothing of use. Pivots are those of the Cholesky factorization
-// squared. False when one is not above rounding against its diagonal entry: singular or indefinite.
-template <class T> bool invert(std::int64_t n, T* panel, bool only_definiteness = false) {
-  constexpr std::int64_t width = width_of<T>;
-  using V = Vector<T>;
-  const std::int64_t row = padded(n);
-  Scratch<T> memory((pivot_block + 1) * row + pivot_block * n);
-  T *const diagonal = memory.data(), *const minus_pivots = diagonal + row;
-  T* const factors = minus_pivots + pivot_block * row;
-  for (std::int64_t i = 0; i < n; ++i) diagonal[i] = panel[i * row + i];
-
-  for (std::int64_t p = 0; p < n; p += pivot_block) {
-    const std::int64_t count = min_of(pivot_block, n - p), begin = only_definiteness ? p / width * width : 0;
-    T* const rows = panel + p * row;
-    // With D the diagonal block: its rows become D^-1 times what they are, and D itself D^-1.
-    alignas(64) T inverse[pivot_block][pivot_block];
-    if (!invert_block(count, epsilon<T> * static_cast<T>(n), diagonal + p, rows + p, row, inverse)) return false;
-    const std::int64_t at = p / width * width;  // the vector that holds D
-    alignas(64) T lanes[width], own[pivot_block][width] = {};
-    for (std::int64_t l = 0; l < width; ++l) lanes[l] = T(at + l < p || at + l >= p + count);
-    for (std::int64_t r = 0; r < count; ++r)
-      for (std::int64_t k = 0; k < count; ++k) own[r][p + k - at] = inverse[r][k];
-    product(count, count, Rows<T>{inverse[0], pivot_block}, rows, row, begin, row, FromZero<T>{},
-            [&](std::int64_t r, std::int64_t j, const V& sum) BIOMECHAU_INLINE_LAMBDA {
-              const V minus = T(-1) * (j == at ? V::load(lanes) * sum + V::load(own[r]) : sum);
-              minus.store(minus_pivots + r * row + j);
-            });
-    // The other rows lose what they have in D's columns, all at once: a vector that was stored to in part a moment ago
-    // is slow to load.
-    for (std::int64_t i = 0; i < n; ++i) {
-      std::memcpy(factors + i * pivot_block, panel + i * row + p, pivot_block * sizeof(T));
-      std::memset(panel + i * row + p, 0, pivot_block * sizeof(T));
-    }
-    const auto eliminate = [&](std::int64_t first, std::int64_t last) {
-      T* const rest = panel + first * row;
-      product(last - first, count, Rows<T>{factors + first * pivot_block, pivot_block}, minus_pivots, row, begin, row,
-              [&](std::int64_t r, std::int64_t j) BIOMECHAU_INLINE_LAMBDA { return V::load(rest + r * row + j); },
-              ToPanel<T>{rest, row});
+  // The end of a product: row r becomes what solves with the factor give for minus the sums.
+  auto solve_into(double* rows, std::int64_t row) const {
+    return [this, rows, row](std::int64_t r, std::int64_t j, Vector<double> sum) BIOMECHAU_INLINE_LAMBDA {
+      for (std::int64_t q = 0; q < r; ++q) sum.add_scaled(factor[q][r], Vector<double>::load(rows + q * row + j));
+      (-scale[r] * sum).store(rows + r * row + j);
     };
-    if (!only_definiteness) eliminate(0, p);
-    eliminate(p + count, n);
+  }
+};
+
+// Inverts a symmetric positive definite matrix (n, n): with S = L L^T, S^-1 = L^-T L^-1. `entries(i, j)` is the vector
+// of row i from column j on; `inverse` is a panel, or null if only the definiteness is asked for. False when a pivot is
+// rounding: singular or indefinite.
+//
+// In double precision whatever T is. An inverse in single precision, made in that precision, would bring the error of
+// its making to every right side, however small the solution; one that is rounded at the end keeps a solution about as
+// good as substitution with a factor in single precision. That costs no time: Gauss-Jordan elimination, which knows
+// nothing of symmetry, takes twice the operations, on vectors of twice the elements.
+template <class T, class Entries> bool invert(std::int64_t n, const Entries& entries, T* inverse) {
+  constexpr std::int64_t width = width_of<double>, group = (tile_cols > 1 ? 2 : 1) * width;
+  using V = Vector<double>;
+  const std::int64_t row = padded(n), end = (n + width - 1) / width * width;
+  Scratch<double> memory((inverse ? 2 : 1) * n * row);
+  double *const upper = memory.data(), *const lower = upper + n * row;  // L^T, L^-1
+  for (std::int64_t p = 0; p < n; p += pivot_block) {
+    const std::int64_t count = min_of(pivot_block, n - p), at = p / width * width;  // the vector of the diagonal
+    double *const upper_rows = upper + p * row, *const lower_rows = lower + p * row;
+    double diagonal[pivot_block];
+    alignas(64) double lanes[width], minus_unit[pivot_block][width] = {};
+    for (std::int64_t r = 0; r < count; ++r) {
+      entries(p + r, at).store(lanes);
+      diagonal[r] = lanes[p + r - at];
+      minus_unit[r][p + r - at] = -1;
+    }
+    const auto minus_entries = [&](std::int64_t r, std::int64_t j)
+                                   BIOMECHAU_INLINE_LAMBDA { return -1.0 * entries(p + r, j); };
+    const Rows<double> left{upper + p, 1, row};
+    product(count, p, left, upper, row, at, at + width, minus_entries, ToPanel<double>{upper_rows, row});
+    PivotBlock block;
+    if (!block.set(count, upper_rows + p, row, pivot_tolerance<T, double>(n), diagonal)) return false;
+    const auto to_upper = block.solve_into(upper_rows, row), to_lower = block.solve_into(lower_rows, row);
+    for (std::int64_t r = 0; r < count; ++r) to_upper(r, at, V::load(upper_rows + r * row + at));
+    product(count, p, left, upper, row, at + width, end, minus_entries, to_upper);
+    if (!inverse) continue;
+    // Column j of L^-1 begins in row j.
+    const auto left_from = [&](std::int64_t k) { return Rows<double>{upper + k * row + p, 1, row}; };
+    for (std::int64_t j = 0; j < at; j += group)
+      product(count, p - j, left_from(j), lower + j * row, row, j, min_of(at, j + group), FromZero<double>{}, to_lower);
+    product(count, p - at, left_from(at), lower + at * row, row, at, at + width,
+            [&](std::int64_t r, std::int64_t) BIOMECHAU_INLINE_LAMBDA { return V::load(minus_unit[r]); }, to_lower);
     for (std::int64_t r = 0; r < count; ++r)
-      for (std::int64_t j = begin; j < row; j += width)
-        (T(-1) * V::load(minus_pivots + r * row + j)).store(rows + r * row + j);
+      std::memset(lower_rows + r * row + at + width, 0, (end - at - width) * sizeof(double));
+  }
+  if (!inverse) return true;
+  for (std::int64_t p = 0; p < n; p += pivot_block) {
+    const std::int64_t count = min_of(pivot_block, n - p), at = p / width * width;
+    for (std::int64_t j = at; j < end; j += group) {
+      const std::int64_t k = max_of(p, j);
+      product(count, n - k, Rows<double>{lower + k * row + p, 1, row}, lower + k * row, row, j, min_of(end, j + group),
+              FromZero<double>{}, [&](std::int64_t r, std::int64_t i, const V& sum) BIOMECHAU_INLINE_LAMBDA {
+                sum.store_as(inverse + (p + r) * row + i);
+              });
+    }
+    for (std::int64_t i = p; i < p + count; ++i) {
+      for (std::int64_t j = 0; j < at; ++j) inverse[i * row + j] = inverse[j * row + i];
+      std::memset(inverse + i * row + end, 0, (row - end) * sizeof(T));
+    }
   }
   return true;
 }
+
+// The entries of a matrix in a panel.
+template <class T> struct PanelEntries {
+  const T* panel;
+  std::int64_t row;
+  Vector<double> operator()(std::int64_t i, std::int64_t j) const {
+    return Vector<double>::load_as(panel + i * row + j);
+  }
+};
 
 }  // namespace BIOMECHAU_ISA
 }  // namespace biomechau

@@ -24,8 +24,8 @@ inline __m512d fold_quads(__m512d a, __m512d b) {
 
 // A quarter of the lanes for each of four vectors.
 inline __m512 fold_four(const Vector<float>* v) {
-  return fold_quads(fold_pairs((__m512)v[0].value, (__m512)v[1].value),
-                    fold_pairs((__m512)v[2].value, (__m512)v[3].value));
+  return fold_quads(fold_pairs((__m512)v[0].value.lanes, (__m512)v[1].value.lanes),
+                    fold_pairs((__m512)v[2].value.lanes, (__m512)v[3].value.lanes));
 }
 
 // out (width): the sums of `width` vectors.
@@ -41,7 +41,7 @@ inline void fold_half(const Vector<float>* v, float* out) {
 }
 inline void fold(const Vector<double>* v, double* out) {
   __m512d pair[4];
-  for (int i = 0; i < 4; ++i) pair[i] = fold_pairs((__m512d)v[2 * i].value, (__m512d)v[2 * i + 1].value);
+  for (int i = 0; i < 4; ++i) pair[i] = fold_pairs((__m512d)v[2 * i].value.lanes, (__m512d)v[2 * i + 1].value.lanes);
   _mm512_storeu_pd(out, fold_quads(fold_quads(pair[0], pair[1]), fold_quads(pair[2], pair[3])));
 }
 

@@ -1,5 +1,4 @@
-// A vector of 64 bytes: one register of AVX-512, two of AVX2, four of SSE2. Kept in registers by the compilers that
-// know vector types; a plain array elsewhere.
+// A vector of 64 bytes: one register of AVX-512, two of AVX2, four of SSE2.
 #pragma once
 
 #include <cstdint>
@@ -10,20 +9,71 @@
 #include <immintrin.h>
 #endif
 
+#include "common/isa.h"
+
 namespace biomechau {
 namespace BIOMECHAU_ISA {
+
+#if defined(__AVX512F__) || !defined(__GNUC__)
+constexpr int register_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int register_bytes = 32;
+#else
+constexpr int register_bytes = 16;
+#endif
+
+// So many bytes in registers of the processor's size: GCC keeps variables of a vector type that is wider in memory.
+template <class T, int bytes> struct Registers {
+  static constexpr int half = bytes / 2 / sizeof(T);
+  Registers<T, bytes / 2> low, high;
+
+  BIOMECHAU_INLINE void load(const T* from) { low.load(from), high.load(from + half); }
+  BIOMECHAU_INLINE void store(T* to) const { low.store(to), high.store(to + half); }
+  BIOMECHAU_INLINE void add_scaled(T a, const Registers& x) { low.add_scaled(a, x.low), high.add_scaled(a, x.high); }
+  BIOMECHAU_INLINE void to_max(const Registers& x) { low.to_max(x.low), high.to_max(x.high); }
+  BIOMECHAU_INLINE void operator+=(const Registers& x) { low += x.low, high += x.high; }
+  BIOMECHAU_INLINE void operator-=(const Registers& x) { low -= x.low, high -= x.high; }
+  BIOMECHAU_INLINE void operator*=(const Registers& x) { low *= x.low, high *= x.high; }
+  BIOMECHAU_INLINE void operator*=(T a) { low *= a, high *= a; }
+};
+
+// One register, or a plain array for compilers that know no vector types.
+template <class T> struct Registers<T, register_bytes> {
+#if defined(__GNUC__)
+  typedef T Lanes __attribute__((vector_size(register_bytes)));
+  Lanes lanes;
+
+  BIOMECHAU_INLINE void add_scaled(T a, const Registers& x) { lanes += a * x.lanes; }
+  BIOMECHAU_INLINE void to_max(const Registers& x) { lanes = lanes > x.lanes ? lanes : x.lanes; }
+  BIOMECHAU_INLINE void operator+=(const Registers& x) { lanes += x.lanes; }
+  BIOMECHAU_INLINE void operator-=(const Registers& x) { lanes -= x.lanes; }
+  BIOMECHAU_INLINE void operator*=(const Registers& x) { lanes *= x.lanes; }
+  BIOMECHAU_INLINE void operator*=(T a) { lanes *= a; }
+#else
+  T lanes[register_bytes / sizeof(T)];
+
+  void add_scaled(T a, const Registers& x) { each(x, [a](T y, T z) { return y + a * z; }); }
+  void to_max(const Registers& x) { each(x, [](T y, T z) { return y > z ? y : z; }); }
+  void operator+=(const Registers& x) { each(x, [](T y, T z) { return y + z; }); }
+  void operator-=(const Registers& x) { each(x, [](T y, T z) { return y - z; }); }
+  void operator*=(const Registers& x) { each(x, [](T y, T z) { return y * z; }); }
+  void operator*=(T a) { each(*this, [a](T y, T) { return a * y; }); }
+
+ private:
+  template <class Fn> void each(const Registers& x, const Fn& fn) {
+    for (int l = 0; l < static_cast<int>(register_bytes / sizeof(T)); ++l) lanes[l] = fn(lanes[l], x.lanes[l]);
+  }
+
+ public:
+#endif
+  BIOMECHAU_INLINE void load(const T* from) { std::memcpy(&lanes, from, sizeof(lanes)); }
+  BIOMECHAU_INLINE void store(T* to) const { std::memcpy(to, &lanes, sizeof(lanes)); }
+};
 
 template <class T> struct Vector {
   static constexpr int width = 64 / sizeof(T);
 
-#if defined(__GNUC__)
-  typedef T Register __attribute__((vector_size(64)));
-#else
-  struct Register {
-    T lanes[width];
-  };
-#endif
-  Register value;
+  Registers<T, 64> value;
 
   static Vector zero() {
     Vector v;
@@ -32,20 +82,30 @@ template <class T> struct Vector {
   }
   static Vector load(const T* from) {
     Vector v;
-    std::memcpy(&v.value, from, sizeof(v.value));
+    v.value.load(from);
     return v;
   }
-  void store(T* to) const { std::memcpy(to, &value, sizeof(value)); }
+  void store(T* to) const { value.store(to); }
+
+  // From and to `width` elements of another type.
+  template <class Other> static Vector load_as(const Other* from) {
+    alignas(64) T lanes[width];
+    for (int l = 0; l < width; ++l) lanes[l] = static_cast<T>(from[l]);
+    return load(lanes);
+  }
+  template <class Other> void store_as(Other* to) const {
+    alignas(64) T lanes[width];
+    store(lanes);
+    for (int l = 0; l < width; ++l) to[l] = static_cast<Other>(lanes[l]);
+  }
 
   // A store past the caches to an address that is a multiple of 64; `end_stream` before others read it.
   void stream(T* to) const {
 #if defined(__AVX512F__)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value);
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value.lanes);
 #elif defined(__AVX2__)
-    __m256i half[2];
-    std::memcpy(half, &value, sizeof(value));
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), half[0]);
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(to) + 1, half[1]);
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to), (__m256i)value.low.lanes);
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(to) + 1, (__m256i)value.high.lanes);
 #else
     store(to);
 #endif
@@ -57,9 +117,9 @@ template <class T> struct Vector {
 #if defined(__AVX512F__)
     Vector v;
     if constexpr (sizeof(T) == 4)
-      v.value = (Register)_mm512_maskz_loadu_ps(mask(count), from);
+      v.value.lanes = (Lanes)_mm512_maskz_loadu_ps(mask(count), from);
     else
-      v.value = (Register)_mm512_maskz_loadu_pd(mask(count), from);
+      v.value.lanes = (Lanes)_mm512_maskz_loadu_pd(mask(count), from);
     return v;
 #else
     T lanes[width] = {};
@@ -71,9 +131,9 @@ template <class T> struct Vector {
     if (count >= width) return store(to);
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == 4)
-      _mm512_mask_storeu_ps(to, mask(count), (__m512)value);
+      _mm512_mask_storeu_ps(to, mask(count), (__m512)value.lanes);
     else
-      _mm512_mask_storeu_pd(to, mask(count), (__m512d)value);
+      _mm512_mask_storeu_pd(to, mask(count), (__m512d)value.lanes);
 #else
     T lanes[width];
     store(lanes);
@@ -82,13 +142,7 @@ template <class T> struct Vector {
   }
 
   // this += a x
-  void add_scaled(T a, const Vector& x) {
-#if defined(__GNUC__)
-    value += a * x.value;
-#else
-    for (int l = 0; l < width; ++l) value.lanes[l] += a * x.value.lanes[l];
-#endif
-  }
+  void add_scaled(T a, const Vector& x) { value.add_scaled(a, x.value); }
 
 #if defined(__AVX512F__)
   // Lane l is lane index[l] of the two vectors side by side.
@@ -97,35 +151,23 @@ template <class T> struct Vector {
     Vector v;
     const __m512i from = _mm512_load_si512(index);
     if constexpr (sizeof(T) == 4)
-      v.value = (Register)_mm512_permutex2var_ps((__m512)a.value, from, (__m512)b.value);
+      v.value.lanes = (Lanes)_mm512_permutex2var_ps((__m512)a.value.lanes, from, (__m512)b.value.lanes);
     else
-      v.value = (Register)_mm512_permutex2var_pd((__m512d)a.value, from, (__m512d)b.value);
+      v.value.lanes = (Lanes)_mm512_permutex2var_pd((__m512d)a.value.lanes, from, (__m512d)b.value.lanes);
     return v;
   }
 #endif
 
   static Vector abs(const Vector& a) { return max(a, T(-1) * a); }
-#if defined(__GNUC__)
-  static Vector max(Vector a, const Vector& b) { return a.value = a.value > b.value ? a.value : b.value, a; }
+  static Vector max(Vector a, const Vector& b) { return a.value.to_max(b.value), a; }
   friend Vector operator+(Vector a, const Vector& b) { return a.value += b.value, a; }
   friend Vector operator-(Vector a, const Vector& b) { return a.value -= b.value, a; }
   friend Vector operator*(Vector a, const Vector& b) { return a.value *= b.value, a; }
   friend Vector operator*(T a, Vector b) { return b.value *= a, b; }
-#else
-  static Vector max(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x > y ? x : y; }); }
-  friend Vector operator+(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x + y; }); }
-  friend Vector operator-(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x - y; }); }
-  friend Vector operator*(Vector a, const Vector& b) { return a.each(b, [](T x, T y) { return x * y; }); }
-  friend Vector operator*(T a, Vector b) { return b.each(b, [a](T x, T) { return a * x; }); }
-#endif
 
+#if defined(__AVX512F__)
  private:
-#if !defined(__GNUC__)
-  template <class Fn> Vector& each(const Vector& other, const Fn& fn) {
-    for (int l = 0; l < width; ++l) value.lanes[l] = fn(value.lanes[l], other.value.lanes[l]);
-    return *this;
-  }
-#elif defined(__AVX512F__)
+  using Lanes = typename Registers<T, 64>::Lanes;
   static unsigned mask(std::int64_t count) { return (1u << count) - 1; }
 #endif
 };

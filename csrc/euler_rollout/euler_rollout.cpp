@@ -69,7 +69,7 @@ template <class T> RolloutFault prefix_sums_fwd(const EulerRollout<T>& args, Sys
     const RolloutFault fault = system.invert_all(num_threads);
     if (fault.kind != RolloutFault::none) return fault;
   }
-  const double work = rollout_work(args) + (fused ? 1.0 * num_sequences * n * n * n / width_of<T> : 0);
+  const double work = rollout_work(args) + (fused ? num_sequences * inversion_work(n) : 0);
   Scratch<unsigned char> faults(num_sequences * columns.blocks);
   parallel_for(num_sequences * columns.blocks, work, num_threads, [&](std::int64_t task) {
     const std::int64_t s = task / columns.blocks, begin = task % columns.blocks * columns.size;

@@ -58,7 +58,8 @@ template <class T> class System {
   RolloutFault::Kind invert_mass(std::int64_t i, T* panel) const {
     if (!symmetric_part(n_, T(symmetry_tolerance), args_.mass + i * n_ * n_, panel))
       return RolloutFault::mass_asymmetric;
-    if (!invert(n_, panel, !solves_mass())) return RolloutFault::mass_indefinite;
+    if (!invert(n_, PanelEntries<T>{panel, padded(n_)}, solves_mass() ? panel : nullptr))
+      return RolloutFault::mass_indefinite;
     if (solves_mass()) from_panel(n_, n_, panel, args_.factor + i * n_ * n_);
     return RolloutFault::none;
   }
@@ -70,12 +71,20 @@ template <class T> class System {
         for_all(num_masses, num_threads, RolloutFault::mass_asymmetric, RolloutFault::mass_indefinite,
                 [&](std::int64_t i, T* panel) { return invert_mass(i, panel); });
     if (fault.kind != RolloutFault::none || solves_mass()) return fault;
+    const double h = args_.dt;
     return for_all(args_.count(args_.factor_span()), num_threads, RolloutFault::system_indefinite, RolloutFault::none,
                    [&](std::int64_t s, T* panel) {
                      symmetric_part(n_, T(1), args_.mass + args_.index(args_.mass_span, s, 0) * n_ * n_, panel);
-                     add(args_.dt, damping(s), panel);
-                     add(args_.dt * args_.dt, stiffness(s), panel);
-                     if (!invert(n_, panel)) return static_cast<int>(RolloutFault::system_indefinite);
+                     const std::int64_t row = padded(n_);
+                     const T *const pull = damping(s), *const spring = stiffness(s);
+                     const auto entries = [&](std::int64_t i, std::int64_t j) BIOMECHAU_INLINE_LAMBDA {
+                       using V = Vector<double>;
+                       V entry = V::load_as(panel + i * row + j);
+                       if (pull) entry.add_scaled(h, V::load_as(pull + i * row + j));
+                       if (spring) entry.add_scaled(h * h, V::load_as(spring + i * row + j));
+                       return entry;
+                     };
+                     if (!invert(n_, entries, panel)) return static_cast<int>(RolloutFault::system_indefinite);
                      from_panel(n_, n_, panel, args_.factor + s * n_ * n_);
                      return static_cast<int>(RolloutFault::none);
                    });
@@ -91,7 +100,7 @@ template <class T> class System {
   RolloutFault for_all(std::int64_t count, int num_threads, RolloutFault::Kind first, RolloutFault::Kind second,
                        const Fn& fn) const {
     Scratch<unsigned char> faults(count);
-    parallel_for(count, 1.0 * count * n_ * n_ * n_ / width_of<T>, num_threads, [&](std::int64_t i) {
+    parallel_for(count, count * inversion_work(n_), num_threads, [&](std::int64_t i) {
       Scratch<T> panel(size_);
       faults[i] = static_cast<unsigned char>(fn(i, panel.data()));
     });
@@ -106,11 +115,6 @@ template <class T> class System {
       faults[i] = good ? RolloutFault::none : kind;
     });
     return first_fault(faults.data(), count, kind);
-  }
-
-  void add(T factor, const T* from, T* panel) const {
-    if (!from) return;
-    for (std::int64_t i = 0; i < size_; ++i) panel[i] += factor * from[i];
   }
 
   const EulerRollout<T>& args_;
