@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -10,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from biomechau.json_file import read_json
 
 
 @contextmanager
@@ -77,13 +78,10 @@ def read_description(path: Path, what: str, format: str) -> dict[str, Any]:
         format: that it must have.
 
     Raises:
-        ValueError: not JSON, or another format; the message names the file.
+        ValueError: as :func:`biomechau.json_file.read_json`, or another format; the message names the file.
         OSError: the file cannot be read.
     """
-    try:
-        values = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not JSON: {error}") from error
+    values = read_json(path)
     if not isinstance(values, dict) or values.get("format") != format:
         raise ValueError(f"{path}: not {what}: it lacks format {format!r}")
     return values

@@ -23,6 +23,7 @@ from biomechau.corpus.manifest import (
     check_header,
     check_id,
     check_layouts,
+    check_subject,
     layouts,
 )
 from biomechau.rig import FaceRig
@@ -124,9 +125,8 @@ class CorpusWriter:
             raise RuntimeError("CorpusWriter.add must be called inside of the writer's with block")
         check_id(sequence.id, self._taken)
         found = layouts(sequence)
+        check_subject(sequence.id, sequence.subject)
         try:
-            if not sequence.subject:
-                raise ValueError("it has no subject")
             check_layouts(found, self._sizes)
             self._check_like_the_first(found)
         except ValueError as error:

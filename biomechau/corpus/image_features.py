@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from biomechau.file_errors import quote
 from biomechau.files import read_description, replacing
+from biomechau.tensor_file import check_finite, open_tensors
 
 FORMAT = "biomechau-image-features"
 VERSION = 1
@@ -66,11 +67,11 @@ class BackboneCard:
         """
         names = [f.name for f in fields(cls)]
         if not isinstance(values, dict) or set(values) != set(names):
-            raise ValueError(f"a backbone's card has the fields {', '.join(names)}, found {values!r:.80}")
+            raise ValueError(f"a backbone's card has the fields {', '.join(names)}, found {quote(values)}")
         text = all(isinstance(values[name], str) for name in ("name", "revision"))
         kinds = isinstance(values["preprocessing"], dict) and isinstance(values["subjects"], list)
         if not (text and kinds and type(values["size"]) is int and values["size"] > 0):
-            raise ValueError(f"not a backbone's card: {values!r:.80}")
+            raise ValueError(f"not a backbone's card: {quote(values)}")
         return cls(**{**values, "subjects": tuple(values["subjects"])})
 
     def __str__(self) -> str:
@@ -110,7 +111,9 @@ class ImageFeatures:
         path = Path(folder) / DESCRIPTION
         values = read_description(path, "image features", FORMAT)
         if values.get("version") != VERSION:
-            raise ValueError(f"{path}: image features of version {VERSION} expected, found {values.get('version')!r}")
+            raise ValueError(
+                f"{path}: image features of version {VERSION} expected, found {quote(values.get('version'))}"
+            )
         try:
             card = BackboneCard.from_json(values.get("backbone"))
         except (TypeError, ValueError) as error:
@@ -200,20 +203,16 @@ class ImageFeatures:
             OSError: the file cannot be read.
         """
         path = self._file(id)
-        with open(path, "rb"):  # the system's own error for a missing or locked file; safetensors' names no path
-            pass
-        try:
-            with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in TENSORS}
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a complete file of image features: {error}") from error
-        expected = (torch.float32, (frames, self.card.size)), (torch.bool, (frames,))
-        for (name, tensor), (dtype, shape) in zip(found.items(), expected, strict=True):
-            if tensor.dtype != dtype or tuple(tensor.shape) != shape:
-                raise ValueError(
-                    f"{path}: tensor {name}: expected {dtype} of shape {shape}, found {tensor.dtype} of shape "
-                    f"{tuple(tensor.shape)}"
-                )
+        with open_tensors(path) as file:
+            found = {name: file.get_tensor(name) for name in TENSORS}
+            expected = (torch.float32, (frames, self.card.size)), (torch.bool, (frames,))
+            for (name, tensor), (dtype, shape) in zip(found.items(), expected, strict=True):
+                if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+                    raise ValueError(
+                        f"{path}: tensor {name}: expected {dtype} of shape {shape}, found {tensor.dtype} of shape "
+                        f"{quote(tuple(tensor.shape))}"
+                    )
+            check_finite(found)
         return found
 
     def _file(self, id: str) -> Path:

@@ -76,7 +76,7 @@ def test_predictions_of_this_package(tmp_path: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = {
     "no-units": (lambda header, _: header.__setitem__(slice(6, None), list("abcde")), ":1: no action units: expected"),
     "twice": (lambda header, _: header.__setitem__(9, "AU1_c"), ":1: column 'AU1_c' is there twice"),
-    "range": (lambda _, rows: rows[2].__setitem__(8, "2"), r": AU01 is 2 in frame 3, expected a presence in \[0, 1\]"),
+    "range": (lambda _, rows: rows[2].__setitem__(8, "2"), r":4: column AU01_c: expected a presence in \[0, 1\]"),
     "text": (lambda _, rows: rows[2].__setitem__(8, "on"), ":4: column AU01_c: expected a finite number, found 'on'"),
     "half": (lambda _, rows: rows[2].__setitem__(8, ""), ":4: column AU01_c has no value, others do"),
     "two-faces": (lambda _, rows: rows[2].__setitem__(0, "2"), ":4: frame 2 is there twice; is this a second face"),

@@ -30,7 +30,7 @@ def folder(tiny_rig: FaceRig, tmp_path: Path) -> Path:
         ({"id": ".hidden"}, "'.hidden' is no safe file name"),
         ({"id": "a b"}, "'a b' is no safe file name"),
         ({"id": "a\n"}, "is no safe file name"),
-        ({"subject": ""}, "sequence 'next': it has no subject"),
+        ({"subject": ""}, "sequence 'next' has no subject"),
         ({"coefficients": torch.zeros(12, 7)}, r"tensor coefficients: expected shape \(T, 8\), found \(T, 7\)"),
         ({"labels": torch.zeros(12, 4, dtype=torch.int8)}, r"tensor labels: expected shape \(T, 3\), found \(T, 4\)"),
         (
@@ -63,7 +63,7 @@ def test_a_writer_refuses(tiny_rig: FaceRig, tmp_path: Path, changes: dict[str, 
         ((1, 1), 25, (), "action_units must be different"),
         ((1,), 0, (), "fps must be positive, got 0"),
         ((1,), float("nan"), (), "fps must be positive"),
-        ((1,), 25, ("a", "a"), "muscles must have different names"),
+        ((1,), 25, ("a", "a"), "muscle a comes twice"),
     ],
 )
 def test_a_writer_refuses_its_arguments(

@@ -57,7 +57,7 @@ def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
         (HEADER + "a,left,round,1,jawOpen,x\n", "2: kind of a must be one of sheet"),
         (HEADER + "a,left,sheet,one,jawOpen,x\n", "2: action_units must be whole numbers"),
         (HEADER + "a,left,sheet,0,jawOpen,x\n", "2: action units of a must be positive"),
-        (HEADER + ",left,sheet,1,jawOpen,x\n", "2: name of a muscle must be one word"),
+        (HEADER + ",left,sheet,1,jawOpen,x\n", "2: name of a muscle must be 1 to 80 letters"),
         (HEADER + "a,left,sheet,1\n", "2: expected 6 cells, found no shapes"),
         (HEADER + "a,left,sheet,1,jawOpen,x,y\n", "2: expected 6 cells, found 7; quote"),
         ("name," + HEADER, "1: column name comes twice"),

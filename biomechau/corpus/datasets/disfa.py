@@ -69,7 +69,8 @@ class DISFAFolder(DataSetFolder):
             {
                 unit: read_intensities(sequence.files[unit], self.threshold, not_coded=False)
                 for unit in self.action_units
-            }
+            },
+            sequence.files,
         )
 
     def sequence_of(self, stem: str) -> str | None:
