@@ -114,3 +114,11 @@ def test_what_a_series_refuses(change: dict[str, object], error: type[Exception]
     series = ActionUnitSeries((1, 4), torch.zeros(3, 2), valid, "probability", frame)
     with pytest.raises(error, match=message):
         replace(series, **change)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("value", ["1e39", "3.5e38", "-1e300", "-0.01", "1.01"])
+def test_a_value_outside_its_scale_is_not_taken_for_missing(tmp_path: Path, value: str) -> None:
+    path = write_table(tmp_path / "clip.csv", ["frame", "AU01"], [[0, 0.5], [1, value]])
+    message = rf"clip\.csv:3: column AU01: expected a probability in \[0, 1\], found '{value}': value outside its scale"
+    with pytest.raises(ValueError, match=message):
+        read_action_units(path)
