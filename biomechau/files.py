@@ -194,9 +194,19 @@ def remove_leftovers(out: Path) -> None:
     _remove_leftovers(out, name, out)
 
 
-def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing, or only what is being written or was left by killed processes."""
-    return all(path.name == LOCK or _PARTIAL.fullmatch(path.name) for path in folder.iterdir())
+def remove_folder(folder: Path) -> None:
+    """Remove a folder at once, whatever it holds: a kill leaves nothing of it in its place.
+
+    Raises:
+        OSError: it cannot be removed; the message names it.
+    """
+    with _partial(folder.parent, folder.name, folder) as stage:
+        folder.rename(stage / _OLD)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file or folder is there only while something is written, or was left by a killed process."""
+    return path.name == LOCK or _PARTIAL.fullmatch(path.name) is not None
 
 
 def _remove_leftovers(parent: Path, name: str, out: Path | None = None) -> None:

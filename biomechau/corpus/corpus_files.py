@@ -6,6 +6,7 @@ from pathlib import Path
 
 from biomechau.corpus.image_features import FEATURES
 from biomechau.corpus.manifest import MANIFEST, RIG, SEQUENCES, Manifest
+from biomechau.files import is_unfinished
 
 # Folder of the pictures of a simulated corpus, in it a folder for each sequence.
 IMAGES = "images"
@@ -26,14 +27,12 @@ def corpus_parts(path: Path) -> tuple[str, ...]:
     folders = (SEQUENCES, FEATURES, *pictures)
     files = sorted(file for folder in folders for file in (path / folder).rglob("*") if not file.is_dir())
     for file in files:
-        if not _belongs(file.relative_to(path), ids):
+        if not is_unfinished(file) and not _belongs(file.relative_to(path), ids):
             raise FileExistsError(f"{file} does not belong to the corpus; move it away before the corpus is replaced")
     return (MANIFEST, RIG, *folders)
 
 
 def _belongs(file: Path, ids: set[str]) -> bool:
-    if file.name.startswith(".") and file.suffix == ".partial":  # left by a process that was killed
-        return True
     of_sequence = file.suffix == ".safetensors" and file.stem in ids
     match file.parts:
         case (part, _) if part == SEQUENCES:

@@ -26,7 +26,7 @@ from biomechau.corpus.manifest import (
     check_layouts,
     layouts,
 )
-from biomechau.files import is_empty, remove_leftovers, staged_directory
+from biomechau.files import is_unfinished, remove_leftovers, staged_directory
 from biomechau.rig import FaceRig
 
 
@@ -165,7 +165,7 @@ class CorpusWriter:
             self._check_path()
 
     def _check_path(self) -> None:
-        if not self.path.exists() or (self.path.is_dir() and is_empty(self.path)):
+        if not self.path.exists() or (self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))):
             return
         if not self.overwrite:
             raise FileExistsError(f"{self.path} exists; name a new folder, or overwrite it")

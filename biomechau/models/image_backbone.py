@@ -18,6 +18,7 @@ from torch.nn import functional
 from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.pictures import MISSING_PILLOW
 from biomechau.files import staged_directory
+from biomechau.finite import check_finite
 
 FORMAT = "biomechau-image-backbone"
 VERSION = 1
@@ -135,12 +136,14 @@ class TrainedBackbone:
         try:
             card = BackboneCard.from_json(values["card"])
             net = ImageBackbone(values["image_size"], values["size"], tuple(values["channels"]))
-            net.load_state_dict(load((path.parent / WEIGHTS).read_bytes()))
+            weights = load((path.parent / WEIGHTS).read_bytes())
+            net.load_state_dict(weights)
             found = cls(net, card.subjects, str(card.corpus_sha256), device)
             if difference := card.difference(found.card):
                 raise ValueError(f"{WEIGHTS} is not the file that it was written with: {difference}")
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{path}: not a complete image backbone: {error}") from error
+        check_finite(path.parent / WEIGHTS, weights)
         return found
 
 
