@@ -80,19 +80,16 @@ def staged_directory(out: str | Path, replaced: Collection[str] = ()) -> Iterato
         parent = parent.parent
     if not parent.is_dir():
         raise NotADirectoryError(f"cannot write to {out}: {parent} is a file, expected a directory")
-    stage = None
-    try:
-        with _partial(parent, out.absolute().name, out) as stage:
+    name = out.absolute().name
+    with ExitStack() as stack:
+        with _in_words_of_user(out, parent / _beginning(name)):
+            stage = stack.enter_context(_partial(parent, name, out))
             (stage / _NEW).mkdir()
             (stage / _OLD).mkdir()
+        with _in_words_of_user(out, stage):
             yield stage / _NEW
             _sync([*(stage / _NEW).rglob("*"), stage / _NEW])
             _move(stage, out, replaced)
-    except OSError as error:
-        known = _in_words_of_user(error, out, stage or parent / _beginning(out.absolute().name))
-        if known is None:
-            raise
-        raise known from error
 
 
 def _move(stage: Path, out: Path, replaced: Collection[str]) -> None:
@@ -131,20 +128,24 @@ def _put_back(stage: Path, out: Path) -> None:
         path.rename(out / path.name)
 
 
-def _in_words_of_user(error: OSError, out: Path, stage: Path) -> OSError | None:
-    """An error with the path that the user knows, below ``out``; None where it has that already."""
-    new = stage / _NEW
-    if error.errno is None:
-        text = str(error).replace(str(new), str(out))
-        return None if text == str(error) else type(error)(text)
-    found, place = str(error.filename), None
-    if error.filename is None and error.errno in _NO_ROOM:
-        place = out / _last_written(new)
-    elif found.startswith(str(stage)):
-        place = out / Path(found).relative_to(new) if found.startswith(str(new)) else out
-    elif str(error.filename2).startswith(str(stage)):
-        place = found
-    return None if place is None else OSError(error.errno, error.strerror, str(place))
+@contextmanager
+def _in_words_of_user(out: Path, stage: Path) -> Iterator[None]:
+    """Have errors of a stage name what the user knows: a path in ``out``, and which file has no room."""
+    try:
+        yield
+    except OSError as error:
+        new, found, place = stage / _NEW, str(error.filename), None
+        if error.errno is None and str(new) in str(error):
+            raise type(error)(str(error).replace(str(new), str(out))) from error
+        if error.filename is None and error.errno in _NO_ROOM:
+            place = out / _last_written(new)
+        elif found.startswith(str(stage)):
+            place = out / Path(found).relative_to(new) if found.startswith(str(new)) else out
+        elif str(error.filename2).startswith(str(stage)):
+            place = found
+        if place is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(place)) from error
 
 
 def _last_written(folder: Path) -> Path:
