@@ -8,8 +8,6 @@ backbone serves all subjects. Backbones that were trained on some subjects of th
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,8 +18,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from biomechau.file_errors import quote
-from biomechau.files import read_description, replacing
-from biomechau.tensor_file import check_finite, open_tensors
+from biomechau.files import is_unfinished, read_description, remove_folder, replacing
+from biomechau.finite import check_finite
+from biomechau.tensor_file import open_tensors
 
 FORMAT = "biomechau-image-features"
 VERSION = 1
@@ -149,7 +148,7 @@ class ImageFeatures:
                     f"{folder} holds image features of another backbone: {difference}; --replace begins again"
                 )
             return found
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not _is_empty(folder):
             raise FileExistsError(
                 f"{folder} is not empty and holds no image features of one backbone; --replace begins again"
             )
@@ -199,7 +198,7 @@ class ImageFeatures:
         """The features of a sequence of T frames, memory-mapped: ``image_features`` and ``image_valid``.
 
         Raises:
-            ValueError: a file that is cut, or does not fit; the message names it.
+            ValueError: a file that is cut, does not fit, or holds a number that is not finite; the message names it.
             OSError: the file cannot be read.
         """
         path = self._file(id)
@@ -212,7 +211,7 @@ class ImageFeatures:
                         f"{path}: tensor {name}: expected {dtype} of shape {shape}, found {tensor.dtype} of shape "
                         f"{quote(tuple(tensor.shape))}"
                     )
-            check_finite(found)
+            check_finite(path, found)
         return found
 
     def _file(self, id: str) -> Path:
@@ -241,10 +240,11 @@ def remove_image_features(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    held = list(folder.iterdir())
-    if not (folder / DESCRIPTION).is_file() and not all((path / DESCRIPTION).is_file() for path in held):
+    held = [path for path in folder.iterdir() if not is_unfinished(path)]
+    if not (folder / DESCRIPTION).is_file() and not all((p / DESCRIPTION).is_file() or _is_empty(p) for p in held):
         raise FileExistsError(f"{folder} holds something else than image features, so it is not removed")
-    # Renamed first: what a kill leaves is no half set of features.
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(old)
-    shutil.rmtree(old)
+    remove_folder(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and all(map(is_unfinished, folder.iterdir()))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from biomechau.file_errors import naming, quote
@@ -141,7 +141,8 @@ class Replay:
         tensors |= {f"scene.{name}": value for name, value in self.scene.tensors().items()}
         about = {name: getattr(self, name) for name in _WORDS}
         metadata = {"format": _FORMAT, "version": _VERSION, "about": json.dumps(about)}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
+        Path(path).write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> Replay:

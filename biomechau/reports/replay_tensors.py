@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biomechau.corpus.corpus_sequence import check_labels
 from biomechau.corpus.face_sequence import check_timestamp
-from biomechau.tensor_file import check_finite
+from biomechau.finite import not_finite
 
 _FLOAT = (torch.float32, torch.float64)
 
@@ -63,7 +63,9 @@ def check_replay_tensors(tensors: Mapping[str, Tensor], num_muscles: int, num_un
         raise ValueError("tensor timestamp has no frames")
     if "forces" in tensors and tensors["forces"].ndim + tensors["scene.fields"].ndim != 5:
         raise ValueError("tensors forces and scene.fields are of two kinds, fibres and vectors")
-    check_finite(dict(tensors))
+    if name := not_finite(tensors):
+        place = (~tensors[name].isfinite()).nonzero()[0].tolist()
+        raise ValueError(f"tensor {name} is not finite at {place}")
     check_timestamp(tensors["timestamp"])
     for name in ("scene.faces", "scene.backing"):
         if bool(((tensors[name] < 0) | (tensors[name] >= sizes["N"])).any()):

@@ -14,15 +14,13 @@ from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.manifest import MANIFEST
 from biomechau.file_errors import quote, reason
-from biomechau.files import read_description, replacing
+from biomechau.files import is_unfinished, read_description, replacing
 from biomechau.models import Detector
 from biomechau.training.config import TrainingConfig
 
 FORMAT = "biomechau-run"
 VERSION = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.csv", "protocol.json"
-# Lightning's checkpoints: the state after the last epoch, and the weights of the best one.
-LAST, BEST = "last.ckpt", "best.ckpt"
 TENSORBOARD = "tensorboard"
 
 
@@ -160,6 +158,19 @@ class Run:
         known = sorted(seen.intersection(subjects))
         if known:
             raise ValueError(f"subject {known[0]!r} was trained on in {self.path}, so it cannot test it")
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a folder holds more than a log, or a configuration whose writing was cut short."""
+    held = {path.name for path in folder.iterdir() if not is_unfinished(path)} if folder.is_dir() else set()
+    held -= {METRICS, CARD, TENSORBOARD}
+    if held != {CONFIG}:
+        return bool(held)
+    try:
+        json.loads((folder / CONFIG).read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def save_json(values: dict[str, Any], path: Path) -> None:

@@ -86,7 +86,7 @@ def test_what_is_written_is_read(report: ForcesReport, tmp_path: Path) -> None:
 def test_broken_files_are_refused_by_name(report: ForcesReport, tmp_path: Path) -> None:
     path = tmp_path / "replay.safetensors"
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="replay.safetensors: not a safetensors file"):
+    with pytest.raises(ValueError, match="replay.safetensors: not a complete safetensors file"):
         Replay.load(path)
     save_file({"timestamp": torch.zeros(3)}, path, {"format": "other"})
     with pytest.raises(ValueError, match="expected 'biomechau-replay', version '1', found 'other', version None"):
@@ -106,7 +106,7 @@ def test_a_tensor_that_does_not_fit_is_named(report: ForcesReport, tmp_path: Pat
     beyond = tensors["scene.faces"].clone()
     beyond[0, 0] = 10**9
     for name, tensor, message in (
-        ("forces", broken, r"tensor forces is not finite at \[3, 1\]: nan"),
+        ("forces", broken, r"tensor forces is not finite at \[3, 1\]"),
         ("scene.faces", beyond, "tensor scene.faces names vertices beyond the"),
         (
             "coefficients",

@@ -124,7 +124,7 @@ class BP4DFolder(DataSetFolder):
     def _complete(self, sequence: LabelledSequence) -> dict[int, Path]:
         missing = [f"AU{unit:02d}" for unit in self.action_units if unit not in sequence.files]
         if missing:
-            raise ValueError(f"no intensity file of {', '.join(missing)}")
+            raise ValueError(f"{self.root}: no intensity file of {', '.join(missing)}")
         return {unit: sequence.files[unit] for unit in self.action_units}
 
     def _expected(self) -> str:
