@@ -26,6 +26,10 @@ _TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to le
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz-inputs", type=int, default=100, metavar="N", help="mutated inputs of each reader")
+
+
 @pytest.fixture(scope="session")
 def tiny_rig() -> FaceRig:
     """A dome of 9 x 11 vertices with 8 smooth, local shapes (K = 8, N = 99) and 2 identity modes."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
@@ -15,7 +14,7 @@ from biomechau.commands.command import Command, Switch
 from biomechau.corpus import Corpus
 from biomechau.corpus.image_features import FEATURES
 from biomechau.reports.output import to_json
-from biomechau.reports.terminal import progress_bar
+from biomechau.reports.terminal import progress_bar, say, show
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class CorpusInfo(Command):
         if self.json:
             print(to_json({"folder": str(self.folder), **description}))
         else:
-            Console().print(*corpus_tables(str(self.folder), description))
+            show(*corpus_tables(str(self.folder), description))
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class CorpusCheck(Command):
             corpus.rig  # noqa: B018, reading it is the check
             for done, _ in enumerate(corpus, 1):
                 progress(done, len(corpus))
-        print(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no fault")
+        say(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no fault")
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional, arg
 
@@ -25,7 +24,7 @@ from biomechau.corpus.datasets import (
 )
 from biomechau.corpus.datasets.exclusions import Exclusions
 from biomechau.corpus.datasets.image_check import check_images, check_videos
-from biomechau.reports.terminal import progress_bar, tell
+from biomechau.reports.terminal import progress_bar, say, show, tell
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ class CorpusFromDataSet(Command):
         write_assembly(assembly, self.out, self._settings(), self.skip_faulty, self.overwrite)
         for finding in assembly.findings:
             tell("warning" if finding.fault else "note", str(finding))
-        Console().print(*summary_tables(assembly))
-        print(f"wrote {self.out}")
+        show(*summary_tables(assembly))
+        say(f"wrote {self.out}")
 
     def _settings(self) -> dict[str, Any]:
         """What decides the labels and coefficients, as JSON knows it."""
@@ -162,10 +161,10 @@ def _list(assembly: Assembly, findings: Sequence[Finding]) -> None:
         ValueError: some are faults.
     """
     for finding in findings:
-        print(f"{'fault' if finding.fault else 'note'}: {finding}")
-    Console().print(*summary_tables(assembly))
+        say(f"{'fault' if finding.fault else 'note'}: {finding}")
+    show(*summary_tables(assembly))
     faults = sum(finding.fault for finding in findings)
-    print(f"{len(findings)} findings, {faults} of them faults", flush=True)
+    say(f"{len(findings)} findings, {faults} of them faults", flush=True)
     if faults:
         raise ValueError(f"{faults} fault{'s' * (faults > 1)}, listed on the standard output")
 

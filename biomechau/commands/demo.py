@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.console import Console
 from tyro.conf import arg
 
 from biomechau.commands.command import Command, Switch
@@ -19,7 +18,7 @@ from biomechau.reports.html_report import demo_page
 from biomechau.reports.learning_demo import learn
 from biomechau.reports.output import write_report
 from biomechau.reports.scores import scores_notes, scores_table
-from biomechau.reports.terminal import progress_bar, recovery_table, tell
+from biomechau.reports.terminal import progress_bar, recovery_table, say, show, tell
 from biomechau.rig import FaceRig
 from biomechau.training.runs import open_runs
 
@@ -59,18 +58,18 @@ class Demo(Command):
         written = write_report(report, summary, self.out, draw)
         if not viz_available():
             tell("note", MISSING_VIZ)
-        Console().print(recovery_table(demonstration))
-        print(*(f"wrote {path}" for path in written), sep="\n", flush=True)
+        show(recovery_table(demonstration))
+        say(*(f"wrote {path}" for path in written), flush=True)
         if not self.no_training:
             self._train(demonstration, summary)
         if viz_available():
-            print(f"open {self.out / PAGE} in a browser")
+            say(f"open {self.out / PAGE} in a browser")
 
     def _train(self, demonstration: Demonstration, summary: dict[str, Any]) -> None:
         scores = learn(FaceRig.builtin(self.num_vertices), self.out, progress_bar)
         scores.save(self.out / "scores")
-        Console().print(scores_table(scores))
-        print(*scores_notes(scores), f"wrote {self.out / 'scores'}", sep="\n")
+        show(scores_table(scores))
+        say(*scores_notes(scores), f"wrote {self.out / 'scores'}")
         if viz_available():
             from biomechau.reports.sequence_choice import shown_sequences
 
@@ -78,4 +77,4 @@ class Demo(Command):
                 shown, _ = shown_sequences(open_runs(self.out / "run"), Corpus.open(self.out / "corpus"), (), progress)
             with replacing(self.out / PAGE) as partial:
                 partial.write_text(demo_page(demonstration, summary, scores.summary(), shown), encoding="utf-8")
-        print(f"try: biomechau predict capture.csv --run {self.out / 'run'} --out prediction")
+        say(f"try: biomechau predict capture.csv --run {self.out / 'run'} --out prediction")

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from tyro.conf import arg
 
 from biomechau.commands.command import Command, Switch
 from biomechau.corpus import Corpus
 from biomechau.reports.output import to_json
 from biomechau.reports.scores import scores_notes, scores_table
-from biomechau.reports.terminal import progress_bar, tell
+from biomechau.reports.terminal import progress_bar, say, show, tell
 from biomechau.training.runs import open_runs
 
 
@@ -50,5 +49,5 @@ class Evaluate(Command):
         if self.json:
             print(to_json(scores.summary()))
         else:
-            Console().print(scores_table(scores))
-            print(*scores_notes(scores), f"wrote {self.out}", sep="\n")
+            show(scores_table(scores))
+            say(*scores_notes(scores), f"wrote {self.out}")

@@ -20,7 +20,7 @@ from biomechau.corpus import Corpus
 from biomechau.corpus.folds import Validation
 from biomechau.models.detector_config import Source
 from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.terminal import progress_bar, tell
+from biomechau.reports.terminal import printable, progress_bar, say, tell
 from biomechau.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def make_table(command: Experiment) -> None:
     )
     plan = Plan(TABLES[command.name](setup), setup, command.out / command.name)
     done = sum(job.evaluation() is not None for job in plan.jobs)
-    print(f"{command.name}: {len(plan.rows)} rows, {len(plan.jobs)} runs, {done} of them done", flush=True)
+    say(f"{command.name}: {len(plan.rows)} rows, {len(plan.jobs)} runs, {done} of them done", flush=True)
     for row in plan.rows:
         if row.missing:
             tell("note", f"{row.name} is left out: {row.missing}")
@@ -138,8 +138,8 @@ def make_table(command: Experiment) -> None:
     except KeyboardInterrupt:
         tell("note", "stopped; the same command goes on where it was")
         raise
-    print((plan.out / "table.md").read_text(encoding="utf-8"))
-    print(f"wrote {plan.out}")
+    say((plan.out / "table.md").read_text(encoding="utf-8"))
+    say(f"wrote {plan.out}")
     if failures:
         first, *others = failures
         more = f" and {len(others)} more" if others else ""
@@ -167,7 +167,7 @@ def make_figures(command: Experiment) -> None:
     with progress_bar("figures") as report:
         paths = paper_figures(runs, corpus, out, command.sequences, pictures, progress=report)
     for path in paths:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 # What each name makes.
@@ -239,9 +239,9 @@ def _progress(done: int, total: int) -> Iterator[Callable[[Progress], None]]:
             line = f"{progress.done} of {progress.total}: {progress.job}: {_found(progress)}, {_left(progress)}"
             bar.update(task, completed=progress.done, left=_left(progress))
             if console.is_terminal:
-                bar.console.print(line, markup=False, highlight=False)
+                bar.console.print(printable(line), markup=False, emoji=False, highlight=False)
             else:
-                print(line, flush=True)
+                say(line, flush=True)
 
         yield report
 

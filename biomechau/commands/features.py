@@ -13,7 +13,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from biomechau.commands.command import Command, Switch
 from biomechau.corpus import Corpus, corpus_folds
 from biomechau.corpus.folds import Validation
-from biomechau.reports.terminal import progress_bar, tell
+from biomechau.reports.terminal import progress_bar, say, tell
 from biomechau.training.image_training_config import ImageTrainingConfig
 
 if TYPE_CHECKING:
@@ -124,4 +124,4 @@ def _tell(report: FeatureReport, corpus: Corpus) -> None:
     for fault in report.faults:
         tell("warning", f"{fault}: masked")
     card = report.features.card
-    print(f"{report.features.folder}: {card.size} features of {len(corpus)} sequences by {card}")
+    say(f"{report.features.folder}: {card.size} features of {len(corpus)} sequences by {card}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from rich.console import Console
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
@@ -15,7 +14,7 @@ from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.forces_report import analyse, summarise
 from biomechau.reports.output import to_json, write_report
-from biomechau.reports.terminal import forces_notes, forces_table, progress_bar, tell
+from biomechau.reports.terminal import forces_notes, forces_table, progress_bar, say, show, tell
 from biomechau.rig import Muscles
 
 
@@ -65,5 +64,5 @@ class Forces(Command):
         if self.json:
             print(to_json(summary))
         else:
-            Console().print(forces_table(report, summary))
-            print(*forces_notes(summary), *(f"wrote {path}" for path in written), sep="\n")
+            show(forces_table(report, summary))
+            say(*forces_notes(summary), *(f"wrote {path}" for path in written))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
@@ -15,7 +14,7 @@ from biomechau.corpus.manifest import MANIFEST, SEQUENCES
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json
 from biomechau.reports.prediction_report import PredictionReport, prediction_table
-from biomechau.reports.terminal import forces_table, input_notes, muscle_notes, progress_bar, tell
+from biomechau.reports.terminal import forces_table, input_notes, muscle_notes, progress_bar, say, show, tell
 from biomechau.training.runs import open_runs
 
 if TYPE_CHECKING:
@@ -65,9 +64,9 @@ class Predict(Command):
         if self.json:
             print(to_json(summary))
             return
-        Console().print(prediction_table(summary, report.action_units))
+        show(prediction_table(summary, report.action_units))
         if prediction.forces is not None:
-            Console().print(forces_table(report.face, summary, count=6))
+            show(forces_table(report.face, summary, count=6))
         filled = len(summary["frames"]["filled"])
         folds = ", ".join(map(str, prediction.folds))
         notes = [
@@ -80,7 +79,7 @@ class Predict(Command):
                 else ["no muscle forces: the head has no physics"]
             ),
         ]
-        print(*filter(None, notes), *(f"wrote {path}" for path in written), sep="\n")
+        say(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
         from biomechau.training.prediction import predict, predict_corpus_sequence

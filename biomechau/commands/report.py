@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -17,14 +18,16 @@ from biomechau.reports.html_report import (
     SCORES,
     TABLE,
     experiment_page,
-    read_scores,
     recording_page,
     run_page,
     scores_page,
 )
 from biomechau.reports.replay import FILE as REPLAY
-from biomechau.reports.terminal import progress_bar
+from biomechau.reports.terminal import progress_bar, say
+from biomechau.training.evaluation_entries import read_scores
 from biomechau.training.runs import holds_runs, open_runs
+
+_LARGEST_PAGE = 20e6  # bytes; browsers take long to open larger ones
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ class Report(Command):
         tuple[str, ...],
         arg(metavar="ID", help="Sequences of the corpus to show; the best, the median and the worst if not given."),
     ] = ()
+    every: Annotated[
+        int | None,
+        arg(metavar="N", help="Show every N-th frame; all if not given, unless the page would be larger than 20 MB."),
+    ] = None
     quiet: Annotated[Switch, arg(help="Show no progress.")] = False
 
     def run(self) -> None:
@@ -55,15 +62,23 @@ class Report(Command):
             raise ValueError(f"{self.folder} is no run: --corpus and --sequence are for runs")
         if not viz_available():
             raise ImportError(MISSING_VIZ)
-        html = self._of_run() if of_run else self._of_folder()
+        if self.every is not None and self.every < 1:
+            raise ValueError(f"--every must be at least 1, got {self.every}")
+        html = (self._of_run() if of_run else self._of_folder()).encode(errors="backslashreplace")
+        if self.every is None and len(html) > _LARGEST_PAGE:
+            every = math.ceil(len(html) / _LARGEST_PAGE)
+            raise ValueError(
+                f"the page would be {len(html) / 1e6:.0f} MB, larger than {_LARGEST_PAGE / 1e6:.0f}: --every {every} "
+                f"shows one of {every} frames, --every 1 all of them"
+            )
         with replacing(self.out) as partial:
-            partial.write_text(html, encoding="utf-8")
-        print(f"wrote {self.out}, {len(html.encode()) / 1e6:.1f} MB")
+            partial.write_bytes(html)
+        say(f"wrote {self.out}, {len(html) / 1e6:.1f} MB")
 
     def _of_folder(self) -> str:
         folder = self.folder
         if (folder / REPLAY).is_file():
-            return recording_page(folder)
+            return recording_page(folder, self.every or 1)
         if (folder / SCORES).is_file():
             return scores_page(folder)
         places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
@@ -91,6 +106,7 @@ class Report(Command):
                 scores = cross_validate(runs, corpus, progress).summary()
         with progress_bar("choosing sequences", self.quiet) as progress:
             shown, chosen = shown_sequences(runs, corpus, self.sequence, progress)
+        shown = [replace(one, replay=one.replay.thinned(self.every or 1)) for one in shown]
         config = next(iter(runs.values())).config
         about = f"corpus {corpus.path.name}, {len(corpus.subjects)} subjects, {len(corpus)} sequences"
         return run_page(self.folder.resolve().name, config, about, scores, shown, chosen)

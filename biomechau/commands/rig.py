@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rich.console import Console
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
@@ -14,7 +13,7 @@ from biomechau.files import replacing
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json
 from biomechau.reports.rig_report import describe_rig
-from biomechau.reports.terminal import progress_bar, rig_table
+from biomechau.reports.terminal import progress_bar, rig_table, say, show
 from biomechau.rig import FaceRig
 from biomechau.rig.ict import NEUTRAL
 
@@ -47,7 +46,7 @@ class RigImport(Command):
                 raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, an OBJ folder or "builtin"')
         self.out.parent.mkdir(parents=True, exist_ok=True)
         rig.save(self.out)
-        print(f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes")
+        say(f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes")
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class RigInfo(Command):
         if self.json:
             print(to_json({"file": self.file, **description}))
         else:
-            Console().print(rig_table(self.file, description))
+            show(rig_table(self.file, description))
 
 
 @dataclass(frozen=True)
@@ -85,4 +84,4 @@ class RigShow(Command):
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar("drawing") as progress, replacing(self.out) as partial:
             draw_shapes(rig, partial, Path(self.file).name, self.shape, progress)
-        print(f"wrote {self.out}")
+        say(f"wrote {self.out}")

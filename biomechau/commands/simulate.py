@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
-from biomechau.reports.terminal import progress_bar
+from biomechau.reports.terminal import progress_bar, say
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,4 @@ class Simulate(Command):
         with progress_bar("simulating") as progress:
             write_simulated_corpus(load_rig(self.rig), self.out, config, progress, self.overwrite)
         count = config.subjects * config.sequences
-        print(f"{self.out}: {config.subjects} subjects, {count} sequences, {count * config.frames:,} frames")
+        say(f"{self.out}: {config.subjects} subjects, {count} sequences, {count * config.frames:,} frames")

@@ -11,7 +11,7 @@ from tyro.conf import Positional, arg
 from biomechau.commands.command import Command
 from biomechau.corpus import read_mediapipe
 from biomechau.corpus.tracking import face_landmarker, track_video
-from biomechau.reports.terminal import progress_bar, tell
+from biomechau.reports.terminal import progress_bar, say, tell
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ class Track(Command):
         for note in sequence.notes:
             tell("note", note)
         lost = int((~sequence.valid).sum())
-        print(f"{self.out}: {len(sequence)} frames at {sequence.fps:.4g} fps, {lost} without a face")
+        say(f"{self.out}: {len(sequence)} frames at {sequence.fps:.4g} fps, {lost} without a face")

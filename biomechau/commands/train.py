@@ -16,7 +16,7 @@ from tyro.conf import Suppress, arg
 from biomechau.commands.command import Command, Switch
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
 from biomechau.corpus.folds import Validation
-from biomechau.reports.terminal import tell
+from biomechau.reports.terminal import say, tell
 from biomechau.training.config import VALIDATION_F1, TrainingConfig
 from biomechau.training.fitting import fitted
 from biomechau.training.run import Run
@@ -91,7 +91,7 @@ class Train(Command):
         for number, fold in folds.items():
             folder, start = fold_folder(self.out, number), time.monotonic()
             if main_process:
-                print(f"fold {number} of {self.num_folds}: {_words(fold)}", flush=True)
+                say(f"fold {number} of {self.num_folds}: {_words(fold)}", flush=True)
             try:
                 run = train(corpus, fold, config, folder, main_process and sys.stderr.isatty(), self.resume)
             except KeyboardInterrupt:
@@ -101,7 +101,7 @@ class Train(Command):
             except FileExistsError as error:
                 raise FileExistsError(f"{error} with --resume") from error
             if main_process:
-                print(f"fold {number} of {self.num_folds}: {_result(run, time.monotonic() - start)}", flush=True)
+                say(f"fold {number} of {self.num_folds}: {_result(run, time.monotonic() - start)}", flush=True)
 
     def _folds(self, corpus: Corpus) -> dict[int, Fold]:
         """The folds to train, by their numbers."""

@@ -16,6 +16,7 @@ from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.face_sequence import check_timestamp
 from biomechau.corpus.frame_columns import FrameColumns, read_frame_columns
 from biomechau.corpus.py_feat import faceless_rows, fex_frames
+from biomechau.file_errors import quote
 
 Scale = Literal["probability", "presence", "intensity"]
 _LARGEST: dict[Scale, float] = {"probability": 1.0, "presence": 1.0, "intensity": 5.0}
@@ -120,7 +121,7 @@ def _columns(table: CsvTable, pattern: re.Pattern[str], suffix: str = "") -> dic
         if match is None or match.groups()[1:] not in ((), (suffix,)):
             continue
         if int(match[1]) in columns:
-            raise ValueError(f"{table.path}:1: column {name!r} is there twice")
+            raise ValueError(f"{table.path}:1: column {quote(name)} is there twice")
         columns[int(match[1])] = position
     return columns
 
@@ -133,8 +134,17 @@ def _series(
     faceless: NDArray[np.bool_],
     what: str,
 ) -> ActionUnitSeries:
-    values = table.numbers(list(columns.values()), missing=True).astype(np.float32)
+    values = table.numbers(list(columns.values()), missing=True)
     values[faceless] = np.nan
+    # NaN, for a missing value, is on no side of a bound.
+    outside = np.argwhere((values < 0) | (values > _LARGEST[scale]))
+    if len(outside):
+        index, column = int(outside[0, 0]), list(columns.values())[outside[0, 1]]
+        raise ValueError(
+            f"{table.place(index, column)}: expected a {scale} in [0, {_LARGEST[scale]:g}], found "
+            f"{quote(table.rows[index].fields[column])}: value outside its scale"
+        )
+    values = values.astype(np.float32)
     known = np.isfinite(values)
     for row, here in zip(table.rows, known, strict=True):
         if here.any() and not here.all():

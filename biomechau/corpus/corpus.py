@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from biomechau.corpus.corpus_sequence import CorpusSequence, check_labels, label_mask
 from biomechau.corpus.image_features import FEATURES, TENSORS, BackboneCard, ImageFeatures, find_image_features
 from biomechau.corpus.manifest import MANIFEST, RIG, SEQUENCES, Manifest, SequenceEntry
+from biomechau.file_errors import naming, quote, shorten
 from biomechau.rig import FaceRig
+from biomechau.rig.names import shortened
+from biomechau.tensor_file import open_tensors
 
 if TYPE_CHECKING:
     from biomechau.corpus.folds import Fold
@@ -130,12 +132,9 @@ class Corpus:
         """
         entry = self._entries[id]
         cached = {} if self._chosen is None else self._chosen.read(id, entry.frames)
-        try:
+        with naming(self._file(entry)):
             tensors = {**self._read(entry, self.manifest.tensors), **cached}
             return CorpusSequence(entry.id, entry.subject, entry.task, **tensors)
-        except (TypeError, ValueError) as error:
-            path = self._file(entry)
-            raise ValueError(str(error) if str(path) in str(error) else f"{path}: {error}") from error
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -237,7 +236,7 @@ class Corpus:
         subjects = set(subjects)
         unknown = sorted(subjects.difference(self.subjects))
         if unknown:
-            raise ValueError(f"{self.path} has no subject {unknown[0]!r}; it has {', '.join(self.subjects)}")
+            raise ValueError(f"{self.path} has no subject {quote(unknown[0])}; it has {shortened(self.subjects, 8)}")
         return tuple(entry.id for entry in self._entries.values() if entry.subject in subjects)
 
     def label_counts(self, subjects: Iterable[str] | None = None) -> tuple[Tensor, Tensor]:
@@ -255,10 +254,8 @@ class Corpus:
         for id in self.ids_of(self.subjects if subjects is None else subjects):
             entry = self._entries[id]
             tensors = self._read(entry, ("labels", "valid"))
-            try:
+            with naming(self._file(entry)):
                 check_labels(tensors["labels"])
-            except ValueError as error:
-                raise ValueError(f"{self._file(entry)}: {error}") from error
             mask = label_mask(tensors["labels"], tensors["valid"])
             known += mask.sum(0)
             positive += (mask & (tensors["labels"] == 1)).sum(0)
@@ -283,23 +280,18 @@ class Corpus:
     def _read(self, entry: SequenceEntry, names: Iterable[str]) -> dict[str, Tensor]:
         """Some tensors of a sequence file, memory-mapped, after a look at the file's header."""
         path = self._file(entry)
-        with open(path, "rb"):  # the system's own error for a missing or locked file; safetensors' names no path
-            pass
-        try:
-            with safe_open(path, framework="pt") as file:
-                found = set(file.keys())
-                for name in sorted(found.symmetric_difference(self.manifest.tensors)):
-                    raise ValueError(f"{path}: {'unexpected' if name in found else 'missing'} tensor {name}")
-                for name, layout in self.manifest.tensors.items():
-                    header, shape = file.get_slice(name), [entry.frames, *layout.shape]
-                    if (header.get_dtype(), header.get_shape()) != (_CODES[layout.dtype], shape):
-                        raise ValueError(
-                            f"{path}: tensor {name}: expected {layout.dtype} of shape {tuple(shape)}, "
-                            f"found {header.get_dtype()} of shape {tuple(header.get_shape())}"
-                        )
-                return {name: file.get_tensor(name) for name in names}
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a complete safetensors file: {error}") from error
+        with open_tensors(path) as file:
+            found = set(file.keys())
+            for name in sorted(found.symmetric_difference(self.manifest.tensors)):
+                raise ValueError(f"{path}: {'unexpected' if name in found else 'missing'} tensor {shorten(name)}")
+            for name, layout in self.manifest.tensors.items():
+                header, shape = file.get_slice(name), [entry.frames, *layout.shape]
+                if (header.get_dtype(), header.get_shape()) != (_CODES[layout.dtype], shape):
+                    raise ValueError(
+                        f"{path}: tensor {name}: expected {layout.dtype} of shape {quote(tuple(shape))}, "
+                        f"found {header.get_dtype()} of shape {quote(tuple(header.get_shape()))}"
+                    )
+            return {name: file.get_tensor(name) for name in names}
 
 
 def file_sha256(path: Path) -> str:

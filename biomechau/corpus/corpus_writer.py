@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
 from safetensors.torch import save
 
 from biomechau.corpus.corpus import file_sha256
+from biomechau.corpus.corpus_files import corpus_parts
 from biomechau.corpus.corpus_sequence import CorpusSequence
 from biomechau.corpus.manifest import (
     MANIFEST,
@@ -23,8 +24,10 @@ from biomechau.corpus.manifest import (
     check_header,
     check_id,
     check_layouts,
+    check_subject,
     layouts,
 )
+from biomechau.files import is_unfinished, remove_leftovers, staged_directory
 from biomechau.rig import FaceRig
 
 
@@ -33,7 +36,8 @@ class CorpusWriter:
 
     Everything is written beside ``path`` and renamed to it when the block ends well. When the block raises, or the
     process is killed, there is no corpus at ``path``, or the one that was there before. The same sequences give the
-    same bytes.
+    same bytes. Overwriting removes what belongs to the old corpus, its pictures and image features among it; other
+    files of the folder stay.
 
     Args:
         path: folder to make; it must not exist yet, or be empty.
@@ -47,7 +51,9 @@ class CorpusWriter:
     Raises:
         ValueError, TypeError: action units or muscles that are not unique, a frame rate that is not positive,
             provenance that JSON cannot hold.
-        FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus.
+            With ``overwrite``, a ``corpus.json`` there that is broken.
+        FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus, or a file
+            among the sequences, pictures or image features that does not belong to it.
 
     >>> with CorpusWriter("corpus", rig, action_units=(1, 2, 4), fps=25.0) as writer:  # doctest: +SKIP
     ...     for sequence in sequences:
@@ -76,26 +82,23 @@ class CorpusWriter:
         self._layouts: dict[str, TensorLayout] = {}
         self._entries: list[SequenceEntry] = []
         self._taken: set[str] = set()
-        self._folder: TemporaryDirectory[str] | None = None
+        self._replaced: set[str] = set()
+        self._writing: ExitStack | None = None
         self._stage: Path | None = None
         # All that can fail fails now, not when the last sequence is written.
         check_header(self.action_units, self.fps, self.muscles)
         json.dumps(self.provenance, allow_nan=False)
+        remove_leftovers(self.path)
         self._check_path()
 
     def __enter__(self) -> CorpusWriter:
-        if self._folder is not None:
+        if self._writing is not None:
             raise RuntimeError("a CorpusWriter writes one corpus; make another one for the next")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._folder = TemporaryDirectory(prefix=".biomechau-", dir=self.path.parent)
-        try:
-            stage = Path(self._folder.name) / "new"
-            (stage / SEQUENCES).mkdir(parents=True)
+        with ExitStack() as stack:
+            stage = stack.enter_context(staged_directory(self.path, self._replaced))
+            (stage / SEQUENCES).mkdir()
             self.rig.save(stage / RIG)
-        except BaseException:
-            self._folder.cleanup()
-            raise
-        self._stage = stage
+            self._writing, self._stage = stack.pop_all(), stage
         return self
 
     @property
@@ -124,9 +127,8 @@ class CorpusWriter:
             raise RuntimeError("CorpusWriter.add must be called inside of the writer's with block")
         check_id(sequence.id, self._taken)
         found = layouts(sequence)
+        check_subject(sequence.id, sequence.subject)
         try:
-            if not sequence.subject:
-                raise ValueError("it has no subject")
             check_layouts(found, self._sizes)
             self._check_like_the_first(found)
         except ValueError as error:
@@ -142,12 +144,13 @@ class CorpusWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        folder, stage, self._stage = self._folder, self._stage, None
-        if folder is None or stage is None:
+        writing, stage, self._stage = self._writing, self._stage, None
+        if writing is None or stage is None:
             return
-        with folder:
-            if error is not None:
-                return
+        if error is not None:
+            writing.__exit__(kind, error, trace)
+            return
+        with writing:
             manifest = Manifest(
                 self.action_units,
                 self.fps,
@@ -160,23 +163,15 @@ class CorpusWriter:
             )
             manifest.save(stage / MANIFEST)
             self._check_path()
-            old = stage.with_name("old")
-            if self.path.exists():
-                self.path.rename(old)
-            try:
-                stage.rename(self.path)
-            except OSError:
-                if old.exists():
-                    old.rename(self.path)
-                raise
 
     def _check_path(self) -> None:
-        if not self.path.exists() or (self.path.is_dir() and not any(self.path.iterdir())):
+        if not self.path.exists() or (self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))):
             return
         if not self.overwrite:
             raise FileExistsError(f"{self.path} exists; name a new folder, or overwrite it")
         if not (self.path / MANIFEST).is_file():
             raise FileExistsError(f"{self.path} is not a corpus, so it is not overwritten")
+        self._replaced.update(corpus_parts(self.path))
 
     def _check_like_the_first(self, found: Mapping[str, TensorLayout]) -> None:
         first = self._layouts or found

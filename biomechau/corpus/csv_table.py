@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from biomechau.file_errors import quote, reason, shorten
+
 _MISSING = frozenset({"", "nan", "na"})  # how pandas, R and C++ write a value that is not there
 
 
@@ -67,6 +69,10 @@ class CsvTable:
             raise ValueError(f"{self.path}:1: column {name!r} is there twice")
         return found[0] if found else None
 
+    def place(self, index: int, column: int) -> str:
+        """Where the field of a row is, for messages."""
+        return f"{self.path}:{self.rows[index].line}: column {shorten(self.header[column])}"
+
     def texts(self, column: int) -> list[str]:
         """The fields of one column."""
         return [row.fields[column] for row in self.rows]
@@ -92,9 +98,7 @@ class CsvTable:
                 value = to_number(found)
                 if not (math.isfinite(value) and abs(value) <= limit):
                     expected = f"a number of at most {limit:g} in size" if math.isfinite(value) else "a finite number"
-                    raise ValueError(
-                        f"{self.path}:{row.line}: column {self.header[column]}: expected {expected}, found {found!r}"
-                    )
+                    raise ValueError(f"{self.place(index, column)}: expected {expected}, found {quote(found)}")
                 values[index, position] = value
         return values
 
@@ -111,7 +115,7 @@ def read_rows(path: str | Path) -> list[Row]:
             reader = csv.reader(file)
             rows = [Row(reader.line_num, [field.strip() for field in fields]) for fields in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV text file: {error}") from error
+        raise ValueError(f"{path}: not a CSV text file: {reason(error)}") from error
     return [row for row in rows if any(row.fields)]
 
 
@@ -126,7 +130,7 @@ def read_header(path: str | Path) -> list[str]:
         with open(path, encoding="utf-8-sig", newline="") as file:
             fields = next((fields for fields in csv.reader(file) if any(field.strip() for field in fields)), [])
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: not a CSV text file: {error}") from error
+        raise ValueError(f"{path}: not a CSV text file: {reason(error)}") from error
     return [field.strip() for field in fields]
 
 

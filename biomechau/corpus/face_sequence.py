@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from biomechau.corpus.resampling import even_grid, interpolate, is_supported
+from biomechau.file_errors import naming, shorten
 
 # Interpolating across more than this would invent motion: syllables and blinks last 0.1 to 0.4 s.
 MAX_GAP = 0.1
+# Of frames [1/s]: one in 100 seconds, and what the fastest cameras record.
+_LOWEST_RATE, _HIGHEST_RATE = 0.01, 10_000.0
 # Far above what any face does: 35 is a percentage.
 LARGEST_COEFFICIENT = 10.0
 
@@ -89,7 +92,7 @@ class FaceSequence:
         broken = (~torch.isfinite(self.coefficients) & self.valid[:, None]).nonzero()
         if len(broken):
             frame, channel = broken[0].tolist()
-            raise ValueError(f"coefficient {self.channels[channel]} is not finite in frame {frame}")
+            raise ValueError(f"coefficient {shorten(self.channels[channel])} is not finite in frame {frame}")
 
     def __len__(self) -> int:
         return len(self.timestamp)
@@ -111,14 +114,16 @@ class FaceSequence:
             max_gap: longest time between two frames to interpolate across [s].
 
         Raises:
-            ValueError: ``fps`` or ``max_gap`` not positive, or no valid frame.
+            ValueError: ``fps`` or ``max_gap`` not positive, no valid frame, or times too far apart
+                (:func:`biomechau.corpus.resampling.check_span`).
         """
         check_frame_rate(fps)
         if not max_gap > 0:
             raise ValueError(f"max_gap must be positive, got {max_gap}")
         if not self.valid.any():
             raise ValueError(f"{self.name} has no valid frame to resample")
-        grid = even_grid(self.timestamp, fps)
+        with naming(self.name):
+            grid = even_grid(self.timestamp, fps)
         known = self.timestamp[self.valid].numpy()
 
         def onto_grid(values: Tensor) -> Tensor:
@@ -136,9 +141,11 @@ class FaceSequence:
 
 
 def check_frame_rate(fps: float) -> None:
-    """Raise ``ValueError`` unless ``fps`` is a positive, finite number."""
+    """Raise ``ValueError`` unless ``fps`` is a positive number that a camera can have."""
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be positive, got {fps}")
+    if not _LOWEST_RATE <= fps <= _HIGHEST_RATE:
+        raise ValueError(f"fps must lie in [{_LOWEST_RATE:g}, {_HIGHEST_RATE:g}], got {fps:g}")
 
 
 def check_timestamp(timestamp: Tensor) -> None:

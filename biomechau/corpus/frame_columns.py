@@ -11,8 +11,11 @@ from torch import Tensor
 
 from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.face_sequence import UnknownFrameRate, check_frame_rate
+from biomechau.corpus.resampling import check_span
+from biomechau.file_errors import naming
 
-_LARGEST_FRAME = 1e9  # 460 days at 25 frames a second
+LARGEST_FRAME = 10**9  # 460 days at 25 frames a second
+_LATEST = 1e15  # [s] or [ms]; float64 tells milliseconds apart up to here
 _LONGEST_STEP = 1.0  # [s] between frames; more is no recording of motion, but milliseconds
 _SHARED_FRAME = "is this a second face? Keep one face a frame"
 
@@ -42,22 +45,24 @@ def read_frame_columns(
         numbers: (T,) of the frames, in place of the column ``frame``.
 
     Raises:
-        ValueError: a number that is not whole, numbers or times that do not rise, times that are not in seconds; the
-            message names file and line.
+        ValueError: a number that is not whole, numbers or times that do not rise, times that are not in seconds or too
+            far apart (:func:`biomechau.corpus.resampling.check_span`); the message names file and line.
     """
     if numbers is None and (column := table.find("frame")) is not None:
-        numbers = table.numbers([column], _LARGEST_FRAME)[:, 0]
+        numbers = table.numbers([column], LARGEST_FRAME)[:, 0]
     frame = None if numbers is None else _frame_numbers(table, numbers)
     if fps is not None:
         check_frame_rate(fps)
         count = torch.arange(len(table.rows)) if frame is None else frame - frame[0]
-        return FrameColumns(frame, count.double() / fps, fps)
+        timestamp = count.double() / fps
+        check_span(timestamp, fps, lambda index: f"{table.path}:{table.rows[index].line}: column frame")
+        return FrameColumns(frame, timestamp, fps)
     seconds, milliseconds = table.find("timestamp"), table.find("timestamp_ms")
     if seconds is None and milliseconds is None:
         return FrameColumns(frame, None, None)
     column, unit = (seconds, 1.0) if seconds is not None else (milliseconds, 1e-3)
     assert column is not None
-    times = unit * table.numbers([column])[:, 0]
+    times = unit * table.numbers([column], _LATEST)[:, 0]
     _check_rising(table, times, table.header[column])
     if len(times) == 1:
         raise UnknownFrameRate(
@@ -71,7 +76,11 @@ def read_frame_columns(
             f"{table.path}: column {table.header[column]}: the usual step is {step:g} s; "
             'are the times in milliseconds? (then the column must be named "timestamp_ms")'
         )
-    return FrameColumns(frame, torch.from_numpy(times), 1 / step)
+    with naming(f"{table.path}: column {table.header[column]}"):
+        check_frame_rate(1 / step)
+    timestamp = torch.from_numpy(times)
+    check_span(timestamp, 1 / step, lambda index: table.place(index, column))
+    return FrameColumns(frame, timestamp, 1 / step)
 
 
 def need_times(table: CsvTable, columns: FrameColumns) -> tuple[Tensor, float]:
@@ -89,9 +98,10 @@ def need_times(table: CsvTable, columns: FrameColumns) -> tuple[Tensor, float]:
 
 def _frame_numbers(table: CsvTable, numbers: NDArray[np.float64]) -> Tensor:
     for row, number in zip(table.rows, numbers, strict=True):
-        if number < 0 or number != round(number):
+        if not 0 <= number <= LARGEST_FRAME or number != round(number):
             raise UnknownFrameRate(
-                f"{table.path}:{row.line}: column frame: expected a whole number from 0, found {number:g}"
+                f"{table.path}:{row.line}: column frame: expected a whole number from 0 to {LARGEST_FRAME:,}, "
+                f"found {number:g}"
             )
     _check_rising(table, numbers, "frame")
     return torch.from_numpy(numbers.astype(np.int64))

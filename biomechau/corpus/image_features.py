@@ -8,19 +8,19 @@ backbone serves all subjects. Backbones that were trained on some subjects of th
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from biomechau.files import read_description, replacing
+from biomechau.file_errors import quote
+from biomechau.files import is_unfinished, read_description, remove_folder, replacing
+from biomechau.finite import check_finite
+from biomechau.tensor_file import open_tensors
 
 FORMAT = "biomechau-image-features"
 VERSION = 1
@@ -66,11 +66,11 @@ class BackboneCard:
         """
         names = [f.name for f in fields(cls)]
         if not isinstance(values, dict) or set(values) != set(names):
-            raise ValueError(f"a backbone's card has the fields {', '.join(names)}, found {values!r:.80}")
+            raise ValueError(f"a backbone's card has the fields {', '.join(names)}, found {quote(values)}")
         text = all(isinstance(values[name], str) for name in ("name", "revision"))
         kinds = isinstance(values["preprocessing"], dict) and isinstance(values["subjects"], list)
         if not (text and kinds and type(values["size"]) is int and values["size"] > 0):
-            raise ValueError(f"not a backbone's card: {values!r:.80}")
+            raise ValueError(f"not a backbone's card: {quote(values)}")
         return cls(**{**values, "subjects": tuple(values["subjects"])})
 
     def __str__(self) -> str:
@@ -110,7 +110,9 @@ class ImageFeatures:
         path = Path(folder) / DESCRIPTION
         values = read_description(path, "image features", FORMAT)
         if values.get("version") != VERSION:
-            raise ValueError(f"{path}: image features of version {VERSION} expected, found {values.get('version')!r}")
+            raise ValueError(
+                f"{path}: image features of version {VERSION} expected, found {quote(values.get('version'))}"
+            )
         try:
             card = BackboneCard.from_json(values.get("backbone"))
         except (TypeError, ValueError) as error:
@@ -146,7 +148,7 @@ class ImageFeatures:
                     f"{folder} holds image features of another backbone: {difference}; --replace begins again"
                 )
             return found
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not _is_empty(folder):
             raise FileExistsError(
                 f"{folder} is not empty and holds no image features of one backbone; --replace begins again"
             )
@@ -196,24 +198,20 @@ class ImageFeatures:
         """The features of a sequence of T frames, memory-mapped: ``image_features`` and ``image_valid``.
 
         Raises:
-            ValueError: a file that is cut, or does not fit; the message names it.
+            ValueError: a file that is cut, does not fit, or holds a number that is not finite; the message names it.
             OSError: the file cannot be read.
         """
         path = self._file(id)
-        with open(path, "rb"):  # the system's own error for a missing or locked file; safetensors' names no path
-            pass
-        try:
-            with safe_open(path, framework="pt") as file:
-                found = {name: file.get_tensor(name) for name in TENSORS}
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a complete file of image features: {error}") from error
-        expected = (torch.float32, (frames, self.card.size)), (torch.bool, (frames,))
-        for (name, tensor), (dtype, shape) in zip(found.items(), expected, strict=True):
-            if tensor.dtype != dtype or tuple(tensor.shape) != shape:
-                raise ValueError(
-                    f"{path}: tensor {name}: expected {dtype} of shape {shape}, found {tensor.dtype} of shape "
-                    f"{tuple(tensor.shape)}"
-                )
+        with open_tensors(path) as file:
+            found = {name: file.get_tensor(name) for name in TENSORS}
+            expected = (torch.float32, (frames, self.card.size)), (torch.bool, (frames,))
+            for (name, tensor), (dtype, shape) in zip(found.items(), expected, strict=True):
+                if tensor.dtype != dtype or tuple(tensor.shape) != shape:
+                    raise ValueError(
+                        f"{path}: tensor {name}: expected {dtype} of shape {shape}, found {tensor.dtype} of shape "
+                        f"{quote(tuple(tensor.shape))}"
+                    )
+            check_finite(path, found)
         return found
 
     def _file(self, id: str) -> Path:
@@ -242,10 +240,11 @@ def remove_image_features(folder: Path) -> None:
     """
     if not folder.exists():
         return
-    held = list(folder.iterdir())
-    if not (folder / DESCRIPTION).is_file() and not all((path / DESCRIPTION).is_file() for path in held):
+    held = [path for path in folder.iterdir() if not is_unfinished(path)]
+    if not (folder / DESCRIPTION).is_file() and not all((p / DESCRIPTION).is_file() or _is_empty(p) for p in held):
         raise FileExistsError(f"{folder} holds something else than image features, so it is not removed")
-    # Renamed first: what a kill leaves is no half set of features.
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(old)
-    shutil.rmtree(old)
+    remove_folder(folder)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and all(map(is_unfinished, folder.iterdir()))

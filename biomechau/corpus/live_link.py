@@ -12,6 +12,8 @@ import torch
 
 from biomechau.corpus.csv_table import CsvTable, Row
 from biomechau.corpus.face_sequence import LARGEST_COEFFICIENT, FaceSequence, check_frame_rate, find_dropped
+from biomechau.corpus.resampling import check_span
+from biomechau.file_errors import naming, quote
 from biomechau.rig.names import ARKIT_SHAPES, canonical, shortened
 
 # Drop-frame timecodes have a semicolon before the frame number.
@@ -45,7 +47,7 @@ def read_live_link(path: str | Path, timecode_fps: float | None = None) -> FaceS
     Raises:
         ValueError: no header, no frames, a column that is missing, unknown or there twice, a broken timecode, frame
             numbers of another rate than 30 or 60 without ``timecode_fps``, time going backwards, a value that is not a
-            finite number, a coefficient beyond 10; the message names file, line and column.
+            finite number, a coefficient beyond 10, times too far apart; the message names file, line and column.
         OSError: the file cannot be read.
     """
     if timecode_fps is not None:
@@ -65,7 +67,15 @@ def read_live_link(path: str | Path, timecode_fps: float | None = None) -> FaceS
     if timecode_fps is None and rate == 60 and max(code.frame for code in timecodes) < 30:
         source += ", taken as 60 timecode frames a second, which its few frames do not tell"
     fps = rate / _usual_step(ticks)
+    with naming(f"{path}: column Timecode"):
+        check_frame_rate(fps)
     timestamp = torch.from_numpy((ticks - ticks[0]) / rate)
+
+    def place(index: int) -> str:
+        row = rows[kept[index]]
+        return f"{path}:{row.line}: column Timecode: {quote(row.fields[time_column])}"
+
+    check_span(timestamp, fps, place)
     return FaceSequence(
         name=Path(path).stem,
         coefficients=torch.from_numpy(coefficients[kept]),
@@ -86,7 +96,7 @@ def _find_columns(path: str | Path, header: list[str]) -> tuple[int, list[int], 
     index: dict[str, int] = {}
     for column, name in enumerate(header):
         if canonical(name) in index:
-            raise ValueError(f"{path}:1: column {name!r} is there twice")
+            raise ValueError(f"{path}:1: column {quote(name)} is there twice")
         index[canonical(name)] = column
     shapes, pose = ([canonical(name) for name in names] for names in (ARKIT_SHAPES, _POSE))
     missing = [name for name in ("Timecode", *ARKIT_SHAPES) if canonical(name) not in index.keys() | _OPTIONAL]
@@ -97,7 +107,7 @@ def _find_columns(path: str | Path, header: list[str]) -> tuple[int, list[int], 
         header[column] for key, column in index.items() if key not in {"timecode", "blendshapecount", *shapes, *pose}
     ]
     if unknown:
-        raise ValueError(f"{path}:1: unknown column {', '.join(map(repr, unknown))}")
+        raise ValueError(f"{path}:1: unknown column {shortened(list(map(repr, unknown)))}")
     shape_columns, pose_columns = (sorted(index[key] for key in keys if key in index) for keys in (shapes, pose))
     return index["timecode"], shape_columns, pose_columns
 
@@ -105,7 +115,7 @@ def _find_columns(path: str | Path, header: list[str]) -> tuple[int, list[int], 
 def _parse_timecode(path: str | Path, row: Row, text: str) -> _Timecode:
     match = _TIMECODE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{path}:{row.line}: column Timecode: expected HH:MM:SS:FF.mmm, found {text!r}")
+        raise ValueError(f"{path}:{row.line}: column Timecode: expected HH:MM:SS:FF.mmm, found {quote(text)}")
     hours, minutes, seconds, frame, fraction = match.groups()
     return _Timecode(3600 * int(hours) + 60 * int(minutes) + int(seconds), float(frame + (fraction or "")))
 

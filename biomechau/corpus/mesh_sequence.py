@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, find_dropped
+from biomechau.corpus.frame_columns import LARGEST_FRAME
+from biomechau.corpus.resampling import check_span
 from biomechau.corpus.units import check_scale, check_size
 from biomechau.rig import FaceRig
 from biomechau.rig.obj import read_obj_vertices
@@ -40,7 +42,8 @@ def read_mesh_sequence(
         progress: called with (frames done, frames in all).
 
     Raises:
-        ValueError: no OBJ files, a name without a number, a number that is there twice, a mesh with another vertex
+        ValueError: no OBJ files, a name without a number, a number that is there twice or too large, a gap
+            too long to be one (:func:`biomechau.corpus.resampling.check_span`), a mesh with another vertex
             count than the rig, a first mesh more than three times as large or as small as the rig, a broken file; the
             message names the file.
         OSError: the folder or a file cannot be read.
@@ -50,6 +53,11 @@ def read_mesh_sequence(
     check_scale(scale)
     frames = _number_files(folder)
     files = list(frames.values())
+    numbers = np.array(list(frames))
+    step = np.diff(numbers).min() if len(numbers) > 1 else 1
+    timestamp = torch.from_numpy((numbers - numbers[0]) / (step * fps))
+    # Before the meshes are read, which takes its time.
+    check_span(timestamp, fps, lambda index: f"{files[index]}: frame {numbers[index]}")
     coefficients = []
     for start in range(0, len(files), _CHUNK):
         meshes = []
@@ -66,9 +74,6 @@ def read_mesh_sequence(
             coefficients.append(rig.fit(torch.stack(meshes), rigid=rigid))
         except ValueError as error:
             raise ValueError(f"{folder}, counting frames from {files[start].name}: {error}") from error
-    numbers = np.array(list(frames))
-    step = np.diff(numbers).min() if len(numbers) > 1 else 1
-    timestamp = torch.from_numpy((numbers - numbers[0]) / (step * fps))
     return FaceSequence(
         name=folder.name,
         coefficients=torch.cat(coefficients),
@@ -90,7 +95,9 @@ def _number_files(folder: Path) -> dict[int, Path]:
         digits = re.findall(r"\d+", path.stem)
         if not digits:
             raise ValueError(f"{path}: the name has no frame number")
-        if (number := int(digits[-1])) in files:
+        if (number := int(digits[-1])) > LARGEST_FRAME:
+            raise ValueError(f"{path}: the frame number is too large, expected at most {LARGEST_FRAME:,}")
+        if number in files:
             raise ValueError(f"{path}: frame number {number} is there twice, also as {files[number].name}")
         files[number] = path
     if not files:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,22 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biomechau.corpus.face_sequence import (
+    LARGEST_COEFFICIENT,
     FaceSequence,
     UnknownFrameRate,
     check_frame_rate,
     check_timestamp,
     find_dropped,
 )
+from biomechau.corpus.frame_columns import LARGEST_FRAME
+from biomechau.corpus.npz_arrays import read_arrays
+from biomechau.corpus.resampling import check_span
 from biomechau.corpus.units import check_scale, check_size
+from biomechau.file_errors import naming, quote
 from biomechau.rig import FaceRig
-from biomechau.rig.names import ARKIT_SHAPES, canonical, index_by_name
+from biomechau.rig.names import ARKIT_SHAPES, canonical, index_by_name, shortened
 
 _ARRAYS = ("vertices", "coefficients", "names", "timestamp", "fps", "frame", "valid")
-# What numpy and zipfile raise for broken, encrypted or hostile content.
-_LOAD_ERRORS = (
-    *(ValueError, TypeError, OSError, EOFError, MemoryError, RuntimeError, NotImplementedError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError),
-)
 _LONGEST_STEP = 1.0  # [s] between frames; more is no recording of motion, but milliseconds
 _RATE_TOLERANCE = 0.1  # by which the file's rate and its times may differ
 
@@ -59,13 +56,14 @@ def read_npz(
 
     Raises:
         ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, unknown
-            shape names, a value that is not finite (named by frame), a first mesh more than three times as large or as
-            small as the rig, no frame rate, times or numbers that do not rise, times that are not in seconds or are
-            at odds with the file's rate; the message names the file.
+            shape names, a value that is not finite or a coefficient beyond 10 (named by frame), a first mesh more than
+            three times as large or as small as the rig, no frame rate, times or numbers that do not rise, times that
+            are not in seconds, too far apart or at odds with the file's rate, arrays that ask for more than the file
+            can hold; the message names the file.
         OSError: the file cannot be read.
     """
-    arrays = _load_arrays(path)
-    try:
+    arrays = read_arrays(path, _ARRAYS)
+    with naming(path):
         if "vertices" in arrays:
             if rig is None:
                 raise ValueError("a rig must be given to fit vertices")
@@ -80,6 +78,7 @@ def read_npz(
             channels, coefficients = _named_coefficients(arrays, rig)
             timestamp, fps = _timing(arrays, len(coefficients), fps)
             content = "coefficients"
+        check_span(timestamp, fps)
         return FaceSequence(
             name=Path(path).stem,
             coefficients=coefficients,
@@ -91,26 +90,6 @@ def read_npz(
             source=f"{content} of {Path(path).name}",
             frame=_frame_numbers(arrays, len(coefficients)),
         )
-    except UnknownFrameRate as error:
-        raise UnknownFrameRate(f"{path}: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _load_arrays(path: str | Path) -> dict[str, NDArray[np.generic]]:
-    with open(path, "rb") as stream:
-        try:
-            file = np.load(stream, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            with file:
-                arrays = {name: file[name] for name in _ARRAYS if name in file}
-        except _LOAD_ERRORS as error:
-            raise ValueError(f"{path}: not a complete .npz file of plain arrays: {error}") from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy gives the bytes of a member that is no array
-            raise ValueError(f"{path}: not a complete .npz file of plain arrays: {name} is no array")
-    return arrays
 
 
 def _float_tensor(arrays: dict[str, NDArray[np.generic]], name: str, ndim: int) -> Tensor:
@@ -134,8 +113,19 @@ def _named_coefficients(arrays: dict[str, NDArray[np.generic]], rig: FaceRig | N
         arkit = {canonical(name) for name in ARKIT_SHAPES}
         unknown = [name for name in rig.map_channels(names).unused_channels if canonical(name) not in arkit]
         if unknown:
-            raise ValueError(f"unknown shape {', '.join(unknown)}: neither in the rig nor one of ARKit's")
-    return names, _float_tensor(arrays, "coefficients", 2).float()
+            raise ValueError(f"unknown shape {shortened(unknown)}: neither in the rig nor one of ARKit's")
+    values = _float_tensor(arrays, "coefficients", 2)
+    if values.shape[1] != len(names):
+        raise ValueError(f"coefficients must have shape ({len(values)}, {len(names)}), got {tuple(values.shape)}")
+    # Before float32, in which 1e39 would be infinite.
+    outside = (_valid_frames(arrays, len(values))[:, None] & (values.abs() > LARGEST_COEFFICIENT)).nonzero()
+    if len(outside):
+        frame, channel = outside[0].tolist()
+        raise ValueError(
+            f"coefficient {quote(names[channel])} is {float(values[frame, channel]):g} in frame {frame}, expected a "
+            f"number of at most {LARGEST_COEFFICIENT:g} in size"
+        )
+    return names, values.clamp(-LARGEST_COEFFICIENT, LARGEST_COEFFICIENT).float()
 
 
 def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float | None) -> tuple[Tensor, float]:
@@ -162,6 +152,7 @@ def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float 
     if rate is None:
         if step > _LONGEST_STEP:
             raise ValueError(f"the usual step of timestamp is {step:g}: are the times in seconds?")
+        check_frame_rate(1 / step)
         return timestamp, 1 / step
     if not abs(rate * step - 1) <= _RATE_TOLERANCE:
         raise ValueError(
@@ -189,6 +180,9 @@ def _frame_numbers(arrays: dict[str, NDArray[np.generic]], num_frames: int) -> T
     array = arrays["frame"]
     if array.dtype.kind not in "iu" or array.shape != (num_frames,):
         raise ValueError(f"frame must be whole numbers of shape ({num_frames},), got {array.dtype} {array.shape}")
+    for index, number in enumerate(array.tolist()):
+        if not 0 <= number <= LARGEST_FRAME:
+            raise ValueError(f"frame number {number} at {index}, expected 0 to {LARGEST_FRAME:,}")
     return torch.from_numpy(array.astype(np.int64))
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence
-from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
+from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, check_timestamp
 from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.manifest import SequenceEntry
 from biomechau.corpus.resampling import even_grid, nearest_frames
+from biomechau.file_errors import naming
 
 # Measured over time, so that they can be interpolated; the other tensors are those of the nearest frame.
 _SIGNALS = ("coefficients", "muscle_forces")
@@ -38,12 +39,14 @@ class ResampledCorpus(Corpus):
     def __init__(self, corpus: Corpus, fps: float) -> None:
         check_frame_rate(fps)
         self.recorded = corpus
-        entries = tuple(
-            entry._replace(frames=len(even_grid(corpus._read(entry, ("timestamp",))["timestamp"], fps)))
-            for entry in corpus.manifest.sequences
-        )
+        entries = []
+        for entry in corpus.manifest.sequences:
+            timestamp = corpus._read(entry, ("timestamp",))["timestamp"]
+            with naming(corpus._file(entry)):
+                check_timestamp(timestamp)
+                entries.append(entry._replace(frames=len(even_grid(timestamp, fps))))
         super().__init__(
-            corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries), corpus.image_features
+            corpus.path, replace(corpus.manifest, fps=float(fps), sequences=tuple(entries)), corpus.image_features
         )
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -10,12 +11,55 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+# Frames of a grid between two recorded ones, and for each recorded one beside that: 28 minutes at 60 frames a second
+# are no gap of a recording, but another recording, or a broken time.
+LONGEST_GAP = 100_000
+_PER_RECORDED = 100
+
 
 def even_grid(timestamp: Tensor, fps: float) -> NDArray[np.float64]:
-    """Evenly spaced times from the first to the last of (T,) [s], the last one if it falls onto the grid."""
+    """Evenly spaced times from the first to the last of (T,) [s], the last one if it falls onto the grid.
+
+    Raises:
+        ValueError: as :func:`check_span`.
+    """
+    check_span(timestamp, fps)
     start, end = float(timestamp[0]), float(timestamp[-1])
     # A microframe of slack, so that rounding cannot lose the last frame.
     return start + np.arange(math.floor((end - start) * fps + 1e-6) + 1) / fps
+
+
+def check_span(timestamp: Tensor, fps: float, place: Callable[[int], str] = "frame {}".format) -> None:
+    """Make sure that times can become an even grid: a few broken ones must not ask for gigabytes.
+
+    Args:
+        timestamp: (T,) rising [s].
+        fps: frame rate of the grid [1/s].
+        place: where a frame was read, for the message.
+
+    Raises:
+        ValueError: a gap, or a recording as a whole, that is implausibly long for the frames there are.
+    """
+    check_frame_numbers(timestamp * fps, place, lambda count: f" at {fps:g} a second, {count / fps:g} s,")
+
+
+def check_frame_numbers(
+    frames: Tensor, place: Callable[[int], str] = "frame {}".format, rate: Callable[[float], str] = lambda count: ""
+) -> None:
+    """As :func:`check_span`, of rising frame numbers (T,); ``rate`` says what a number of frames is in time."""
+    if len(frames) < 2:
+        return
+    steps = frames.double().diff()
+    if (longest := float(steps.max())) > LONGEST_GAP:
+        raise ValueError(
+            f"{place(int(steps.argmax()) + 1)}: {longest:,.0f} frames{rate(longest)} after the frame before it, "
+            f"expected at most {LONGEST_GAP:,}: mend the times or frame numbers, or split the recording"
+        )
+    if (span := float(frames[-1] - frames[0])) > LONGEST_GAP + _PER_RECORDED * len(frames):
+        raise ValueError(
+            f"{place(len(frames) - 1)}: a span of {span:,.0f} frames{rate(span)} of which {len(frames)} are there: "
+            "mend the times or frame numbers, or split the recording"
+        )
 
 
 def nearest_frames(timestamp: Tensor, grid: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:

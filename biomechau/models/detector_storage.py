@@ -13,7 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from biomechau.file_errors import reason
 from biomechau.files import read_description, staged_directory
+from biomechau.finite import check_finite
 from biomechau.models.detector import Detector
 from biomechau.models.detector_config import DetectorConfig
 from biomechau.models.pooling import MeshHierarchy
@@ -32,9 +34,11 @@ def save_detector(detector: Detector, folder: str | Path) -> None:
     The first names the digests of the others, so that a folder left half-written is seen when it is read.
 
     Raises:
+        ValueError: a weight is not finite; the message names it.
         OSError: the folder cannot be written.
     """
     distribution = detector.distribution
+    check_finite("the detector", detector.state_dict())
     tensors = {f"state.{name}": tensor for name, tensor in detector.state_dict().items()}
     tensors |= {f"distribution.{name}": getattr(distribution, name) for name in ("crow", "col", "val")}
     if detector.encoder is not None:
@@ -61,7 +65,7 @@ def load_detector(folder: str | Path) -> Detector:
     """Read a detector that :func:`save_detector` wrote, in evaluation mode on the CPU.
 
     Raises:
-        ValueError: not a complete detector of this version; the message names the file.
+        ValueError: not a complete detector of this version, or a weight that is not finite; the message names the file.
         OSError: a file cannot be read.
     """
     folder = Path(folder)
@@ -73,7 +77,8 @@ def load_detector(folder: str | Path) -> Detector:
     try:
         tensors = load((folder / TENSORS).read_bytes())
     except SafetensorError as error:
-        raise ValueError(f"{folder / TENSORS}: not a complete safetensors file: {error}") from error
+        raise ValueError(f"{folder / TENSORS}: not a complete safetensors file: {reason(error)}") from error
+    check_finite(folder / TENSORS, tensors)
     rig = FaceRig.load(folder / RIG)
     try:
         config = DetectorConfig.from_json(description["config"])
@@ -89,7 +94,7 @@ def load_detector(folder: str | Path) -> Detector:
         detector = Detector(rig, distribution, config, hierarchy, dtype)
         detector.load_state_dict(_below(tensors, "state."))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a detector of this version: {error}") from error
+        raise ValueError(f"{path}: not a detector of this version: {reason(error)}") from error
     return detector.eval()
 
 

@@ -17,7 +17,10 @@ from torch.nn import functional
 
 from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.pictures import MISSING_PILLOW
+from biomechau.file_errors import reason
 from biomechau.files import staged_directory
+from biomechau.finite import check_finite
+from biomechau.json_file import read_json_object
 
 FORMAT = "biomechau-image-backbone"
 VERSION = 1
@@ -126,21 +129,20 @@ class TrainedBackbone:
             OSError: a file cannot be read.
         """
         path = Path(folder) / DESCRIPTION
-        try:
-            values = json.loads(path.read_bytes())
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-        if not isinstance(values, dict) or (values.get("format"), values.get("version")) != (FORMAT, VERSION):
+        values = read_json_object(path)
+        if (values.get("format"), values.get("version")) != (FORMAT, VERSION):
             raise ValueError(f"{path}: not an image backbone of version {VERSION}")
         try:
             card = BackboneCard.from_json(values["card"])
             net = ImageBackbone(values["image_size"], values["size"], tuple(values["channels"]))
-            net.load_state_dict(load((path.parent / WEIGHTS).read_bytes()))
+            weights = load((path.parent / WEIGHTS).read_bytes())
+            net.load_state_dict(weights)
             found = cls(net, card.subjects, str(card.corpus_sha256), device)
             if difference := card.difference(found.card):
                 raise ValueError(f"{WEIGHTS} is not the file that it was written with: {difference}")
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{path}: not a complete image backbone: {error}") from error
+            raise ValueError(f"{path}: not a complete image backbone: {reason(error)}") from error
+        check_finite(path.parent / WEIGHTS, weights)
         return found
 
 

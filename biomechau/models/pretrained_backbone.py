@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from biomechau.corpus.image_features import BackboneCard
+from biomechau.finite import check_finite
 
 MISSING_TRANSFORMERS = 'pretrained backbones need transformers: pip install "biomechau[image]"'
 # Entries of a processor's description that say who wrote it, and nothing of what it does.
@@ -53,6 +54,7 @@ class PretrainedBackbone:
         self._pooled = not any("pooler" in key for key in missing)
         if others := sorted(key for key in missing if "pooler" not in key):
             raise ValueError(f"{name}: its weights lack {len(others)} tensors of the model, as {others[0]}")
+        check_finite(name, dict(model.named_parameters()))
         self._model: torch.nn.Module = model.to(device).eval().requires_grad_(False)
         self._device = device
         commit = getattr(model.config, "_commit_hash", None)

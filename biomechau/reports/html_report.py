@@ -3,39 +3,56 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from biomechau.file_errors import naming, reason
+from biomechau.json_file import entry, is_count, is_number, is_object, list_of, read_json_object
 from biomechau.reports.action_unit_names import NAMES, column_name
 from biomechau.reports.curves import split_identifier
 from biomechau.reports.demo import Demonstration
 from biomechau.reports.html_page import Cell, Shown, card, page, table
 from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.training.config import TrainingConfig
+from biomechau.training.evaluation_entries import read_scores, read_unit_scores
 
 SUMMARY, SCORES, TABLE, CARD = "summary.json", "evaluation.json", "table.csv", "card.json"
 
 
-def recording_page(folder: Path) -> str:
+def recording_page(folder: Path, every: int = 1) -> str:
     """The page of a folder that ``predict`` or ``forces`` wrote.
+
+    Args:
+        folder: to show.
+        every: frames from one that is shown to the next.
 
     Raises:
         ValueError: a file is broken; the message names it.
         OSError: a file cannot be read.
         ImportError: matplotlib is not installed.
     """
-    replay, summary = Replay.load(folder / REPLAY), read_json(folder / SUMMARY)
+    replay, summary = Replay.load(folder / REPLAY), read_json_object(folder / SUMMARY)
+    replay = replay.thinned(every)
     what = "action units and muscle forces" if replay.action_units else "muscle forces"
-    frames = summary.get("frames", {})
-    subtitle = [
-        str(summary.get("input", {}).get("source", "")),
-        f"{frames.get('count')} frames at {frames.get('fps'):g} fps" if frames else "",
-    ]
-    labels = summary.get("labels")
-    notes = unit_notes(labels) if replay.labels is not None and labels else ()
+    with naming(folder / SUMMARY):
+        subtitle, notes = _about_recording(summary, replay)
     return page(f"{replay.name}: {what}", subtitle, [card("Summary", summary)], [Shown(replay, unit_notes=notes)])
+
+
+def _about_recording(summary: Mapping[str, Any], replay: Replay) -> tuple[list[str], tuple[str, ...]]:
+    """What was read, in lines, and the note of each action unit."""
+    about, frames = (entry({name: {}, **summary}, name, "an object", is_object) for name in ("input", "frames"))
+    subtitle = [str(about.get("source", ""))]
+    if frames:
+        count = entry(frames, "count", "a whole number", is_count, "frames.")
+        subtitle.append(f"{count} frames at {entry(frames, 'fps', 'a number', is_number, 'frames.'):g} fps")
+    if replay.labels is None or not summary.get("labels"):
+        return subtitle, ()
+    scores = {"action_units": entry(summary["labels"], "action_units", "a list", list_of(is_object), "labels.")}
+    if len(read_unit_scores(scores)) != len(replay.action_units):
+        raise ValueError(f'"labels.action_units" must have the {len(replay.action_units)} action units of {REPLAY}')
+    return subtitle, unit_notes(scores)
 
 
 def scores_page(folder: Path) -> str:
@@ -56,13 +73,19 @@ def experiment_page(folders: Sequence[Path]) -> str:
     """
     sections = []
     for folder in folders:
-        about, file = read_json(folder / CARD), folder / TABLE
-        with file.open(newline="", encoding="utf-8") as opened:
-            rows = list(csv.reader(opened))
+        about, file = read_json_object(folder / CARD), folder / TABLE
+        try:
+            with file.open(newline="", encoding="utf-8") as opened:
+                rows = list(csv.reader(opened))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{file}: not a CSV text file: {reason(error)}") from error
         if not rows or any(len(row) != len(rows[0]) for row in rows):
             raise ValueError(f"{file}: expected a table whose rows have as many cells as its header")
+        with naming(folder / CARD):
+            notes = entry({"notes": [], **about}, "notes", "a list", list_of(lambda value: True))
         title = f"{folder.name}: {about['title']}" if "title" in about else folder.name
-        notes = list(map(str, about.pop("notes", [])))
+        about.pop("notes", None)
+        notes = list(map(str, notes))
         sections += [table(title, rows[0], rows[1:], notes), card(f"{folder.name}: protocol", about)]
     return page("Experiments", [", ".join(folder.name for folder in folders)], sections)
 
@@ -135,36 +158,6 @@ def score_sections(scores: Mapping[str, Any]) -> list[str]:
     scored = table("Scores", headings, rows, notes, total=True, words=2)
     cards = [card(f"Protocol of fold {number}", fold["protocol"]) for number, fold in folds.items()]
     return [scored, *cards]
-
-
-def read_scores(file: Path) -> dict[str, Any]:
-    """The contents of ``evaluation.json``.
-
-    Raises:
-        ValueError: not such a file.
-        OSError: the file cannot be read.
-    """
-    scores = read_json(file)
-    needed = {"tested_on", "means", "action_units", "folds", "mean_f1", "mean_mcc", "mean_always_positive_f1"}
-    if lacking := needed - set(scores):
-        raise ValueError(f"{file}: not an evaluation of all folds: it lacks {', '.join(sorted(lacking))}")
-    return scores
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """An object of JSON.
-
-    Raises:
-        ValueError: something else; the message names the file.
-        OSError: the file cannot be read.
-    """
-    try:
-        values = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: expected a JSON object, found {type(values).__name__}")
-    return values
 
 
 def unit_notes(scores: Mapping[str, Any]) -> tuple[str, ...]:

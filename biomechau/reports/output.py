@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biomechau.corpus import FaceSequence
+from biomechau.csv_output import write_rows
 from biomechau.files import staged_directory
 from biomechau.reports.face_forces import FaceForces
 from biomechau.reports.figures import viz_available
@@ -74,12 +75,13 @@ def write_frames(
 ) -> None:
     """Write ``frame,timestamp`` and these columns, each (T,); cells of masked frames (T,) stay empty."""
     values = np.column_stack(list(columns.values()))
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(",".join(["frame", "timestamp", *columns]) + "\n")
+
+    def rows() -> Iterator[list[str]]:
         for frame, (time, row) in enumerate(zip(sequence.timestamp.tolist(), values.tolist(), strict=True)):
             hidden = masked is not None and masked[frame]
-            cells = ["" if hidden else f"{value:.6g}" for value in row]
-            file.write(",".join([str(frame), f"{time:.6f}", *cells]) + "\n")
+            yield [str(frame), f"{time:.6f}", *("" if hidden else f"{value:.6g}" for value in row)]
+
+    write_rows(path, ["frame", "timestamp", *columns], rows())
 
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:
@@ -88,5 +90,6 @@ def write_summary(summary: dict[str, Any], path: Path) -> None:
 
 
 def to_json(summary: dict[str, Any]) -> str:
-    """Indented JSON; NaN and infinity, which JSON lacks, are refused."""
-    return json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    """Indented JSON, as safe on a terminal as in a file; NaN and infinity, which JSON lacks, are refused."""
+    text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

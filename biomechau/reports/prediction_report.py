@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich.markup import escape
 from rich.table import Table
 
 from biomechau.files import staged_directory
@@ -142,7 +141,7 @@ def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> 
     table = new_table("Action units")
     table.add_column("")
     table.add_column("name")
-    for heading in ("on", "mean p", "peak p", escape("at [s]")):
+    for heading in ("on", "mean p", "peak p", "at [s]"):
         table.add_column(heading, justify="right")
     scores = summary["labels"]
     if scores is not None:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from biomechau.file_errors import naming, quote
+from biomechau.json_file import entry, is_count, is_text, list_of, parse_json
 from biomechau.reports.curves import ForceCurves
 from biomechau.reports.face_forces import FaceForces, Floats, asymmetry, force_strength
 from biomechau.reports.face_scene import FaceScene
+from biomechau.reports.replay_tensors import check_replay_tensors
+from biomechau.tensor_file import open_tensors
 
 FILE = "replay.safetensors"
 _FORMAT, _VERSION = "biomechau-replay", "1"
@@ -139,34 +141,47 @@ class Replay:
         tensors |= {f"scene.{name}": value for name, value in self.scene.tensors().items()}
         about = {name: getattr(self, name) for name in _WORDS}
         metadata = {"format": _FORMAT, "version": _VERSION, "about": json.dumps(about)}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, metadata)
+        # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
+        Path(path).write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> Replay:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ValueError: not such a file, or of another version.
+            ValueError: not such a file, or of another version, or a tensor that does not fit or is not finite; the
+                message names the file and the tensor.
             OSError: the file cannot be read.
         """
-        try:
-            with safe_open(path, "pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise ValueError(f"{path}: not a safetensors file: {error}") from error
-        if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
-            found = f"{metadata.get('format')!r}, version {metadata.get('version')!r}"
-            raise ValueError(f"{path}: expected {_FORMAT!r}, version {_VERSION!r}, found {found}")
-        try:
-            about: dict[str, Any] = json.loads(metadata["about"])
-            words = {name: tuple(about[name]) if isinstance(about[name], list) else about[name] for name in _WORDS}
+        with open_tensors(path) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT or metadata.get("version") != _VERSION:
+                found = f"{quote(metadata.get('format'))}, version {quote(metadata.get('version'))}"
+                raise ValueError(f"expected {_FORMAT!r}, version {_VERSION!r}, found {found}")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with naming(f"{path}: not a whole {_FORMAT}"):
+            about = parse_json(metadata.get("about", "null"))
+            words = {name: entry(about if isinstance(about, dict) else {}, name, *_WORDS[name]) for name in _WORDS}
+            words |= {name: tuple(value) for name, value in words.items() if isinstance(value, list)}
+            check_replay_tensors(tensors, len(words["identifiers"]), len(words["action_units"]))
             scene = {name.removeprefix("scene."): t for name, t in tensors.items() if name.startswith("scene.")}
             found = {name: tensors[name] for name in _TENSORS if name in tensors}
             return cls(**words, **found, scene=FaceScene(**scene))
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: not a whole {_FORMAT}: {error}") from error
+
+    def thinned(self, every: int) -> Replay:
+        """Every n-th frame alone."""
+        kept = {name: value[::every] for name in _TENSORS if (value := getattr(self, name)) is not None}
+        return replace(self, **kept)
 
 
-_WORDS = ("name", "identifiers", "action_units", "force_unit", "vertex_force_unit", "residual_of")
+# What is said in words: what it must be, and whether it is.
+_TEXT = ("a string", is_text)
+_WORDS = {
+    "name": _TEXT,
+    "identifiers": ("a list of strings", list_of(is_text)),
+    "action_units": ("a list of whole numbers", list_of(is_count)),
+    "force_unit": _TEXT,
+    "vertex_force_unit": _TEXT,
+    "residual_of": _TEXT,
+}
 _TENSORS = ("timestamp", "valid", "coefficients", "forces", "motion", "residual", "probabilities", "labels")

@@ -1,4 +1,4 @@
-"""What the commands show on a terminal: tables, notes, progress."""
+"""What the commands show on a terminal: tables, notes, progress. Whatever it holds, it is shown as it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from biomechau.reports.curves import split_identifier
 from biomechau.reports.demo import Demonstration
@@ -25,7 +25,7 @@ def forces_table(report: FaceForces, summary: dict[str, Any], count: int = 10) -
     """The strongest muscles: peak of each side, its time, asymmetry."""
     table = new_table(f"Strongest muscles, peak force [{report.force_unit}]")
     table.add_column("muscle")
-    for heading in ("left", "right", "unpaired", escape("time [s]"), "asymmetry"):
+    for heading in ("left", "right", "unpaired", "time [s]", "asymmetry"):
         table.add_column(heading, justify="right")
     for name, sides in report.curves.strongest(count):
         rows = {side: summary["muscles"][report.identifiers[column]] for side, column in sides.items()}
@@ -138,9 +138,35 @@ def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int]
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
+def printable(text: str) -> str:
+    """A text whose characters all stand for themselves: those that move the cursor, colour or turn the line, and those
+    that no encoding has, are written as Python writes them."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+class _Plain(Console):
+    """A console that takes no text for markup, and lets no control character through."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(printable(text), **options)
+
+
+def show(*tables: Table) -> None:
+    """Print tables."""
+    _Plain().print(*tables)
+
+
+def say(*lines: object, flush: bool = False) -> None:
+    """Print lines."""
+    print(*(printable(str(line)) for line in lines), sep="\n", flush=flush)
+
+
 def tell(kind: str, message: str) -> None:
     """One line on stderr, whatever the message holds."""
-    print(f"biomechau: {kind}: {' '.join(message.split())}", file=sys.stderr)
+    print(printable(f"biomechau: {kind}: {' '.join(message.split())}"), file=sys.stderr)
 
 
 def new_table(title: str, header: bool = True) -> Table:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from biomechau.file_errors import quote
 from biomechau.rig import names as naming
 from biomechau.rig.fit import Bound, fit_coefficients
 
@@ -76,8 +77,10 @@ class FaceRig:
 
     def _check_finite(self) -> None:
         named = [("neutral", self.neutral)]
-        named += [(f"shape {name!r}", block) for name, block in zip(self.names, self.blendshapes, strict=True)]
-        named += [(f"identity mode {name!r}", b) for name, b in zip(self.identity_names, self.identity, strict=True)]
+        named += [(f"shape {quote(name)}", block) for name, block in zip(self.names, self.blendshapes, strict=True)]
+        named += [
+            (f"identity mode {quote(name)}", b) for name, b in zip(self.identity_names, self.identity, strict=True)
+        ]
         for what, block in named:
             # A float64 sum of float32 values is finite exactly if all of them are, and is the fastest look at them.
             if not torch.isfinite(block.sum(dtype=torch.float64)):
@@ -131,7 +134,9 @@ class FaceRig:
         index = naming.index_by_name(self.names, "shape names")
         unknown = [name for name in names if naming.canonical(name) not in index]
         if unknown:
-            raise ValueError(f"the rig has no shapes {', '.join(map(repr, unknown))}; it has {', '.join(self.names)}")
+            raise ValueError(
+                f"the rig has no shapes {naming.shortened(list(map(repr, unknown)))}; it has {', '.join(self.names)}"
+            )
         return [index[naming.canonical(name)] for name in names]
 
     def select(self, names: Sequence[str]) -> FaceRig:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 import importlib.resources
 import io
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from biomechau.csv_output import original_cell, plain_cell
+from biomechau.file_errors import naming, quote, reason
 from biomechau.files import replacing
 from biomechau.rig.names import canonical, index_by_name
 
 SIDES = ("left", "right", "both")
 KINDS = ("sheet", "sphincter", "relax")
+# A letter first: what begins with a sign is a formula to a spreadsheet.
+_NAME = re.compile(r"[^\W\d_][\w.-]{0,79}")
+# Columns of the tables that muscles are columns of.
+_RESERVED = ("frame", "timestamp")
+_AXES = ("x", "y", "z")
 _COLUMNS = ("name", "side", "kind", "action_units", "shapes", "source")
 
 
@@ -32,8 +40,8 @@ class Muscle:
 
     Raises:
         TypeError: shapes that are not a sequence of strings.
-        ValueError: an unknown side or kind, an empty name, an action unit that is not positive, a shape given twice in
-            any spelling.
+        ValueError: an unknown side or kind, a name that :func:`check_muscle_names` refuses, an action unit that is not
+            positive, a shape given twice in any spelling.
     """
 
     name: str
@@ -44,14 +52,13 @@ class Muscle:
     source: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name or any(c.isspace() for c in self.name):
-            raise ValueError(f"name of a muscle must be one word, got {self.name!r}")
+        check_muscle_names([self.name])
         if self.side not in SIDES:
-            raise ValueError(f"side of {self.name} must be one of {', '.join(SIDES)}, got {self.side!r}")
+            raise ValueError(f"side of {self.name} must be one of {', '.join(SIDES)}, got {quote(self.side)}")
         if self.kind not in KINDS:
-            raise ValueError(f"kind of {self.name} must be one of {', '.join(KINDS)}, got {self.kind!r}")
+            raise ValueError(f"kind of {self.name} must be one of {', '.join(KINDS)}, got {quote(self.kind)}")
         if any(unit < 1 for unit in self.action_units):
-            raise ValueError(f"action units of {self.name} must be positive, got {self.action_units}")
+            raise ValueError(f"action units of {self.name} must be positive, got {quote(self.action_units)}")
         index_by_name(self.shapes, f"shapes of {self.identifier}")
 
     @property
@@ -64,18 +71,14 @@ class Muscles(tuple[Muscle, ...]):
     """An ordered table of muscles with unique identifiers.
 
     Raises:
-        ValueError: an identifier that comes twice.
+        ValueError: an identifier that comes twice, or is that of an axis of another muscle's force.
     """
 
     __slots__ = ()
 
     def __new__(cls, muscles: Iterable[Muscle] = ()) -> Muscles:
         self = super().__new__(cls, muscles)
-        seen: set[str] = set()
-        for muscle in self:
-            if muscle.identifier in seen:
-                raise ValueError(f"muscle {muscle.identifier} comes twice")
-            seen.add(muscle.identifier)
+        check_muscle_names(self.names)
         return self
 
     @property
@@ -116,10 +119,11 @@ class Muscles(tuple[Muscle, ...]):
                     raise ValueError(f"muscle {muscle.identifier} comes twice")
                 muscles[muscle.identifier] = muscle
         except (ValueError, csv.Error) as error:
-            raise ValueError(f"{path}:{max(reader.line_num, 1)}: {error}") from None
+            raise ValueError(f"{path}:{max(reader.line_num, 1)}: {reason(error)}") from None
         if not muscles:
             raise ValueError(f"{path}: expected one muscle a line below the header, found none")
-        return cls(muscles.values())
+        with naming(path):
+            return cls(muscles.values())
 
     def save(self, path: str | Path) -> None:
         """Write the table as CSV; nothing is left at ``path`` if writing fails.
@@ -131,13 +135,15 @@ class Muscles(tuple[Muscle, ...]):
         for m in self:
             for shape in m.shapes:
                 if shape.split() != [shape]:
-                    raise ValueError(f"{path}: a shape name must be one word in a table, {m.identifier} has {shape!r}")
+                    raise ValueError(
+                        f"{path}: a shape name must be one word in a table, {m.identifier} has {quote(shape)}"
+                    )
         with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(_COLUMNS)
             for m in self:
                 units = " ".join(map(str, m.action_units))
-                writer.writerow((m.name, m.side, m.kind, units, " ".join(m.shapes), m.source))
+                writer.writerow(map(plain_cell, (m.name, m.side, m.kind, units, " ".join(m.shapes), m.source)))
 
     def match(self, shape_names: Iterable[str]) -> MuscleMatch:
         """Find the muscles' shapes among those of a rig, in any spelling of :mod:`biomechau.rig.names`.
@@ -190,6 +196,30 @@ class MuscleMatch:
     left_out: Mapping[str, tuple[str, ...]]
 
 
+def check_muscle_names(names: Sequence[str]) -> None:
+    """Raise ``ValueError`` unless these can name muscles, or be their identifiers, side by side in tables and columns.
+
+    A name is 1 to 80 letters, digits, ``_``, ``.`` or ``-``, the first a letter; ``frame`` and ``timestamp`` are other
+    columns of the tables of forces, and ``NAME_x`` is a column of the muscle ``NAME`` where forces are vectors.
+    """
+    taken: set[str] = set()
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"name of a muscle must be 1 to 80 letters, digits, '_', '.' or '-', the first a letter, "
+                f"got {quote(name)}"
+            )
+        if name.casefold() in _RESERVED:
+            raise ValueError(f"a muscle cannot be called {name}: the tables of forces have a column of this name")
+        if name in taken:
+            raise ValueError(f"muscle {name} comes twice")
+        taken.add(name)
+    for name in names:
+        for axis in _AXES:
+            if f"{name}_{axis}" in taken:
+                raise ValueError(f"muscle {name}_{axis} has the name of the {axis} axis of the muscle {name}")
+
+
 def _parse_header(row: list[str]) -> list[str]:
     header = [cell.strip() for cell in row]
     missing = [column for column in _COLUMNS if column not in header]
@@ -206,11 +236,11 @@ def _parse_row(header: list[str], row: list[str]) -> Muscle:
         raise ValueError(f"expected {len(header)} cells, found no {header[len(row)]}")
     if len(row) > len(header):
         raise ValueError(f"expected {len(header)} cells, found {len(row)}; quote a cell that holds a comma")
-    cells = {column: cell.strip() for column, cell in zip(header, row, strict=True)}
+    cells = {column: original_cell(cell.strip()) for column, cell in zip(header, row, strict=True)}
     try:
         units = tuple(int(unit) for unit in cells["action_units"].split())
     except ValueError:
         raise ValueError(
-            f"action_units must be whole numbers separated by spaces, got {cells['action_units']!r}"
+            f"action_units must be whole numbers separated by spaces, got {quote(cells['action_units'])}"
         ) from None
     return Muscle(cells["name"], cells["side"], cells["kind"], units, tuple(cells["shapes"].split()), cells["source"])

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from biomechau.file_errors import quote, shorten
+
 # The 52 blendshapes of ARKit, which Live Link Face and MediaPipe share.
 ARKIT_SHAPES = (
     *("eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft", "eyeSquintLeft"),
@@ -24,6 +26,8 @@ ARKIT_SHAPES = (
 # A side is set off by a separator or by its capital: "mouth_left", "mouthLeft" and "mouthL", but not "cleft".
 _SIDE = re.compile(r"(?P<base>.+?)(?P<side>(?<=[\W_])(?i:left|right|l|r)|Left|Right|(?<=[a-z])[LR])")
 _SEPARATORS = re.compile(r"[\W_]+")
+# Of a name in a list of names, in characters.
+_LONGEST_NAME = 40
 # Here left and right say where the shape moves, not which half of the face it belongs to.
 _DIRECTIONS = frozenset({"jawleft", "jawright", "mouthleft", "mouthright"})
 
@@ -49,11 +53,11 @@ def name_tuple(names: Iterable[str], what: str) -> tuple[str, ...]:
         TypeError: one string in place of several, or a name that is not a string.
     """
     if isinstance(names, str):
-        raise TypeError(f"{what} must be a sequence of strings, got the one string {names!r}")
+        raise TypeError(f"{what} must be a sequence of strings, got the one string {quote(names)}")
     names = tuple(names)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"{what} must be strings, got {name!r}")
+            raise TypeError(f"{what} must be strings, got {quote(name)}")
     return names
 
 
@@ -69,7 +73,7 @@ def index_by_name(names: Iterable[str], what: str) -> dict[str, int]:
     for position, name in enumerate(name_tuple(names, what)):
         key = canonical(name)
         if key in index:
-            raise ValueError(f"{what} must be unique: {spelled[key]!r} and {name!r} are one name")
+            raise ValueError(f"{what} must be unique: {quote(spelled[key])} and {quote(name)} are one name")
         index[key], spelled[key] = position, name
     return index
 
@@ -114,6 +118,6 @@ def map_channels(channel_names: Sequence[str], shape_names: Sequence[str]) -> Ch
 
 
 def shortened(names: Sequence[str], most: int = 4) -> str:
-    """The first few of a list of names, and how many more there are."""
+    """The first few of a list of names, long ones shortened, and how many more there are."""
     more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(shorten(name, _LONGEST_NAME) for name in names[:most]) + (f" and {more} more" if more > 0 else "")

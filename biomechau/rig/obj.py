@@ -13,6 +13,10 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from biomechau.file_errors import quote
+
+# Of a coordinate, in any unit of length: far below where float32 ends.
+_LARGEST_COORDINATE = 1e9
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -77,7 +81,7 @@ def read_obj_vertices(path: str | Path) -> NDArray[np.float64]:
             vertices = np.loadtxt(lines, usecols=(1, 2, 3), ndmin=2) if lines else np.empty((0, 3))
         except ValueError:
             vertices = np.empty((0, 3))
-        if len(vertices) and np.isfinite(vertices).all():
+        if len(vertices) and (np.abs(vertices) <= _LARGEST_COORDINATE).all():
             return vertices
     return _parse_lines(path, data).vertices
 
@@ -119,7 +123,9 @@ def _parse_lines(path: str | Path, data: bytes) -> ObjMesh:
         outside = next(place for place, corner in enumerate(corners) if corner >= len(vertices))
         polygon = int(np.searchsorted(np.cumsum(sizes), outside, side="right"))
         found = corners[outside] + 1
-        _fail(path, polygon_lines[polygon], f"face index {found} is broken: the file has {len(vertices)} vertices")
+        _fail(
+            path, polygon_lines[polygon], f"face index {quote(found)} is broken: the file has {len(vertices)} vertices"
+        )
     return ObjMesh(np.array(vertices), np.array(sizes, np.int64), np.array(corners, np.int64))
 
 
@@ -127,22 +133,25 @@ def _vertex(tokens: list[bytes], path: str | Path, number: int) -> tuple[float, 
     try:
         x, y, z = (float(token) for token in tokens[1:4])
     except ValueError:
-        _fail(path, number, f"a vertex must have three numbers, found {_text(tokens[1:])!r}")
-    if not np.isfinite((x, y, z)).all():
-        _fail(path, number, f"a vertex must have finite coordinates, found {_text(tokens[1:])!r}")
+        _fail(path, number, f"a vertex must have three numbers, found {quote(_text(tokens[1:]))}")
+    if not all(abs(value) <= _LARGEST_COORDINATE for value in (x, y, z)):
+        limit = f" of at most {_LARGEST_COORDINATE:g}" if np.isfinite((x, y, z)).all() else ""
+        _fail(path, number, f"a vertex must have finite coordinates{limit}, found {quote(_text(tokens[1:]))}")
     return x, y, z
 
 
 def _polygon(tokens: list[bytes], num_vertices: int, path: str | Path, number: int) -> list[int]:
     if len(tokens) < 4:
-        _fail(path, number, f"a face must have at least three corners, found {_text(tokens[1:])!r}")
+        _fail(path, number, f"a face must have at least three corners, found {quote(_text(tokens[1:]))}")
     try:
         indices = [int(token.split(b"/", 1)[0]) for token in tokens[1:]]
     except ValueError:
-        _fail(path, number, f"a face must have whole numbers as indices, found {_text(tokens[1:])!r}")
+        _fail(path, number, f"a face must have whole numbers as indices, found {quote(_text(tokens[1:]))}")
     for index in indices:
         if index == 0 or index < -num_vertices:
-            _fail(path, number, f"face index {index} is broken: indices count from 1, or back from -1 to the first")
+            _fail(
+                path, number, f"face index {quote(index)} is broken: indices count from 1, or back from -1 to the first"
+            )
     return [index - 1 if index > 0 else num_vertices + index for index in indices]
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-import reprlib
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from biomechau.file_errors import quote, shorten
 from biomechau.files import replacing
+from biomechau.json_file import parse_json
 from biomechau.rig.face_rig import FaceRig
+from biomechau.tensor_file import open_tensors
 
 FORMAT = "biomechau-rig"
 VERSION = "1"
@@ -57,40 +58,31 @@ def load_rig(path: str | Path) -> FaceRig:
         ValueError: not a complete rig file of this version; the message names the file and the tensor.
         OSError: the file cannot be read.
     """
-    with open(path, "rb"):  # the system's own error for a missing or locked file; safetensors' names no path
-        pass
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
-                raise ValueError(f"{path}: not a rig file: its metadata lacks format {FORMAT!r}")
-            if metadata.get("version") != VERSION:
-                raise ValueError(f"{path}: rig format version {VERSION} expected, found {metadata.get('version')}")
-            missing = [name for name in _TENSORS if name not in file.keys()]  # noqa: SIM118, keys() is all it offers
-            if missing:
-                raise ValueError(f"{path}: missing tensor {', '.join(missing)}")
-            tensors = {name: file.get_tensor(name) for name in _TENSORS}
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a complete safetensors file: {error}") from error
-    try:
+    with open_tensors(path) as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"not a rig file: its metadata lacks format {FORMAT!r}")
+        if metadata.get("version") != VERSION:
+            raise ValueError(f"rig format version {VERSION} expected, found {shorten(str(metadata.get('version')))}")
+        missing = [name for name in _TENSORS if name not in file.keys()]  # noqa: SIM118, keys() is all it offers
+        if missing:
+            raise ValueError(f"missing tensor {', '.join(missing)}")
         return FaceRig(
-            **tensors,
+            **{name: file.get_tensor(name) for name in _TENSORS},
             names=tuple(_texts(metadata, "names", list)),
             identity_names=tuple(_texts(metadata, "identity_names", list)),
             provenance=_texts(metadata, "provenance", dict),
         )
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _texts(metadata: dict[str, str], key: str, kind: type[_Kind]) -> _Kind:
     """One JSON entry of the metadata, which must be a list or a dictionary of strings."""
     try:
-        value = json.loads(metadata.get(key, ""))
+        value = parse_json(metadata.get(key, ""))
     except (ValueError, RecursionError):
         value = None
     texts = value.values() if isinstance(value, dict) else value
     if not isinstance(value, kind) or not all(isinstance(text, str) for text in texts or ()):
-        found = reprlib.repr(metadata.get(key))
+        found = quote(metadata.get(key))
         raise ValueError(f"metadata {key!r} must be a JSON {kind.__name__} of strings, found {found}")
     return value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from biomechau.corpus import Corpus, ResampledCorpus
+from biomechau.csv_output import write_rows
+from biomechau.file_errors import naming
 from biomechau.files import staged_directory
+from biomechau.json_file import between, entry, is_number, is_object, or_null, read_json_object
 from biomechau.models import Detector
 from biomechau.training.data import DetectorWindows
+from biomechau.training.evaluation_entries import read_unit_scores
 from biomechau.training.metrics import (
     ActionUnitScore,
     ActionUnitScores,
@@ -87,18 +89,21 @@ class Evaluation:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ValueError: ``evaluation.json`` is not of this version; the message names the file.
+            ValueError: ``evaluation.json`` is not of this version; the message names the file and the entry.
             OSError: the file cannot be read.
         """
         path = Path(folder) / SUMMARY
-        try:
-            values = json.loads(path.read_bytes())
-            units = tuple(ActionUnitScore(**unit) for unit in values["action_units"])
-            r = values["force_recovery"]
-            forces = None if r is None else ForceRecovery(tuple(r), tuple(r.values()))
-            return cls(ActionUnitScores(units), forces, values["reconstruction_error_over_std"], values["protocol"])
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not an evaluation of this version: {error!r}") from error
+        values = read_json_object(path)
+        with naming(f"{path}: not an evaluation of this version"):
+            r = entry(values, "force_recovery", "an object or null", or_null(is_object))
+            for muscle in r or {}:
+                entry(r, muscle, "a number in [-1, 1] or null", or_null(between(-1, 1)), "force_recovery.")
+            return cls(
+                ActionUnitScores(read_unit_scores(values)),
+                None if r is None else ForceRecovery(tuple(r), tuple(r.values())),
+                entry(values, "reconstruction_error_over_std", "a number or null", or_null(is_number)),
+                entry(values, "protocol", "an object", is_object),
+            )
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
@@ -130,7 +135,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
         reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])
         if "muscle_forces" in frames:
             forces = _recovery(frames["forces"], detector, frames["muscle_forces"], corpus.muscles)
-    card = json.loads((run.path / CARD).read_bytes())
+    card = read_json_object(run.path / CARD)
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
     card["test"] = {**part(corpus, tested), **other, **rates, "corpus": dict(corpus.provenance)}
@@ -175,7 +180,4 @@ def _recovery(forces: Tensor, detector: Detector, truth: Tensor, muscles: Sequen
 
 def write_csv(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:
     """Write a table with a header; None is an empty cell."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(path, columns, ([row[column] for column in columns] for row in rows))

@@ -7,7 +7,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,17 +16,20 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from biomechau.corpus import Corpus, Fold, check_folds
 from biomechau.files import replacing
+from biomechau.locks import locked_folder
 from biomechau.models import Detector
 from biomechau.rig import Distribution
+from biomechau.training.checkpoint_files import BEST, LAST, CheckpointFiles, checkpoint_to_resume, read_checkpoint
 from biomechau.training.config import TrainingConfig
 from biomechau.training.data import CorpusData, check_units, positive_weights
 from biomechau.training.few_labels import counts_of, labelled_sequences
 from biomechau.training.module import DetectorModule
 from biomechau.training.protocol import protocol_card
-from biomechau.training.run import BEST, CARD, LAST, METRICS, TENSORBOARD, Run, save_json
+from biomechau.training.run import CARD, CONFIG, METRICS, TENSORBOARD, Run, has_begun, save_json
 
 
 def train(
@@ -49,7 +52,8 @@ def train(
         config: what to train, and how.
         out: folder of the run; made if missing.
         progress: show a progress bar on stderr.
-        resume: go on after the last epoch that the folder holds, if any; a training that has ended stays as it is.
+        resume: go on after the last epoch that the folder holds, if any; a training that has ended stays as it is. A
+            checkpoint that is broken is warned of, and training goes on from the one before, or begins again.
 
     Returns:
         The run.
@@ -57,7 +61,9 @@ def train(
     Raises:
         FileExistsError: ``out`` is not empty, and not to be resumed.
         ValueError: the corpus does not fit the fold or the detector, an action unit is never on in the training
-            subjects or none is in the validation subjects, or ``out`` is a run of other options.
+            subjects or none is in the validation subjects, ``out`` is a run of other options, or the loss or a weight
+            is not finite; the message names the epoch and the step, and the run keeps the checkpoints before.
+        BlockingIOError: another process trains in ``out``.
         OSError: a file cannot be read or written.
         KeyboardInterrupt: Ctrl-C was pressed; the run can be resumed after its last whole epoch.
     """
@@ -66,9 +72,18 @@ def train(
     if config.detector.uses_images:
         corpus = corpus.of_fold(fold)
     run = Run.new(out, config, fold, corpus)
-    checkpoint = _prepare(run, resume)
-    if resume and run.finished:
-        return run
+    # The other processes of a distributed training are the first one's guests.
+    main_process = getattr(rank_zero_only, "rank", 0) == 0
+    with locked_folder(run.path, "another training is at work here") if main_process else nullcontext():
+        _check_folder(run, resume)
+        if not (resume and run.finished):
+            _fit(run, corpus, progress)
+    return run
+
+
+def _fit(run: Run, corpus: Corpus, progress: bool) -> None:
+    """Train, go on where the folder holds a checkpoint, and save the detector."""
+    fold, config = run.fold, run.config
     if config.detector.uses_mesh and "vertices_residual" not in corpus.tensor_names:
         warnings.warn(
             f"{corpus.path} has no meshes of its own (vertices_residual): those that the encoder reads are exactly "
@@ -91,16 +106,16 @@ def train(
             labelled_of(corpus, fold, config),
         )
         module = DetectorModule(detector, config, weights_of_units(corpus, fold, config))
+        checkpoint = checkpoint_to_resume(run.path, module.state_dict())
         trainer = _trainer(run, protocol_card(corpus, fold, config), progress)
         with _interruptible(trainer):
             # weights_only: a checkpoint is data, and must not run code when it is read.
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-        best = torch.load(run.path / BEST, map_location="cpu", weights_only=True)["state_dict"]
+        best = read_checkpoint(run.path / BEST)["state_dict"]
     module.cpu().load_state_dict(best)
     if trainer.is_global_zero:
         detector.eval().save(run.path)
     trainer.strategy.barrier()
-    return run
 
 
 def tensorboard_available() -> bool:
@@ -153,16 +168,17 @@ class EpochLog(Callback):
                 writer.writerows(self.rows)
 
 
-def _prepare(run: Run, resume: bool) -> Path | None:
-    """The checkpoint to go on from, if there is one."""
-    if not run.path.exists() or not any(run.path.iterdir()):
-        return None
+def _check_folder(run: Run, resume: bool) -> None:
+    """Make sure that a training may begin or go on in its folder."""
+    if not has_begun(run.path):
+        return
     if not resume:
         raise FileExistsError(f"{run.path} is not empty; name a new folder for the run, or resume it")
+    if not (run.path / CONFIG).is_file():
+        raise ValueError(f"{run.path} holds no run to resume, but other files; name a new folder for the run")
     # As JSON, because two equal configurations may differ in their types: 3 and 3.0.
     if Run.open(run.path).to_json() != run.to_json():
         raise ValueError(f"{run.path} is a run of another configuration, fold or rig, so it cannot be resumed")
-    return run.path / LAST if (run.path / LAST).is_file() else None
 
 
 def labelled_of(corpus: Corpus, fold: Fold, config: TrainingConfig) -> tuple[str, ...]:
@@ -226,6 +242,7 @@ def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
         precision=config.precision,
         use_distributed_sampler=False,  # CorpusData's own
         num_sanity_val_steps=0,
+        plugins=[CheckpointFiles(run.path)],
         enable_progress_bar=progress,
         enable_model_summary=False,
     )

@@ -16,11 +16,14 @@ from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.image_features import DESCRIPTION, FEATURES, ImageFeatures, remove_image_features
 from biomechau.corpus.manifest import MANIFEST
 from biomechau.corpus.pictures import find_pictures
+from biomechau.finite import not_finite
+from biomechau.locks import locked_folder
 from biomechau.models import ImageBackbone, TrainedBackbone, action_unit_loss
 from biomechau.models.image_backbone import resized
 from biomechau.training.data import positive_weights
 from biomechau.training.image_features import FeatureReport, compute_image_features
 from biomechau.training.image_training_config import ImageTrainingConfig
+from biomechau.training.module import ADVICE
 from biomechau.training.runs import fold_folder
 
 # Folder of the backbone itself, beside its features.
@@ -146,35 +149,40 @@ def train_fold_features(
         progress: called with what begins, in words; gives what is called with (done, total) while it goes on.
 
     Raises:
-        ImportError, OSError: as :func:`biomechau.training.compute_image_features`.
-        ValueError: as there; the corpus has features of one backbone for all folds, or of a fold of other subjects.
+        ImportError, OSError: as :func:`biomechau.training.compute_image_features`; another process trains features
+            of the corpus.
+        ValueError: as there; the corpus has features of one backbone for all folds, or of a fold of other subjects; the
+            loss or a weight is not finite, in an epoch and step that the message names.
     """
     config = ImageTrainingConfig() if config is None else config
     check_folds(list(folds.values()), corpus)
     begin = progress or (lambda words: lambda done, total: None)
     root, sha = corpus.path / FEATURES, file_sha256(corpus.path / MANIFEST)
-    if replace:
-        remove_image_features(root)
-    elif (root / DESCRIPTION).is_file():
-        raise ValueError(f"{root} holds image features of one backbone for all folds; --replace removes them")
     reports = {}
-    for number, fold in folds.items():
-        folder = fold_folder(root, number)
-        if (folder / BACKBONE).is_dir():
-            backbone = TrainedBackbone.load(folder / BACKBONE, device)
-            if set(backbone.card.subjects) != {*fold.train, *fold.validation}:
-                raise ValueError(f"{folder} holds image features of a fold of other subjects; --replace removes them")
-        else:
-            step = begin(f"reading pictures, fold {number}")
-            training, validation = _read_fold(corpus, fold, images, config.image_size, skip_faulty, step)
-            step = begin(f"training a backbone, fold {number}")
-            backbone = train_image_backbone(corpus, fold, training, validation, config, device, step)
-            ImageFeatures.start(folder, backbone.card, sha)
-            backbone.save(folder / BACKBONE)
-        step = begin(f"computing features, fold {number}")
-        reports[number] = compute_image_features(
-            corpus, images, backbone, folder, config.batch_size, skip_faulty, progress=step
-        )
+    with locked_folder(corpus.path, "image features are being trained here already"):
+        if replace:
+            remove_image_features(root)
+        elif (root / DESCRIPTION).is_file():
+            raise ValueError(f"{root} holds image features of one backbone for all folds; --replace removes them")
+        for number, fold in folds.items():
+            folder = fold_folder(root, number)
+            if (folder / BACKBONE).is_dir():
+                backbone = TrainedBackbone.load(folder / BACKBONE, device)
+                if set(backbone.card.subjects) != {*fold.train, *fold.validation}:
+                    raise ValueError(
+                        f"{folder} holds image features of a fold of other subjects; --replace removes them"
+                    )
+            else:
+                step = begin(f"reading pictures, fold {number}")
+                training, validation = _read_fold(corpus, fold, images, config.image_size, skip_faulty, step)
+                step = begin(f"training a backbone, fold {number}")
+                backbone = train_image_backbone(corpus, fold, training, validation, config, device, step)
+                ImageFeatures.start(folder, backbone.card, sha)
+                backbone.save(folder / BACKBONE)
+            step = begin(f"computing features, fold {number}")
+            reports[number] = compute_image_features(
+                corpus, images, backbone, folder, config.batch_size, skip_faulty, progress=step
+            )
     return reports
 
 
@@ -222,16 +230,26 @@ def _fit(
             chosen = order[batch * config.batch_size : (batch + 1) * config.batch_size]
             logits = model(_changed(training.pixels[chosen].to(device)))
             loss = action_unit_loss(logits, training.labels[chosen].to(device), positive_weights=weights)
+            step = f"epoch {epoch + 1} of {config.epochs}, step {batch + 1} of {batches}"
+            _check_finite({"loss": loss.detach()}, step)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            _check_finite(dict(model.named_parameters()), step)
             schedule.step()
             if progress is not None:
                 progress(epoch * batches + batch + 1, steps)
         loss = _validation_loss(model, validation, weights, config.batch_size, device)
+        after = {"validation_loss": torch.tensor(loss), **{name: x.cpu() for name, x in model.state_dict().items()}}
+        _check_finite(after, f"epoch {epoch + 1} of {config.epochs}, after its last step")
         if loss < lowest:
             lowest, best = loss, {name: x.detach().cpu().clone() for name, x in model.state_dict().items()}
     return best
+
+
+def _check_finite(tensors: Mapping[str, Tensor], step: str) -> None:
+    if (name := not_finite(tensors)) is not None:
+        raise ValueError(f"training of the image backbone diverged: {name} is not finite in {step}; {ADVICE}")
 
 
 def _changed(pixels: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from biomechau.corpus.corpus_sequence import UNKNOWN
+from biomechau.finite import not_finite
 from biomechau.models import Detector, total_loss
 from biomechau.training.config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
+
+# What helps a training that diverges.
+ADVICE = "lower the learning rate (--learning-rate)"
 
 
 class DetectorModule(LightningModule):
@@ -48,9 +53,23 @@ class DetectorModule(LightningModule):
         _, terms = self.detector.loss(batch, output, self.config.losses, self.positive_weights)
         terms = self._over_processes(terms, batch)
         loss = total_loss(terms, self.config.losses)
+        self._check({"loss": loss.detach()}, batch_idx)
         size = len(batch["coefficients"])
         self.log_dict({"loss": loss, **terms}, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        self._check(dict(self.detector.named_parameters()), batch_idx)
+
+    def _check(self, tensors: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Stop a training that has diverged: what comes after it, and what it would save, is worth nothing."""
+        if (name := not_finite(tensors)) is not None:
+            step = f"step {batch_idx + 1} of {self.trainer.num_training_batches}"
+            raise ValueError(f"training diverged: {name} is not finite in {self._epoch}, {step}; {ADVICE}")
+
+    @property
+    def _epoch(self) -> str:
+        return f"epoch {self.current_epoch + 1} of {self.config.epochs}"
 
     def _over_processes(self, terms: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Terms whose mean over the processes is the mean over all that counts in the batch of all processes.
@@ -80,7 +99,10 @@ class DetectorModule(LightningModule):
         self.log(VALIDATION_F1, 0.0 if mean is None else mean, prog_bar=True, sync_dist=True)
         losses, sizes = zip(*self._losses, strict=True)
         weights = torch.stack(losses).new_tensor(sizes)
-        self.log(VALIDATION_LOSS, (torch.stack(losses) * weights).sum() / weights.sum(), sync_dist=True)
+        loss = (torch.stack(losses) * weights).sum() / weights.sum()
+        if (name := not_finite({VALIDATION_LOSS: loss, **self.detector.state_dict()})) is not None:
+            raise ValueError(f"training diverged: {name} is not finite after {self._epoch}; {ADVICE}")
+        self.log(VALIDATION_LOSS, loss, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         config = self.config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -11,17 +10,17 @@ from typing import Any
 
 from biomechau.corpus import Corpus, Fold
 from biomechau.corpus.corpus import file_sha256
+from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.manifest import MANIFEST
-from biomechau.files import read_description, replacing
+from biomechau.file_errors import quote, reason
+from biomechau.files import is_unfinished, read_description, replacing
 from biomechau.models import Detector
 from biomechau.training.config import TrainingConfig
 
 FORMAT = "biomechau-run"
 VERSION = 1
 CONFIG, METRICS, CARD = "config.json", "metrics.csv", "protocol.json"
-# Lightning's checkpoints: the state after the last epoch, and the weights of the best one.
-LAST, BEST = "last.ckpt", "best.ckpt"
 TENSORBOARD = "tensorboard"
 
 
@@ -63,7 +62,7 @@ class Run:
         file = path / CONFIG
         values = read_description(file, "a run", FORMAT)
         if values.get("version") != VERSION:
-            raise ValueError(f"{file}: run version {VERSION} expected, found {values.get('version')!r}")
+            raise ValueError(f"{file}: run version {VERSION} expected, found {quote(values.get('version'))}")
         try:
             fold = Fold(**{name: tuple(subjects) for name, subjects in values["fold"].items()})
             config = TrainingConfig.from_json(values["training"])
@@ -71,7 +70,7 @@ class Run:
             backbone = None if card is None else BackboneCard.from_json(card)
             return cls(path, config, fold, str(values["corpus_sha256"]), str(values["rig_sha256"]), backbone)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{file}: not a run of this version: {error}") from error
+            raise ValueError(f"{file}: not a run of this version: {reason(error)}") from error
 
     def to_json(self) -> dict[str, Any]:
         """What :meth:`open` reads."""
@@ -107,10 +106,12 @@ class Run:
         """What was logged of each epoch, see :class:`biomechau.training.DetectorModule`.
 
         Raises:
+            ValueError: not such a table, or a value that is not a finite number; the message names file and line.
             OSError: the file cannot be read.
         """
-        with (self.path / METRICS).open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        table = CsvTable.read(self.path / METRICS)
+        values = table.numbers(range(len(table.header)))
+        return [dict(zip(table.header, row, strict=True)) for row in values.tolist()]
 
     def trained_on(self, corpus: Corpus) -> bool:
         """Whether this is the corpus that was trained on."""
@@ -157,6 +158,19 @@ class Run:
         known = sorted(seen.intersection(subjects))
         if known:
             raise ValueError(f"subject {known[0]!r} was trained on in {self.path}, so it cannot test it")
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a folder holds more than a log, or a configuration whose writing was cut short."""
+    held = {path.name for path in folder.iterdir() if not is_unfinished(path)} if folder.is_dir() else set()
+    held -= {METRICS, CARD, TENSORBOARD}
+    if held != {CONFIG}:
+        return bool(held)
+    try:
+        json.loads((folder / CONFIG).read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def save_json(values: dict[str, Any], path: Path) -> None:

@@ -14,6 +14,7 @@ from commands.pages import Page
 from commands.small import UNITS
 
 from biomechau.cli import main
+from biomechau.commands import report
 from biomechau.corpus import Corpus
 from biomechau.reports.prediction_report import PredictionReport
 from biomechau.reports.sequence_choice import choose, fit_to_test, predictions
@@ -251,3 +252,24 @@ def test_what_cannot_be_reported(run_folder: Path, corpus: Corpus, tmp_path: Pat
 def test_without_the_viz_extra(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
     monkeypatch.setattr("biomechau.commands.report.viz_available", lambda: False)
     fails("report", run_folder, "--out", tmp_path / "a.html", words='pip install "biomechau[viz]"')
+
+
+def test_a_page_that_would_be_too_large_offers_a_thinner_one(
+    run_folder: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., None]
+) -> None:
+    arguments = ["predict", str(corpus.path), "--sequence", corpus.ids[0], "--run", str(run_folder)]
+    assert main([*arguments, "--out", str(tmp_path / "p")]) == 0
+    page = tmp_path / "page.html"
+    report_arguments = ["report", str(tmp_path / "p"), "--out", str(page)]
+    assert main(report_arguments) == 0
+    whole = page.stat().st_size
+    page.unlink()
+    monkeypatch.setattr(report, "_LARGEST_PAGE", whole - 1)
+    fails(report_arguments, ["the page would be", "--every 2 shows one of 2 frames, --every 1 all of them"])
+    assert not page.exists()
+    assert main([*report_arguments, "--every", "2"]) == 0
+    assert len(Page(page).array(0, "timestamp")) == 24
+    assert page.stat().st_size < whole
+    assert main([*report_arguments, "--every", "1"]) == 0
+    assert page.stat().st_size == whole
+    fails([*report_arguments, "--every", "0"], "--every must be at least 1")

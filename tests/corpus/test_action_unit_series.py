@@ -76,7 +76,7 @@ def test_predictions_of_this_package(tmp_path: Path) -> None:
 BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = {
     "no-units": (lambda header, _: header.__setitem__(slice(6, None), list("abcde")), ":1: no action units: expected"),
     "twice": (lambda header, _: header.__setitem__(9, "AU1_c"), ":1: column 'AU1_c' is there twice"),
-    "range": (lambda _, rows: rows[2].__setitem__(8, "2"), r": AU01 is 2 in frame 3, expected a presence in \[0, 1\]"),
+    "range": (lambda _, rows: rows[2].__setitem__(8, "2"), r":4: column AU01_c: expected a presence in \[0, 1\]"),
     "text": (lambda _, rows: rows[2].__setitem__(8, "on"), ":4: column AU01_c: expected a finite number, found 'on'"),
     "half": (lambda _, rows: rows[2].__setitem__(8, ""), ":4: column AU01_c has no value, others do"),
     "two-faces": (lambda _, rows: rows[2].__setitem__(0, "2"), ":4: frame 2 is there twice; is this a second face"),
@@ -114,3 +114,11 @@ def test_what_a_series_refuses(change: dict[str, object], error: type[Exception]
     series = ActionUnitSeries((1, 4), torch.zeros(3, 2), valid, "probability", frame)
     with pytest.raises(error, match=message):
         replace(series, **change)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("value", ["1e39", "3.5e38", "-1e300", "-0.01", "1.01"])
+def test_a_value_outside_its_scale_is_not_taken_for_missing(tmp_path: Path, value: str) -> None:
+    path = write_table(tmp_path / "clip.csv", ["frame", "AU01"], [[0, 0.5], [1, value]])
+    message = rf"clip\.csv:3: column AU01: expected a probability in \[0, 1\], found '{value}': value outside its scale"
+    with pytest.raises(ValueError, match=message):
+        read_action_units(path)

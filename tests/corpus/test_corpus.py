@@ -179,7 +179,7 @@ def test_no_corpus(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="corpus.json"):
         Corpus.open(tmp_path)
     (tmp_path / "corpus.json").write_text("{")
-    with pytest.raises(ValueError, match="corpus.json: not a JSON file"):
+    with pytest.raises(ValueError, match="corpus.json: not JSON"):
         Corpus.open(tmp_path)
     (tmp_path / "corpus.json").write_text("[]")
     with pytest.raises(ValueError, match="corpus.json: not a corpus: expected format 'biomechau-corpus'"):
@@ -195,10 +195,10 @@ SEQUENCE = {"id": "F001_T1", "subject": "F001", "task": "T1", "frames": 12}
         ({"version": 2}, "corpus format version 1 expected, found 2"),
         ({"version": None}, "corpus format version 1 expected, found None"),
         ({"action_units": [1, 4]}, r"tensor labels: expected shape \(T, 2\), found \(T, 3\)"),
-        ({"action_units": [1, 4, "12"]}, '"action_units": expected a list of whole numbers, found .1, 4, "12".'),
+        ({"action_units": [1, 4, "12"]}, '"action_units": expected a list of whole numbers, found .1, 4, .12'),
         ({"fps": -1}, "fps must be positive, got -1"),
-        ({"fps": 10**400}, "too large"),
-        ({"fps": "25"}, '"fps": expected a number, found "25"'),
+        ({"fps": 10**400}, "not JSON: the number .* is beyond 64 bits"),
+        ({"fps": "25"}, '"fps": expected a number, found .25'),
         ({"rig": {"file": "rig.safetensors"}}, '"rig.sha256" is missing, expected a string'),
         ({"rig": {"file": "../rig.safetensors", "sha256": ""}}, "\"rig.file\": expected 'rig.safetensors'"),
         ({"muscles": []}, r"tensor muscle_forces: expected shape \(T, 0\)"),

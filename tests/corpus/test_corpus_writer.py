@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,7 +31,7 @@ def folder(tiny_rig: FaceRig, tmp_path: Path) -> Path:
         ({"id": ".hidden"}, "'.hidden' is no safe file name"),
         ({"id": "a b"}, "'a b' is no safe file name"),
         ({"id": "a\n"}, "is no safe file name"),
-        ({"subject": ""}, "sequence 'next': it has no subject"),
+        ({"subject": ""}, "sequence 'next' has no subject"),
         ({"coefficients": torch.zeros(12, 7)}, r"tensor coefficients: expected shape \(T, 8\), found \(T, 7\)"),
         ({"labels": torch.zeros(12, 4, dtype=torch.int8)}, r"tensor labels: expected shape \(T, 3\), found \(T, 4\)"),
         (
@@ -63,7 +64,7 @@ def test_a_writer_refuses(tiny_rig: FaceRig, tmp_path: Path, changes: dict[str, 
         ((1, 1), 25, (), "action_units must be different"),
         ((1,), 0, (), "fps must be positive, got 0"),
         ((1,), float("nan"), (), "fps must be positive"),
-        ((1,), 25, ("a", "a"), "muscles must have different names"),
+        ((1,), 25, ("a", "a"), "muscle a comes twice"),
     ],
 )
 def test_a_writer_refuses_its_arguments(
@@ -207,3 +208,24 @@ def test_a_killed_writer_leaves_what_was_there(tiny_rig: FaceRig, folder: Path, 
     else:
         assert not path.exists()
     assert len(Corpus.open(write(path, tiny_rig, make_sequence(tiny_rig), overwrite=True))) == 1
+
+
+@pytest.mark.parametrize("subject", ["S\x1b[31m", "=1+1", "-x", "a\nb", "\u202eab", "x" * 101, " a"])
+def test_a_subject_that_tables_and_terminals_cannot_show_is_refused(
+    tiny_rig: FaceRig, tmp_path: Path, subject: str
+) -> None:
+    sequence = make_sequence(tiny_rig, "F001_T1", subject=subject)
+    with pytest.raises(ValueError, match="sequence 'F001_T1': the name of a subject must be 1 to 100 char") as caught:
+        write(tmp_path / "corpus", tiny_rig, sequence)
+    assert str(caught.value).isprintable()
+    write(tmp_path / "corpus", tiny_rig, replace(sequence, subject="F001"))
+    manifest = tmp_path / "corpus" / "corpus.json"
+    manifest.write_text(manifest.read_text().replace('"subject": "F001"', f'"subject": {json.dumps(subject)}'))
+    with pytest.raises(ValueError, match="corpus.json: sequence 'F001_T1': the name of a subject"):
+        Corpus.open(tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("muscle", ["=cmd|calc,x", "frame", "a b"])
+def test_a_muscle_that_tables_cannot_show_is_refused(tiny_rig: FaceRig, tmp_path: Path, muscle: str) -> None:
+    with pytest.raises(ValueError, match="muscle"):
+        CorpusWriter(tmp_path / "corpus", tiny_rig, (1,), 25.0, muscles=(muscle,))

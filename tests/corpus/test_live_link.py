@@ -263,3 +263,21 @@ def test_real_capture(capture_csv: Path) -> None:
     assert (~at_25.valid).nonzero()[:, 0].tolist() == [3, 4, 5]
     jaw = sequence.channels.index("JawOpen")
     assert at_25.coefficients[:, jaw].max() == pytest.approx(sequence.coefficients[:, jaw].max().item(), abs=0.05)
+
+
+@pytest.mark.parametrize("code", ["999:00:00:00.000", "01:29:00:00.000"])
+def test_a_timecode_far_from_the_others_is_named(tmp_path: Path, code: str) -> None:
+    path = _write(tmp_path / "take.csv", [HEADER, *(_row(_timecode(tick)) for tick in range(4)), _row(code)])
+    with pytest.raises(
+        ValueError, match=rf"take\.csv:6: column Timecode: '{code}': .* frames at 60 a second, .* after"
+    ):
+        read_live_link(path)
+
+
+def test_a_field_of_thousands_of_characters_is_quoted_in_short(tmp_path: Path) -> None:
+    rows = [HEADER, *(_row(_timecode(tick)) for tick in range(4))]
+    rows[1][2] = "9" * 20_000
+    path = _write(tmp_path / "take.csv", rows)
+    with pytest.raises(ValueError, match=r"take\.csv:2: column EyeBlinkLeft: expected a finite number") as caught:
+        read_live_link(path)
+    assert len(str(caught.value).replace(str(path), "")) < 200

@@ -134,3 +134,29 @@ def test_broken_file_is_named(
     change(header, rows)
     with pytest.raises(ValueError, match=rf"take\.csv{message}"):
         _read(tmp_path, rows, header)
+
+
+@pytest.mark.parametrize(
+    ("column", "times", "message"),
+    [
+        ("timestamp", ["0", "0.04", "0.08", "1e8"], r":5: column timestamp: .* 1e\+08 s, after the frame before it"),
+        ("timestamp_ms", ["0", "40", "80", "1e12"], r":5: column timestamp_ms: .* 1e\+09 s, after the frame before it"),
+        (
+            "timestamp",
+            ["0", "1e-9", "2e-9", "3e-9"],
+            r": column timestamp: fps must lie in \[0.01, 10000\], got 1e\+09",
+        ),
+        ("timestamp", ["0", "0.04", "0.08", "1e300"], ":5: column timestamp: expected a number of at most 1e"),
+    ],
+)
+def test_times_that_ask_for_gigabytes_are_named(tmp_path: Path, column: str, times: list[str], message: str) -> None:
+    rows = ([time, *blendshapes(frame)] for frame, time in enumerate(times))
+    path = write_table(tmp_path / "clip.csv", [column, *MEDIAPIPE_NAMES], rows)
+    with pytest.raises(ValueError, match=rf"clip\.csv{message}"):
+        read_mediapipe(path)
+
+
+def test_frame_numbers_that_ask_for_gigabytes_are_named(tmp_path: Path) -> None:
+    path = write_mediapipe(tmp_path / "clip.csv", (0, 1, 2, 10**8))
+    with pytest.raises(ValueError, match=r"clip\.csv:5: column frame: 99,999,998 frames at 25 a second"):
+        read_mediapipe(path, 25.0)

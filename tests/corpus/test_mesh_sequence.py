@@ -138,3 +138,24 @@ def test_reader_is_picked_by_kind(tiny_rig: FaceRig, folder: Path, vertices: Ten
 def test_missing_file_is_named(tiny_rig: FaceRig, tmp_path: Path, name: str) -> None:
     with pytest.raises(FileNotFoundError, match=name):
         read_sequence(tmp_path / name, tiny_rig)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("f99999999999999999999999999.obj", "the frame number is too large, expected at most 1,000,000,000"),
+        ("f900000000.obj", "frame 900000000: 899,999,986 frames at 30 a second, 3e.07 s, after the frame before it"),
+    ],
+)
+def test_a_frame_number_that_asks_for_gigabytes_is_named(
+    tiny_rig: FaceRig, folder: Path, vertices: Tensor, name: str, message: str
+) -> None:
+    _write_obj(folder / name, vertices[0])
+    with pytest.raises(ValueError, match=f"{name}: {message}"):
+        read_mesh_sequence(folder, tiny_rig, 30)
+
+
+def test_a_coordinate_beyond_float32_is_named(tiny_rig: FaceRig, folder: Path, vertices: Tensor) -> None:
+    (folder / "take2_9.obj").write_text("v 0 0 0\nv 1e39 0 0\n")
+    with pytest.raises(ValueError, match=r"take2_9\.obj:2: a vertex must have finite coordinates of at most 1e.09"):
+        read_mesh_sequence(folder, tiny_rig, 30)

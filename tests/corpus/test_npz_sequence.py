@@ -190,5 +190,37 @@ def test_truncated_npz_is_named(tiny_rig: FaceRig, tmp_path: Path, keep: int) ->
 def test_single_array_file_is_named(tiny_rig: FaceRig, tmp_path: Path) -> None:
     np.save(tmp_path / "take.npy", MESHES)
     (tmp_path / "take.npy").rename(tmp_path / "take.npz")
-    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file of plain arrays: it holds a single"):
+    with pytest.raises(
+        ValueError, match=r"take\.npz: not a complete \.npz file of plain arrays: File is not a zip file"
+    ):
         read_sequence(tmp_path / "take.npz", tiny_rig)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"coefficients": np.full((4, 2), 1e39)},
+            r"coefficient 'jawOpen' is 1e\+39 in frame 0, expected a number of at",
+        ),
+        ({"coefficients": VALUES * 100}, "coefficient 'jawOpen' is .* in frame .*, expected a number of at most 10"),
+        ({"timestamp": np.array([0, 0.03, 1e8, 1e8 + 0.03]), "fps": None}, "frame 2: .* frames at .* after the frame"),
+        ({"timestamp": np.arange(4) * 1e-9, "fps": None}, r"fps must lie in \[0.01, 10000\], got 1e\+09"),
+        ({"frame": np.array([0, 1, 2, 2**63], np.uint64)}, "frame number 9223372036854775808 at 3, expected 0 to"),
+        ({"frame": np.array([0, 1, 2, 9**9])}, "frame 3: 387,420,487 frames at 30 a second"),
+    ],
+)
+def test_numbers_out_of_range_are_named(
+    tiny_rig: FaceRig, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    arrays = {"coefficients": VALUES, "names": NAMES, "fps": 30, **change}
+    np.savez(tmp_path / "take.npz", **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(ValueError, match=rf"take\.npz: {message}"):
+        read_npz(tmp_path / "take.npz", tiny_rig)
+
+
+def test_what_is_no_number_in_a_frame_without_a_face_is_no_fault(tmp_path: Path) -> None:
+    values = VALUES.astype(np.float64)
+    values[1] = np.nan
+    np.savez(tmp_path / "a.npz", coefficients=values, names=NAMES, fps=30, valid=np.array([True, False, True, True]))
+    assert read_npz(tmp_path / "a.npz").valid.tolist() == [True, False, True, True]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from biomechau.corpus import FaceSequence
@@ -85,7 +86,7 @@ def test_what_is_written_is_read(report: ForcesReport, tmp_path: Path) -> None:
 def test_broken_files_are_refused_by_name(report: ForcesReport, tmp_path: Path) -> None:
     path = tmp_path / "replay.safetensors"
     path.write_bytes(b"nothing")
-    with pytest.raises(ValueError, match="replay.safetensors: not a safetensors file"):
+    with pytest.raises(ValueError, match="replay.safetensors: not a complete safetensors file"):
         Replay.load(path)
     save_file({"timestamp": torch.zeros(3)}, path, {"format": "other"})
     with pytest.raises(ValueError, match="expected 'biomechau-replay', version '1', found 'other', version None"):
@@ -93,3 +94,46 @@ def test_broken_files_are_refused_by_name(report: ForcesReport, tmp_path: Path) 
     save_file({"timestamp": torch.zeros(3)}, path, {"format": "biomechau-replay", "version": "1", "about": "{}"})
     with pytest.raises(ValueError, match="not a whole biomechau-replay"):
         Replay.load(path)
+
+
+def test_a_tensor_that_does_not_fit_is_named(report: ForcesReport, tmp_path: Path) -> None:
+    path = tmp_path / "replay.safetensors"
+    report.replay().save(path)
+    with safe_open(path, "pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    broken = tensors["forces"].clone()
+    broken[3, 1] = torch.nan
+    beyond = tensors["scene.faces"].clone()
+    beyond[0, 0] = 10**9
+    for name, tensor, message in (
+        ("forces", broken, r"tensor forces is not finite at \[3, 1\]"),
+        ("scene.faces", beyond, "tensor scene.faces names vertices beyond the"),
+        (
+            "coefficients",
+            tensors["coefficients"][:, 1:],
+            r"tensor coefficients has shape \(40, 7\), expected \(40, 8\)",
+        ),
+        ("valid", tensors["valid"].float(), "tensor valid is torch.float32, expected torch.bool"),
+        ("motion", None, "expected the tensors forces, motion and residual, or none of them"),
+        ("timestamp", None, "missing tensor timestamp"),
+        ("labels", torch.zeros(40, 1, dtype=torch.int8), r"tensor labels has shape \(40, 1\), expected \(40, 0\)"),
+    ):
+        changed = {key: value.contiguous() for key, value in {**tensors, name: tensor}.items() if value is not None}
+        save_file(changed, path, metadata)
+        with pytest.raises(ValueError, match=rf"replay\.safetensors: not a whole biomechau-replay: {message}"):
+            Replay.load(path)
+
+
+def test_what_is_no_regular_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "replay.safetensors").symlink_to("/dev/null")
+    with pytest.raises(ValueError, match=r"replay\.safetensors: expected a regular file"):
+        Replay.load(tmp_path / "replay.safetensors")
+
+
+def test_a_thinned_replay_has_every_nth_frame(report: ForcesReport) -> None:
+    replay = report.replay()
+    thin = replay.thinned(3)
+    assert len(thin.timestamp) == 14
+    for name in ("timestamp", "valid", "coefficients", "forces", "motion", "residual"):
+        assert torch.equal(getattr(thin, name), getattr(replay, name)[::3])
+    assert thin.probabilities is None

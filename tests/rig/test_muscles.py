@@ -57,7 +57,7 @@ def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
         (HEADER + "a,left,round,1,jawOpen,x\n", "2: kind of a must be one of sheet"),
         (HEADER + "a,left,sheet,one,jawOpen,x\n", "2: action_units must be whole numbers"),
         (HEADER + "a,left,sheet,0,jawOpen,x\n", "2: action units of a must be positive"),
-        (HEADER + ",left,sheet,1,jawOpen,x\n", "2: name of a muscle must be one word"),
+        (HEADER + ",left,sheet,1,jawOpen,x\n", "2: name of a muscle must be 1 to 80 letters"),
         (HEADER + "a,left,sheet,1\n", "2: expected 6 cells, found no shapes"),
         (HEADER + "a,left,sheet,1,jawOpen,x,y\n", "2: expected 6 cells, found 7; quote"),
         ("name," + HEADER, "1: column name comes twice"),
@@ -157,3 +157,30 @@ def test_a_muscle_that_lacks_one_of_its_shapes_is_left_out() -> None:
     match = Muscles.facs().match(["mouthPress_L", "jawOpen"])
     assert match.muscles.names == ("digastric",)
     assert match.left_out["orbicularis_oris"] == ("mouthPress_R",)
+
+
+@pytest.mark.parametrize(
+    "name", ["=cmd|calc,x", "@SUM(1)", "-x", "a,b", 'a"b', "a\x1b[31m", "a b", "1a", "_a", "a\u202e", "a\n", "x" * 81]
+)
+def test_a_name_that_tables_and_terminals_cannot_show_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="name of a muscle must be 1 to 80 letters, digits, '_', '.' or '-'") as caught:
+        Muscle(name, "both", "sheet", (1,), ())
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["frame", "Timestamp"])
+def test_the_other_columns_of_a_table_of_forces_are_no_muscles(name: str) -> None:
+    with pytest.raises(ValueError, match=f"a muscle cannot be called {name}"):
+        Muscle(name, "both", "sheet", (1,), ())
+
+
+def test_a_muscle_is_no_axis_of_another() -> None:
+    with pytest.raises(ValueError, match="muscle a_x has the name of the x axis of the muscle a"):
+        Muscles(Muscle(name, "both", "sheet", (1,), ()) for name in ("a_x", "a"))
+
+
+def test_text_that_begins_as_a_formula_is_marked_in_the_file(tmp_path: Path) -> None:
+    muscles = Muscles([Muscle("mäusle.1-b", "both", "sheet", (1,), ("x",), "=1+1")])
+    muscles.save(tmp_path / "m.csv")
+    assert "'=1+1" in (tmp_path / "m.csv").read_text(encoding="utf-8")
+    assert Muscles.load(tmp_path / "m.csv") == muscles

@@ -115,7 +115,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Tensor], dict[str, str]], object], s
     "nan": (lambda t, m: t["neutral"][4].fill_(torch.nan), "neutral is not finite at vertex 4"),
     "names": (lambda t, m: m.pop("names"), "metadata 'names' must be a JSON list of strings, found None"),
     "names-nested": (lambda t, m: m.update(names="[" * 100_000), "metadata 'names' must be a JSON list of strings"),
-    "names-digits": (lambda t, m: m.update(names="1" * 10_000), "JSON list of strings, found '1{1,20}...1{1,20}'$"),
+    "names-digits": (lambda t, m: m.update(names="1" * 10_000), "JSON list of strings, found '1{1,60} ... 1{1,60}'$"),
     "names-kind": (lambda t, m: m.update(names=json.dumps([1] * 8)), "metadata 'names' must be a JSON list of strings"),
     "provenance": (lambda t, m: m.update(provenance="[]"), "metadata 'provenance' must be a JSON dict of strings"),
 }

@@ -75,10 +75,11 @@ class BP4DFolder(DataSetFolder):
     def read_labels(self, sequence: LabelledSequence) -> FrameLabels:
         """See :meth:`DataSetFolder.read_labels`."""
         if self.labels == "occurrence":
-            return FrameLabels.of_columns(read_occurrences(next(iter(sequence.files.values())), self.action_units))
+            codes = read_occurrences(next(iter(sequence.files.values())), self.action_units)
+            return FrameLabels.of_columns(codes, sequence.files)
         files = self._complete(sequence)
         return FrameLabels.of_columns(
-            {unit: read_intensities(path, self.threshold, not_coded=True) for unit, path in files.items()}
+            {unit: read_intensities(path, self.threshold, not_coded=True) for unit, path in files.items()}, files
         )
 
     def sequence_of(self, stem: str) -> str | None:
@@ -123,7 +124,7 @@ class BP4DFolder(DataSetFolder):
     def _complete(self, sequence: LabelledSequence) -> dict[int, Path]:
         missing = [f"AU{unit:02d}" for unit in self.action_units if unit not in sequence.files]
         if missing:
-            raise ValueError(f"no intensity file of {', '.join(missing)}")
+            raise ValueError(f"{self.root}: no intensity file of {', '.join(missing)}")
         return {unit: sequence.files[unit] for unit in self.action_units}
 
     def _expected(self) -> str:

@@ -64,12 +64,13 @@ class DISFAFolder(DataSetFolder):
         """See :meth:`DataSetFolder.read_labels`."""
         missing = [f"AU{unit}" for unit in self.action_units if unit not in sequence.files]
         if missing:
-            raise ValueError(f"no label file of {', '.join(missing)}")
+            raise ValueError(f"{self.root}: no label file of {', '.join(missing)}")
         return FrameLabels.of_columns(
             {
                 unit: read_intensities(sequence.files[unit], self.threshold, not_coded=False)
                 for unit in self.action_units
-            }
+            },
+            sequence.files,
         )
 
     def sequence_of(self, stem: str) -> str | None:

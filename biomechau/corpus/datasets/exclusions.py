@@ -6,6 +6,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from biomechau.corpus.csv_table import to_number
+from biomechau.corpus.frame_columns import LARGEST_FRAME
+from biomechau.file_errors import quote, reason
+
 _ENDING = re.compile(r"\.[A-Za-z]\w*$")
 _SEPARATORS = re.compile(r"[\s,;/\\_]+")
 
@@ -37,13 +41,13 @@ def read_exclusions(path: str | Path) -> Exclusions:
     lines that begin with ``#`` do not count, nor does a first line ``sequence,frame``.
 
     Raises:
-        ValueError: not a text file; the message names the file.
+        ValueError: not a text file, or a frame number that is too large; the message names file and line.
         OSError: the file cannot be read.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file: {error}") from error
+        raise ValueError(f"{path}: not a text file: {reason(error)}") from error
     exclusions = Exclusions()
     for number, line in enumerate(lines, 1):
         text = _ENDING.sub("", line.strip().strip(",;/\\"))
@@ -51,6 +55,10 @@ def read_exclusions(path: str | Path) -> Exclusions:
             continue
         *parts, last = _SEPARATORS.split(text)
         if parts and last.isdecimal():
+            if not to_number(last) <= LARGEST_FRAME:
+                raise ValueError(
+                    f"{path}:{number}: expected a frame number up to {LARGEST_FRAME:,}, found {quote(last)}"
+                )
             frames = exclusions.frames.setdefault("_".join(parts).casefold(), {})
             frames.setdefault(int(last), number)
         else:

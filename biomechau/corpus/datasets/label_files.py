@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.corpus.csv_table import CsvTable, Row, read_rows, to_number
+from biomechau.corpus.frame_columns import LARGEST_FRAME
+from biomechau.corpus.resampling import check_frame_numbers
+from biomechau.file_errors import quote
 
 # BP4D's code for what was not, or could not be, coded.
 NOT_CODED = 9
-_LARGEST_FRAME = 10**7  # 4 days at 25 frames a second
 
 
 class Codes(NamedTuple):
@@ -38,8 +41,23 @@ class FrameLabels:
     labels: NDArray[np.int8]
 
     @classmethod
-    def of_columns(cls, columns: Mapping[int, Codes]) -> FrameLabels:
-        """Labels (1, 0, -1) of each action unit on all frames that one of them has; -1 where a unit has none."""
+    def of_columns(cls, columns: Mapping[int, Codes], files: Mapping[int, Path]) -> FrameLabels:
+        """Labels (1, 0, -1) of each action unit on all frames that one of them has; -1 where a unit has none.
+
+        Args:
+            columns: codes by action unit.
+            files: where they were read.
+
+        Raises:
+            ValueError: files whose frames lie too far apart; the message names one.
+        """
+        frame = np.unique(np.concatenate([codes.frame for codes in columns.values()]))
+
+        def place(index: int) -> str:
+            unit = next(unit for unit, codes in columns.items() if frame[index] in codes.frame)
+            return f"{files[unit]}: frame {frame[index]}"
+
+        check_frame_numbers(torch.from_numpy(frame), place)
         first = min(int(codes.frame[0]) for codes in columns.values())
         last = max(int(codes.frame[-1]) for codes in columns.values())
         labels = np.full((last - first + 1, len(columns)), UNKNOWN, np.int8)
@@ -108,15 +126,18 @@ def _read_codes(path: Path, rows: list[Row], columns: list[int], allowed: tuple[
         for position, column in enumerate(columns):
             text = row.fields[column]
             number = to_number(text)  # some copies went through programs that write 1 as 1.0
-            if position == 0 and not (number == number // 1 and 0 <= number < _LARGEST_FRAME):
-                raise ValueError(f"{path}:{row.line}: expected a frame number, found {text!r}")
+            if position == 0 and not (number == number // 1 and 0 <= number <= LARGEST_FRAME):
+                limit = f", more than {LARGEST_FRAME:,}" if number > LARGEST_FRAME else ""
+                raise ValueError(f"{path}:{row.line}: expected a frame number, found {quote(text)}{limit}")
             if position and number not in allowed:
                 expected = f"{', '.join(map(str, allowed[:-1]))} or {allowed[-1]}"
-                raise ValueError(f"{path}:{row.line}: expected a code of {expected}, found {text!r}")
+                raise ValueError(f"{path}:{row.line}: expected a code of {expected}, found {quote(text)}")
             values[index, position] = int(number)
         frame = int(values[index, 0])
         if frame in lines:
             raise ValueError(f"{path}:{row.line}: frame {frame} is there twice, before in line {lines[frame]}")
         lines[frame] = row.line
-    values = values[np.argsort(values[:, 0])]
+    order = np.argsort(values[:, 0])
+    values = values[order]
+    check_frame_numbers(torch.from_numpy(values[:, 0]), lambda index: f"{path}:{rows[order[index]].line}")
     return Codes(values[:, 0], values[:, 1:])

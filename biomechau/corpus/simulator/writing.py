@@ -8,6 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
+from biomechau.corpus.corpus_files import IMAGES
 from biomechau.corpus.corpus_sequence import CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter
 from biomechau.corpus.simulator.config import SimulationConfig
@@ -16,9 +17,6 @@ from biomechau.corpus.simulator.portraits import PortraitCamera, write_portraits
 from biomechau.corpus.simulator.simulate import scene_of, simulate
 from biomechau.corpus.simulator.tracker import tracked_names
 from biomechau.rig import FaceRig
-
-# Folder of the pictures beside the sequences of a corpus.
-IMAGES = "images"
 
 
 def write_simulated_corpus(

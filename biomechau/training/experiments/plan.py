@@ -17,7 +17,7 @@ from biomechau.training.evaluation import SUMMARY, Evaluation
 from biomechau.training.experiments.experiment import Experiment, Row, Setup, changed
 from biomechau.training.fitting import fitted
 from biomechau.training.metrics import scores_of_counts
-from biomechau.training.run import CONFIG, Run
+from biomechau.training.run import CONFIG, Run, has_begun
 from biomechau.training.runs import fold_folder
 
 CARD = "card.json"
@@ -152,7 +152,8 @@ class Plan:
         corpus, fold = corpora[row.train_on], self.folds[row.train_on][number]
         folder = fold_folder(self.out / "runs" / row.name / f"seed{seed}", number)
         run = Run.new(folder, self.config(row, seed), fold, corpus)
-        if (folder / CONFIG).is_file() and Run.open(folder).to_json() != run.to_json():
+        begun = (folder / CONFIG).is_file() and has_begun(folder)
+        if begun and Run.open(folder).to_json() != run.to_json():
             raise ValueError(
                 f"{folder} is a run of another configuration, fold or corpus; name another folder with --out"
             )

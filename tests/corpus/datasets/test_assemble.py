@@ -233,3 +233,11 @@ def test_times_without_numbers(tmp_path: Path, tiny_rig: FaceRig) -> None:
     assert sequence.valid.all()
     smile = tiny_rig.names.index("mouthSmile_L")
     torch.testing.assert_close(sequence.coefficients[:, smile], 0.01 * SMILE + 0.02 * (torch.arange(96) % 10))
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 40, "1000000001"])
+def test_an_excluded_frame_whose_number_is_too_large_is_named(tmp_path: Path, number: str) -> None:
+    (tmp_path / "excluded.csv").write_text(f"F001_T1,5\nF001_T1,{number}\n")
+    with pytest.raises(ValueError, match=r"excluded\.csv:2: expected a frame number up to 1,000,000,000") as caught:
+        read_exclusions(tmp_path / "excluded.csv")
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 200

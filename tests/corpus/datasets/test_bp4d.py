@@ -186,3 +186,20 @@ def test_images_and_labels_are_compared(root: Path, tmp_path: Path) -> None:
         "M002_T1: images without a label: 5 (0-4)": False,
         f"M002_T2: no images below {images}": False,
     }
+
+
+def test_label_rows_far_apart_are_named(tmp_path: Path) -> None:
+    path = write_occurrences(tmp_path / "F001_T1.csv", (5, 6, 10_000_000))
+    folder = BP4DFolder(tmp_path)
+    (sequence,) = folder.find()[0]
+    with pytest.raises(ValueError, match=rf"{path}:4: 9,999,994 frames after the frame before it"):
+        folder.read_labels(sequence)
+
+
+def test_label_files_far_apart_are_named(tmp_path: Path) -> None:
+    for unit, frames in ((6, range(4)), (10, range(900_000_000, 900_000_004))):
+        write_intensities(tmp_path / f"AU{unit:02}" / f"F001_T1_AU{unit:02}.csv", unit, frames)
+    folder = BP4DFolder(tmp_path, "intensity", (6, 10))
+    (sequence,) = folder.find()[0]
+    with pytest.raises(ValueError, match=r"F001_T1_AU10\.csv: frame 900000000: 899,999,997 frames after the frame"):
+        folder.read_labels(sequence)

@@ -1,0 +1,127 @@
+"""Lightning's checkpoints as files that appear whole or not at all, and are looked at before they are used."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import CheckpointIO
+from torch import Tensor
+
+from biomechau.files import replacing
+from biomechau.finite import check_finite
+
+# The state after the last epoch, that after the one before, and the weights of the best one.
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+# What Lightning needs to go on.
+_KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
+
+
+class CheckpointFiles(CheckpointIO):
+    """Writes checkpoints beside their place and renames them; keeps the one before the last.
+
+    Args:
+        folder: of the run, as the user named it: Lightning gives the full path.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write a checkpoint into the folder.
+
+        Raises:
+            OSError: the file cannot be written; the message names it.
+        """
+        path = self.folder / Path(path).name
+        data = io.BytesIO()
+        torch.save(checkpoint, data)  # not to the file: torch reports a full disk as no OSError
+        with replacing(path) as partial:
+            partial.write_bytes(data.getbuffer())
+            if path.name == LAST and path.exists():
+                path.replace(path.with_name(PREVIOUS))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint, which is data: code in it is refused, not run.
+
+        Raises:
+            ValueError: not a complete checkpoint; the message names the file.
+            OSError: the file cannot be read.
+        """
+        return read_checkpoint(Path(path), map_location)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Remove a checkpoint, if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint of a training, or of its best weights.
+
+    Raises:
+        ValueError: not a complete checkpoint, or weights that are not finite; the message names the file.
+        OSError: the file cannot be read.
+    """
+    data = io.BytesIO(path.read_bytes())
+    try:
+        checkpoint = torch.load(data, map_location=map_location, weights_only=True)
+    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"{path}: not a complete checkpoint: {' '.join(str(error).split()):.200}") from error
+    weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
+        raise ValueError(f"{path}: not a checkpoint of a training: it holds no weights")
+    check_finite(path, weights)
+    return checkpoint
+
+
+def checkpoint_to_resume(folder: Path, expected: Mapping[str, Tensor]) -> Path | None:
+    """The checkpoint to go on from: the last one or, where that is broken, the one before; None to begin again.
+
+    What is broken is warned of by name. Where the best weights are broken or missing, training begins again, too.
+
+    Args:
+        folder: of the run.
+        expected: the weights that go on, with their names and shapes.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    broken, found = [], None
+    for path in (folder / LAST, folder / PREVIOUS):
+        try:
+            _check(path, _KEYS, expected)
+        except FileNotFoundError:  # not yet written, or killed between two renames
+            continue
+        except ValueError as error:
+            broken.append(str(error))
+        else:
+            found = path
+            break
+    if found is not None:
+        try:
+            _check(folder / BEST, _KEYS[:1], expected)
+        except (ValueError, FileNotFoundError) as error:
+            broken.append(f"{folder / BEST}: no such file" if isinstance(error, FileNotFoundError) else str(error))
+            found = None
+    if broken:
+        how = "begins again" if found is None else f"goes on from {found}"
+        warnings.warn(f"{'; '.join(broken)}; training {how}", stacklevel=3)
+    return found
+
+
+def _check(path: Path, keys: tuple[str, ...], expected: Mapping[str, Tensor]) -> None:
+    checkpoint = read_checkpoint(path)
+    weights = checkpoint["state_dict"]
+    for key in keys:
+        if key not in checkpoint:
+            raise ValueError(f"{path}: not a checkpoint to go on from: it lacks {key!r}")
+    for name in {**expected, **weights}:
+        if name not in weights or name not in expected or weights[name].shape != expected[name].shape:
+            raise ValueError(f"{path}: a checkpoint of another model: its tensor {name} differs")

@@ -1,0 +1,52 @@
+"""Text of files reaches a terminal as it is: no markup, no links, no control characters."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.table import Table
+
+from biomechau.reports.output import to_json
+from biomechau.reports.terminal import new_table, printable, say, show, tell
+
+HOSTILE = "S[/red]1 [link=x]y[/] :smile: \x1b[31m\x1b]0;title\x07 \x9b2J \u202e \udcff\r\x08"
+
+
+def test_only_characters_that_stand_for_themselves_are_printable() -> None:
+    assert printable("Zürich 'a' \\ 日本\n[/]") == "Zürich 'a' \\ 日本\n[/]"
+    assert printable("\x1b[31m\x9b\u202e\udcff\t\r") == r"\x1b[31m\x9b\u202e\udcff\t\r"
+
+
+def assert_harmless(text: str) -> None:
+    assert all(character.isprintable() or character == "\n" for character in text)
+    text.encode()
+
+
+def test_tables_take_no_text_for_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    table: Table = new_table(HOSTILE)
+    table.add_column(HOSTILE)
+    table.add_row(HOSTILE)
+    show(table)
+    out = capsys.readouterr().out
+    assert_harmless(out)
+    assert out.count("S[/red]1") == 3
+    assert ":smile:" in out
+
+
+def test_lines_and_notes_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
+    say(HOSTILE, HOSTILE)
+    tell("note", HOSTILE)
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 2
+    assert err.count("\n") == 1
+    for text in (out, err):
+        assert_harmless(text)
+        assert "S[/red]1 [link=x]y[/]" in text
+
+
+def test_json_is_harmless_and_the_same() -> None:
+    text = to_json({HOSTILE: ["é", HOSTILE, "\U0001f600\U000e0001"]})
+    assert_harmless(text)
+    assert "é" in text
+    assert json.loads(text) == {HOSTILE: ["é", HOSTILE, "\U0001f600\U000e0001"]}
