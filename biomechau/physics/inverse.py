@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor
 
+from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
 from biomechau.physics.config import Scheme
 from biomechau.physics.least_squares import smooth_least_squares
 from biomechau.physics.neutral import check_percentile, neutral_coefficients
@@ -152,6 +153,7 @@ def inverse_dynamics(
     Warns:
         UserWarning: the solver stopped before it met its tolerance.
     """
+    refuse_in_jit_trace("inverse_dynamics", "it iterates until it has converged")
     options = InverseOptions() if options is None else options
     config = dynamics.config
     h = _step(dynamics, dt)
@@ -237,6 +239,8 @@ def _step(dynamics: FaceDynamics, dt: float | None) -> float:
 
 
 def _checked(dynamics: FaceDynamics, c: Tensor) -> Tensor:
+    if jit_trace() is not None:
+        return only_ops_recorded(_checked, dynamics, c)
     dynamics.check("c", c, (dynamics.num_shapes,))
     if c.ndim < 2 or c.shape[-2] < 3:
         raise ValueError(f"c must have shape (..., T, {dynamics.num_shapes}) with T >= 3, got {tuple(c.shape)}")
