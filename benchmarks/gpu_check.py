@@ -14,7 +14,7 @@ log of every step; all three grow with each step, so that what is stopped early 
 
 --dry-run does all of it without a GPU: a stand-in for the device query, a build with kernels where there is nvcc,
 small sizes on the CPU, tests that are collected and skipped, and stand-ins for NVIDIA's tools that run what they are
-given. It may take ten times as long.
+given. It may take twenty times as long.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pathlib import Path
 from gpu_steps import PARTS, TOP, Settings, Step, building, missing, preparation
 
 TOTAL = 600  # seconds that all steps may take together
-_DRY = 10  # how many times as long a dry run may take, on the few cores of a machine without a GPU
+_DRY = 20  # how many times as long a dry run may take, on the few cores of a machine without a GPU
 _KILL = 10  # seconds from the interrupt of a step that is too slow to its end
 _LEAST = 5  # seconds below which no step begins
 # In a dry run, for compute-sanitizer and ncu: drops their options and runs the program.

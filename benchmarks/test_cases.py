@@ -16,7 +16,8 @@ ON_CPU = {case.id: case for case in CASES if not case.gpu}
 
 def is_large(case: Case) -> bool:
     """Whether its twin takes more than a few seconds."""
-    return case.num_vertices > FACE or case.sizes.get("num_sequences", 1) > 8 or case.op == "chebyshev_conv"
+    many = case.op == "generalized_mass" and case.sizes["num_sequences"] > 8
+    return case.num_vertices > FACE or many or case.sizes.get("in_channels", 0) > 3
 
 
 @lru_cache(maxsize=1)  # both modes of a peer come one after the other

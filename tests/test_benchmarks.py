@@ -21,7 +21,7 @@ import machine
 import run
 from cases import CASES, Case, chosen_cases
 from measure import MODES, Entry, Times, interleave, memory, prepare
-from peers import PEERS, REFERENCES, Peer, Runnable
+from peers import PEERS, REFERENCES, Peer, Runnable, adapters
 from problems import Problem
 from report import OURS, Result, markdown, summary, write
 from scaling import STUDIES, exponent
@@ -87,6 +87,11 @@ def test_a_peer_that_raises_is_a_row(monkeypatch: pytest.MonkeyPatch, when: str)
     result = _measured(MASS)
     assert result.entry(OURS) is not None
     assert "| greedy | OutOfMemoryError: no / memory for this |" in markdown({}, [], [result])
+
+
+def test_jax_multiplies_in_float32() -> None:
+    pytest.importorskip("jax")
+    assert adapters._jax().config.jax_default_matmul_precision == "highest"
 
 
 def test_a_reference_that_fails_leaves_nothing_unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
