@@ -38,7 +38,7 @@ def kernel_cases(dtype: torch.dtype, large: bool = False) -> dict[str, Case]:
     for scheme, mass_axes, elastic_axes in ROLLOUTS:
         system = rollout_problem(
             batch=(size,),
-            num_frames=5 * size,
+            num_frames=100 if large else 5,
             num_shapes=num_shapes,
             mass_axes=mass_axes,
             elastic_axes=elastic_axes,
@@ -53,7 +53,7 @@ def kernel_cases(dtype: torch.dtype, large: bool = False) -> dict[str, Case]:
         for num_sequences in (2, 2 * size):
             system, inputs = modal_problem(
                 batch=(num_sequences,),
-                num_frames=10 * size,
+                num_frames=100 if large else 10,
                 num_shapes=num_shapes,
                 elastic=elastic,
                 dt=0.01,
