@@ -21,11 +21,14 @@ template <class T> struct Matrix {
   const T* data;
   std::int64_t stride;
 
-  // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix.
+  // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix. A part is a
+  // run of j: where shapes that follow each other are nearly equal, their large terms cancel before the parts are added.
+  // Its length is odd, so that the parts lie in different banks.
   __device__ T row_part(const T* x, int n, int row, int part) const {
+    const int length = (n + parts - 1) / parts | 1, begin = part * length;
     T sum = 0;
     if (data && row < n)
-      for (int j = part; j < n; j += parts) sum += data[j * stride + row] * x[j];
+      for (int j = begin; j < n && j < begin + length; ++j) sum += data[j * stride + row] * x[j];
     return sum;
   }
   __device__ bool poisoned(int k) const { return data && isnan(data[k * stride + k]); }

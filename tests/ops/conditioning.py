@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ Inputs = dict[str, Tensor | None]
 
 # Problems of one kind, by chance: the error of either side varies from one to the next by more than a factor of two, as
 # its roundings happen to meet the weakest direction. Medians and maxima over as many do not.
-SEEDS = 12
+SEEDS = 8
 # What is compared: the error of the kernel in these units of the twin's.
 FACTOR = 2.0
 # Where the twin happens to be good to the last digits, a few roundings are no fault: those of adding K terms at random,
@@ -83,14 +84,14 @@ def assert_as_good_as_the_twin(
         ours.append(relative_errors(one, truth))
         theirs.append(relative_errors(other, truth))
     if len(ours) < SEEDS // 2:
-        return
+        pytest.skip(f"the twin takes {len(ours)} of {SEEDS} matrices: too few to compare")
     for statistic in (lambda errors: errors.median(0).values, lambda errors: errors.max(0).values):
         ours_, theirs_ = statistic(torch.stack(ours)), statistic(torch.stack(theirs))
         good = ours_ <= FACTOR * theirs_ + FLOOR
         assert bool(good.all()), f"errors {ours_.tolist()}, the twin's {theirs_.tolist()}"
 
 
-def motion(num_shapes: int, batch: tuple[int, ...] = (2,), num_frames: int = 12, seed: int = 0) -> Inputs:
+def motion(num_shapes: int, batch: tuple[int, ...] = (2,), num_frames: int = 8, seed: int = 0) -> Inputs:
     """Forces, and a state to begin with."""
     gen = torch.Generator().manual_seed(1000 + seed)
     return {

@@ -69,7 +69,7 @@ def test_correlated_shapes_anywhere(first: int, count: int, condition: float, ke
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("num_shapes", [4, 5, 8, 9, 15, 16, 33, 52, 64])
+@pytest.mark.parametrize("num_shapes", [4, 5, 9, 16, 33, 64])
 def test_any_number_of_shapes(num_shapes: int, condition: float, kernels: str) -> None:
     first, count = num_shapes // 3, min(8, num_shapes - num_shapes // 3)
     masses = [correlated_mass(num_shapes, first, count, condition, seed) for seed in range(SEEDS)]
@@ -77,7 +77,7 @@ def test_any_number_of_shapes(num_shapes: int, condition: float, kernels: str) -
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-@pytest.mark.parametrize("num_shapes", [4, 8, 13, 52])
+@pytest.mark.parametrize("num_shapes", [8, 52])
 def test_masses_of_any_spectrum(num_shapes: int, condition: float, kernels: str) -> None:
     masses = [mass_with_spectrum(num_shapes, condition, seed) for seed in range(SEEDS)]
     assert_as_good_as_the_twin(rollouts(masses), ops.euler_rollout, dt=0.04)
@@ -117,7 +117,7 @@ def test_damping_and_stiffness_in_proportion(scheme: str, condition: float, kern
 
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("scheme", ops.SCHEMES)
-@pytest.mark.parametrize("num_shapes", [8, 24, 52])
+@pytest.mark.parametrize("num_shapes", [8, 52])
 def test_forces_of_smooth_accelerations(num_shapes: int, scheme: str, condition: float, kernels: str) -> None:
     """Q = M a: the solution is small against what M^-1 makes of a force by chance."""
     problems = []
@@ -152,7 +152,7 @@ def test_from_blendshapes_to_motion(scheme: str, condition: float, kernels: str)
 @pytest.mark.parametrize("condition", CONDITIONS)
 @pytest.mark.parametrize("elastic", [False, True])
 @pytest.mark.parametrize("scheme", ops.SCHEMES)
-@pytest.mark.parametrize("num_shapes", [8, 24])
+@pytest.mark.parametrize("num_shapes", [5, 24])
 def test_modal_rollouts(num_shapes: int, scheme: str, elastic: bool, condition: float, kernels: str) -> None:
     def rollout(system_of: Any, module: Any, mass: Tensor, **leaves: Tensor) -> Any:
         return module.modal_rollout(system_of(mass), **leaves)
@@ -193,7 +193,7 @@ def test_what_the_twin_takes_is_taken(num_shapes: int, scheme: str, dtype: torch
     """At conditions where the twin takes some and refuses others."""
     taken = 0
     scale = 1 if dtype == torch.float32 else 5e8  # epsilon of one over that of the other
-    for seed in range(60):
+    for seed in range(40):
         condition = scale * 10 ** (5 + seed % 4 / 2)
         for mass in (
             correlated_mass(num_shapes, num_shapes // 3, min(8, num_shapes - num_shapes // 3), condition, seed),
@@ -202,7 +202,7 @@ def test_what_the_twin_takes_is_taken(num_shapes: int, scheme: str, dtype: torch
             if takes(reference, mass.to(dtype), scheme):
                 taken += 1
                 assert takes(ops, mass.to(dtype), scheme), (condition, seed)
-    assert 0 < taken < 120
+    assert 0 < taken < 80
 
 
 @pytest.mark.parametrize("scheme", ["explicit", "implicit"])
