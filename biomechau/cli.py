@@ -34,7 +34,7 @@ class Group(NamedTuple):
     """Commands under one word."""
 
     does: str
-    commands: Mapping[str, Entry]
+    commands: Mapping[str, Entry | Group]
 
 
 COMMANDS: Mapping[str, Entry | Group] = {
@@ -114,7 +114,8 @@ def parse(arguments: Sequence[str]) -> Command:
         SystemExit: help was asked for and printed.
         ValueError: the arguments are wrong; the message says how.
     """
-    program, entry, rest = "biomechau", Group(DESCRIPTION, COMMANDS), list(arguments)  # pyright: ignore[reportArgumentType]
+    program, rest = "biomechau", list(arguments)
+    entry: Entry | Group = Group(DESCRIPTION, COMMANDS)
     while isinstance(entry, Group):
         word, *rest = rest or [""]
         if word in ("-h", "--help"):
@@ -132,7 +133,7 @@ def parse(arguments: Sequence[str]) -> Command:
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(command, prog=program, args=rest, default=command.default(rest))
+            return tyro.cli(command, prog=program, args=rest, default=command.default(rest))  # pyright: ignore[reportReturnType]
     except SystemExit as end:
         if not end.code:
             raise

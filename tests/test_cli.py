@@ -68,7 +68,10 @@ def test_entry_point() -> None:
 
 
 def test_pictures_are_imported_when_they_are_drawn() -> None:
-    code = "import sys, biomechau.cli; sys.exit(not {'matplotlib', 'pyvista'}.isdisjoint(sys.modules))"
+    code = (
+        "import sys; from biomechau.commands import demo, experiment, forces, predict, report, rig; "
+        "sys.exit(not {'matplotlib', 'pyvista'}.isdisjoint(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,8 +12,21 @@ from biomechau.ops import _check
 from biomechau.ops._backend import buffer, dense
 from biomechau.ops.sparse import SparseMatrix
 
-# The index of P in an op's schema: by vertex, then by muscle.
-SCHEMA = "Tensor crow, Tensor col, Tensor muscle_crow, Tensor muscle_row, Tensor muscle_entry, int num_muscles"
+
+class DistributionIndex(NamedTuple):
+    """The index of P in the arguments of an op: by vertex, then by muscle."""
+
+    crow: Tensor
+    col: Tensor
+    muscle_crow: Tensor
+    muscle_row: Tensor
+    muscle_entry: Tensor
+    num_muscles: int
+
+    @classmethod
+    def of(cls, distribution: SparseMatrix) -> DistributionIndex:
+        """That of a matrix."""
+        return cls(distribution.crow, distribution.col, *distribution.transpose, distribution.shape[1])
 
 
 def check_distribution(distribution: SparseMatrix, directions: Tensor | None, **others: Tensor) -> None:
@@ -40,12 +53,6 @@ def batch_shape(force: Tensor, directions: Tensor | None) -> torch.Size:
     return force.shape[:-2] if directions is None else force.shape[:-1]
 
 
-def index_arguments(distribution: SparseMatrix) -> tuple[Any, ...]:
-    """The arguments that ``SCHEMA`` names."""
-    by_muscle = distribution.transpose
-    return distribution.crow, distribution.col, *by_muscle, distribution.shape[1]
-
-
 def core_distribution(
     val: Tensor,
     directions: Tensor | None,
@@ -58,7 +65,7 @@ def core_distribution(
 ) -> tuple[_core.Distribution, int, object]:
     """The kernels' view of P, its number of rows, and what must be held while the view is used."""
     num_vertices = crow.shape[0] - 1
-    index = tuple(dense(tensor) for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry))
+    index = [tensor.contiguous() for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry)]
     val = dense(val)
     directions = None if directions is None else dense(directions)
     crow_, col_, muscle_crow_, muscle_row_, muscle_entry_ = map(buffer, index)

@@ -3,23 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops._backend import Buffer, buffer
+from biomechau.ops._records import left_out
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher
 
-# Packed blendshapes in an op's schema: all None where B is an ordinary tensor.
-PACKED_SCHEMA = "Tensor? vertex_crow, Tensor? shape_crow, Tensor? vertices, Tensor? shapes, Tensor? packed_values"
-NUM_PACKED = 5
 
-# And the entries of P in the order of their groups; all None where the kernels have to sort them.
-SORTED_SCHEMA = "Tensor? group_crow, Tensor? list_muscle, Tensor? list_crow, Tensor? list_vertex, Tensor? list_entry"
-NUM_SORTED = 5
+class PackedArguments(NamedTuple):
+    """Packed blendshapes in the arguments of an op; all None where B is an ordinary tensor."""
+
+    vertex_crow: Tensor | None
+    shape_crow: Tensor | None
+    vertices: Tensor | None
+    shapes: Tensor | None
+    packed_values: Tensor | None
+
+
+class SortedArguments(NamedTuple):
+    """The entries of P in the order of the groups, in the arguments of an op; all None where the kernels sort them."""
+
+    group_crow: Tensor | None
+    list_muscle: Tensor | None
+    list_crow: Tensor | None
+    list_vertex: Tensor | None
+    list_entry: Tensor | None
+
+
+UNPACKED, UNSORTED = left_out(PackedArguments), left_out(SortedArguments)
 
 
 def unpacked(blendshapes: Tensor | PackedBlendshapes) -> Tensor:
@@ -30,17 +46,17 @@ def unpacked(blendshapes: Tensor | PackedBlendshapes) -> Tensor:
 def packed_arguments(
     blendshapes: Tensor | PackedBlendshapes, values: Literal["lanes", "rows"]
 ) -> tuple[Tensor | None, ...]:
-    """The arguments that ``PACKED_SCHEMA`` names. Kernels of other devices read the tensor."""
+    """What the fields of ``PackedArguments`` say. Kernels of other devices read the tensor."""
     if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu":
-        return (None,) * NUM_PACKED
+        return UNPACKED
     index = (blendshapes.vertex_crow, blendshapes.shape_crow, blendshapes.vertices, blendshapes.shapes)
     return *index, blendshapes.lanes if values == "lanes" else blendshapes.rows
 
 
 def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Tensor | None, ...]:
-    """The arguments that ``SORTED_SCHEMA`` names."""
+    """What the fields of ``SortedArguments`` say."""
     if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu" or goes_to_dispatcher():
-        return (None,) * NUM_SORTED
+        return UNSORTED
     return blendshapes.sorted_entries(distribution)
 
 

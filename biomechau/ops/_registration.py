@@ -24,7 +24,8 @@ def register(
     forward: Callable[..., Any],
     fake: Callable[..., Any],
     setup_context: Callable[..., None] | None = None,
-    backward: Callable[..., Any] | None = None,
+    backward: Callable[..., Sequence[Tensor]] | None = None,
+    differentiable: tuple[str, ...] = (),
 ) -> Callable[..., Any]:
     """Registers ``biomechau::<name>`` and returns the function that calls it.
 
@@ -34,7 +35,9 @@ def register(
         forward: runs the kernel on real tensors; must not return its inputs.
         fake: shapes and dtypes of the results, for tracing.
         setup_context: what the backward keeps, ``(ctx, inputs, output)``.
-        backward: gradients of the inputs, ``(ctx, *output_gradients)``; without it, a derivative is an error.
+        backward: gradients of the differentiable arguments, ``(ctx, needs, *output_gradients)``, anything where one is
+            not needed; without it, a derivative is an error. It is not called where no output has a gradient.
+        differentiable: the names of those arguments, which follow one another in the schema.
 
     Eager calls go through an autograd Function, which costs a fraction of the dispatcher's way. The registered op is
     called wherever a graph is recorded, under dispatch modes and with tensor subclasses.
@@ -46,8 +49,22 @@ def register(
             "For second derivatives call the plain-torch twins in biomechau.ops.reference"
         )
 
+    names = [argument.name for argument in torch._C.parse_schema(f"biomechau::{name}{schema}").arguments]
+    first = names.index(differentiable[0]) if differentiable else 0
+    wanted = slice(first, first + len(differentiable))
+    assert tuple(names[wanted]) == differentiable
+    before, after = (None,) * first, (None,) * (len(names) - wanted.stop)
+
+    def gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        if all(grad is None for grad in grads):
+            return (None,) * len(names)
+        needs = list(ctx.needs_input_grad[wanted])
+        assert backward is not None
+        found = backward(ctx, needs, *grads)
+        return (*before, *[grad if need else None for grad, need in zip(found, needs, strict=True)], *after)
+
     setup = setup_context or (lambda ctx, inputs, output: None)
-    derivative = backward or no_derivative
+    derivative = gradients if backward else no_derivative
     op = torch.library.custom_op(f"biomechau::{name}", forward, mutates_args=(), schema=schema)
     op.register_fake(fake)
     op.register_autograd(derivative, setup_context=setup)
@@ -96,8 +113,3 @@ def empty_gradients(needs: list[bool], *inputs: Tensor | None) -> list[Tensor]:
 def empty_of(tensor: Tensor) -> Tensor:
     """An uninitialised dense tensor of the same shape; in half the time that ``new_empty`` takes."""
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)
-
-
-def wanted_gradients(grads: Sequence[Tensor], needs: list[bool], others: int) -> tuple[Tensor | None, ...]:
-    """What a backward returns: the wanted gradients, None elsewhere and for ``others`` inputs without one."""
-    return (*(grad if need else None for grad, need in zip(grads, needs, strict=True)), *([None] * others))

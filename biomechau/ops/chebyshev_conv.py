@@ -11,7 +11,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
-from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops.sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher, jit_trace, only_ops_recorded
 
@@ -172,9 +172,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
-    needs = list(ctx.needs_input_grad[:3])
-    return wanted_gradients(_bwd_op(*ctx.saved_tensors, grad_out, needs), needs, others=5)
+def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
+    return _bwd_op(*ctx.saved_tensors, grad_out, needs)
 
 
 def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor]:
@@ -213,4 +212,12 @@ def _bwd_fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> lis
 
 _INPUTS = "Tensor x, Tensor weight, Tensor? bias, Tensor crow, Tensor col, Tensor val, Tensor? order, Tensor? vertices"
 _bwd_op = register("chebyshev_conv_bwd", f"({_INPUTS}, Tensor grad_out, bool[] needs) -> Tensor[]", _bwd, _bwd_fake)
-_op = register("chebyshev_conv", f"({_INPUTS}) -> Tensor", _forward, _fake, _setup_context, _backward)
+_op = register(
+    "chebyshev_conv",
+    f"({_INPUTS}) -> Tensor",
+    _forward,
+    _fake,
+    _setup_context,
+    _backward,
+    differentiable=("x", "weight", "bias"),
+)

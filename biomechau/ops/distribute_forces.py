@@ -10,14 +10,14 @@ from biomechau import _core
 from biomechau.ops import reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._distribution import (
-    SCHEMA,
+    DistributionIndex,
     batch_shape,
     check_distribution,
     check_force,
     core_distribution,
-    index_arguments,
 )
-from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops._records import schema
+from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops.sparse import SparseMatrix
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
@@ -52,7 +52,7 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
     check_force(distribution, force, directions)
     if runs_reference(force.device):
         return reference.distribute_forces(distribution, force, directions)
-    return _op(distribution.val, force, directions, *index_arguments(distribution))
+    return _op(distribution.val, force, directions, *DistributionIndex.of(distribution))
 
 
 def _forward(val: Tensor, force: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
@@ -73,10 +73,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.num_muscles = inputs[-1]
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
-    needs = list(ctx.needs_input_grad[:3])
-    grads = _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
-    return wanted_gradients(grads, needs, others=6)
+def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
+    return _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
 
 
 def _bwd(val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
@@ -97,17 +95,19 @@ def _bwd_fake(val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any)
     return empty_gradients(needs, val, force, directions)
 
 
+_INPUTS = f"Tensor val, Tensor force, Tensor? directions, {schema(DistributionIndex)}"
 _bwd_op = register(
     "distribute_forces_bwd",
-    f"(Tensor val, Tensor force, Tensor? directions, {SCHEMA}, Tensor grad_out, bool[] needs) -> Tensor[]",
+    f"({_INPUTS}, Tensor grad_out, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )
 _op = register(
     "distribute_forces",
-    f"(Tensor val, Tensor force, Tensor? directions, {SCHEMA}) -> Tensor",
+    f"({_INPUTS}) -> Tensor",
     _forward,
     _fake,
     _setup_context,
     _backward,
+    differentiable=("val", "force", "directions"),
 )

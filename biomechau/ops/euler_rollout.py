@@ -10,7 +10,8 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, fault_flag, place, runs_reference, workspace
 from biomechau.ops._check import SCHEMES as SCHEMES
-from biomechau.ops._registration import empty_gradients, empty_of, register, wanted_gradients
+from biomechau.ops._matrices import IMPLICIT_SYSTEM
+from biomechau.ops._registration import empty_gradients, empty_of, register
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 # Which axes a matrix has, as in csrc/euler_rollout/euler_rollout.h.
@@ -107,7 +108,7 @@ def _sizes(force: Tensor, dt: float, scheme: int, spans: list[int]) -> _core.Rol
     return _core.RolloutSizes(force.shape[:-2].numel(), force.shape[-2], force.shape[-1], scheme, dt, *spans)
 
 
-def _factor_shape(force: Tensor, scheme: int, spans: list[int]) -> tuple[int, ...]:
+def _inverse_shape(force: Tensor, scheme: int, spans: list[int]) -> tuple[int, ...]:
     """One inverse for each matrix that the scheme solves with."""
     *batch, num_frames, num_shapes = force.shape
     square = (num_shapes, num_shapes)
@@ -128,7 +129,7 @@ def _forward(
     scheme: int,
     spans: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    c, v, acceleration, factor = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
+    c, v, acceleration, inverse = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
     held = [dense_or_none(tensor) for tensor in (mass, force, c0, v0, damping, stiffness)]
     mass_, force_, c0_, v0_, damping_, stiffness_ = map(buffer, held)
     sizes = _sizes(force, dt, scheme, spans)
@@ -144,7 +145,7 @@ def _forward(
         buffer(c),
         buffer(v),
         buffer(acceleration),
-        buffer(factor),
+        buffer(inverse),
         buffer(scratch),
         buffer(fault),
         place(c),
@@ -152,15 +153,15 @@ def _forward(
     if fault is not None and (code := int(fault)) >= 0:
         kind, index = divmod(code, 2**48)
     if kind:
-        raise _fault(kind, index, mass, factor, damping, stiffness, force.ndim - 2)
-    return c, v, acceleration, factor
+        raise _fault(kind, index, mass, inverse, damping, stiffness, force.ndim - 2)
+    return c, v, acceleration, inverse
 
 
 def _fault(
     kind: int,
     index: int,
     mass: Tensor,
-    factor: Tensor,
+    inverse: Tensor,
     damping: Tensor | None,
     stiffness: Tensor | None,
     num_batch_axes: int,
@@ -171,7 +172,7 @@ def _fault(
         2: ("damping", damping, _check.not_symmetric),
         3: ("stiffness", stiffness, _check.not_symmetric),
         4: ("mass", mass, _check.not_positive_definite),
-        5: (reference.IMPLICIT_SYSTEM, factor, _check.not_positive_definite),
+        5: (IMPLICIT_SYSTEM, inverse, _check.not_positive_definite),
     }[kind]
     axes = () if matrix is None else tuple(matrix.shape[:-2])
     return error(name, _check.place(index, axes, num_batch_axes))
@@ -189,7 +190,7 @@ def _fake(
     spans: list[int],
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     c, v, acceleration = (empty_of(force) for _ in range(3))
-    return c, v, acceleration, force.new_empty(_factor_shape(force, scheme, spans))
+    return c, v, acceleration, force.new_empty(_inverse_shape(force, scheme, spans))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -199,12 +200,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, grad_c: Tensor | None, grad_v: Tensor | None, *_: Any) -> tuple[Any, ...]:
-    needs = list(ctx.needs_input_grad[:6])
-    if grad_c is None and grad_v is None:
-        return (None,) * 9
-    grads = _bwd_op(*ctx.saved_tensors, *ctx.settings, grad_c, grad_v, needs)
-    return wanted_gradients(grads, needs, others=3)
+def _backward(ctx: Any, needs: list[bool], grad_c: Tensor | None, grad_v: Tensor | None, *_: Any) -> list[Tensor]:
+    return _bwd_op(*ctx.saved_tensors, *ctx.settings, grad_c, grad_v, needs)
 
 
 def _bwd(
@@ -216,7 +213,7 @@ def _bwd(
     c: Tensor,
     v: Tensor,
     acceleration: Tensor,
-    factor: Tensor,
+    inverse: Tensor,
     dt: float,
     scheme: int,
     spans: list[int],
@@ -226,9 +223,9 @@ def _bwd(
 ) -> list[Tensor]:
     grads = _bwd_fake(mass, c0, v0, damping, stiffness, c, needs)
     grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = map(buffer, grads)
-    read = (mass, c0, v0, damping, stiffness, c, v, acceleration, factor, grad_c, grad_v)
+    read = (mass, c0, v0, damping, stiffness, c, v, acceleration, inverse, grad_c, grad_v)
     held = [dense_or_none(tensor) for tensor in read]
-    mass_, c0_, v0_, damping_, stiffness_, c_, v_, acceleration_, factor_, grad_c_, grad_v_ = map(buffer, held)
+    mass_, c0_, v0_, damping_, stiffness_, c_, v_, acceleration_, inverse_, grad_c_, grad_v_ = map(buffer, held)
     sizes = _sizes(c, dt, scheme, spans)
     scratch = workspace(c, _core.euler_rollout_bwd_workspace, sizes)
     _core.euler_rollout_bwd(
@@ -241,7 +238,7 @@ def _bwd(
         c_,
         v_,
         acceleration_,
-        factor_,
+        inverse_,
         grad_c_,
         grad_v_,
         grad_mass,
@@ -267,7 +264,7 @@ def _bwd_fake(
 _bwd_op = register(
     "euler_rollout_bwd",
     "(Tensor mass, Tensor c0, Tensor v0, Tensor? damping, Tensor? stiffness, Tensor c, Tensor v, Tensor acceleration, "
-    "Tensor factor, float dt, int scheme, int[] spans, Tensor? grad_c, Tensor? grad_v, bool[] needs) -> Tensor[]",
+    "Tensor inverse, float dt, int scheme, int[] spans, Tensor? grad_c, Tensor? grad_v, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )
@@ -279,4 +276,5 @@ _op = register(
     _fake,
     _setup_context,
     _backward,
+    differentiable=("mass", "force", "c0", "v0", "damping", "stiffness"),
 )

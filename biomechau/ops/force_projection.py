@@ -12,10 +12,9 @@ from biomechau.ops import reference, tracing
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._distribution import batch_shape, check_force
 from biomechau.ops._packed import unpacked
-from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops.packed_blendshapes import KeptProjection, PackedBlendshapes
 from biomechau.ops.reduced_projection import (
-    NUM_STRUCTURE,
     STRUCTURE_SCHEMA,
     check_blendshapes,
     project,
@@ -77,7 +76,8 @@ def _kept_projection(
 ) -> Tensor | None:
     """A as (K, force components) where nothing that it is made of can change or wants a gradient, else None."""
     if (
-        tracing.goes_to_dispatcher()
+        distribution.val.requires_grad
+        or tracing.goes_to_dispatcher()
         or tracing.num_paused  # what is kept may be made of a graph's inputs
         or torch.is_autocast_enabled(distribution.val.device.type)  # would round the product
         or any(t is not None and (t.requires_grad or t.is_inference()) for t in (distribution.val, directions))
@@ -124,11 +124,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx: Any, grad_out: Tensor, _: Tensor) -> tuple[Any, ...]:
-    needs = list(ctx.needs_input_grad[:4])
+def _backward(ctx: Any, needs: list[bool], grad_out: Tensor, _: Tensor) -> list[Tensor]:
     *inputs, projection = ctx.saved_tensors
-    grads = _bwd_op(*inputs, ctx.num_muscles, projection, grad_out, needs)
-    return wanted_gradients(grads, needs, others=NUM_STRUCTURE)
+    return _bwd_op(*inputs, ctx.num_muscles, projection, grad_out, needs)
 
 
 def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
@@ -175,4 +173,5 @@ _op = register(
     _fake,
     _setup_context,
     _backward,
+    differentiable=("blendshapes", "val", "force", "directions"),
 )

@@ -9,8 +9,9 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
-from biomechau.ops._packed import NUM_PACKED, PACKED_SCHEMA, core_blendshapes, packed_arguments, unpacked
-from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops._packed import PackedArguments, core_blendshapes, packed_arguments, unpacked
+from biomechau.ops._records import schema
+from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
@@ -90,11 +91,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(blendshapes, mass, *packed)
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
-    needs = list(ctx.needs_input_grad[:2])
+def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
     blendshapes, mass, *packed = ctx.saved_tensors
-    grads = _bwd_op(blendshapes, mass, ctx.scale, *packed, grad_out, needs)
-    return wanted_gradients(grads, needs, others=1 + NUM_PACKED)
+    return _bwd_op(blendshapes, mass, ctx.scale, *packed, grad_out, needs)
 
 
 def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, *rest: Any) -> list[Tensor]:
@@ -125,17 +124,19 @@ def _bwd_fake(blendshapes: Tensor, mass: Tensor, *rest: Any) -> list[Tensor]:
     return empty_gradients(rest[-1], blendshapes, mass)
 
 
+_INPUTS = f"Tensor blendshapes, Tensor mass, float scale, {schema(PackedArguments)}"
 _bwd_op = register(
     "generalized_mass_bwd",
-    f"(Tensor blendshapes, Tensor mass, float scale, {PACKED_SCHEMA}, Tensor grad_out, bool[] needs) -> Tensor[]",
+    f"({_INPUTS}, Tensor grad_out, bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )
 _op = register(
     "generalized_mass",
-    f"(Tensor blendshapes, Tensor mass, float scale, {PACKED_SCHEMA}) -> Tensor",
+    f"({_INPUTS}) -> Tensor",
     _forward,
     _fake,
     _setup_context,
     _backward,
+    differentiable=("blendshapes", "mass"),
 )

@@ -121,13 +121,9 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.muscle_shape = () if muscle_force is None else muscle_force.shape
 
 
-def _backward(ctx: Any, grad_c: Tensor | None, grad_v: Tensor | None) -> tuple[Any, ...]:
-    _, *needs = ctx.needs_input_grad[:5]
-    if grad_c is None and grad_v is None:
-        return (None,) * 9
+def _backward(ctx: Any, needs: list[bool], grad_c: Tensor | None, grad_v: Tensor | None) -> list[Tensor]:
     (constants,) = ctx.saved_tensors
-    grads = _bwd_op(constants, grad_c, grad_v, ctx.shape, ctx.muscle_shape, *ctx.settings, needs)
-    return (None, *(grad if need else None for grad, need in zip(grads, needs, strict=True)), *(None,) * 4)
+    return _bwd_op(constants, grad_c, grad_v, ctx.shape, ctx.muscle_shape, *ctx.settings, needs)
 
 
 def _bwd(
@@ -185,4 +181,5 @@ _op = register(
     _fake,
     _setup_context,
     _backward,
+    differentiable=("force", "muscle_force", "c0", "v0"),
 )

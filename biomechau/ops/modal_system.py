@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from biomechau.ops import _check, reference
+from biomechau.ops import _check
+from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, symmetric
 from biomechau.ops.tracing import refuse_in_jit_trace
 
 # Rows of the constants, as in csrc/modal_rollout/modal_rollout.h.
@@ -85,17 +86,17 @@ class ModalSystem(nn.Module):
     def _constants(self) -> Tensor:
         """What the kernels read, laid out as csrc/modal_rollout/modal_rollout.h says."""
         size, dtype = self.num_coordinates, self.mass.dtype
-        mass = reference.symmetric("mass", self.mass, 0)
-        reference.cholesky("mass", mass, 0)
+        mass = symmetric("mass", self.mass, 0)
+        cholesky("mass", mass, 0)
         mass = mass.double()
         damping, stiffness = (
-            mass.new_zeros(size, size) if matrix is None else reference.symmetric(name, matrix, 0).double()
+            mass.new_zeros(size, size) if matrix is None else symmetric(name, matrix, 0).double()
             for name, matrix in (("damping", self.damping), ("stiffness", self.stiffness))
         )
         implicit = self.scheme == "implicit"
         if implicit:
             together = mass + self.dt * damping + self.dt**2 * stiffness
-            reference.cholesky(reference.IMPLICIT_SYSTEM, together.to(dtype), 0)
+            cholesky(IMPLICIT_SYSTEM, together.to(dtype), 0)
         gain, rates, squares = mass.new_ones(size), mass.new_zeros(size), mass.new_zeros(size)
         if self.has_modes:
             root = torch.linalg.cholesky(mass)

@@ -9,28 +9,26 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference
-from biomechau.ops._distribution import SCHEMA, check_distribution, core_distribution, index_arguments
+from biomechau.ops._distribution import DistributionIndex, check_distribution, core_distribution
 from biomechau.ops._packed import (
-    NUM_PACKED,
-    NUM_SORTED,
-    PACKED_SCHEMA,
-    SORTED_SCHEMA,
+    PackedArguments,
+    SortedArguments,
     core_blendshapes,
     core_sorted,
     packed_arguments,
     sorted_arguments,
     unpacked,
 )
-from biomechau.ops._registration import empty_gradients, register, wanted_gradients
+from biomechau.ops._records import schema, slices
+from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 # What B and P are made of in an op's schema, beside the tensors that have a gradient.
-STRUCTURE_SCHEMA = f"{PACKED_SCHEMA}, {SORTED_SCHEMA}, {SCHEMA}"
-_PACKED, _SORTED = slice(NUM_PACKED), slice(NUM_PACKED, NUM_PACKED + NUM_SORTED)
-_INDEX = slice(NUM_PACKED + NUM_SORTED, None)
-NUM_STRUCTURE = NUM_PACKED + NUM_SORTED + 6
+_STRUCTURE = (PackedArguments, SortedArguments, DistributionIndex)
+STRUCTURE_SCHEMA = schema(*_STRUCTURE)
+_PACKED, _SORTED, _INDEX = slices(*_STRUCTURE)
 
 
 def reduced_projection(
@@ -70,7 +68,7 @@ def reduced_projection(
 def structure_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Any, ...]:
     """The arguments that ``STRUCTURE_SCHEMA`` names."""
     packed = packed_arguments(blendshapes, "rows")
-    return *packed, *sorted_arguments(blendshapes, distribution), *index_arguments(distribution)
+    return *packed, *sorted_arguments(blendshapes, distribution), *DistributionIndex.of(distribution)
 
 
 def check_blendshapes(
@@ -130,10 +128,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.num_muscles = inputs[-1]
 
 
-def _backward(ctx: Any, grad_out: Tensor) -> tuple[Any, ...]:
-    needs = list(ctx.needs_input_grad[:3])
-    grads = _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
-    return wanted_gradients(grads, needs, others=NUM_STRUCTURE)
+def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
+    return _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
 
 
 def _bwd_fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
@@ -154,4 +150,5 @@ _op = register(
     _fake,
     _setup_context,
     _backward,
+    differentiable=("blendshapes", "val", "directions"),
 )

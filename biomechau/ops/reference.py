@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from biomechau.ops import _check
+from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, require, symmetric
 from biomechau.ops._packed import unpacked
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
@@ -21,9 +22,6 @@ from biomechau.ops.tracing import goes_to_dispatcher, refuse_in_jit_trace
 
 if TYPE_CHECKING:
     from biomechau.ops.modal_system import ModalSystem
-
-# What the implicit scheme solves with, as errors name it.
-IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -81,7 +79,7 @@ def force_projection(
 def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scale: float = 1.0) -> Tensor:
     """Eq. 4: M = scale sum_i m_i B(i)^T B(i)."""
     blendshapes = unpacked(blendshapes)
-    _require((mass >= 0) & mass.isfinite(), lambda index: _check.bad_mass(mass, index))
+    require((mass >= 0) & mass.isfinite(), lambda index: _check.bad_mass(mass, index))
     flat = blendshapes.flatten(1)
     return scale * ((flat * mass.repeat_interleave(3, -1)[..., None, :]) @ flat.mT)
 
@@ -185,35 +183,3 @@ class _CsrProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, None, _CsrProduct.apply(*ctx.saved_tensors, grads[0].contiguous())
-
-
-def _require(good: Tensor, error: Callable[[int], ValueError]) -> None:
-    """Raises ``error`` of the first flat index that is not good; in a compiled graph, its text without the place."""
-    if torch.compiler.is_compiling():
-        torch._assert_async(  # pyright: ignore[reportPrivateImportUsage]
-            good.all(), "a mass or a matrix of biomechau is not what its op needs: run it uncompiled"
-        )
-    elif not bool(good.all()):
-        raise error(int((~good).flatten().nonzero()[0]))
-
-
-def symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
-    """The symmetric part of (..., K, K), or ``ValueError`` naming the first matrix that is not symmetric or finite."""
-    with torch.no_grad():
-        gap = (matrix - matrix.mT).abs().flatten(-2).amax(-1)
-        good = gap <= 1e-3 * matrix.abs().flatten(-2).amax(-1)  # False for NaN too
-        good &= matrix.isfinite().flatten(-2).all(-1)
-    _require(good, lambda i: _check.not_symmetric(name, _check.place(i, tuple(good.shape), num_batch_axes)))
-    return (matrix + matrix.mT) / 2
-
-
-def cholesky(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
-    """Lower Cholesky factor of (..., K, K), or ``ValueError`` naming the first matrix that has none."""
-    factor, info = torch.linalg.cholesky_ex(matrix)
-    with torch.no_grad():
-        # A pivot this small against its diagonal entry is rounding: the matrix is singular in this precision.
-        tolerance = matrix.shape[-1] * torch.finfo(matrix.dtype).eps
-        pivots = factor.diagonal(dim1=-2, dim2=-1) ** 2
-        good = (info == 0) & (pivots > tolerance * matrix.diagonal(dim1=-2, dim2=-1)).all(-1)
-    _require(good, lambda i: _check.not_positive_definite(name, _check.place(i, tuple(good.shape), num_batch_axes)))
-    return factor

@@ -16,6 +16,7 @@ is_compiling = torch.compiler.is_compiling
 num_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 # The state of ``torch.jit.trace`` in this thread while it records, else None.
 jit_trace: Callable[[], object | None] = torch._C._get_tracing_state
+_set_jit_trace: Callable[[object | None], None] = torch._C._set_tracing_state  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class _Paused(threading.local):
@@ -36,14 +37,14 @@ def only_ops_recorded(function: Callable[..., Result], *args: object) -> Result:
     """
     global num_paused
     state = _paused.state = jit_trace()
-    torch._C._set_tracing_state(None)
+    _set_jit_trace(None)
     num_paused += 1
     try:
         return function(*args)
     finally:
         num_paused -= 1
         _paused.state = None
-        torch._C._set_tracing_state(state)
+        _set_jit_trace(state)
 
 
 def plain_shape(tensor: Tensor) -> torch.Size:
@@ -56,11 +57,11 @@ def record_op(op: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     state = _paused.state
     if state is None:
         return op(*args)
-    torch._C._set_tracing_state(state)
+    _set_jit_trace(state)
     try:
         return op(*args)
     finally:
-        torch._C._set_tracing_state(None)
+        _set_jit_trace(None)
 
 
 def goes_to_dispatcher() -> bool:

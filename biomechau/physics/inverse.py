@@ -6,19 +6,17 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
 from biomechau.physics.config import Scheme
+from biomechau.physics.equation_of_motion import EquationOfMotion
 from biomechau.physics.least_squares import smooth_least_squares
 from biomechau.physics.neutral import check_percentile, neutral_coefficients
 from biomechau.physics.smoothing import whittaker
-
-if TYPE_CHECKING:
-    from biomechau.physics.dynamics import FaceDynamics
 
 Metric = Literal["coefficients", "mesh"]
 
@@ -99,7 +97,7 @@ class InverseResult:
     converged: bool
 
 
-def required_force(dynamics: FaceDynamics, c: Tensor, dt: float | None = None) -> Tensor:
+def required_force(dynamics: EquationOfMotion, c: Tensor, dt: float | None = None) -> Tensor:
     """Q = M c'' + D c' + K c at each frame, with the differences that the integration scheme itself makes.
 
     So the scheme, started with ``dynamics.initial_state(c)``, returns exactly c(1) .. c(T-1) when it is fed with
@@ -123,7 +121,7 @@ def required_force(dynamics: FaceDynamics, c: Tensor, dt: float | None = None) -
 
 
 def inverse_dynamics(
-    dynamics: FaceDynamics,
+    dynamics: EquationOfMotion,
     c: Tensor,
     dt: float | None = None,
     options: InverseOptions | None = None,
@@ -231,14 +229,14 @@ def inverse_dynamics(
         )
 
 
-def _step(dynamics: FaceDynamics, dt: float | None) -> float:
+def _step(dynamics: EquationOfMotion, dt: float | None) -> float:
     dt = dynamics.config.dt if dt is None else dt
     if not (dt > 0 and math.isfinite(dt)):
         raise ValueError(f"dt must be positive, got {dt}")
     return dt
 
 
-def _checked(dynamics: FaceDynamics, c: Tensor) -> Tensor:
+def _checked(dynamics: EquationOfMotion, c: Tensor) -> Tensor:
     if jit_trace() is not None:
         return only_ops_recorded(_checked, dynamics, c)
     dynamics.check("c", c, (dynamics.num_shapes,))
@@ -292,7 +290,7 @@ def _response(mass: Tensor, resistance: Tensor, metric: Metric) -> Tensor:
     return torch.linalg.solve(resistance, root.mT).mT
 
 
-def _slack_indices(dynamics: FaceDynamics) -> list[int]:
+def _slack_indices(dynamics: EquationOfMotion) -> list[int]:
     """Shapes that no muscle calls its own."""
     own = {name for muscle in dynamics.muscles for name in muscle.shapes}
     return [k for k, name in enumerate(dynamics.shape_names) if name not in own]

@@ -12,14 +12,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from biomechau import ops
 from biomechau.ops import _backend
-from biomechau.ops._distribution import index_arguments
-from biomechau.ops._packed import NUM_PACKED, NUM_SORTED
+from biomechau.ops._distribution import DistributionIndex
+from biomechau.ops._packed import UNPACKED, UNSORTED
 
 
 def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:
     """Arguments of ``torch.ops.biomechau.<name>``, differentiable tensors requiring grad."""
     p = force_problem(fibre=fibre, num_vertices=9)
-    index, unpacked = index_arguments(p.distribution), [None] * (NUM_PACKED + NUM_SORTED)
+    index, unpacked = DistributionIndex.of(p.distribution), (*UNPACKED, *UNSORTED)
 
     def leaf(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.clone().requires_grad_()
@@ -41,7 +41,7 @@ def test_opcheck_of_force_ops(name: str, fibre: bool) -> None:
 def test_opcheck_of_generalized_mass() -> None:
     b = force_problem(num_vertices=9).blendshapes.requires_grad_()
     mass = torch.rand(2, 9, dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (b, mass, 0.5, *[None] * NUM_PACKED))
+    torch.library.opcheck(torch.ops.biomechau.generalized_mass, (b, mass, 0.5, *UNPACKED))
 
 
 @pytest.mark.parametrize("scheme", range(3))

@@ -10,8 +10,8 @@ from ops.cases import FORCE_OPS, ROLLOUTS, force_functions, force_inputs, force_
 from torch import Tensor
 
 from biomechau import _core, ops
-from biomechau.ops._distribution import index_arguments
-from biomechau.ops._packed import NUM_PACKED, NUM_SORTED
+from biomechau.ops._distribution import DistributionIndex
+from biomechau.ops._packed import UNPACKED, UNSORTED
 
 
 def check(function, inputs: dict[str, Tensor | None], wanted: str) -> None:
@@ -113,7 +113,7 @@ def test_second_derivatives_are_refused(registered: bool) -> None:
     problem = force_problem()
     force = problem.force.clone().requires_grad_()
     if registered:
-        index = *[None] * (NUM_PACKED + NUM_SORTED), *index_arguments(problem.distribution)
+        index = *UNPACKED, *UNSORTED, *DistributionIndex.of(problem.distribution)
         op = torch.ops.biomechau.force_projection
         out, _ = op(problem.blendshapes, problem.distribution.val, force, None, *index)
     else:
