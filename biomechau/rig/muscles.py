@@ -41,7 +41,7 @@ class Muscle:
     Raises:
         TypeError: shapes that are not a sequence of strings.
         ValueError: an unknown side or kind, a name that :func:`check_muscle_names` refuses, an action unit that is not
-            positive, a shape given twice in any spelling.
+            positive, a shape that cannot be printed or is given twice in any spelling.
     """
 
     name: str
@@ -60,6 +60,8 @@ class Muscle:
         if any(unit < 1 for unit in self.action_units):
             raise ValueError(f"action units of {self.name} must be positive, got {quote(self.action_units)}")
         index_by_name(self.shapes, f"shapes of {self.identifier}")
+        if unprintable := [shape for shape in self.shapes if not shape.isprintable()]:
+            raise ValueError(f"shapes of {self.identifier} must be printable, got {quote(unprintable[0])}")
 
     @property
     def identifier(self) -> str:

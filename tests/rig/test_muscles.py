@@ -174,6 +174,11 @@ def test_the_other_columns_of_a_table_of_forces_are_no_muscles(name: str) -> Non
         Muscle(name, "both", "sheet", (1,), ())
 
 
+def test_a_shape_that_cannot_be_printed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"shapes of a must be printable, got 'x\\x1b\[31m'"):
+        Muscle("a", "both", "sheet", (1,), ("x\x1b[31m",))
+
+
 def test_a_muscle_is_no_axis_of_another() -> None:
     with pytest.raises(ValueError, match="muscle a_x has the name of the x axis of the muscle a"):
         Muscles(Muscle(name, "both", "sheet", (1,), ()) for name in ("a_x", "a"))
