@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from biomechau.models.batch_norm import BatchNorm
-from biomechau.models.dropout import Dropout
+from biomechau.models.distributed import BatchNorm, Dropout
 from biomechau.models.temporal import TemporalConv
 
 

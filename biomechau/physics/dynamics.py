@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from biomechau import ops
-from biomechau.physics.config import PhysicsConfig
 from biomechau.physics.elastic import ElasticLaw
 from biomechau.physics.inverse import InverseOptions, inverse_dynamics
+from biomechau.physics.physics_config import PhysicsConfig
 from biomechau.rig.distribution import Distribution, muscle_displacements
 from biomechau.rig.face_rig import FaceRig
 

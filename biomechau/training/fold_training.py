@@ -21,12 +21,12 @@ from biomechau.corpus import Corpus, Fold, check_folds
 from biomechau.files import replacing
 from biomechau.models import Detector
 from biomechau.rig import Distribution
-from biomechau.training.config import TrainingConfig
-from biomechau.training.data import CorpusData, check_units, positive_weights
+from biomechau.training.data import CorpusData, positive_weights
 from biomechau.training.few_labels import counts_of, labelled_sequences
 from biomechau.training.module import DetectorModule
 from biomechau.training.protocol import protocol_card
 from biomechau.training.run import BEST, CARD, LAST, METRICS, TENSORBOARD, Run, save_json
+from biomechau.training.training_config import TrainingConfig, check_units
 
 
 def train(

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.models import Detector, total_loss
-from biomechau.training.config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
+from biomechau.training.training_config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 
 
 class DetectorModule(LightningModule):

@@ -15,7 +15,7 @@ from biomechau.corpus.image_features import BackboneCard
 from biomechau.corpus.manifest import MANIFEST
 from biomechau.files import read_description, replacing
 from biomechau.models import Detector
-from biomechau.training.config import TrainingConfig
+from biomechau.training.training_config import TrainingConfig
 
 FORMAT = "biomechau-run"
 VERSION = 1

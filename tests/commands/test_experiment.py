@@ -27,8 +27,8 @@ from biomechau.models import LossWeights
 from biomechau.rig import FaceRig
 from biomechau.training import Run, TrainingConfig, evaluate
 from biomechau.training.experiments import TABLES, Setup, running
+from biomechau.training.experiments.paper_tables import published_rows
 from biomechau.training.experiments.plan import Plan
-from biomechau.training.experiments.published import published_rows
 
 ROWS = ("position", "physics")
 SHORT = ["--epochs", "1", "--accelerator", "cpu"]
