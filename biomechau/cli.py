@@ -1,4 +1,7 @@
-"""The command ``biomechau``. Its options are generated from the dataclasses of :mod:`biomechau.commands`."""
+"""The command ``biomechau``. The options of a command are generated from its dataclass in :mod:`biomechau.commands`.
+
+A command, and with it torch, is imported when it is run or asked for its own help.
+"""
 
 from __future__ import annotations
 
@@ -8,66 +11,76 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
 from itertools import takewhile
-from typing import Annotated, Any
-
-import tyro
-from tyro.conf import OmitSubcommandPrefixes, subcommand
+from typing import TYPE_CHECKING, NamedTuple
 
 from biomechau import __version__
-from biomechau.commands.command import Command
-from biomechau.commands.corpus import CorpusCheck, CorpusInfo
-from biomechau.commands.datasets import CorpusBP4D, CorpusDISFA
-from biomechau.commands.demo import Demo
-from biomechau.commands.evaluate import Evaluate
-from biomechau.commands.experiment import Experiment
-from biomechau.commands.features import CorpusFeatures, CorpusTrainFeatures
-from biomechau.commands.forces import Forces
-from biomechau.commands.predict import Predict
-from biomechau.commands.report import Report
-from biomechau.commands.rig import RigImport, RigInfo, RigShow
-from biomechau.commands.simulate import Simulate
-from biomechau.commands.track import Track
-from biomechau.commands.train import Train
-from biomechau.reports.terminal import tell
 
+if TYPE_CHECKING:
+    from biomechau.commands.command import Command
+
+
+class Entry(NamedTuple):
+    """A command in the list of commands: its class, as module and name in ``biomechau.commands``, and what it does."""
+
+    home: str
+    does: str
+
+
+class Group(NamedTuple):
+    """Commands under one word."""
+
+    does: str
+    commands: Mapping[str, Entry]
+
+
+COMMANDS: Mapping[str, Entry | Group] = {
+    "forces": Entry("forces.Forces", "Find the muscle forces behind a capture; nothing is trained."),
+    "track": Entry("track.Track", "Track the face of a video with MediaPipe."),
+    "demo": Entry("demo.Demo", "Show the package on the built-in face, in a minute or two."),
+    "simulate": Entry("simulate.Simulate", "Make a corpus of simulated people."),
+    "train": Entry("train.Train", "Train a detector of action units on a corpus."),
+    "evaluate": Entry("evaluate.Evaluate", "Test all folds of a run."),
+    "predict": Entry("predict.Predict", "Find action units and forces of a recording with a run."),
+    "experiment": Group(
+        "Make a table or the figures of the paper.",
+        {
+            "table1": Entry("experiment.Table1", "What the head sees."),
+            "table2": Entry("experiment.Table2", "F1 on BP4D beside published results."),
+            "table3": Entry("experiment.Table3", "F1 on DISFA beside published results."),
+            "table4": Entry("experiment.Table4", "Labels of a few sequences."),
+            "table5": Entry("experiment.Table5", "Trained on one corpus, tested on another."),
+            "ablation": Entry("experiment.Ablation", "Losses and physics, one change at a time."),
+            "figures": Entry("experiment.Figures", "Fig. 2, 4 and 5 of a trained run."),
+        },
+    ),
+    "report": Entry("report.Report", "Write one page that a browser shows without a network."),
+    "rig": Group(
+        "Make, inspect and draw rig files.",
+        {
+            "import": Entry("rig.RigImport", "Make a rig file from ICT-FaceKit, OBJ files or the built-in face."),
+            "info": Entry("rig.RigInfo", "Show what a rig holds."),
+            "show": Entry("rig.RigShow", "Draw the neutral face and its shapes."),
+        },
+    ),
+    "corpus": Group(
+        "Make, inspect and check corpora of labelled sequences.",
+        {
+            "info": Entry("corpus.CorpusInfo", "Show what a corpus holds."),
+            "check": Entry("corpus.CorpusCheck", "Read every value of a corpus."),
+            "bp4d": Entry("datasets.CorpusBP4D", "Make a corpus from BP4D."),
+            "disfa": Entry("datasets.CorpusDISFA", "Make a corpus from DISFA."),
+            "features": Entry("features.CorpusFeatures", "Compute image features by a pretrained backbone."),
+            "train-features": Entry("features.CorpusTrainFeatures", "Train a backbone on each fold's pictures."),
+        },
+    ),
+}
 DESCRIPTION = f"""Muscle forces from 3D facial motion, through a physical model of the face.
 
 biomechau {__version__} ("biomechau --version"). Try "biomechau demo", then "biomechau forces capture.csv"."""
-
-Rig = Annotated[
-    Annotated[RigImport, subcommand("import")]
-    | Annotated[RigInfo, subcommand("info")]
-    | Annotated[RigShow, subcommand("show")],
-    subcommand("rig", description="Make, inspect and draw rig files."),
-]
-Corpora = Annotated[
-    Annotated[CorpusInfo, subcommand("info")]
-    | Annotated[CorpusCheck, subcommand("check")]
-    | Annotated[CorpusBP4D, subcommand("bp4d")]
-    | Annotated[CorpusDISFA, subcommand("disfa")]
-    | Annotated[CorpusFeatures, subcommand("features")]
-    | Annotated[CorpusTrainFeatures, subcommand("train-features")],
-    subcommand("corpus", description="Make, inspect and check corpora of labelled sequences."),
-]
-
-
-def commands(arguments: Sequence[str]) -> Any:
-    """The commands as a type that tyro can parse, with the defaults that hold for these arguments."""
-    return (
-        Annotated[Forces, subcommand("forces")]
-        | Annotated[Track, subcommand("track")]
-        | Annotated[Demo, subcommand("demo")]
-        | Annotated[Simulate, subcommand("simulate")]
-        | Annotated[Train, subcommand("train", default=Train.default(arguments))]
-        | Annotated[Evaluate, subcommand("evaluate")]
-        | Annotated[Predict, subcommand("predict")]
-        | Annotated[Experiment, subcommand("experiment")]
-        | Annotated[Report, subcommand("report")]
-        | Rig
-        | Corpora
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
+        from biomechau.reports.terminal import tell
+
         tell("error", _in_words(error))
         return 2
     return 0
@@ -110,20 +125,48 @@ def parse(arguments: Sequence[str]) -> Command:
         SystemExit: help was asked for and printed.
         ValueError: the arguments are wrong; the message says how.
     """
+    program, entry, rest = "biomechau", Group(DESCRIPTION, COMMANDS), list(arguments)  # pyright: ignore[reportArgumentType]
+    while isinstance(entry, Group):
+        word, *rest = rest or [""]
+        if word in ("-h", "--help"):
+            print(_help(program, entry))
+            raise SystemExit(0)
+        if word not in entry.commands:
+            raise ValueError(_unknown(program, entry, word))
+        program, entry = f"{program} {word}", entry.commands[word]
+
+    # Here, because it takes a while, and the list of commands does without.
+    import tyro
+
+    module, name = entry.home.split(".")
+    command: type[Command] = getattr(import_module(f"biomechau.commands.{module}"), name)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed):
-            return tyro.cli(
-                commands(arguments),
-                prog="biomechau",
-                description=DESCRIPTION,
-                args=list(arguments),
-                config=(OmitSubcommandPrefixes,),
-            )
+            return tyro.cli(command, prog=program, args=rest, default=command.default(rest))
     except SystemExit as end:
         if not end.code:
             raise
-        raise ValueError(_unframed(printed.getvalue())) from None
+        raise ValueError(f'{_unframed(printed.getvalue())} (see "{program} --help")') from None
+
+
+def _help(program: str, group: Group) -> str:
+    width = max(map(len, group.commands))
+    lines = [f"  {name:{width}}  {entry.does}" for name, entry in group.commands.items()]
+    commands = "\n".join(lines)
+    return (
+        f"usage: {program} COMMAND [OPTIONS]\n\n{group.does}\n\n{commands}\n\n"
+        f'"{program} COMMAND --help" shows the options of a command.'
+    )
+
+
+def _unknown(program: str, group: Group, word: str) -> str:
+    names = ", ".join(group.commands)
+    advice = f'one of {names} (see "{program} --help")'
+    if not word:
+        return f"Missing subcommand: expected {advice}"
+    close = get_close_matches(word, group.commands, 1)
+    return f"{word}: expected {advice}" + (f'; did you mean "{program} {close[0]}"?' if close else "")
 
 
 def _unframed(message: str) -> str:
@@ -134,7 +177,7 @@ def _unframed(message: str) -> str:
     words = " ".join(takewhile(bool, body))
     words = re.sub(r"^Error parsing \w[^:]*: ", "", words)  # a check of a dataclass, which names no option
     words = words if words.startswith(title) else f"{title}: {words}"
-    return f'{words.rstrip(".")} (see "biomechau --help")'
+    return words.rstrip(".")
 
 
 def _in_words(error: Exception) -> str:

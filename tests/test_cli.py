@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from commands.small import assert_error
 
 from biomechau import __version__
-from biomechau.cli import main
+from biomechau.cli import COMMANDS, Group, main
+from biomechau.commands.command import Command
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,6 +35,28 @@ def test_help(capsys: pytest.CaptureFixture[str], arguments: list[str], words: l
     out, err = capsys.readouterr()
     assert all(word in out for word in words)
     assert err == ""
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["rig", "--help"], ["corpus", "-h"]])
+def test_what_needs_no_command_loads_none(arguments: list[str]) -> None:
+    code = (
+        "import sys; from biomechau.cli import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or ', '.join({'torch', 'numpy', 'scipy', 'tyro', 'rich'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "biomechau" in done.stdout
+
+
+def test_the_list_of_commands_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 100
+    for entry in COMMANDS.values():
+        for one in entry.commands.values() if isinstance(entry, Group) else [entry]:
+            module, name = one.home.split(".")
+            assert issubclass(getattr(import_module(f"biomechau.commands.{module}"), name), Command)
 
 
 def test_entry_point() -> None:
@@ -91,7 +115,9 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         ([], ["Missing subcommand", "forces"]),
-        (["bogus"], ["bogus"]),
+        (["bogus"], ["bogus", "forces"]),
+        (["foces"], ["foces", 'did you mean "biomechau forces"?']),
+        (["rig", "inf"], ["inf", 'did you mean "biomechau rig info"?', 'see "biomechau rig --help"']),
         (["rig"], ["Missing subcommand", "import"]),
         (["forces"], ["INPUT"]),
         (["rig", "import", "x"], ["--out"]),

@@ -9,3 +9,13 @@ def test_slow_libraries_are_imported_when_they_are_used() -> None:
     code = "import sys, biomechau; print([name for name in ('scipy.signal', 'trimesh') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_public_names_are_there_without_torch() -> None:
+    code = (
+        "import sys, biomechau; assert set(biomechau.__all__) <= set(dir(biomechau)); "
+        "assert 'torch' not in sys.modules; from biomechau import *; "
+        "assert FaceRig is biomechau.rig.FaceRig; assert biomechau.physics.PhysicsConfig is PhysicsConfig; "
+        "assert all(hasattr(biomechau, name) for name in biomechau.__all__); assert not hasattr(biomechau, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)

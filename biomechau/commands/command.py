@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
 from biomechau.rig import FaceRig
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Switch = FlagCreatePairsOff[bool]
 
@@ -18,6 +22,11 @@ class Command(ABC):
     """What every command takes."""
 
     debug: Annotated[Switch, arg(help="Show the traceback of an error.")] = field(default=False, kw_only=True)
+
+    @classmethod
+    def default(cls, arguments: Sequence[str]) -> Self | None:
+        """Defaults of the options where they depend on each other; None for those of the fields."""
+        return None
 
     @abstractmethod
     def run(self) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from biomechau.configured_module import ConfiguredModule
 from biomechau.models.distributed import BatchNorm, Dropout
 from biomechau.models.temporal import TemporalConv
 
 
-class AUHead(nn.Module):
+class AUHead(ConfiguredModule):
     """p(y_r = 1) = sigmoid(H([F || c || z2d])) (Eq. 12), with any part of the input left out.
 
     Forces, latents and image features pass a batch normalisation (over all processes that train together);
@@ -69,6 +71,10 @@ class AUHead(nn.Module):
             Dropout(dropout),
             nn.Linear(hidden, num_action_units),
         )
+
+    def configuration(self) -> dict[str, Any]:
+        """The sizes of what it reads, by name."""
+        return {"inputs": [f"{name} {size}" for name, size in self.sizes.items()]}
 
     def forward(
         self,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from biomechau.configured_module import ConfiguredModule
 from biomechau.models import losses
 from biomechau.models.au_head import AUHead
 from biomechau.models.detector_config import DetectorConfig
@@ -17,12 +19,15 @@ from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.physics_regressor import PhysicsParameters, PhysicsRegressor
 from biomechau.models.pooling import MeshHierarchy
+from biomechau.ops.tracing import plain_shape
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
 
 # Added to the standard deviation of each coefficient, so that shapes that hardly move are not noise blown up [1].
 _FLOOR = 0.03
+# What no output depends on once a detector is trained: a state may be trained on with other values.
+_OF_TRAINING = ("detach_force", "inverse_variance", "inverse_cutoff", "identity_strength", "dropout", "image_dropout")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +56,7 @@ class DetectorOutput:
         return self.logits.sigmoid()
 
 
-class Detector(nn.Module):
+class Detector(ConfiguredModule):
     """From the motion of a face to its muscle forces and action units (paper, section 3.2).
 
     Call :meth:`fit_statistics` on training data before training.
@@ -137,6 +142,10 @@ class Detector(nn.Module):
         )
         self.to(dtype)
 
+    def configuration(self) -> dict[str, Any]:
+        """The configuration without what only training depends on; the physics is that of ``dynamics``."""
+        return {name: x for name, x in self.config.to_json().items() if name not in (*_OF_TRAINING, "physics")}
+
     def fit_statistics(self, coefficients: Iterable[Tensor], displacements: Iterable[Tensor] | None = None) -> None:
         """Take the statistics that normalise the inputs, from the sequences of the training data.
 
@@ -162,8 +171,9 @@ class Detector(nn.Module):
         """
         c = batch["coefficients"]
         self.dynamics.check("coefficients", c, (self.dynamics.num_shapes,))
-        if c.ndim < 2 or c.shape[-2] < 2:
-            raise ValueError(f"coefficients must have shape (..., T, K') with T >= 2, got {tuple(c.shape)}")
+        shape = plain_shape(c)
+        if len(shape) < 2 or shape[-2] < 2:
+            raise ValueError(f"coefficients must have shape (..., T, K') with T >= 2, got {tuple(shape)}")
         normal = self.statistics(c)
         latents = None
         if self.encoder is not None:
@@ -252,7 +262,7 @@ class Detector(nn.Module):
     def _reconstruct(self, c: Tensor, force: Tensor, mass: Tensor | None) -> Tensor:
         """c~ (Eq. 10), started with the first frames of c; each force acts in the step that required_force means."""
         dynamics = self.dynamics
-        start, rate = dynamics.initial_state(c, min(self.config.initial_frames, c.shape[-2]))
+        start, rate = dynamics.initial_state(c, min(self.config.initial_frames, plain_shape(c)[-2]))
         used = force[..., 1:, :] if dynamics.config.scheme == "implicit" else force[..., :-1, :]
         moved, _ = dynamics.integrate(used, start, rate, mass)
         return torch.cat([c[..., :1, :], moved], -2)

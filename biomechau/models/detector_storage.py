@@ -87,7 +87,9 @@ def load_detector(folder: str | Path) -> Detector:
         hierarchy = MeshHierarchy.from_tensors(stored) if stored else None
         dtype = {"float32": torch.float32, "float64": torch.float64}[description["dtype"]]
         detector = Detector(rig, distribution, config, hierarchy, dtype)
-        detector.load_state_dict(_below(tensors, "state."))
+        # The configuration is that of the description; folders of version 0.1.0 do not repeat it in the state.
+        known = {name: x for name, x in detector.state_dict().items() if name.endswith("_extra_state")}
+        detector.load_state_dict(known | _below(tensors, "state."))
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{path}: not a detector of this version: {error}") from error
     return detector.eval()

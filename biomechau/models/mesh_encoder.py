@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
+from biomechau.configured_module import ConfiguredModule
 from biomechau.models.chebyshev import ChebyshevConv, scaled_laplacian
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.pooling import MeshHierarchy
@@ -17,7 +20,7 @@ _FLOOR = 0.02
 _NUM_COMPONENTS = 256
 
 
-class MeshEncoder(nn.Module):
+class MeshEncoder(ConfiguredModule):
     """z = E(u) (Eq. 7): displacements of a mesh to geometric features.
 
     As many times as the hierarchy has poolings: Chebyshev convolution at the coarser level's vertices, bias, ReLU; then
@@ -73,6 +76,13 @@ class MeshEncoder(nn.Module):
         self.latent = nn.Linear(coarser[-1].num_vertices * filters[-1], latent_size)
         self.components = PrincipalComponents(3 * fine.num_vertices, _NUM_COMPONENTS) if linear_path else None
         self.linear_path = nn.Linear(_NUM_COMPONENTS, latent_size, bias=False) if linear_path else None
+
+    def configuration(self) -> dict[str, Any]:
+        """The meshes, by their digest, and what is done with the latent."""
+        digest = hashlib.sha256()
+        for tensor in self.hierarchy.tensors().values():
+            digest.update(tensor.numpy().tobytes())
+        return {"latent_relu": self.latent_relu, "sha256 of the meshes": digest.hexdigest()}
 
     @property
     def latent_size(self) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from biomechau.configured_module import ConfiguredModule
 from biomechau.models.mass import CholeskyMass, FixedMass, RegionMass
 from biomechau.models.temporal import TemporalConv
 from biomechau.physics.dynamics import FaceDynamics
@@ -38,7 +39,7 @@ class PhysicsParameters:
     slack: Tensor | None
 
 
-class PhysicsRegressor(nn.Module):
+class PhysicsRegressor(ConfiguredModule):
     """z_phys = F_reg(z) (Eq. 8): a multi-layer perceptron over each frame and its neighbours.
 
     Forces are softplus of the output for ``fibre`` and the output itself for ``vector``. A mass does not change within
@@ -80,8 +81,10 @@ class PhysicsRegressor(nn.Module):
         if mass not in get_args(MassModel):
             raise ValueError(f"mass must be one of {', '.join(get_args(MassModel))}, got {mass!r}")
         self.num_features = num_features
-        self.force_shape = tuple(dynamics.projection.shape[1:])
+        self.force_shape = dynamics.force_shape
         self.fibre = dynamics.config.force == "fibre"
+        self.mass_model: MassModel = mass
+        self.muscles = dynamics.muscles.names
         self.layers = nn.Sequential(
             TemporalConv(num_features, hidden, context), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()
         )
@@ -101,6 +104,11 @@ class PhysicsRegressor(nn.Module):
         else:
             self.mass = CholeskyMass(dynamics) if mass == "spd" else FixedMass()
         self.mass_parameters = _output(hidden, self.mass.num_parameters) if self.mass.num_parameters else None
+
+    def configuration(self) -> dict[str, Any]:
+        """Which forces of which muscles, and which mass."""
+        force = "fibre" if self.fibre else "vector"
+        return {"force": force, "muscles": list(self.muscles), "mass": self.mass_model}
 
     def forward(self, features: Tensor) -> PhysicsParameters:
         """z (..., T, D) to the physics of each frame.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops._backend import Buffer, buffer
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops.tracing import goes_to_dispatcher
 
 # Packed blendshapes in an op's schema: all None where B is an ordinary tensor.
 PACKED_SCHEMA = "Tensor? vertex_crow, Tensor? shape_crow, Tensor? vertices, Tensor? shapes, Tensor? packed_values"
@@ -39,11 +39,7 @@ def packed_arguments(
 
 def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Tensor | None, ...]:
     """The arguments that ``SORTED_SCHEMA`` names."""
-    if (
-        not isinstance(blendshapes, PackedBlendshapes)
-        or blendshapes.dense.device.type != "cpu"
-        or torch.compiler.is_compiling()  # what is kept in a dictionary is nothing for a graph
-    ):
+    if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu" or goes_to_dispatcher():
         return (None,) * NUM_SORTED
     return blendshapes.sorted_entries(distribution)
 

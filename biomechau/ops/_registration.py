@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from biomechau.ops import tracing
+from biomechau.ops.tracing import is_compiling, num_modes
+
+# Bound here, because every call asks.
+_transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
 # What an argument of an eager call usually is.
 _PLAIN = frozenset([Tensor, torch.nn.Parameter, type(None), bool, int, float, list, tuple, torch.Size])
 
@@ -31,8 +36,8 @@ def register(
         setup_context: what the backward keeps, ``(ctx, inputs, output)``.
         backward: gradients of the inputs, ``(ctx, *output_gradients)``; without it, a derivative is an error.
 
-    Eager calls go through an autograd Function, which costs a fraction of the dispatcher's way; under
-    ``torch.compile``, export, dispatch modes or with tensor subclasses the registered op is called.
+    Eager calls go through an autograd Function, which costs a fraction of the dispatcher's way. The registered op is
+    called wherever a graph is recorded, under dispatch modes and with tensor subclasses.
     """
 
     def no_derivative(ctx: Any, *grads: Any) -> NoReturn:
@@ -59,9 +64,11 @@ def register(
     eager = super(torch.autograd.Function, function).apply  # pyright: ignore[reportAttributeAccessIssue]
 
     def call(*args: Any) -> Any:
-        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
+        if is_compiling() or num_modes() > 0:
             return op(*args)
-        if torch._C._are_functorch_transforms_active():
+        if tracing.num_paused and tracing.in_jit_trace():
+            return tracing.record_op(op, args)
+        if _transforms_active():
             raise RuntimeError(
                 f"biomechau::{name} does not run under the transforms of torch.func (vmap, grad, vectorized "
                 "jacobians); call the plain-torch twins in biomechau.ops.reference there"

@@ -12,6 +12,7 @@ from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops.tracing import goes_to_dispatcher, jit_trace, only_ops_recorded
 
 
 def chebyshev_conv(
@@ -49,14 +50,16 @@ def chebyshev_conv(
         tensor([[-19.],
                 [ -8.]])
     """
+    if jit_trace() is not None:
+        return only_ops_recorded(chebyshev_conv, x, laplacian, weight, bias, vertices)
     _check_arguments(x, laplacian, weight, bias)
     if vertices is not None:
         _check_vertices(vertices, x)
     if runs_reference(x.device):
         return reference.chebyshev_conv(x, laplacian, weight, bias, vertices)
-    # Traced, the order is used if it is there already, and the mesh taken as it comes otherwise; GPUs do not use it.
+    # In a graph the order is used if it is there already, and the mesh taken as it comes otherwise; GPUs do not use it.
     on_cpu = x.device.type == "cpu"
-    order = laplacian.neighbourhood_order(compute=not torch.compiler.is_compiling()) if on_cpu else None
+    order = laplacian.neighbourhood_order(compute=not goes_to_dispatcher()) if on_cpu else None
     return _op(x, weight, bias, laplacian.crow, laplacian.col, laplacian.val, order, vertices)
 
 
@@ -66,7 +69,7 @@ def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: T
     _check.same_kind("bias", x=x, weight=weight, bias=bias, **{"laplacian.val": laplacian.val})
     if laplacian.val.requires_grad:
         raise ValueError("laplacian must be constant, but its values require grad")
-    if not torch.compiler.is_compiling() and not laplacian.is_symmetric:
+    if not goes_to_dispatcher() and not laplacian.is_symmetric:
         raise ValueError("laplacian must be symmetric")
     num_vertices = laplacian.shape[0]
     if weight.ndim != 3 or not weight.numel():
@@ -87,7 +90,7 @@ def _check_vertices(vertices: Tensor, x: Tensor) -> None:
     if vertices.ndim != 1:
         raise _check.wrong_shape("vertices", vertices, "(P,)")
     # Elsewhere looking at the values would wait for the device, or break the graph.
-    if vertices.device.type == "cpu" and not torch.compiler.is_compiling() and len(vertices):
+    if vertices.device.type == "cpu" and not goes_to_dispatcher() and len(vertices):
         first, last = int(vertices[0]), int(vertices[-1])
         if first < 0 or last >= x.shape[-2] or bool((vertices.diff() <= 0).any()):
             raise ValueError(f"vertices must ascend within [0, {x.shape[-2]}), each once")

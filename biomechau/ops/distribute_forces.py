@@ -19,6 +19,7 @@ from biomechau.ops._distribution import (
 )
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
 def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None) -> Tensor:
@@ -45,6 +46,8 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
         tensor([[0., 2., 0.],
                 [1., 1., 0.]])
     """
+    if jit_trace() is not None:
+        return only_ops_recorded(distribute_forces, distribution, force, directions)
     check_distribution(distribution, directions, force=force)
     check_force(distribution, force, directions)
     if runs_reference(force.device):

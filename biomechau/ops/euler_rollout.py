@@ -11,6 +11,7 @@ from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, fault_flag, place, runs_reference, workspace
 from biomechau.ops._check import SCHEMES as SCHEMES
 from biomechau.ops._registration import empty_gradients, empty_of, register, wanted_gradients
+from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 # Which axes a matrix has, as in csrc/euler_rollout/euler_rollout.h.
 _NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = range(4)
@@ -62,6 +63,8 @@ def euler_rollout(
         >>> c.flatten(), v.flatten()
         (tensor([1., 4., 7.]), tensor([3., 3., 3.]))
     """
+    if jit_trace() is not None:
+        return only_ops_recorded(euler_rollout, mass, force, c0, v0, dt, damping, stiffness, scheme)
     tensors = {"mass": mass, "force": force, "c0": c0, "v0": v0, "damping": damping, "stiffness": stiffness}
     _check.same_kind("damping", "stiffness", **tensors)
     _check.positive_number("dt", dt)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from biomechau import _core
-from biomechau.ops import reference
+from biomechau.ops import reference, tracing
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._distribution import batch_shape, check_force
 from biomechau.ops._packed import unpacked
@@ -23,6 +23,7 @@ from biomechau.ops.reduced_projection import (
     structure_arguments,
 )
 from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
 def force_projection(
@@ -55,6 +56,8 @@ def force_projection(
         >>> ops.force_projection(torch.ones(1, 2, 3), P, torch.tensor([[1.0, 0.0, 3.0]]))
         tensor([6.])
     """
+    if jit_trace() is not None:
+        return only_ops_recorded(force_projection, blendshapes, distribution, force, directions)
     tensor = unpacked(blendshapes)
     check_blendshapes(tensor, distribution, directions, force=force)
     check_force(distribution, force, directions)
@@ -74,8 +77,8 @@ def _kept_projection(
 ) -> Tensor | None:
     """A as (K, force components) where nothing that it is made of can change or wants a gradient, else None."""
     if (
-        torch.compiler.is_compiling()
-        or torch._C._len_torch_dispatch_stack() > 0
+        tracing.goes_to_dispatcher()
+        or tracing.num_paused  # what is kept may be made of a graph's inputs
         or torch.is_autocast_enabled(distribution.val.device.type)  # would round the product
         or any(t is not None and (t.requires_grad or t.is_inference()) for t in (distribution.val, directions))
     ):

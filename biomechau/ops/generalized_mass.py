@@ -12,6 +12,7 @@ from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_refere
 from biomechau.ops._packed import NUM_PACKED, PACKED_SCHEMA, core_blendshapes, packed_arguments, unpacked
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
+from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
 def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scale: float = 1.0) -> Tensor:
@@ -39,6 +40,8 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
         tensor([[3., 3.],
                 [3., 3.]])
     """
+    if jit_trace() is not None:
+        return only_ops_recorded(generalized_mass, blendshapes, mass, scale)
     packed, blendshapes = blendshapes, unpacked(blendshapes)
     _check.same_kind(blendshapes=blendshapes, mass=mass)
     if blendshapes.ndim != 3 or blendshapes.shape[2] != 3:

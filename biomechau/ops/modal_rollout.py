@@ -11,6 +11,7 @@ from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, place, runs_reference
 from biomechau.ops._registration import register
 from biomechau.ops.modal_system import ModalSystem
+from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
 def modal_rollout(
@@ -43,6 +44,8 @@ def modal_rollout(
         >>> c.flatten(), v.flatten()
         (tensor([1., 4., 7.]), tensor([3., 3., 3.]))
     """
+    if jit_trace() is not None:
+        return only_ops_recorded(modal_rollout, system, force, c0, v0, muscle_force)
     if not isinstance(system, ModalSystem):
         raise TypeError(f"system must be a ModalSystem, got {type(system).__name__}")
     constants, projection = system.constants, system.projection

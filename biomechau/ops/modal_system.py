@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from biomechau.ops import _check, reference
+from biomechau.ops.tracing import refuse_in_jit_trace
 
 # Rows of the constants, as in csrc/modal_rollout/modal_rollout.h.
 _ROW_MULTIPLE = 16
@@ -59,6 +60,7 @@ class ModalSystem(nn.Module):
         scheme: str = "explicit",
         projection: Tensor | None = None,
     ) -> None:
+        refuse_in_jit_trace("the making of a ModalSystem", "make it before, or use ops.euler_rollout")
         super().__init__()
         tensors = {"mass": mass, "damping": damping, "stiffness": stiffness, "projection": projection}
         _check.same_kind("damping", "stiffness", "projection", **tensors)

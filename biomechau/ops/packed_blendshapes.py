@@ -13,6 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau.ops import _check
 from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops.tracing import refuse_in_jit_trace
 
 _Length = TypeVar("_Length", int, Tensor)
 
@@ -105,6 +106,7 @@ class PackedBlendshapes:
     _sorted: WeakIdKeyDictionary = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        refuse_in_jit_trace("the packing of blendshapes", "pack them before, or give the op the tensor")
         _check.same_kind(blendshapes=self.dense)
         if self.dense.ndim != 3 or self.dense.shape[2] != 3:
             raise _check.wrong_shape("blendshapes", self.dense, "(K, N, 3)")
@@ -142,7 +144,9 @@ class PackedBlendshapes:
         """The entries of a P (N, M) in the order of the groups; made once for its pattern, whatever its values."""
         found = self._sorted.get(distribution.col)
         if found is None or found[0]() is not distribution.crow:
-            found = self._sorted[distribution.col] = ref(distribution.crow), self._sort(distribution)
+            with torch.inference_mode(False):  # they are kept, for calls with a gradient too
+                entries = self._sort(distribution)
+            found = self._sorted[distribution.col] = ref(distribution.crow), entries
         return found[1]
 
     def _sort(self, distribution: SparseMatrix) -> SortedEntries:

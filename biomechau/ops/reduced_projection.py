@@ -24,6 +24,7 @@ from biomechau.ops._packed import (
 from biomechau.ops._registration import empty_gradients, register, wanted_gradients
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 # What B and P are made of in an op's schema, beside the tensors that have a gradient.
 STRUCTURE_SCHEMA = f"{PACKED_SCHEMA}, {SORTED_SCHEMA}, {SCHEMA}"
@@ -57,6 +58,8 @@ def reduced_projection(
         >>> ops.reduced_projection(torch.ones(1, 2, 3), P)
         tensor([[[1.5000, 1.5000, 1.5000]]])
     """
+    if jit_trace() is not None:
+        return only_ops_recorded(reduced_projection, blendshapes, distribution, directions)
     tensor = unpacked(blendshapes)
     check_blendshapes(tensor, distribution, directions)
     if runs_reference(tensor.device):

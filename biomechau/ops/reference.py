@@ -17,6 +17,7 @@ from biomechau.ops import _check
 from biomechau.ops._packed import unpacked
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops.tracing import goes_to_dispatcher, refuse_in_jit_trace
 
 if TYPE_CHECKING:
     from biomechau.ops.modal_system import ModalSystem
@@ -33,6 +34,8 @@ def _in_full_precision(twin: Callable[Parameters, Result]) -> Callable[Parameter
 
     @functools.wraps(twin)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        # Its loops over frames would be those of one length, its checks those of one input.
+        refuse_in_jit_trace(f"the plain-torch twin of {twin.__name__}", "use torch.export, or the kernels of the CPU")
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             return twin(*args, **kwargs)
 
@@ -163,7 +166,7 @@ def modal_rollout(
 
 def _symmetric_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
     """S x for a symmetric S (N, N) and a dense x (N, C)."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():  # neither knows CSR tensors
+    if goes_to_dispatcher() or torch._C._are_functorch_transforms_active():  # none of them knows CSR tensors
         return torch.zeros_like(x).index_add(0, matrix.row, matrix.val[:, None] * x[matrix.col])
     return _CsrProduct.apply(matrix.crow, matrix.col, matrix.val, x)
 

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from torch import Tensor
 
 from biomechau.ops import _check
+from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -59,6 +60,7 @@ class SparseMatrix:
     _order: Tensor | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
+        refuse_in_jit_trace("the making of a sparse matrix", "make it before; ``with_values`` takes other values")
         num_rows, num_cols = self.shape
         for name in ("crow", "col"):
             index = getattr(self, name)
@@ -111,13 +113,14 @@ class SparseMatrix:
             A permutation (N,) int64, or None if there is none yet.
         """
         if self._order is None and compute:
-            object.__setattr__(self, "_order", _breadth_first(self.crow, self.col))
+            with torch.inference_mode(False):  # it is kept, for calls with a gradient too
+                object.__setattr__(self, "_order", _breadth_first(self.crow, self.col))
         return self._order
 
     def _check_values(self, val: Tensor) -> None:
         """``val`` fits the index."""
         _check.same_kind(val=val)
-        if self.col.ndim != 1 or val.shape != self.col.shape:
+        if self.col.ndim != 1 or plain_shape(val) != plain_shape(self.col):
             raise ValueError(
                 f"col and val must be vectors of one length, got {tuple(self.col.shape)} and {tuple(val.shape)}"
             )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from biomechau import ops
+from biomechau.configured_module import ConfiguredModule
+from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace
 from biomechau.physics.elastic import ElasticLaw
 from biomechau.physics.inverse import InverseOptions, inverse_dynamics
 from biomechau.physics.physics_config import PhysicsConfig
@@ -18,12 +21,15 @@ from biomechau.rig.face_rig import FaceRig
 _STILL = 1e-3
 # Smallest eigenvalue of the mass scaled to a unit diagonal below which float32 cannot tell it from a singular one.
 _SINGULAR = 1e-6
+# Largest difference of a state's tensors from those of the same model, as a share of the largest entry: the rounding of
+# float32 and of other machines.
+_SAME = 1e-5
 # Acceleration that a unit force gives a muscle's own shapes under the law "newton" [1 / frame^2]: with it, forces of
 # facial motion are of the order of 1.
 _UNIT_ACCELERATION = 0.05
 
 
-class FaceDynamics(nn.Module):
+class FaceDynamics(ConfiguredModule):
     """M c'' + D c' + K c = A F (Eq. 4-6 and 9), all operators built once from a rig and its muscles.
 
     - M = s sum_i m_i B(i)^T B(i), with m_i the vertex areas scaled to the total mass.
@@ -38,8 +44,9 @@ class FaceDynamics(nn.Module):
     them an acceleration of 0.05 per squared frame (``newton``), measured in the norm of M; for ``vector`` along the
     direction of the largest response.
 
-    All tensors are buffers: ``.to()`` moves them, ``state_dict`` holds them. Build with ``dtype=torch.float64`` for
-    double precision throughout; ``.double()`` of a float32 module keeps its float32 rounding.
+    All tensors are buffers: ``.to()`` moves them, ``state_dict`` holds them and the configuration. A state of another
+    configuration, rig or P is refused. Build with ``dtype=torch.float64`` for double precision throughout;
+    ``.double()`` of a float32 module keeps its float32 rounding.
 
     Args:
         rig: the face; shapes that hardly move in it are dropped (``dropped_shapes``).
@@ -79,6 +86,7 @@ class FaceDynamics(nn.Module):
         config: PhysicsConfig | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        refuse_in_jit_trace("the making of a FaceDynamics", "make it before")
         super().__init__()
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be float32 or float64, got {dtype}")
@@ -146,6 +154,24 @@ class FaceDynamics(nn.Module):
             self.projection,
         )
 
+    def configuration(self) -> dict[str, Any]:
+        """The physical model, the shapes and the muscles."""
+        names = {"shapes": list(self.shape_names), "muscles": list(self.muscles.names)}
+        return {**asdict(self.config), **names, "vertices": self.blendshapes.shape[1]}
+
+    def state_error(self, state_dict: dict[str, Any], prefix: str) -> str | None:
+        if error := super().state_error(state_dict, prefix):
+            return error
+        # All of them follow from the rig, P and the configuration.
+        for name, own in self.named_buffers(recurse=False):
+            found = state_dict.get(prefix + name)
+            if found is None or found.shape != own.shape:  # which torch reports
+                continue
+            gap = (found.to(own) - own).abs().max() if own.numel() else own.new_zeros(())
+            if not bool(gap <= _SAME * own.abs().max()):
+                return f"{name} differs from that of the rig and the distribution here, by up to {float(gap):.1e}"
+        return None
+
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
         self._prepare()
@@ -159,6 +185,11 @@ class FaceDynamics(nn.Module):
     def num_muscles(self) -> int:
         """M."""
         return len(self.muscles)
+
+    @property
+    def force_shape(self) -> tuple[int, ...]:
+        """The last axes of muscle forces: (M,) for ``fibre``, (M, 3) for ``vector``."""
+        return (self.num_muscles, 3) if self.config.force == "vector" else (self.num_muscles,)
 
     @property
     def unit_acceleration(self) -> float:
@@ -176,9 +207,8 @@ class FaceDynamics(nn.Module):
         Raises:
             TypeError, ValueError: forces of another dtype, device or shape than the model's.
         """
-        unknowns = self.projection.shape[1:]
-        self.check("force", force, tuple(unknowns))
-        return force.flatten(-len(unknowns)) @ self.projection.flatten(1).mT
+        self.check("force", force, self.force_shape)
+        return force.flatten(-len(self.force_shape)) @ self.projection.flatten(1).mT
 
     def rollout(
         self,
@@ -204,7 +234,7 @@ class FaceDynamics(nn.Module):
             TypeError, ValueError: as ``ops.modal_rollout`` and, with a mass, ``ops.euler_rollout``.
         """
         if mass is None:
-            self.check("force", force, tuple(self.projection.shape[1:]))
+            self.check("force", force, self.force_shape)
             return ops.modal_rollout(self.system, generalized_force, c0, v0, force)
         total = self.generalized_force(force)
         return self.integrate(total if generalized_force is None else total + generalized_force, c0, v0, mass)
@@ -239,8 +269,9 @@ class FaceDynamics(nn.Module):
                 or more than there are.
         """
         self.check("c", c, (self.num_shapes,))
-        if not 2 <= num_frames <= c.shape[-2]:
-            raise ValueError(f"num_frames must lie in [2, {c.shape[-2]}], got {num_frames}")
+        most = plain_shape(c)[-2]
+        if not 2 <= num_frames <= most:
+            raise ValueError(f"num_frames must lie in [2, {most}], got {num_frames}")
         time = torch.arange(num_frames, dtype=c.dtype, device=c.device) * self.config.dt
         time = time - time.mean()
         return c[..., 0, :], torch.einsum("t,...tk->...k", time / time.square().sum(), c[..., :num_frames, :])
@@ -260,8 +291,9 @@ class FaceDynamics(nn.Module):
             raise TypeError(f"{name} must be {self.mass.dtype} as the model is, got {tensor.dtype}")
         if tensor.device != self.mass.device:
             raise ValueError(f"{name} must be on {self.mass.device} as the model is, got {tensor.device}")
-        if tensor.ndim < len(last) or tensor.shape[tensor.ndim - len(last) :] != last:
-            raise ValueError(f"{name} must have shape (..., {', '.join(map(str, last))}), got {tuple(tensor.shape)}")
+        shape = plain_shape(tensor)
+        if len(shape) < len(last) or shape[len(shape) - len(last) :] != last:
+            raise ValueError(f"{name} must have shape (..., {', '.join(map(str, last))}), got {tuple(shape)}")
 
     def inverse(
         self, c: Tensor, dt: float | None = None, options: InverseOptions | None = None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
+from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
 from biomechau.physics.least_squares import smooth_least_squares
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.physics_config import Scheme
@@ -139,6 +140,7 @@ def inverse_dynamics(
     Warns:
         UserWarning: the solver stopped before it met its tolerance.
     """
+    refuse_in_jit_trace("inverse_dynamics", "it iterates until it has converged")
     options = InverseOptions() if options is None else options
     config = dynamics.config
     h = _step(dynamics, dt)
@@ -224,6 +226,8 @@ def _step(dynamics: FaceDynamics, dt: float | None) -> float:
 
 
 def _checked(dynamics: FaceDynamics, c: Tensor) -> Tensor:
+    if jit_trace() is not None:
+        return only_ops_recorded(_checked, dynamics, c)
     dynamics.check("c", c, (dynamics.num_shapes,))
     if c.ndim < 2 or c.shape[-2] < 3:
         raise ValueError(f"c must have shape (..., T, {dynamics.num_shapes}) with T >= 3, got {tuple(c.shape)}")

@@ -1,0 +1,85 @@
+"""What happens to a call while torch records a graph of it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+Result = TypeVar("Result")
+
+# Bound here, because every call asks.
+is_compiling = torch.compiler.is_compiling
+num_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+# The state of ``torch.jit.trace`` in this thread while it records, else None.
+jit_trace: Callable[[], object | None] = torch._C._get_tracing_state
+
+
+class _Paused(threading.local):
+    """The recording that a call of this thread has paused."""
+
+    state: object | None = None
+
+
+_paused = _Paused()
+# Calls of all threads in ``only_ops_recorded``: mostly 0, and then nobody need look further.
+num_paused = 0
+
+
+def only_ops_recorded(function: Callable[..., Result], *args: object) -> Result:
+    """Calls a function so that ``torch.jit.trace`` records the registered ops that it ends in, and nothing else.
+
+    Its checks then see sizes as plain numbers, and leave nothing in the graph.
+    """
+    global num_paused
+    state = _paused.state = jit_trace()
+    torch._C._set_tracing_state(None)
+    num_paused += 1
+    try:
+        return function(*args)
+    finally:
+        num_paused -= 1
+        _paused.state = None
+        torch._C._set_tracing_state(state)
+
+
+def plain_shape(tensor: Tensor) -> torch.Size:
+    """The shape for checks: plain numbers, where ``torch.jit.trace`` would record what is done with them."""
+    return tensor.shape if jit_trace() is None else only_ops_recorded(lambda: tensor.shape)
+
+
+def record_op(op: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """Calls a registered op; within ``only_ops_recorded`` so that it is recorded."""
+    state = _paused.state
+    if state is None:
+        return op(*args)
+    torch._C._set_tracing_state(state)
+    try:
+        return op(*args)
+    finally:
+        torch._C._set_tracing_state(None)
+
+
+def goes_to_dispatcher() -> bool:
+    """Whether calls go to the registered ops: under ``torch.compile``, export, ``make_fx`` and dispatch modes.
+
+    Then no value may be looked at, and what is kept beside a tensor is not that of the graph.
+    """
+    return is_compiling() or num_modes() > 0
+
+
+def in_jit_trace() -> bool:
+    """Whether ``torch.jit.trace`` records what this thread does."""
+    return _paused.state is not None or jit_trace() is not None
+
+
+def refuse_in_jit_trace(what: str, advice: str) -> None:
+    """``RuntimeError`` where ``torch.jit.trace`` records what its graph cannot hold.
+
+    Its graphs hold neither loops nor conditions, and it does no more than warn; ``make_fx`` and export refuse them.
+    """
+    if not is_compiling() and in_jit_trace():
+        raise RuntimeError(f"torch.jit.trace cannot record {what}: {advice}")
