@@ -147,7 +147,23 @@ def parse(arguments: Sequence[str]) -> Command:
     except SystemExit as end:
         if not end.code:
             raise
-        raise ValueError(f'{_unframed(printed.getvalue())} (see "{program} --help")') from None
+        message = printed.getvalue()
+        raise ValueError(f'{_unframed(message)} (see "{program} --help"){_advice(message, command)}') from None
+
+
+def _advice(message: str, command: type[Command]) -> str:
+    """The option of a command that a wrong one resembles, in words; empty where tyro found none wrong, or none is."""
+    wrong = re.search(r"Unrecognized options:[^-]*(--[\w.-]+)", message)
+    if wrong is None:
+        return ""
+    import tyro
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        tyro.cli(command, args=["--help"], default=command.default([]))
+    options = re.findall(r"--[\w.-]+", printed.getvalue())
+    close = get_close_matches(wrong[1].replace("_", "-"), options, 1)
+    return f"; {wrong[1]}: did you mean {close[0]}?" if close else ""
 
 
 def _help(program: str, group: Group) -> str:
