@@ -45,7 +45,18 @@ COMMANDS: Mapping[str, Entry | Group] = {
     "train": Entry("train.Train", "Train a detector of action units on a corpus."),
     "evaluate": Entry("evaluate.Evaluate", "Test all folds of a run."),
     "predict": Entry("predict.Predict", "Find action units and forces of a recording with a run."),
-    "experiment": Entry("experiment.Experiment", "Make a table or the figures of the paper."),
+    "experiment": Group(
+        "Make a table or the figures of the paper.",
+        {
+            "table1": Entry("experiment.Table1", "What the head sees."),
+            "table2": Entry("experiment.Table2", "F1 on BP4D beside published results."),
+            "table3": Entry("experiment.Table3", "F1 on DISFA beside published results."),
+            "table4": Entry("experiment.Table4", "Labels of a few sequences."),
+            "table5": Entry("experiment.Table5", "Trained on one corpus, tested on another."),
+            "ablation": Entry("experiment.Ablation", "Losses and physics, one change at a time."),
+            "figures": Entry("experiment.Figures", "Fig. 2, 4 and 5 of a trained run."),
+        },
+    ),
     "report": Entry("report.Report", "Write one page that a browser shows without a network."),
     "rig": Group(
         "Make, inspect and draw rig files.",
@@ -137,7 +148,23 @@ def parse(arguments: Sequence[str]) -> Command:
     except SystemExit as end:
         if not end.code:
             raise
-        raise ValueError(f'{_unframed(printed.getvalue())} (see "{program} --help")') from None
+        message = printed.getvalue()
+        raise ValueError(f'{_unframed(message)} (see "{program} --help"){_advice(message, command)}') from None
+
+
+def _advice(message: str, command: type[Command]) -> str:
+    """The option of a command that a wrong one resembles, in words; empty where tyro found none wrong, or none is."""
+    wrong = re.search(r"Unrecognized options:[^-]*(--[\w.-]+)", message)
+    if wrong is None:
+        return ""
+    import tyro
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
+        tyro.cli(command, args=["--help"], default=command.default([]))
+    options = re.findall(r"--[\w.-]+", printed.getvalue())
+    close = get_close_matches(wrong[1].replace("_", "-"), options, 1)
+    return f"; {wrong[1]}: did you mean {close[0]}?" if close else ""
 
 
 def _help(program: str, group: Group) -> str:

@@ -37,6 +37,18 @@ def test_help(capsys: pytest.CaptureFixture[str], arguments: list[str], words: l
     assert err == ""
 
 
+def test_the_package_is_a_program_too() -> None:
+    command = [sys.executable, "-I", "-m", "biomechau", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"biomechau {__version__}\n", "")
+
+
+def test_help_points_to_no_file_that_is_not_installed(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["corpus", "bp4d"], ["corpus", "disfa"]):
+        assert main([*words, "--help"]) == 0
+        assert "README" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["rig", "--help"], ["corpus", "-h"]])
 def test_what_needs_no_command_loads_none(arguments: list[str]) -> None:
     code = (
@@ -52,7 +64,7 @@ def test_the_list_of_commands_fits_a_screen(capsys: pytest.CaptureFixture[str]) 
     assert main(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) < 24
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 80
     for entry in COMMANDS.values():
         for one in entry.commands.values() if isinstance(entry, Group) else [entry]:
             module, name = one.home.split(".")
@@ -125,10 +137,12 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         (["forces"], ["INPUT"]),
         (["rig", "import", "x"], ["--out"]),
         (["forces", "x", "--colour", "red"], ["--colour"]),
+        (["forces", "x", "--sparsty", "1"], ["--sparsty: did you mean --sparsity?"]),
+        (["train", "--corpsu", "x", "--out", "y"], ["--corpus", "--corpsu: did you mean --corpus?"]),
         (["forces", "x", "--law", "hooke"], ["hooke", "elastic", "newton"]),
         (["forces", "x", "--fps", "fast"], ["--fps", "fast"]),
-        (["forces", "x", "--zeta", "-1"], ["zeta must be at least 0, got -1.0"]),
-        (["forces", "x", "--neutral", "101"], ["neutral must lie in [0, 100]"]),
+        (["forces", "x", "--zeta", "-1"], ["zeta must be a finite number of at least 0, got -1.0"]),
+        (["forces", "x", "--neutral", "101"], ["neutral must be a finite number in [0, 100]"]),
         (["forces", "x", "--paper", "--f0", "2"], ["--paper"]),
     ],
 )

@@ -111,7 +111,8 @@ class CorpusBP4D(CorpusFromDataSet):
     """Make a corpus from BP4D's labels and coefficients tracked in its images or videos.
 
     Labels are read from AUCoding/AU_OCC/F001_T1.csv or AU-Intensity-Codes3.0/AU06/F001_T1_AU06.csv below ROOT.
-    Frames are matched by number; README.md tells the rule.
+    A recording that numbers its frames is matched by number: its frame n is the labels' frame n. One that does not
+    begins at the labels' first frame. --frame-offset changes both.
     """
 
     labels: Annotated[
@@ -131,8 +132,9 @@ class CorpusBP4D(CorpusFromDataSet):
 class CorpusDISFA(CorpusFromDataSet):
     """Make a corpus from DISFA's labels and coefficients tracked in its videos.
 
-    Labels are read from ActionUnit_Labels/SN001/SN001_au1.txt below ROOT. Frames are matched by number; README.md
-    tells the rule.
+    Labels are read from ActionUnit_Labels/SN001/SN001_au1.txt below ROOT. A recording that numbers its frames is
+    matched by number: its frame n is the labels' frame n, or n + 1 where it has a frame 0 and the labels count from 1.
+    One that does not begins at the labels' first frame. --frame-offset changes both.
     """
 
     videos: Annotated[Path | None, arg(metavar="DIR", help="Folder whose videos must be there (--check).")] = None

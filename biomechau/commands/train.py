@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-import tyro
-from tyro.conf import Suppress, arg
+from tyro.conf import arg
 
-from biomechau.commands.command import Command, Switch
+from biomechau.commands.command import Switch
+from biomechau.commands.training_options import TrainingCommand
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
-from biomechau.corpus.folds import Validation
 from biomechau.reports.terminal import say, tell
-from biomechau.training.config import VALIDATION_F1, TrainingConfig
-from biomechau.training.fitting import fitted
 from biomechau.training.run import Run
 from biomechau.training.runs import fold_folder
+from biomechau.training.training_config import VALIDATION_F1
 
-Setting = Literal["ours", "paper"]
 MISSING_TENSORBOARD = 'no log for TensorBoard, metrics.csv alone: pip install "biomechau[tensorboard]" to have one'
 
 
-@dataclass(frozen=True)
-class Train(Command):
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainingCommand):
     """Train a detector on subject-exclusive folds of a corpus; fold K goes into RUN/foldK.
 
     The subjects that test a fold never train it, nor choose its weights: those of the epoch that is best on the
@@ -35,42 +30,15 @@ class Train(Command):
     Evaluate with "biomechau evaluate", use with "biomechau predict".
     """
 
-    corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder to train on.")]
     out: Annotated[Path, arg(metavar="RUN", help="Folder of the run to make.")]
-    setting: Annotated[
-        Setting, arg(help="What the other options start from: this package's defaults, or the letter of the paper.")
-    ] = "ours"
     fold: Annotated[int | None, arg(metavar="K", help="Train this fold alone, from 1; all if not given.")] = None
-    num_folds: Annotated[
-        int,
-        arg(help="Folds to cut the subjects into; 3 are the literature's for the subjects of BP4D or DISFA."),
-    ] = 3
-    fold_seed: Annotated[int, arg(help="Seed of the cut, and of the choice of the validation subjects.")] = 0
-    validation: Annotated[
-        Validation,
-        arg(help='Subjects that choose the weights: some of those to train on, or "test" as in many publications.'),
-    ] = "train"
     resume: Annotated[Switch, arg(help="Go on with a run that was stopped; give the same options.")] = False
-    training: Annotated[TrainingConfig, arg(name="")] = field(default_factory=TrainingConfig)
-    units_given: Suppress[bool] = False
-
-    @classmethod
-    def default(cls, arguments: Sequence[str]) -> Train:
-        """Defaults of the options, which depend on the setting among the arguments."""
-        paper = "--setting=paper" in arguments or ("--setting", "paper") in pairwise(arguments)
-        return cls(
-            corpus=tyro.MISSING,
-            out=tyro.MISSING,
-            setting="paper" if paper else "ours",
-            training=TrainingConfig.paper() if paper else TrainingConfig(),
-            units_given=any(argument.split("=")[0] == "--action-units" for argument in arguments),
-        )
 
     def run(self) -> None:
         """Train fold after fold."""
         corpus = Corpus.open(self.corpus)
         folds = self._folds(corpus)
-        config = fitted(self.training, corpus, self.units_given)
+        config = self.config_for(corpus)
         if config.detector.uses_images:
             for fold in folds.values():
                 corpus.of_fold(fold)

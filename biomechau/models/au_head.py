@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
-from biomechau.models.batch_norm import BatchNorm
-from biomechau.models.dropout import Dropout
+from biomechau.models.distributed import BatchNorm, Dropout
 from biomechau.models.temporal import TemporalConv
 
 

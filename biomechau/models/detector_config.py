@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
+from biomechau._options import Count, Interval, NotNegative, Options, Positive, ProperShare, Whole
 from biomechau.models.physics_regressor import MassModel
-from biomechau.physics.config import PhysicsConfig
+from biomechau.physics.physics_config import PhysicsConfig
 
 Source = Literal["coefficients", "mesh", "both"]
 HeadName = Literal["geometry", "force", "position", "physics", "position_temporal", "image", "physics_image"]
@@ -22,21 +22,10 @@ HEAD_INPUTS: Mapping[HeadName, tuple[str, ...]] = {
     "image": ("image_features",),
     "physics_image": ("forces", "coefficients", "image_features"),
 }
-_CHOICES = {"source": Source, "head": HeadName, "mass": MassModel}
-_SMALLEST = {
-    "context": 0,
-    "num_image_features": 0,
-    "initial_frames": 2,
-    "num_input_vertices": 4,
-    "num_regions": 1,
-    "latent_size": 1,
-    "hidden": 1,
-    "head_hidden": 1,
-}
 
 
 @dataclass(frozen=True)
-class DetectorConfig:
+class DetectorConfig(Options):
     """The detector's parts and sizes.
 
     Raises:
@@ -45,7 +34,7 @@ class DetectorConfig:
     """
 
     # numbers of the R action units; those of BP4D
-    action_units: tuple[int, ...] = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+    action_units: tuple[Count, ...] = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
     # row of Table 1: what the head sees; "position_temporal" is the baseline without physics that sees neighbours too
     head: HeadName = "physics"
     # what the muscle forces are regressed from; "mesh" is the paper's
@@ -55,73 +44,48 @@ class DetectorConfig:
     # generalized mass: that of the face, with a few regions scaled, or any symmetric positive definite one near it
     mass: MassModel = "fixed"
     # regions of mass "region", >= 1
-    num_regions: int = 6
+    num_regions: Count = 6
     # let a penalised force beside the muscles explain what they cannot
     slack: bool = True
     # frames of the line fit that gives v(0), >= 2; 2 is the paper's difference
-    initial_frames: int = 5
+    initial_frames: Annotated[int, Interval("[2, inf)")] = 5
     # keep the action-unit loss from changing the forces
     detach_force: bool = False
     # divide the errors of Eq. 13 by the spread of each coefficient
     inverse_variance: bool = True
     # frequency at which smoothing halves the coefficients that the inverse-dynamics term differentiates, > 0 [Hz];
     # None: off, which makes that term ask for the tracker's noise
-    inverse_cutoff: float | None = 4.0
+    inverse_cutoff: Positive | None = 4.0
     # frames to either side that the regressor (and the head "position_temporal") sees, >= 0
-    context: int = 4
+    context: Whole = 4
     # width of the regressor's hidden layers, >= 1
-    hidden: int = 128
+    hidden: Count = 128
     # vertices that the mesh encoder reads, >= 4; None: all
-    num_input_vertices: int | None = 1200
+    num_input_vertices: Annotated[int, Interval("[4, inf)")] | None = 1200
     # channels of the mesh encoder's convolutions, each followed by a down-sampling by 4; more than two of those leave
     # too few of 1,200 vertices
-    filters: tuple[int, ...] = (16, 32)
+    filters: tuple[Count, ...] = (16, 32)
     # let the mesh encoder and the regressor map what they read to what they say linearly too
     linear_path: bool = True
     # share of a random identity that is added to the meshes of each window in training, >= 0, so that the encoder does
     # not learn the people it is trained on; 0: off
-    identity_strength: float = 0.2
+    identity_strength: NotNegative = 0.2
     # size of the mesh encoder's features, >= 1
-    latent_size: int = 64
+    latent_size: Count = 64
     # width of the head's hidden layer, >= 1
-    head_hidden: int = 64
+    head_hidden: Count = 64
     # share dropped in the head, in [0, 1)
-    dropout: float = 0.3
+    dropout: ProperShare = 0.3
     # share of the image features dropped beside forces and coefficients, in [0, 1): those of people that the backbone
     # was trained on look better than they are
-    image_dropout: float = 0.8
-    # size of the image features; 0: without an image branch, or, in a training, that of the corpus's
-    num_image_features: int = 0
+    image_dropout: ProperShare = 0.8
+    # size of the image features; 0: without an image branch
+    num_image_features: Whole = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "action_units", tuple(self.action_units))
-        if not self.action_units or len(set(self.action_units)) != len(self.action_units):
-            raise ValueError(f"action_units must be one or more different numbers, got {self.action_units}")
-        object.__setattr__(self, "filters", tuple(self.filters))
-        for name in ("action_units", "filters"):
-            for number in getattr(self, name):
-                if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                    raise ValueError(f"{name} must be positive integers, got {number!r}")
-        if not self.filters:
-            raise ValueError("filters must be one or more numbers")
-        for name, choice in _CHOICES.items():
-            if getattr(self, name) not in get_args(choice):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(self, name)!r}")
-        if not isinstance(self.physics, PhysicsConfig):
-            raise TypeError(f"physics must be a PhysicsConfig, got {type(self.physics).__name__}")
-        for name, smallest in _SMALLEST.items():
-            value = getattr(self, name)
-            if name == "num_input_vertices" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
-        if self.inverse_cutoff is not None and not 0 < self.inverse_cutoff < math.inf:
-            raise ValueError(f"inverse_cutoff must be positive or None, got {self.inverse_cutoff}")
-        if not 0 <= self.identity_strength < math.inf:
-            raise ValueError(f"identity_strength must be at least 0 and finite, got {self.identity_strength}")
-        for name in ("dropout", "image_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must lie in [0, 1), got {getattr(self, name)}")
+        super().__post_init__()
+        if len(set(self.action_units)) != len(self.action_units):
+            raise ValueError(f"action_units must be different numbers, got {self.action_units}")
 
     @property
     def head_inputs(self) -> tuple[str, ...]:
@@ -165,26 +129,3 @@ class DetectorConfig:
             image_dropout=0.0,
             num_image_features=num_image_features,
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON knows them."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> DetectorConfig:
-        """The configuration whose :meth:`to_json` this is.
-
-        Raises:
-            ValueError: a field that is missing, unknown or out of range.
-        """
-        names = {f.name for f in fields(cls)}
-        if not isinstance(values, Mapping) or set(values) != names:
-            found = set(values) if isinstance(values, Mapping) else set()
-            raise ValueError(
-                f"a detector's configuration has {len(names)} fields: missing {sorted(names - found)}, "
-                f"unknown {sorted(found - names)}"
-            )
-        try:
-            return cls(**{**values, "physics": PhysicsConfig(**values["physics"])})
-        except TypeError as error:
-            raise ValueError(f"not a detector's configuration: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -10,13 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from biomechau._options import NotNegative, Options
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.physics.inverse import required_force
 from biomechau.physics.smoothing import whittaker_masked
 
 
 @dataclass(frozen=True)
-class LossWeights:
+class LossWeights(Options):
     """The lambdas of Eq. 17, and those of the two terms that the paper does not have.
 
     Raises:
@@ -24,23 +24,17 @@ class LossWeights:
     """
 
     # lambda_3d, Eq. 13
-    reconstruction: float = 1.0
+    reconstruction: NotNegative = 1.0
     # lambda_au, Eq. 14; at 1 and above it turns the forces into mere features unless they are detached from the head
-    action_unit: float = 0.1
+    action_unit: NotNegative = 0.1
     # lambda_c, Eq. 15
-    clean: float = 0.003
+    clean: NotNegative = 0.003
     # lambda_s, Eq. 16; without it the forces follow the tracker's noise
-    smooth: float = 0.05
+    smooth: NotNegative = 0.05
     # of the slack force; much below 0.5 it takes over from the muscles
-    slack: float = 0.5
+    slack: NotNegative = 0.5
     # of the inverse dynamics, frame by frame
-    inverse_dynamics: float = 1.0
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-                raise ValueError(f"{field.name} must be a finite number of at least 0, got {value!r}")
+    inverse_dynamics: NotNegative = 1.0
 
     @classmethod
     def paper(cls) -> LossWeights:

@@ -1,6 +1,5 @@
 """The physical model of the face: its equation of motion, forwards and backwards, and the oracle that checks it."""
 
-from biomechau.physics.config import PhysicsConfig as PhysicsConfig
 from biomechau.physics.dynamics import FaceDynamics as FaceDynamics
 from biomechau.physics.inverse import (
     InverseOptions as InverseOptions,
@@ -9,3 +8,4 @@ from biomechau.physics.inverse import (
     required_force as required_force,
 )
 from biomechau.physics.newton import NewtonSimulation as NewtonSimulation
+from biomechau.physics.physics_config import PhysicsConfig as PhysicsConfig

@@ -7,7 +7,7 @@ import scipy.sparse.csgraph
 import torch
 from torch import Tensor
 
-from biomechau.physics.config import PhysicsConfig
+from biomechau.physics.physics_config import PhysicsConfig
 from biomechau.rig.face_rig import FaceRig
 
 # Stretch of the edges, as a share of the mass, below which only rounding moves them.

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from biomechau.physics.config import PhysicsConfig
+from biomechau.physics.physics_config import PhysicsConfig
 from biomechau.rig.muscles import Muscles
 
 

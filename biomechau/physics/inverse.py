@@ -6,23 +6,24 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor
 
+from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
-from biomechau.physics.config import Scheme
 from biomechau.physics.equation_of_motion import EquationOfMotion
 from biomechau.physics.least_squares import smooth_least_squares
-from biomechau.physics.neutral import check_percentile, neutral_coefficients
+from biomechau.physics.neutral import neutral_coefficients
+from biomechau.physics.physics_config import Scheme
 from biomechau.physics.smoothing import whittaker
 
 Metric = Literal["coefficients", "mesh"]
 
 
 @dataclass(frozen=True)
-class InverseOptions:
+class InverseOptions(Options):
     """How the forces are fitted.
 
     Raises:
@@ -36,31 +37,17 @@ class InverseOptions:
     # to explain them
     slack: bool = True
     # frequency at which smoothing halves the coefficients before they are differentiated, > 0 [Hz]; None: off
-    cutoff: float | None = 6.0
+    cutoff: Positive | None = 6.0
     # time constant tau of the forces, >= 0 [s]: Eq. 16 with the weight (tau fps)^2
-    smoothness: float = 0.05
+    smoothness: NotNegative = 0.05
     # weight of Eq. 15, >= 0 [unit force]: about what a force must exceed to be kept
-    sparsity: float = 0.01
+    sparsity: NotNegative = 0.01
     # percentile of each coefficient over its sequence to take as the neutral face, 0 to 100 (5 to 10 is usual); None: 0
-    neutral: float | None = None
+    neutral: Percentile | None = None
     # violation of the optimality conditions at which the solver stops, > 0 [share of the largest gradient]
-    tolerance: float = 1e-6
+    tolerance: Annotated[float, Interval("(0, 1)")] = 1e-6
     # iterations at which it stops anyway, with a warning, >= 1
-    max_iterations: int = 10000
-
-    def __post_init__(self) -> None:
-        if self.metric not in get_args(Metric):
-            raise ValueError(f"metric must be one of {', '.join(get_args(Metric))}, got {self.metric!r}")
-        if self.cutoff is not None and not self.cutoff > 0:
-            raise ValueError(f"cutoff must be positive or None, got {self.cutoff}")
-        for name in ("smoothness", "sparsity"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be at least 0 and finite, got {getattr(self, name)}")
-        check_percentile(self.neutral)
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance must lie in (0, 1), got {self.tolerance}")
-        if self.max_iterations < 1:
-            raise ValueError(f"max_iterations must be at least 1, got {self.max_iterations}")
+    max_iterations: Count = 10000
 
 
 @dataclass(frozen=True, eq=False)

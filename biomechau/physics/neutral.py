@@ -26,7 +26,8 @@ def neutral_coefficients(c: Tensor, percentile: float, valid: Tensor | None = No
     Raises:
         ValueError: a percentile out of range, or no valid frame.
     """
-    check_percentile(percentile)
+    if not 0 <= percentile <= 100:
+        raise ValueError(f"percentile must lie in [0, 100], got {percentile}")
     recorded = c.detach().cpu()
     if valid is not None:
         recorded = recorded.masked_fill(~valid.cpu()[..., None], math.nan)
@@ -34,10 +35,3 @@ def neutral_coefficients(c: Tensor, percentile: float, valid: Tensor | None = No
         raise ValueError("a neutral face needs at least one valid frame")
     neutral = np.nanpercentile(recorded.numpy(), percentile, axis=-2)
     return torch.as_tensor(neutral, dtype=c.dtype, device=c.device)
-
-
-def check_percentile(percentile: float | None) -> None:
-    """Raise ``ValueError`` unless this is None or a percentile."""
-    number = isinstance(percentile, (int, float)) and not isinstance(percentile, bool)
-    if percentile is not None and not (number and 0 <= percentile <= 100):
-        raise ValueError(f"neutral must lie in [0, 100] or be None, got {percentile}")

@@ -11,7 +11,7 @@ import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
-from biomechau.physics.config import Scheme
+from biomechau.physics.physics_config import Scheme
 
 Springs = Literal["isotropic", "central", "hooke"]
 

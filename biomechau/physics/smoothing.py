@@ -28,9 +28,8 @@ def whittaker(signal: Tensor, cutoff: float, fps: float) -> Tensor:
         z, shape of the signal.
     """
     num_frames = signal.shape[-2]
-    if cutoff >= fps / 2 or num_frames < 3:
+    if (mu := _roughness_weight(num_frames, cutoff, fps)) is None:
         return signal
-    mu = (2 * math.sin(math.pi * cutoff / fps)) ** -4
     # Upper bands of I + mu D^T D, D the second difference: three convolutions that stop at the ends.
     banded = np.zeros((3, num_frames))
     banded[2] = 1.0
@@ -59,11 +58,17 @@ def whittaker_masked(signal: Tensor, cutoff: float, fps: float, valid: Tensor | 
         z, shape of the signal.
     """
     num_frames = signal.shape[-2]
-    if cutoff >= fps / 2 or num_frames < 3:
+    if (mu := _roughness_weight(num_frames, cutoff, fps)) is None:
         return signal
-    mu = (2 * math.sin(math.pi * cutoff / fps)) ** -4
     second = torch.eye(num_frames, dtype=torch.float64, device=signal.device).diff(n=2, dim=0)
     weight = torch.ones_like(second[0]) if valid is None else valid.double().clamp_min(_TRACE)
     system = torch.diag_embed(weight) + mu * second.mT @ second
     smooth = torch.cholesky_solve(weight[..., None] * signal.double(), torch.linalg.cholesky(system))
     return smooth.to(signal.dtype)
+
+
+def _roughness_weight(num_frames: int, cutoff: float, fps: float) -> float | None:
+    """mu of :func:`whittaker`; None where there is nothing to smooth."""
+    if cutoff >= fps / 2 or num_frames < 3:
+        return None
+    return (2 * math.sin(math.pi * cutoff / fps)) ** -4

@@ -14,8 +14,8 @@ from biomechau.reports.curves import split_identifier
 from biomechau.reports.demo import Demonstration
 from biomechau.reports.html_page import Cell, Shown, card, page, table
 from biomechau.reports.replay import FILE as REPLAY, Replay
-from biomechau.training.config import TrainingConfig
 from biomechau.training.evaluation_entries import read_scores, read_unit_scores
+from biomechau.training.training_config import TrainingConfig
 
 SUMMARY, SCORES, TABLE, CARD = "summary.json", "evaluation.json", "table.csv", "card.json"
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from biomechau.corpus import Corpus, subject_folds
 from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
 from biomechau.rig import FaceRig
-from biomechau.training.config import TrainingConfig
 from biomechau.training.run import CONFIG
 from biomechau.training.runs import fold_folder, open_runs
+from biomechau.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from biomechau.training.cross_validation import CrossValidation

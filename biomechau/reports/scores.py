@@ -17,18 +17,18 @@ def scores_table(scores: CrossValidation) -> Table:
     """F1 of each action unit in per cent: mean, every fold, MCC, and what to compare them with."""
     table = new_table("F1 and MCC of each action unit [%]")
     table.add_column("")
-    folds = scores.evaluations.values()
+    folds, means = scores.evaluations.values(), scores.scores
     numbers = [f"fold {number}" for number in scores.evaluations] if len(scores.evaluations) > 1 else []
     for heading in ("F1", *numbers, "MCC", "always on", "rate"):
         table.add_column(heading, justify="right")
-    for row, unit in enumerate(scores.units):
+    for row, unit in enumerate(means.units):
         by_fold = [evaluation.scores.units[row].f1 for evaluation in folds] if numbers else []
         values = [unit.f1, *by_fold, unit.mcc, unit.always_positive_f1, unit.positive_rate]
         table.add_row(f"AU{unit.action_unit:02d}", *map(_percent, values))
     table.add_section()
     by_fold = [evaluation.scores.mean_f1 for evaluation in folds] if numbers else []
-    means = [scores.mean_f1, *by_fold, scores.mean_mcc, scores.mean_always_positive_f1]
-    table.add_row("mean", *map(_percent, means), "", style="bold")
+    mean = means.means
+    table.add_row("mean", *map(_percent, [mean.f1, *by_fold, mean.mcc, mean.always_positive_f1]), "", style="bold")
     return table
 
 

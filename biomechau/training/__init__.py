@@ -6,19 +6,19 @@ What needs Lightning is imported when it is first asked for: that takes seconds,
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from biomechau.training.config import TrainingConfig as TrainingConfig
-from biomechau.training.fitting import fitted as fitted
 from biomechau.training.image_training_config import ImageTrainingConfig as ImageTrainingConfig
 from biomechau.training.metrics import (
     ActionUnitScore as ActionUnitScore,
     ActionUnitScores as ActionUnitScores,
     ForceRecovery as ForceRecovery,
+    MeanScores as MeanScores,
     action_unit_scores as action_unit_scores,
     force_recovery as force_recovery,
     relative_error as relative_error,
 )
 from biomechau.training.run import Run as Run
 from biomechau.training.runs import fold_folder as fold_folder, open_runs as open_runs
+from biomechau.training.training_config import TrainingConfig as TrainingConfig
 
 if TYPE_CHECKING:
     from biomechau.training.cross_validation import (

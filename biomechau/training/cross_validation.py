@@ -4,36 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from biomechau.corpus import Corpus
 from biomechau.files import staged_directory
 from biomechau.training.evaluation import RECOVERY, SCORES, SUMMARY, Evaluation, evaluate, write_csv
-from biomechau.training.metrics import mean_of_known
+from biomechau.training.metrics import ActionUnitScores, mean_of_known
 from biomechau.training.run import Run, save_json
-
-
-@dataclass(frozen=True)
-class UnitMeans:
-    """Means of one action unit over the folds that have the value; None where none has.
-
-    Attributes:
-        action_unit: its number.
-        f1, mcc, always_positive_f1, positive_rate, best_f1, auc: as of :class:`biomechau.training.ActionUnitScore`. The
-            baseline counts in the folds that have an F1.
-        known_frames: sum over the folds.
-    """
-
-    action_unit: int
-    f1: float | None
-    mcc: float | None
-    always_positive_f1: float | None
-    positive_rate: float
-    known_frames: int
-    best_f1: float | None
-    auc: float | None
 
 
 @dataclass(frozen=True)
@@ -49,49 +28,10 @@ class CrossValidation:
     evaluations: Mapping[int, Evaluation]
     same_corpus: bool
 
-    @property
-    def units(self) -> tuple[UnitMeans, ...]:
-        """The action units, each F1 first of a fold and then the mean over the folds, as in the literature."""
-        means = []
-        for units in zip(*(evaluation.scores.units for evaluation in self.evaluations.values()), strict=True):
-            means.append(
-                UnitMeans(
-                    units[0].action_unit,
-                    mean_of_known(unit.f1 for unit in units),
-                    mean_of_known(unit.mcc for unit in units),
-                    mean_of_known(unit.always_positive_f1 for unit in units if unit.f1 is not None),
-                    fmean(unit.positive_rate for unit in units),
-                    sum(unit.known_frames for unit in units),
-                    mean_of_known(unit.best_f1 for unit in units),
-                    mean_of_known(unit.auc for unit in units),
-                )
-            )
-        return tuple(means)
-
-    @property
-    def mean_f1(self) -> float | None:
-        """Mean over the action units of their means over the folds ("Avg" of the tables)."""
-        return mean_of_known(unit.f1 for unit in self.units)
-
-    @property
-    def mean_mcc(self) -> float | None:
-        """As :attr:`mean_f1`."""
-        return mean_of_known(unit.mcc for unit in self.units)
-
-    @property
-    def mean_always_positive_f1(self) -> float | None:
-        """As :attr:`mean_f1`."""
-        return mean_of_known(unit.always_positive_f1 for unit in self.units)
-
-    @property
-    def mean_best_f1(self) -> float | None:
-        """As :attr:`mean_f1`."""
-        return mean_of_known(unit.best_f1 for unit in self.units)
-
-    @property
-    def mean_auc(self) -> float | None:
-        """As :attr:`mean_f1`."""
-        return mean_of_known(unit.auc for unit in self.units)
+    @cached_property
+    def scores(self) -> ActionUnitScores:
+        """Means over the folds."""
+        return ActionUnitScores.mean(evaluation.scores for evaluation in self.evaluations.values())
 
     @property
     def force_recovery(self) -> float | None:
@@ -108,14 +48,10 @@ class CrossValidation:
         return {
             "tested_on": "the test subjects of each fold" if self.same_corpus else "all subjects of another corpus",
             "means": "of each action unit over the folds, then over the action units",
-            "mean_f1": self.mean_f1,
-            "mean_mcc": self.mean_mcc,
-            "mean_always_positive_f1": self.mean_always_positive_f1,
-            "mean_best_f1": self.mean_best_f1,
-            "mean_auc": self.mean_auc,
+            **self.scores.means.summary(),
             "force_recovery_median_r": self.force_recovery,
             "reconstruction_error_over_std": self.reconstruction,
-            "action_units": [asdict(unit) for unit in self.units],
+            "action_units": [asdict(unit) for unit in self.scores.units],
             "folds": {str(number): evaluation.summary() for number, evaluation in self.evaluations.items()},
         }
 
@@ -128,7 +64,7 @@ class CrossValidation:
             OSError: the folder cannot be written.
         """
         rows = [{"fold": number, **asdict(unit)} for number, e in self.evaluations.items() for unit in e.scores.units]
-        rows += [{"fold": "mean", **asdict(unit)} for unit in self.units]
+        rows += [{"fold": "mean", **asdict(unit)} for unit in self.scores.units]
         with staged_directory(folder) as stage:
             write_csv(stage / SCORES, list(rows[0]), rows)
             if recovered := self._recovered():

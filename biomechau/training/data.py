@@ -13,6 +13,7 @@ from biomechau.corpus import Corpus, CorpusSequence, Fold, Windows
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.models import Detector
 from biomechau.physics.neutral import neutral_coefficients
+from biomechau.training.training_config import check_units
 
 
 class DetectorWindows(Dataset[dict[str, Tensor]]):
@@ -240,13 +241,3 @@ def check_corpus(corpus: Corpus, detector: Detector) -> None:
                 f"{corpus.path} has {corpus.num_image_features} image features a frame, but the detector reads "
                 f"{config.num_image_features}"
             )
-
-
-def check_units(corpus: Corpus, action_units: Iterable[int]) -> None:
-    """Raise ``ValueError`` unless the corpus has labels of these action units."""
-    missing = [f"AU{unit}" for unit in action_units if unit not in corpus.action_units]
-    if missing:
-        raise ValueError(
-            f"{corpus.path} has no labels of {', '.join(missing)}; it has those of "
-            f"{', '.join(f'AU{unit}' for unit in corpus.action_units)}"
-        )

@@ -68,11 +68,7 @@ class Evaluation:
     def summary(self) -> dict[str, Any]:
         """The contents of ``evaluation.json``."""
         return {
-            "mean_f1": self.scores.mean_f1,
-            "mean_mcc": self.scores.mean_mcc,
-            "mean_always_positive_f1": self.scores.mean_always_positive_f1,
-            "mean_best_f1": self.scores.mean_best_f1,
-            "mean_auc": self.scores.mean_auc,
+            **self.scores.means.summary(),
             "without_positives": list(self.scores.without_positives),
             "action_units": [asdict(unit) for unit in self.scores.units],
             "force_recovery_median_r": None if self.forces is None else self.forces.median,

@@ -24,12 +24,12 @@ from biomechau.locks import locked_folder
 from biomechau.models import Detector
 from biomechau.rig import Distribution
 from biomechau.training.checkpoint_files import BEST, LAST, CheckpointFiles, checkpoint_to_resume, read_checkpoint
-from biomechau.training.config import TrainingConfig
-from biomechau.training.data import CorpusData, check_units, positive_weights
+from biomechau.training.data import CorpusData, positive_weights
 from biomechau.training.few_labels import counts_of, labelled_sequences
 from biomechau.training.module import DetectorModule
 from biomechau.training.protocol import protocol_card
 from biomechau.training.run import CARD, CONFIG, METRICS, TENSORBOARD, Run, has_begun, save_json
+from biomechau.training.training_config import TrainingConfig, check_units
 
 
 def train(

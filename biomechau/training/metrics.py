@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from statistics import fmean, median
 
 import torch
@@ -24,7 +25,7 @@ class ActionUnitScore:
         action_unit: its number.
         f1: 2 TP / (2 TP + FP + FN); None where no known label is on.
         mcc: Matthews correlation coefficient, 0 for a prediction that never changes; None where the labels never do.
-        always_positive_f1: F1 of saying "on" in every frame.
+        always_positive_f1: F1 of saying "on" in every frame; None for a mean of folds none of which has an F1.
         positive_rate: share of the known labels that are on; 0 where none is known.
         known_frames: number of known labels.
         best_f1: F1 at the threshold that is best on these very labels, which no detector can know: what is left of the
@@ -37,7 +38,7 @@ class ActionUnitScore:
     action_unit: int
     f1: float | None
     mcc: float | None
-    always_positive_f1: float
+    always_positive_f1: float | None
     positive_rate: float
     known_frames: int
     best_f1: float | None = None
@@ -45,40 +46,72 @@ class ActionUnitScore:
 
 
 @dataclass(frozen=True)
+class MeanScores:
+    """Means over action units, folds or seeds of what :class:`ActionUnitScore` has of each.
+
+    Each is the mean of those that have the value, None if none has; the baseline counts where there is an F1.
+    """
+
+    f1: float | None
+    mcc: float | None
+    always_positive_f1: float | None
+    best_f1: float | None
+    auc: float | None
+
+    @classmethod
+    def of(cls, scores: Iterable[ActionUnitScore | MeanScores]) -> MeanScores:
+        """The means of some scores."""
+        scores = tuple(scores)
+        counted = {"always_positive_f1": [score for score in scores if score.f1 is not None]}
+        names = [field.name for field in fields(cls)]
+        return cls(*(mean_of_known(getattr(score, name) for score in counted.get(name, scores)) for name in names))
+
+    def summary(self) -> dict[str, float | None]:
+        """As the result files name them: ``mean_f1``, ``mean_mcc``, ..."""
+        return {f"mean_{name}": value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
 class ActionUnitScores:
-    """Scores of R action units on one fold."""
+    """Scores of R action units on one fold, or the means of several folds."""
 
     units: tuple[ActionUnitScore, ...]
+
+    @classmethod
+    def mean(cls, folds: Iterable[ActionUnitScores]) -> ActionUnitScores:
+        """The mean of each action unit over some folds, as in the literature: first each fold's F1, then the mean.
+
+        Each value is the mean over the folds that have it, None if none has; known frames are summed.
+
+        Raises:
+            ValueError: folds of different numbers of action units.
+        """
+        return cls(
+            tuple(
+                ActionUnitScore(
+                    units[0].action_unit,
+                    positive_rate=fmean(unit.positive_rate for unit in units),
+                    known_frames=sum(unit.known_frames for unit in units),
+                    **asdict(MeanScores.of(units)),
+                )
+                for units in zip(*(fold.units for fold in folds), strict=True)
+            )
+        )
 
     @property
     def without_positives(self) -> tuple[int, ...]:
         """Numbers of the action units that are on in no known frame: they have no F1 and count in no mean."""
         return tuple(unit.action_unit for unit in self.units if unit.f1 is None)
 
+    @cached_property
+    def means(self) -> MeanScores:
+        """Over the action units."""
+        return MeanScores.of(self.units)
+
     @property
     def mean_f1(self) -> float | None:
-        """Mean F1 over the action units that have one ("Avg" of the tables); None if none has."""
-        return mean_of_known(unit.f1 for unit in self.units)
-
-    @property
-    def mean_mcc(self) -> float | None:
-        """Mean MCC over the action units that have one; None if none has."""
-        return mean_of_known(unit.mcc for unit in self.units)
-
-    @property
-    def mean_best_f1(self) -> float | None:
-        """Mean F1 at the best thresholds over the action units that have one; None if none has."""
-        return mean_of_known(unit.best_f1 for unit in self.units)
-
-    @property
-    def mean_auc(self) -> float | None:
-        """Mean area under the curve over the action units that have one; None if none has."""
-        return mean_of_known(unit.auc for unit in self.units)
-
-    @property
-    def mean_always_positive_f1(self) -> float | None:
-        """Mean of the baseline over the action units that have an F1; None if none has."""
-        return mean_of_known(unit.always_positive_f1 for unit in self.units if unit.f1 is not None)
+        """Mean F1 over the action units that have one ("Avg." of the tables); None if none has."""
+        return self.means.f1
 
 
 @dataclass(frozen=True)

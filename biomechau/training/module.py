@@ -13,8 +13,8 @@ from torch import Tensor
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.finite import not_finite
 from biomechau.models import Detector, total_loss
-from biomechau.training.config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
+from biomechau.training.training_config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 
 # What helps a training that diverges.
 ADVICE = "lower the learning rate (--learning-rate)"

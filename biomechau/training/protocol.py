@@ -8,8 +8,8 @@ from importlib.metadata import version
 from typing import Any
 
 from biomechau.corpus import Corpus, Fold, protocol_of
-from biomechau.training.config import TrainingConfig
 from biomechau.training.metrics import THRESHOLD
+from biomechau.training.training_config import TrainingConfig
 
 _BEST = {"loss": "lowest loss", "f1": "highest mean F1"}
 _PACKAGES = ("biomechau", "torch", "lightning", "numpy")

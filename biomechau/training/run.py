@@ -16,7 +16,7 @@ from biomechau.corpus.manifest import MANIFEST
 from biomechau.file_errors import quote, reason
 from biomechau.files import is_unfinished, read_description, replacing
 from biomechau.models import Detector
-from biomechau.training.config import TrainingConfig
+from biomechau.training.training_config import TrainingConfig
 
 FORMAT = "biomechau-run"
 VERSION = 1

@@ -43,7 +43,7 @@ def test_the_page_is_self_contained(run_page: Path) -> None:
 def test_the_page_holds_what_the_run_says(run_page: Path, run_folder: Path, corpus: Corpus) -> None:
     page, runs = Page(run_page), open_runs(run_folder)
     scores = cross_validate(runs, corpus)
-    assert f"mean F1 {100 * (scores.mean_f1 or 0):.1f} %" in " ".join(page.text)
+    assert f"mean F1 {100 * (scores.scores.mean_f1 or 0):.1f} %" in " ".join(page.text)
     for unit in scores.units:
         at = page.text.index(f"AU{unit.action_unit:02d}")
         assert page.text[at + 2 : at + 4] == [f"{100 * (unit.f1 or 0):.1f}", f"{100 * (unit.mcc or 0):.1f}"]

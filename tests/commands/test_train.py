@@ -21,7 +21,6 @@ from biomechau.cli import main, parse
 from biomechau.commands.train import Train
 from biomechau.corpus import Corpus, CorpusWriter
 from biomechau.models import Detector, LossWeights
-from biomechau.rig import FaceRig
 from biomechau.training import Run, TrainingConfig, open_runs
 
 
@@ -54,7 +53,7 @@ def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 def parsed(*arguments: str) -> TrainingConfig:
     command = parse(["train", "--corpus", "c", "--out", "r", *arguments])
     assert isinstance(command, Train)
-    return command.training
+    return command.config
 
 
 def test_options_of_the_dataclasses_arrive() -> None:
@@ -107,14 +106,30 @@ def test_the_literatures_selection(corpus: Corpus, tmp_path: Path) -> None:
     assert card["neutral_percentile"] == 5
 
 
-def test_the_frame_rate_is_that_of_the_corpus(tiny_rig: FaceRig) -> None:
-    from biomechau.training.fitting import fitted
+class Slow:
+    """As much of a corpus as its options need."""
 
-    class Slow:
-        fps, action_units = 20.0, (1, 4)
+    path, fps, action_units, num_image_features = Path("slow"), 20.0, (1, 4), 7
 
-    assert fitted(TrainingConfig(), Slow(), False).detector.physics.fps == 20  # type: ignore[arg-type]
-    assert fitted(parsed("--fps", "30"), Slow(), True).detector.physics.fps == 30  # type: ignore[arg-type]
+
+@pytest.mark.parametrize("spelling", [["--action-units", "4"], ["--action_units", "4"], ["--action-units=4"]])
+def test_what_the_corpus_decides_unless_it_is_asked_for(spelling: list[str]) -> None:
+    def config_for(*arguments: str) -> TrainingConfig:
+        command = parse(["train", "--corpus", "c", "--out", "r", *arguments])
+        assert isinstance(command, Train)
+        return command.config_for(Slow())  # type: ignore[arg-type]
+
+    found = config_for("--head", "image").detector
+    assert (found.physics.fps, found.action_units, found.num_image_features) == (20, (1, 4), 7)
+    assert config_for(*spelling).detector.action_units == (4,)
+    assert config_for("--fps", "20", "--num-image-features", "7").detector.physics.fps == 20
+    for wrong, words in (
+        (["--fps", "25"], "has 20 frames per second, not fps 25"),
+        (["--num_image_features", "0"], "has 7 image features a frame, not num_image_features 0"),
+        (["--action-units", "1", "2"], "no labels of AU2; it has those of AU1, AU4"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            config_for(*wrong)
 
 
 def test_without_tensorboard_a_note_says_how_to_have_it(
@@ -167,7 +182,7 @@ def test_what_cannot_be_trained(
     fails(*given, "--out", out, "--fold", "4", words="--fold must lie in [1, 3], got 4")
     fails(*given, "--out", out, "--num-folds", "7", words="num_folds must lie in [2, 6]")
     fails(*given, "--out", out, "--action-units", "6", "99", words=("no labels of AU99", "AU6, AU7, AU10, AU12"))
-    fails(*given, "--out", out, "--fps", "30", words="25 frames per second, but the detector's physics 30")
+    fails(*given, "--out", out, "--fps", "30", words="25 frames per second, not fps 30")
     fails(*given, "--out", out, "--precision", "16-mixed", words=("16-mixed", "32-true", "64-true"))
     fails(*given, "--out", out, "--neutral", "101", words="neutral must lie in [0, 100]")
     fails("train", "--corpus", "nowhere", "--out", out, words="nowhere")

@@ -64,13 +64,13 @@ def test_a_unit_without_positives_is_named_and_left_out_of_the_means() -> None:
     assert scores.without_positives == (15, 23)
     assert (scores.units[1].f1, scores.units[1].mcc) == (None, None)
     assert [unit.known_frames for unit in scores.units] == [10, 10, 0]
-    assert (scores.mean_f1, scores.mean_mcc) == (alone.mean_f1, alone.mean_mcc)
-    assert scores.mean_always_positive_f1 == pytest.approx(2 / 3)
+    assert (scores.means.f1, scores.means.mcc) == (alone.means.f1, alone.means.mcc)
+    assert scores.means.always_positive_f1 == pytest.approx(2 / 3)
 
 
 def test_no_unit_with_positives_has_no_mean() -> None:
     scores = action_unit_scores(torch.rand(4, 1), torch.zeros(4, 1), (1,))
-    assert (scores.mean_f1, scores.mean_mcc, scores.mean_always_positive_f1) == (None, None, None)
+    assert (scores.means.f1, scores.means.mcc, scores.means.always_positive_f1) == (None, None, None)
 
 
 def test_a_constant_answer_has_no_correlation() -> None:
@@ -181,4 +181,4 @@ def test_ranking_where_there_is_nothing_to_rank() -> None:
     units = action_unit_scores(PROBABILITIES[:, None].expand(10, 3), labels, (1, 2, 4)).units
     assert [unit.best_f1 for unit in units] == [1, None, None]
     assert [unit.auc for unit in units] == [None, None, None]
-    assert scores_of_counts(torch.tensor([[3, 1, 2, 4]]), (1,)).mean_auc is None
+    assert scores_of_counts(torch.tensor([[3, 1, 2, 4]]), (1,)).means.auc is None

@@ -15,7 +15,7 @@ import torch
 from biomechau.corpus import Corpus, CorpusWriter, Fold
 from biomechau.models import Detector
 from biomechau.training import DetectorModule, Run, TrainingConfig, evaluate, train
-from biomechau.training.config import Selection
+from biomechau.training.training_config import Selection
 
 
 @pytest.fixture(scope="module")

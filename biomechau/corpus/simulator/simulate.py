@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from biomechau.corpus.simulator.coarse_face import CoarseFace
-from biomechau.corpus.simulator.config import SimulationConfig
 from biomechau.corpus.simulator.fine_face import FineFace
 from biomechau.corpus.simulator.labels import VISIBILITY, clean_labels, coded_labels, thresholds
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS, GeneratorMuscle, find_muscles
@@ -27,6 +26,7 @@ from biomechau.corpus.simulator.performance import (
 )
 from biomechau.corpus.simulator.person import Person
 from biomechau.corpus.simulator.scene import Scene
+from biomechau.corpus.simulator.simulation_config import SimulationConfig
 from biomechau.corpus.simulator.tissue import FREQUENCIES, Tissue, weighted_rms
 from biomechau.corpus.simulator.tracker import Tracker, fit_shapes, tracked_names
 from biomechau.rig import FaceRig

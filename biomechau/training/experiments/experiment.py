@@ -8,7 +8,7 @@ from typing import Any
 
 from biomechau.corpus import Corpus
 from biomechau.corpus.folds import Validation
-from biomechau.training.config import TrainingConfig
+from biomechau.training.training_config import TrainingConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +92,9 @@ class Setup:
         folds: numbers of the folds, from 1; the experiment's own if not given.
         rows: names of the rows; all if not given.
         action_units: to detect; those of the corpus if not given.
+        fps, num_image_features: that the corpora must have, see :meth:`biomechau.training.TrainingConfig.for_corpus`.
         num_folds: to cut the subjects into.
+        fold_seed: of the cut.
         validation: subjects that choose the weights, see :func:`biomechau.corpus.corpus_folds`.
 
     Raises:
@@ -106,7 +108,10 @@ class Setup:
     folds: tuple[int, ...] | None = None
     rows: tuple[str, ...] | None = None
     action_units: tuple[int, ...] | None = None
+    fps: float | None = None
+    num_image_features: int | None = None
     num_folds: int = 3
+    fold_seed: int = 0
     validation: Validation = "train"
 
     def __post_init__(self) -> None:
@@ -121,6 +126,14 @@ class Setup:
     def units(self, corpus: Corpus) -> tuple[int, ...]:
         """The action units to detect on a corpus."""
         return corpus.action_units if self.action_units is None else self.action_units
+
+    def config(self, corpus: Corpus) -> TrainingConfig:
+        """What the rows change, on a corpus.
+
+        Raises:
+            ValueError: the corpus has not what is asked for.
+        """
+        return self.base.for_corpus(corpus, self.action_units, self.fps, self.num_image_features)
 
 
 def changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfig:

@@ -12,17 +12,16 @@ from typing import Any
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.manifest import MANIFEST
-from biomechau.training.config import TrainingConfig
 from biomechau.training.evaluation import SUMMARY, Evaluation
 from biomechau.training.experiments.experiment import Experiment, Row, Setup, changed
-from biomechau.training.fitting import fitted
 from biomechau.training.metrics import scores_of_counts
 from biomechau.training.run import CONFIG, Run, has_begun
 from biomechau.training.runs import fold_folder
+from biomechau.training.training_config import TrainingConfig
 
 CARD = "card.json"
 # What must not change when an experiment goes on in its folder.
-_FIXED = ("experiment", "setting", "corpora", "action_units", "num_folds", "validation", "base")
+_FIXED = ("experiment", "setting", "corpora", "action_units", "num_folds", "fold_seed", "validation", "base")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +98,7 @@ class Plan:
         """Of each corpus by their numbers, from 1: the same cut whatever the seed."""
         found = []
         for corpus in self.setup.corpora:
-            folds = corpus_folds(corpus, self.setup.num_folds, validation=self.setup.validation)
+            folds = corpus_folds(corpus, self.setup.num_folds, self.setup.fold_seed, validation=self.setup.validation)
             check_folds(folds, corpus)
             found.append(dict(enumerate(folds, 1)))
         return tuple(found)
@@ -124,9 +123,8 @@ class Plan:
 
     def config(self, row: Row, seed: int = 0) -> TrainingConfig:
         """How a row is trained."""
-        corpus = self.setup.corpora[row.train_on]
-        units = {"detector.action_units": self.setup.units(corpus)}
-        return replace(changed(fitted(self.setup.base, corpus), {**units, **row.changes}), seed=seed)
+        config = self.setup.config(self.setup.corpora[row.train_on])
+        return replace(changed(config, row.changes), seed=seed)
 
     @cached_property
     def always_positive(self) -> dict[Row, dict[tuple[int, int], Evaluation]]:
@@ -142,6 +140,7 @@ class Plan:
             "corpora": [_identity(corpus) for corpus in self.setup.corpora],
             "action_units": self.setup.action_units,
             "num_folds": self.setup.num_folds,
+            "fold_seed": self.setup.fold_seed,
             "validation": self.setup.validation,
             "base": self.setup.base.to_json(),
         }
@@ -177,7 +176,7 @@ class Plan:
         if not path.is_file():
             return
         try:
-            card = json.loads(path.read_bytes())
+            card = {"fold_seed": 0, **json.loads(path.read_bytes())}  # 0.1.0 knew no other
             found = {name: card[name] for name in _FIXED}
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"{path}: not the card of an experiment of this version: {error!r}") from error
@@ -196,6 +195,7 @@ _WORDS = {
     "corpora": "corpus",
     "action_units": "choice of action units",
     "num_folds": "number of folds",
+    "fold_seed": "seed of the folds",
     "validation": "choice of validation subjects",
     "base": "configuration",
 }

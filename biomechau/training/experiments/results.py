@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 
 from biomechau.training.cross_validation import CrossValidation
 from biomechau.training.evaluation import Evaluation
-from biomechau.training.metrics import mean_of_known
+from biomechau.training.metrics import MeanScores, mean_of_known
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class RowResult:
     def units(self) -> dict[int, float | None]:
         """F1 of each action unit by its number."""
         found: dict[int, list[float | None]] = {}
-        for scores in self.seeds.values():
-            for unit in scores.units:
+        for seed in self.seeds.values():
+            for unit in seed.scores.units:
                 found.setdefault(unit.action_unit, []).append(unit.f1)
         return {unit: mean_of_known(values) for unit, values in found.items()}
 
-    @property
-    def average(self) -> float | None:
-        """Mean F1 over the action units ("Avg." of the tables)."""
-        return mean_of_known(scores.mean_f1 for scores in self.seeds.values())
+    @cached_property
+    def means(self) -> MeanScores:
+        """Over the action units of each seed, then over the seeds; the F1 is "Avg." of the tables."""
+        return MeanScores.of(seed.scores.means for seed in self.seeds.values())
 
     @property
     def spread(self) -> float | None:
         """Standard deviation of the seeds' averages; None for fewer than two."""
-        return _stdev([f1 for scores in self.seeds.values() if (f1 := scores.mean_f1) is not None])
+        return _stdev([f1 for seed in self.seeds.values() if (f1 := seed.scores.mean_f1) is not None])
 
     @property
     def by_fold(self) -> dict[int, float | None]:
@@ -56,21 +56,6 @@ class RowResult:
         for (_, fold), evaluation in sorted(self.evaluations.items()):
             found.setdefault(fold, []).append(evaluation.scores.mean_f1)
         return {fold: mean_of_known(values) for fold, values in sorted(found.items())}
-
-    @property
-    def mcc(self) -> float | None:
-        """Mean MCC over the action units."""
-        return mean_of_known(scores.mean_mcc for scores in self.seeds.values())
-
-    @property
-    def best_f1(self) -> float | None:
-        """Mean F1 over the action units, each at the threshold that is best on the labels tested on."""
-        return mean_of_known(scores.mean_best_f1 for scores in self.seeds.values())
-
-    @property
-    def auc(self) -> float | None:
-        """Mean area under the receiver operating characteristic over the action units."""
-        return mean_of_known(scores.mean_auc for scores in self.seeds.values())
 
     @property
     def force_recovery(self) -> float | None:
@@ -86,9 +71,8 @@ class RowResult:
         """Mean F1 less that of another row, over the seeds and folds that both have: mean and spread of the seeds."""
         common = self.evaluations.keys() & other.evaluations.keys()
         mine, theirs = (RowResult({key: result.evaluations[key] for key in common}).seeds for result in (self, other))
-        gains = [
-            a - b for seed in mine if (a := mine[seed].mean_f1) is not None and (b := theirs[seed].mean_f1) is not None
-        ]
+        pairs = [(mine[seed].scores.mean_f1, theirs[seed].scores.mean_f1) for seed in mine]
+        gains = [a - b for a, b in pairs if a is not None and b is not None]
         return (fmean(gains) if gains else None), _stdev(gains)
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
-from numbers import Real
-from typing import Literal, get_args
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from biomechau._options import Interval, NotNegative, Options, Positive
 
 Law = Literal["elastic", "newton"]
 Force = Literal["fibre", "vector"]
 Scheme = Literal["implicit", "semi_implicit", "explicit"]
-_CHOICES = {"law": Law, "force": Force, "scheme": Scheme}
 
 
 @dataclass(frozen=True)
-class PhysicsConfig:
+class PhysicsConfig(Options):
     """The equation of motion M c'' + D c' + K c = A F, its forces and its integration.
 
     Lengths are in cm, times in seconds, masses in units of the face.
@@ -30,34 +30,17 @@ class PhysicsConfig:
     # Euler's method: "implicit" is stable for every stiffness, "explicit" is Eq. 6
     scheme: Scheme = "implicit"
     # frames per second of the motion, > 0 [1/s]
-    fps: float = 25.0
+    fps: Positive = 25.0
     # natural frequency of the face in the elastic law, > 0 [Hz]
-    f0: float = 3.0
+    f0: Positive = 3.0
     # damping ratio in the elastic law, >= 0; 1 is critical [1]
-    zeta: float = 1.0
+    zeta: NotNegative = 1.0
     # share of the stiffness that comes from springs along the mesh edges, 0 to 1; the rest anchors each vertex [1]
-    edge_fraction: float = 0.15
+    edge_fraction: Annotated[float, Interval("[0, 1]")] = 0.15
     # factor s of the generalized mass M = s sum_i m_i B(i)^T B(i), > 0; 1 is the kinetic energy, 0.5 Eq. 4 [1]
-    mass_scale: float = 1.0
+    mass_scale: Positive = 1.0
     # sum of the vertex masses, > 0 [mass of the face]
-    total_mass: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, choice in _CHOICES.items():
-            if getattr(self, name) not in get_args(choice):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(choice))}, got {getattr(self, name)!r}")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in _CHOICES:
-                continue
-            if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-                raise ValueError(f"{field.name} must be a finite number, got {value!r}")
-            object.__setattr__(self, field.name, float(value))
-            if value < 0 or (value == 0 and field.name not in ("zeta", "edge_fraction")):
-                sign = "at least 0" if field.name in ("zeta", "edge_fraction") else "positive"
-                raise ValueError(f"{field.name} must be {sign}, got {value}")
-        if self.edge_fraction > 1:
-            raise ValueError(f"edge_fraction must be at most 1, got {self.edge_fraction}")
+    total_mass: Positive = 1.0
 
     @property
     def dt(self) -> float:

@@ -13,7 +13,7 @@ from biomechau.training.evaluation import Evaluation
 from biomechau.training.experiments.experiment import PublishedRow, Row
 from biomechau.training.experiments.plan import CARD, Job, Plan
 from biomechau.training.experiments.results import RowResult
-from biomechau.training.experiments.tables import Table
+from biomechau.training.experiments.table_formats import Table
 from biomechau.training.protocol import package_versions, subject_sets_of
 from biomechau.training.run import save_json
 
@@ -109,14 +109,14 @@ class _Columns:
         result: RowResult,
         gain: tuple[float | None, float | None] = (None, None),
     ) -> tuple[str, ...]:
-        f1 = result.units
-        cells = [heading, runs, *(_percent(f1.get(unit)) for unit in self.units), _percent(result.average)]
+        f1, mean = result.units, result.means
+        cells = [heading, runs, *(_percent(f1.get(unit)) for unit in self.units), _percent(mean.f1)]
         cells += [_percent(result.spread)] if self.seeds else []
         cells += [" / ".join(map(_percent, result.by_fold.values()))] if self.folds else []
         cells += [_percent(gain[0], sign="+")] if self.gains else []
         cells += [_percent(gain[1])] if self.gains and self.seeds else []
-        cells += [_percent(result.mcc)]
-        cells += [_percent(result.best_f1), _percent(result.auc)] if self.crossed else []
+        cells += [_percent(mean.mcc)]
+        cells += [_percent(mean.best_f1), _percent(mean.auc)] if self.crossed else []
         return (*cells, _number(result.force_recovery), _number(result.reconstruction))
 
     def published(self, row: PublishedRow) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Batch normalisation whose batch is that of all processes together."""
+"""Dropout and batch normalisation over the batch of all processes that train together."""
 
 from __future__ import annotations
 
@@ -6,6 +6,50 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+
+def whole_batch(count: int) -> tuple[int, slice]:
+    """Sequences of all processes' batch, and which of them are this process's, if each has ``count``.
+
+    Process r of P has those at r, r + P, ... What is random is drawn for the whole batch, and each process takes its
+    own: so any number of processes draws what one would, provided that all have the same random state.
+    """
+    if not distributed.is_available() or not distributed.is_initialized():
+        return count, slice(None)
+    processes = distributed.get_world_size()
+    return count * processes, slice(distributed.get_rank(), None, processes)
+
+
+class Dropout(nn.Module):
+    """``torch.nn.Dropout`` of (S, ...), with one mask for the batch of all processes that train together.
+
+    Each process draws the mask of the whole batch and takes its own sequences, see
+    :func:`whole_batch`. So two processes with half a batch each drop what one drops of the
+    whole, provided that all have the same random state and the same number of sequences.
+
+    Args:
+        p: share dropped in training, in [0, 1).
+
+    Raises:
+        ValueError: a share out of range.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        if not 0 <= p < 1:
+            raise ValueError(f"dropout must lie in [0, 1), got {p}")
+        self.p = p
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(S, ...), with a share p set to 0 and the rest divided by 1 - p; the input itself when not training."""
+        if not self.training or not self.p:
+            return input
+        count, own = whole_batch(len(input))
+        return input * functional.dropout(input.new_ones(count, *input.shape[1:]), self.p)[own]
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
 
 
 class BatchNorm(nn.BatchNorm1d):

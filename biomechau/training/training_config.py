@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import torch
 from tyro.conf import OmitArgPrefixes
 
+from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive, Whole
 from biomechau.models import DetectorConfig, LossWeights
-from biomechau.physics.neutral import check_percentile
+
+if TYPE_CHECKING:
+    from biomechau.corpus import Corpus
 
 Precision = Literal["32-true", "64-true"]
 Selection = Literal["loss", "f1"]
 # Names of what is logged after each epoch.
 VALIDATION_F1, VALIDATION_LOSS = "validation_f1", "validation_loss"
 
-_SMALLEST_INTEGERS = {
-    "num_frames": 2,
-    "stride": 1,
-    "batch_size": 1,
-    "epochs": 1,
-    "patience": 1,
-    "seed": 0,
-    "devices": 1,
-    "num_nodes": 1,
-}
-_OPTIONAL = ("stride", "patience")
-
 
 @dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(Options):
     """What is trained, and how.
 
     Raises:
@@ -45,66 +35,48 @@ class TrainingConfig:
     # weights of the training objectives (Eq. 17)
     losses: LossWeights = field(default_factory=LossWeights)
     # T, frames of a window, >= 2
-    num_frames: int = 32
+    num_frames: Annotated[int, Interval("[2, inf)")] = 32
     # frames from window to window, >= 1; None: windows side by side
-    stride: int | None = None
+    stride: Count | None = None
     # windows of a step, over all devices, >= 1
-    batch_size: int = 12
+    batch_size: Count = 12
     # times that every window is seen, >= 1
-    epochs: int = 18
+    epochs: Count = 18
     # what decides on the validation subjects which epoch is kept: "loss", the objective (Eq. 17) with all its terms, or
     # "f1", the mean F1, which hardly sees the forces
     selection: Selection = "loss"
     # epochs without a better one, by the selection, before training stops, >= 1; None: never
-    patience: int | None = None
+    patience: Count | None = None
     # highest learning rate of the one-cycle schedule, > 0
-    learning_rate: float = 3e-3
+    learning_rate: Positive = 3e-3
     # of AdamW, >= 0
-    weight_decay: float = 1e-4
+    weight_decay: NotNegative = 1e-4
     # largest norm of the gradient, > 0
-    gradient_clip: float = 1.0
+    gradient_clip: Positive = 1.0
     # of weights, dropout and the order of the windows, >= 0
-    seed: int = 0
+    seed: Whole = 0
     # "cpu", "gpu", ..., or "auto" for the fastest there is
     accelerator: str = "auto"
     # processes of a machine, >= 1
-    devices: int = 1
+    devices: Count = 1
     # machines, >= 1
-    num_nodes: int = 1
+    num_nodes: Count = 1
     # of all numbers: "32-true" is float32, "64-true" float64
     precision: Precision = "32-true"
     # share of the training sequences whose labels are used, in (0, 1], drawn by the seed; the others are learned from
     # without labels
-    label_share: float = 1.0
+    label_share: Annotated[float, Interval("(0, 1]")] = 1.0
     # percentile of each coefficient over all frames of a subject to subtract as the neutral face, 0 to 100 (5 to 10 is
     # usual); None: nothing
-    neutral: float | None = None
+    neutral: Percentile | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("detector", DetectorConfig), ("losses", LossWeights), ("accelerator", str)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, got {type(getattr(self, name)).__name__}")
-        for name, smallest in _SMALLEST_INTEGERS.items():
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} must be an integer of at least {smallest}, got {value!r}")
-        for name in ("learning_rate", "weight_decay", "gradient_clip"):
-            value = getattr(self, name)
-            number = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
-            if not number or (value == 0 and name != "weight_decay"):
-                raise ValueError(f"{name} must be a positive, finite number, got {value!r}")
-        if self.selection not in get_args(Selection):
-            raise ValueError(f"selection must be one of {', '.join(get_args(Selection))}, got {self.selection!r}")
         if self.precision not in get_args(Precision):
             raise ValueError(
                 f"precision must be one of {', '.join(get_args(Precision))}, got {self.precision!r}: the kernels "
                 "compute in float32 and float64 throughout"
             )
-        check_percentile(self.neutral)
-        if not 0 < self.label_share <= 1:
-            raise ValueError(f"label_share must lie in (0, 1], got {self.label_share}")
+        super().__post_init__()
         if self.batch_size % (self.devices * self.num_nodes):
             raise ValueError(
                 f"batch_size must be a multiple of the {self.devices * self.num_nodes} processes, got {self.batch_size}"
@@ -125,26 +97,50 @@ class TrainingConfig:
         """The paper's model and objectives, on the short windows that Eq. 6 allows."""
         return cls(detector=DetectorConfig.paper(), losses=LossWeights.paper(), num_frames=16)
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON knows them."""
-        return {**asdict(self), "detector": self.detector.to_json()}
+    def for_corpus(
+        self,
+        corpus: Corpus,
+        action_units: Sequence[int] | None = None,
+        fps: float | None = None,
+        num_image_features: int | None = None,
+    ) -> TrainingConfig:
+        """This configuration with the action units, the frame rate and the number of image features of a corpus.
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TrainingConfig:
-        """The configuration whose :meth:`to_json` this is.
+        Args:
+            corpus: to train on.
+            action_units: numbers of those to detect; all of the corpus if not given.
+            fps: frame rate that the corpus must have [1/s]; any if not given.
+            num_image_features: that the corpus must have; any if not given.
 
         Raises:
-            ValueError: a field that is missing, unknown or out of range.
+            ValueError: the corpus has another frame rate or number of image features, or no labels of an action unit.
         """
-        names = {f.name for f in fields(cls)}
-        found = set(values) if isinstance(values, Mapping) else set()
-        if found != names:
+        if fps is not None and fps != corpus.fps:
             raise ValueError(
-                f"a training's configuration has {len(names)} fields: missing {sorted(names - found)}, "
-                f"unknown {sorted(found - names)}"
+                f"{corpus.path} has {corpus.fps:g} frames per second, not fps {fps:g}; training takes the rate of the "
+                "corpus, so leave fps out or take another corpus"
             )
-        try:
-            detector, losses = DetectorConfig.from_json(values["detector"]), LossWeights(**values["losses"])
-            return cls(**{**values, "detector": detector, "losses": losses})
-        except TypeError as error:
-            raise ValueError(f"not a training's configuration: {error}") from error
+        if num_image_features is not None and num_image_features != corpus.num_image_features:
+            raise ValueError(
+                f"{corpus.path} has {corpus.num_image_features} image features a frame, not num_image_features "
+                f"{num_image_features}"
+            )
+        check_units(corpus, action_units or ())
+        detector = replace(
+            self.detector,
+            action_units=corpus.action_units if action_units is None else tuple(action_units),
+            physics=replace(self.detector.physics, fps=corpus.fps),
+        )
+        if detector.uses_images:
+            detector = replace(detector, num_image_features=corpus.num_image_features)
+        return replace(self, detector=detector)
+
+
+def check_units(corpus: Corpus, action_units: Sequence[int]) -> None:
+    """Raise ``ValueError`` unless the corpus has labels of these action units."""
+    missing = [f"AU{unit}" for unit in action_units if unit not in corpus.action_units]
+    if missing:
+        raise ValueError(
+            f"{corpus.path} has no labels of {', '.join(missing)}; it has those of "
+            f"{', '.join(f'AU{unit}' for unit in corpus.action_units)}"
+        )

@@ -1,0 +1,44 @@
+"""SimulationConfig: every option of a simulated corpus in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from tyro.conf import FlagCreatePairsOff
+
+from biomechau._options import Interval, Options
+
+
+@dataclass(frozen=True)
+class SimulationConfig(Options):
+    """Size and difficulty of a simulated corpus.
+
+    Raises:
+        ValueError: a value outside its range, or not a number of its kind.
+    """
+
+    # people, 1 to 10,000
+    subjects: Annotated[int, Interval("[1, 10000]")] = 36
+    # recordings of each subject, 1 to 1,000
+    sequences: Annotated[int, Interval("[1, 1000]")] = 6
+    # frames of each recording, 8 to 10,000
+    frames: Annotated[int, Interval("[8, 10000]")] = 96
+    # frames per second, 10 to 240 [1/s]
+    fps: Annotated[float, Interval("[10, 240]")] = 25.0
+    # scale of what makes people different and the tracker noisy, 0 to 4; 0 leaves little noise
+    hardness: Annotated[float, Interval("[0, 4]")] = 2.0
+    # seed of everything random, 0 to 4,294,967,295
+    seed: Annotated[int, Interval("[0, 4294967295]")] = 0
+    # vertices of the mass-spring face, 100 to 5,000
+    coarse_vertices: Annotated[int, Interval("[100, 5000]")] = 1200
+    # how often the coders see action units, as a multiple of the rates of BP4D, 0.2 to 1.5: below 1 they ask for more
+    label_rate: Annotated[float, Interval("[0.2, 1.5]")] = 1.0
+    # store meshes too, which are more than their coefficients: the person's own shapes and 20 % of their identity;
+    # takes 6 bytes per vertex and frame, 1.2 GB for 9,409 vertices and the default size
+    meshes: FlagCreatePairsOff[bool] = False
+    # render a picture of every frame, as a camera sees the person without the tracker's errors, into
+    # images/<sequence>/000001.png, ...; needs the viz extra
+    images: FlagCreatePairsOff[bool] = False
+    # side of the pictures, 32 to 1,024 [pixels]
+    image_size: Annotated[int, Interval("[32, 1024]")] = 128
