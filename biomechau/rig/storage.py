@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from biomechau.files import replacing
-from biomechau.rig.face_rig import FaceRig
+from biomechau.rig.rig_parts import RigParts
 
 FORMAT = "biomechau-rig"
 VERSION = "1"
@@ -20,7 +20,7 @@ _TENSORS = ("neutral", "faces", "blendshapes", "identity")
 _Kind = TypeVar("_Kind", list, dict)
 
 
-def save_rig(rig: FaceRig, path: str | Path) -> None:
+def save_rig(rig: RigParts, path: str | Path) -> None:
     """Write a rig as one safetensors file; a failure leaves what was there before.
 
     Raises:
@@ -50,7 +50,7 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
-def load_rig(path: str | Path) -> FaceRig:
+def load_rig(path: str | Path) -> RigParts:
     """Read a rig that :func:`save_rig` wrote. The tensors are views of the memory-mapped file.
 
     Raises:
@@ -73,13 +73,13 @@ def load_rig(path: str | Path) -> FaceRig:
     except SafetensorError as error:
         raise ValueError(f"{path}: not a complete safetensors file: {error}") from error
     try:
-        return FaceRig(
+        return RigParts(
             **tensors,
             names=tuple(_texts(metadata, "names", list)),
             identity_names=tuple(_texts(metadata, "identity_names", list)),
             provenance=_texts(metadata, "provenance", dict),
         )
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
