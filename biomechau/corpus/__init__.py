@@ -8,8 +8,8 @@ from biomechau.corpus.corpus import Corpus as Corpus
 from biomechau.corpus.corpus_sequence import CorpusSequence as CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter as CorpusWriter
 from biomechau.corpus.face_sequence import FaceSequence as FaceSequence
+from biomechau.corpus.fold import Fold as Fold
 from biomechau.corpus.folds import (
-    Fold as Fold,
     bp4d_folds as bp4d_folds,
     check_folds as check_folds,
     corpus_folds as corpus_folds,

@@ -18,7 +18,7 @@ from biomechau.corpus.manifest import MANIFEST, RIG, SEQUENCES, Manifest, Sequen
 from biomechau.rig import FaceRig
 
 if TYPE_CHECKING:
-    from biomechau.corpus.folds import Fold
+    from biomechau.corpus.fold import Fold
 
 # How safetensors spells the dtypes.
 _CODES = {"float32": "F32", "float16": "F16", "float64": "F64", "int8": "I8", "bool": "BOOL"}
