@@ -28,9 +28,9 @@ from biomechau.commands.predict import Predict
 from biomechau.commands.report import Report
 from biomechau.commands.rig import RigImport, RigInfo, RigShow
 from biomechau.commands.simulate import Simulate
+from biomechau.commands.terminal import tell
 from biomechau.commands.track import Track
 from biomechau.commands.train import Train
-from biomechau.reports.terminal import tell
 
 DESCRIPTION = f"""Muscle forces from 3D facial motion, through a physical model of the face.
 

@@ -12,10 +12,10 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import progress_bar
 from biomechau.corpus import Corpus
 from biomechau.corpus.image_features import FEATURES
 from biomechau.reports.output import to_json
-from biomechau.reports.terminal import progress_bar
 
 
 @dataclass(frozen=True)

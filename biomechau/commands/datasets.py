@@ -14,6 +14,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
+from biomechau.commands.terminal import progress_bar, tell
 from biomechau.corpus.datasets import (
     Assembly,
     BP4DFolder,
@@ -25,7 +26,6 @@ from biomechau.corpus.datasets import (
 )
 from biomechau.corpus.datasets.exclusions import Exclusions
 from biomechau.corpus.datasets.image_check import check_images, check_videos
-from biomechau.reports.terminal import progress_bar, tell
 
 
 @dataclass(frozen=True)

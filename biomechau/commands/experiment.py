@@ -15,12 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextCo
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command
+from biomechau.commands.terminal import progress_bar, tell
 from biomechau.commands.train import Setting
 from biomechau.corpus import Corpus
 from biomechau.corpus.folds import Validation
 from biomechau.models.detector_config import Source
 from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.terminal import progress_bar, tell
 from biomechau.training.config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -156,6 +156,7 @@ def make_figures(command: Experiment) -> None:
     """
     if not viz_available():
         raise ImportError(MISSING_VIZ)
+    from biomechau.analysis import chosen_predictions
     from biomechau.corpus.simulator.writing import IMAGES
     from biomechau.reports.paper_figures import paper_figures, photographs
     from biomechau.training.runs import open_runs
@@ -164,8 +165,10 @@ def make_figures(command: Experiment) -> None:
     runs, corpus, out = open_runs(command.trained), Corpus.open(command.corpus), command.out / "figures"
     images = corpus.path / IMAGES if command.images is None else command.images
     pictures = photographs(corpus, images) if command.images is not None or images.is_dir() else None
-    with progress_bar("figures") as report:
-        paths = paper_figures(runs, corpus, out, command.sequences, pictures, progress=report)
+    with progress_bar("figures") as progress:
+        chosen = chosen_predictions(runs, corpus, command.sequences, progress)
+    about = {"corpus": corpus.path.name, "folds": {number: run.path.name for number, run in runs.items()}}
+    paths = paper_figures(chosen, out, pictures, about=about)
     for path in paths:
         print(f"wrote {path}")
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import progress_bar, tell
 from biomechau.corpus import Corpus, corpus_folds
 from biomechau.corpus.folds import Validation
-from biomechau.reports.terminal import progress_bar, tell
 from biomechau.training.image_training_config import ImageTrainingConfig
 
 if TYPE_CHECKING:

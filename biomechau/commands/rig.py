@@ -9,12 +9,12 @@ from typing import Annotated, Literal
 from rich.console import Console
 from tyro.conf import Positional, arg
 
+from biomechau.analysis import describe_rig
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
+from biomechau.commands.terminal import progress_bar, rig_table
 from biomechau.files import replacing
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json
-from biomechau.reports.rig_report import describe_rig
-from biomechau.reports.terminal import progress_bar, rig_table
 from biomechau.rig import FaceRig
 from biomechau.rig.ict import NEUTRAL
 

@@ -14,9 +14,9 @@ import tyro
 from tyro.conf import Suppress, arg
 
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import tell
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
 from biomechau.corpus.folds import Validation
-from biomechau.reports.terminal import tell
 from biomechau.training.config import VALIDATION_F1, TrainingConfig
 from biomechau.training.fitting import fitted
 from biomechau.training.run import Run

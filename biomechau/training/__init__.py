@@ -38,11 +38,6 @@ if TYPE_CHECKING:
     )
     from biomechau.training.image_features import compute_image_features as compute_image_features
     from biomechau.training.module import DetectorModule as DetectorModule
-    from biomechau.training.prediction import (
-        Prediction as Prediction,
-        predict as predict,
-        predict_corpus_sequence as predict_corpus_sequence,
-    )
 
 _HOMES = {
     "CrossValidation": "cross_validation",
@@ -56,9 +51,6 @@ _HOMES = {
     "train_image_backbone": "image_backbone",
     "compute_image_features": "image_features",
     "DetectorModule": "module",
-    "Prediction": "prediction",
-    "predict": "prediction",
-    "predict_corpus_sequence": "prediction",
     "train": "fold_training",
 }
 

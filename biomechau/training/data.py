@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from biomechau.corpus import Corpus, CorpusSequence, Fold, Windows
+from biomechau.corpus.calibration import subject_neutral
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.models import Detector
-from biomechau.physics.neutral import neutral_coefficients
 
 
 class DetectorWindows(Dataset[dict[str, Tensor]]):
@@ -190,21 +190,6 @@ class CorpusData(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         return DataLoader(self.validation, self.batch_size)
-
-
-def subject_neutral(corpus: Corpus, subject: str, percentile: float | None) -> Tensor:
-    """The neutral face (K,) of a subject over all their sequences in the corpus; zeros without a percentile.
-
-    Raises:
-        ValueError: no frame of the subject is valid.
-    """
-    if percentile is None:
-        return torch.zeros(len(corpus.shapes))
-    sequences = [corpus[id] for id in corpus.ids_of([subject])]
-    frames = torch.cat([sequence.coefficients[sequence.valid] for sequence in sequences])
-    if not len(frames):
-        raise ValueError(f"{corpus.path}: no frame of subject {subject!r} is valid, so there is no neutral face")
-    return neutral_coefficients(frames, percentile)
 
 
 def positive_weights(rates: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
-from biomechau.reports.forces_report import ForcesReport, analyse
 from biomechau.rig import FaceRig
 
 _AMPLITUDES = {"mouthSmile_L": 0.9, "mouthSmile_R": 0.3, "jawOpen": 0.5}
@@ -30,6 +30,6 @@ def clip(tiny_rig: FaceRig) -> FaceSequence:
 
 
 @pytest.fixture(scope="session")
-def report(tiny_rig: FaceRig, clip: FaceSequence) -> ForcesReport:
+def report(tiny_rig: FaceRig, clip: FaceSequence) -> CaptureForces:
     """The forces of the clip."""
     return analyse(clip, tiny_rig)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
 from biomechau.reports.face_scene import FaceScene
-from biomechau.reports.forces_report import ForcesReport, analyse
 from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 
@@ -48,8 +48,8 @@ def test_a_coarse_scene_has_vertices_and_motion_of_the_rig() -> None:
     assert torch.cdist(scene.neutral[rims], scene.neutral[:own]).amin(1).max() < 1e-6
 
 
-def test_the_residual_is_what_the_forces_do_not_move(report: ForcesReport) -> None:
-    replay = report.replay()
+def test_the_residual_is_what_the_forces_do_not_move(report: CaptureForces) -> None:
+    replay = Replay.of_forces(report)
     assert replay.motion is not None
     assert replay.residual is not None
     seen = report.result.coefficients
@@ -62,14 +62,14 @@ def test_the_residual_is_what_the_forces_do_not_move(report: ForcesReport) -> No
 
 
 def test_the_residual_of_the_law_without_springs_stays_bounded(tiny_rig: FaceRig, clip: FaceSequence) -> None:
-    replay = analyse(clip, tiny_rig, PhysicsConfig.paper()).replay()
+    replay = Replay.of_forces(analyse(clip, tiny_rig, PhysicsConfig.paper()))
     assert replay.motion is not None
     assert replay.residual is not None
     assert float(replay.residual.max()) < float(replay.motion.max())
 
 
-def test_what_is_written_is_read(report: ForcesReport, tmp_path: Path) -> None:
-    replay = report.replay()
+def test_what_is_written_is_read(report: CaptureForces, tmp_path: Path) -> None:
+    replay = Replay.of_forces(report)
     replay.save(tmp_path / "replay.safetensors")
     found = Replay.load(tmp_path / "replay.safetensors")
     for name in ("name", "identifiers", "action_units", "force_unit", "vertex_force_unit", "residual_of"):
@@ -82,7 +82,7 @@ def test_what_is_written_is_read(report: ForcesReport, tmp_path: Path) -> None:
     assert found.asymmetry()["zygomaticus_major"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_broken_files_are_refused_by_name(report: ForcesReport, tmp_path: Path) -> None:
+def test_broken_files_are_refused_by_name(report: CaptureForces, tmp_path: Path) -> None:
     path = tmp_path / "replay.safetensors"
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="replay.safetensors: not a safetensors file"):
