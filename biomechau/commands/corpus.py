@@ -74,7 +74,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
                 **features.card.to_json(),
                 "sequences": len(corpus) - len(features.missing(corpus.ids)),
             }
-            for features in corpus.image_features
+            for features in corpus.feature_cache.sets
         },
         "action_units": {
             f"AU{unit:02d}": {"on": on, "known": of, "masked": frames - of, "rate": on / of if of else None}

@@ -8,6 +8,7 @@ from biomechau.corpus.corpus import Corpus as Corpus
 from biomechau.corpus.corpus_sequence import CorpusSequence as CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter as CorpusWriter
 from biomechau.corpus.face_sequence import FaceSequence as FaceSequence
+from biomechau.corpus.feature_cache import FeatureCache as FeatureCache
 from biomechau.corpus.fold import Fold as Fold
 from biomechau.corpus.folds import (
     bp4d_folds as bp4d_folds,
@@ -19,6 +20,7 @@ from biomechau.corpus.folds import (
     subject_folds as subject_folds,
 )
 from biomechau.corpus.image_features import BackboneCard as BackboneCard, ImageFeatures as ImageFeatures
+from biomechau.corpus.labelled_corpus import LabelledCorpus as LabelledCorpus
 from biomechau.corpus.live_link import read_live_link as read_live_link
 from biomechau.corpus.mediapipe import read_mediapipe as read_mediapipe
 from biomechau.corpus.mesh_sequence import read_mesh_sequence as read_mesh_sequence

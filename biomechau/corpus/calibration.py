@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from biomechau.corpus.corpus import Corpus
+from biomechau.corpus.labelled_corpus import LabelledCorpus
 from biomechau.physics.neutral import neutral_coefficients
 
 
-def subject_neutral(corpus: Corpus, subject: str, percentile: float | None) -> Tensor:
+def subject_neutral(corpus: LabelledCorpus, subject: str, percentile: float | None) -> Tensor:
     """The neutral face (K,) of a subject over all their sequences in the corpus; zeros without a percentile.
 
     Raises:

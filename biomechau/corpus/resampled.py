@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -11,15 +10,16 @@ from torch import Tensor
 from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence
 from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
-from biomechau.corpus.image_features import BackboneCard
+from biomechau.corpus.labelled_corpus import LabelledCorpus
 from biomechau.corpus.manifest import SequenceEntry
 from biomechau.corpus.resampling import even_grid, nearest_frames
+from biomechau.rig import FaceRig
 
 # Measured over time, so that they can be interpolated; the other tensors are those of the nearest frame.
 _SIGNALS = ("coefficients", "muscle_forces")
 
 
-class ResampledCorpus(Corpus):
+class ResampledCorpus(LabelledCorpus):
     """Another corpus, its sequences brought to a frame rate when they are read, see :meth:`FaceSequence.resample`.
 
     Coefficients and muscle forces are interpolated, with a low-pass filter first where the rate is lower. Labels,
@@ -27,7 +27,7 @@ class ResampledCorpus(Corpus):
     unknown where that frame is not valid, or farther away than half a frame at the lower rate.
 
     Args:
-        corpus: to resample.
+        corpus: to resample, with the image features that are wanted.
         fps: new frame rate [1/s].
 
     Raises:
@@ -39,24 +39,36 @@ class ResampledCorpus(Corpus):
         check_frame_rate(fps)
         self.recorded = corpus
         entries = tuple(
-            entry._replace(frames=len(even_grid(corpus._read(entry, ("timestamp",))["timestamp"], fps)))
+            entry._replace(frames=len(even_grid(corpus.timestamp(entry.id), fps)))
             for entry in corpus.manifest.sequences
         )
-        super().__init__(
-            corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries), corpus.image_features
-        )
+        super().__init__(corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries), corpus.features)
+
+    def __getitem__(self, id: str) -> CorpusSequence:
+        """Read one sequence, and resample it.
+
+        Raises:
+            KeyError, ValueError, OSError: as :class:`biomechau.corpus.Corpus`.
+        """
+        recorded = self.recorded[id]
+        tensors = _resampled(recorded, self.recorded.fps, self.fps)
+        return CorpusSequence(recorded.id, recorded.subject, recorded.task, **tensors)
 
     @property
-    def backbone(self) -> BackboneCard | None:
-        return self.recorded.backbone
+    def rig(self) -> FaceRig:
+        return self.recorded.rig
 
     @property
-    def tensor_names(self) -> tuple[str, ...]:
-        return self.recorded.tensor_names
+    def num_image_features(self) -> int:
+        return self.recorded.num_image_features
 
-    def _read(self, entry: SequenceEntry, names: Iterable[str]) -> dict[str, Tensor]:
-        names = tuple(names)
-        return _resampled(self.recorded[entry.id], self.recorded.fps, self.fps) if names else {}
+    @property
+    def sha256(self) -> str:
+        return self.recorded.sha256
+
+    def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
+        sequence = self[entry.id]
+        return sequence.labels, sequence.valid
 
 
 def _resampled(sequence: CorpusSequence, recorded_fps: float, fps: float) -> dict[str, Tensor]:

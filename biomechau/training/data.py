@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from biomechau.corpus import Corpus, CorpusSequence, Fold, Windows
+from biomechau.corpus import Corpus, CorpusSequence, Fold, LabelledCorpus, Windows
 from biomechau.corpus.calibration import subject_neutral
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.models import Detector
@@ -40,7 +40,7 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: LabelledCorpus,
         subjects: Iterable[str],
         detector: Detector,
         num_frames: int,
@@ -203,7 +203,7 @@ def positive_weights(rates: Tensor) -> Tensor:
     return ((1 - rates) / rates).clamp(0.3, 4).pow(0.7)
 
 
-def check_corpus(corpus: Corpus, detector: Detector) -> None:
+def check_corpus(corpus: LabelledCorpus, detector: Detector) -> None:
     """Make sure that a detector can read a corpus.
 
     Raises:
@@ -227,7 +227,7 @@ def check_corpus(corpus: Corpus, detector: Detector) -> None:
             )
 
 
-def check_units(corpus: Corpus, action_units: Iterable[int]) -> None:
+def check_units(corpus: LabelledCorpus, action_units: Iterable[int]) -> None:
     """Raise ``ValueError`` unless the corpus has labels of these action units."""
     missing = [f"AU{unit}" for unit in action_units if unit not in corpus.action_units]
     if missing:
