@@ -25,7 +25,7 @@ from biomechau.corpus.datasets import (
     write_assembly,
 )
 from biomechau.corpus.datasets.exclusions import Exclusions
-from biomechau.corpus.datasets.image_check import check_images, check_videos
+from biomechau.corpus.datasets.images import check_images, check_videos
 
 
 @dataclass(frozen=True)

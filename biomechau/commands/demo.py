@@ -58,7 +58,7 @@ class Demo(Command):
         summary = {**found.summary(), "recovery": demonstration.summary()}
 
         def draw(folder: Path) -> None:
-            from biomechau.reports.pictures import draw_performance
+            from biomechau.reports.picture_files import draw_performance
 
             title = "Built-in face, a made performance: true and recovered muscle forces"
             draw_performance(found, demonstration.truth, demonstration.moments, folder / "demo.png", title)

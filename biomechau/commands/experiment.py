@@ -157,7 +157,7 @@ def make_figures(command: Experiment) -> None:
     if not viz_available():
         raise ImportError(MISSING_VIZ)
     from biomechau.analysis import chosen_predictions
-    from biomechau.corpus.simulator.writing import IMAGES
+    from biomechau.corpus.simulator.simulated_corpus import IMAGES
     from biomechau.reports.paper_figures import paper_figures, photographs
     from biomechau.training.runs import open_runs
 

@@ -78,7 +78,7 @@ class RigShow(Command):
         """Render the contact sheet."""
         if not viz_available():
             raise ImportError(MISSING_VIZ)
-        from biomechau.reports.pictures import draw_shapes
+        from biomechau.reports.picture_files import draw_shapes
 
         rig = load_rig(self.file)
         rig.shape_indices(self.shape)

@@ -28,5 +28,5 @@ from biomechau.corpus.npz_sequence import read_npz as read_npz
 from biomechau.corpus.protocols import BP4D as BP4D, DISFA as DISFA, Protocol as Protocol
 from biomechau.corpus.py_feat import read_py_feat as read_py_feat
 from biomechau.corpus.reading import read_sequence as read_sequence
-from biomechau.corpus.resampled import ResampledCorpus as ResampledCorpus
+from biomechau.corpus.resampled_corpus import ResampledCorpus as ResampledCorpus
 from biomechau.corpus.windows import Windows as Windows

@@ -242,10 +242,10 @@ class Detector(nn.Module):
             ValueError: not a complete detector of this version; the message names the file.
             OSError: a file cannot be read.
         """
-        *arguments, state = load_parts(folder)
+        parts = load_parts(folder)
         with readable(folder):
-            detector = cls(*arguments)
-            detector.load_state_dict(state)
+            detector = cls(parts.rig, parts.distribution, parts.config, parts.hierarchy, parts.dtype)
+            detector.load_state_dict(parts.state)
         return detector.eval()
 
     def _displacements(self, c: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def write_report(
         write_summary(summary, stage / "summary.json")
         Replay.of_forces(found).save(stage / REPLAY)
         if viz_available():
-            from biomechau.reports.pictures import draw_forces
+            from biomechau.reports.picture_files import draw_forces
 
             draw_forces(found, stage / "forces.png")
             if draw is not None:
@@ -75,7 +75,7 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
         write_summary(summary, stage / "summary.json")
         Replay.of_prediction(prediction).save(stage / REPLAY)
         if viz_available():
-            from biomechau.reports.pictures import draw_prediction
+            from biomechau.reports.picture_files import draw_prediction
 
             draw_prediction(prediction, stage / "prediction.png")
         names = sorted(path.name for path in stage.iterdir())

@@ -17,7 +17,7 @@ from biomechau.corpus.pictures import find_pictures
 from biomechau.models import ImageBackbone, TrainedBackbone, action_unit_loss
 from biomechau.models.image_backbone import resized
 from biomechau.training.data import positive_weights
-from biomechau.training.image_features import FeatureReport, compute_image_features
+from biomechau.training.feature_computation import FeatureReport, compute_image_features
 from biomechau.training.image_training_config import ImageTrainingConfig
 from biomechau.training.runs import fold_folder
 
