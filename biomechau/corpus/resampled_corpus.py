@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -54,7 +55,7 @@ class ResampledCorpus(LabelledCorpus):
         tensors = _resampled(recorded, self.recorded.fps, self.fps)
         return CorpusSequence(recorded.id, recorded.subject, recorded.task, **tensors)
 
-    @property
+    @cached_property
     def rig(self) -> FaceRig:
         return self.recorded.rig
 
@@ -62,7 +63,7 @@ class ResampledCorpus(LabelledCorpus):
     def num_image_features(self) -> int:
         return self.recorded.num_image_features
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         return self.recorded.sha256
 
