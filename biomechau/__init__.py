@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biomechau import _core as _core, ops
+    from biomechau.analysis import analyse, predict
     from biomechau.corpus import FaceSequence, read_sequence
     from biomechau.physics import FaceDynamics, InverseOptions, PhysicsConfig, inverse_dynamics
     from biomechau.rig import Distribution, FaceRig, Muscles
@@ -21,13 +22,15 @@ __all__ = [
     "Muscles",
     "PhysicsConfig",
     "__version__",
+    "analyse",
     "inverse_dynamics",
     "ops",
+    "predict",
     "read_sequence",
 ]
 
 # Imported when they are first asked for: torch takes seconds, and the help of the command line does without.
-_ROOMS = ("corpus", "ops", "physics", "rig")
+_ROOMS = ("analysis", "corpus", "ops", "physics", "rig")
 _HOMES = {
     "Distribution": "rig",
     "FaceDynamics": "physics",
@@ -36,7 +39,9 @@ _HOMES = {
     "InverseOptions": "physics",
     "Muscles": "rig",
     "PhysicsConfig": "physics",
+    "analyse": "analysis",
     "inverse_dynamics": "physics",
+    "predict": "analysis",
     "read_sequence": "corpus",
 }
 

@@ -18,6 +18,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 from biomechau import __version__
+from biomechau.commands.command import Command
 
 if TYPE_CHECKING:
     from biomechau.commands.command import Command
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        from biomechau.reports.terminal import tell
+        from biomechau.commands.terminal import tell
 
         tell("error", _in_words(error))
         return 2

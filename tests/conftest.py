@@ -11,9 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from biomechau.analysis import CaptureForces, analyse
+from biomechau.corpus import FaceSequence
 from biomechau.rig import FaceRig
 
 _REPOSITORY = Path(__file__).parents[1]
+_AMPLITUDES = {"mouthSmile_L": 0.9, "mouthSmile_R": 0.3, "jawOpen": 0.5}
 _TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to left, chin to brow), direction of its pull
     "browInnerUp_L": ((0.6, 0.9), (0.0, 1.0, 0.1)),
     "browInnerUp_R": ((0.4, 0.9), (0.0, 1.0, 0.1)),
@@ -88,3 +91,26 @@ def ict_rig(ict_folder: Path) -> FaceRig:
 def capture_csv() -> Path:
     """A real recording of the Live Link Face app: 180 frames at 60 fps, 61 channels, one gap of 7 frames."""
     return _test_data("live-link-face/capture_60fps.csv")
+
+
+@pytest.fixture(scope="session")
+def clip(tiny_rig: FaceRig) -> FaceSequence:
+    """A one-sided smile with the mouth open, from rest to rest: 40 frames at 25 fps, all 8 shapes as channels."""
+    time = torch.arange(40, dtype=torch.float64) / 25
+    bump = 0.5 - 0.5 * torch.cos(2 * torch.pi * time / time[-1])
+    amplitude = torch.tensor([_AMPLITUDES.get(name, 0.0) for name in tiny_rig.names], dtype=torch.float64)
+    return FaceSequence(
+        name="clip",
+        coefficients=(bump[:, None] * amplitude).float(),
+        channels=tiny_rig.names,
+        timestamp=time,
+        valid=torch.ones(40, dtype=torch.bool),
+        fps=25.0,
+        source="test",
+    )
+
+
+@pytest.fixture(scope="session")
+def report(tiny_rig: FaceRig, clip: FaceSequence) -> CaptureForces:
+    """The forces of the clip."""
+    return analyse(clip, tiny_rig)

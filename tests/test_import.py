@@ -19,3 +19,9 @@ def test_the_public_names_are_there_without_torch() -> None:
         "assert all(hasattr(biomechau, name) for name in biomechau.__all__); assert not hasattr(biomechau, 'nothing')"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
+def test_analyse_and_predict_are_loaded_without_lightning() -> None:
+    code = "import sys; from biomechau import analyse, predict; print('lightning' in sys.modules, predict.__module__)"
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False biomechau.analysis.detection\n"

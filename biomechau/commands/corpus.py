@@ -11,10 +11,10 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import progress_bar, say, show
 from biomechau.corpus import Corpus
 from biomechau.corpus.image_features import FEATURES
 from biomechau.reports.output import to_json
-from biomechau.reports.terminal import progress_bar, say, show
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
                 **features.card.to_json(),
                 "sequences": len(corpus) - len(features.missing(corpus.ids)),
             }
-            for features in corpus.image_features
+            for features in corpus.feature_cache.sets
         },
         "action_units": {
             f"AU{unit:02d}": {"on": on, "known": of, "masked": frames - of, "rate": on / of if of else None}

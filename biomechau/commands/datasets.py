@@ -13,6 +13,7 @@ from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
+from biomechau.commands.terminal import progress_bar, say, show, tell
 from biomechau.corpus.datasets import (
     Assembly,
     BP4DFolder,
@@ -23,8 +24,7 @@ from biomechau.corpus.datasets import (
     write_assembly,
 )
 from biomechau.corpus.datasets.exclusions import Exclusions
-from biomechau.corpus.datasets.image_check import check_images, check_videos
-from biomechau.reports.terminal import progress_bar, say, show, tell
+from biomechau.corpus.datasets.images import check_images, check_videos
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import arg
 
+from biomechau.analysis import Demonstration, chosen_predictions, demonstrate
 from biomechau.commands.command import Command, Switch
-from biomechau.corpus import Corpus
+from biomechau.commands.scores import scores_notes, scores_table
+from biomechau.commands.terminal import progress_bar, recovery_table, say, show, tell
+from biomechau.corpus import Corpus, subject_folds
+from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
 from biomechau.files import replacing
-from biomechau.reports.demo import Demonstration, demonstrate
 from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.forces_report import summarise
-from biomechau.reports.html_report import demo_page
-from biomechau.reports.learning_demo import learn
+from biomechau.reports.html_report import demo_page, shown_of
 from biomechau.reports.output import write_report
-from biomechau.reports.scores import scores_notes, scores_table
-from biomechau.reports.terminal import progress_bar, recovery_table, say, show, tell
 from biomechau.rig import FaceRig
-from biomechau.training.runs import open_runs
+from biomechau.training.run import CONFIG
+from biomechau.training.runs import fold_folder, open_runs
+from biomechau.training.training_config import TrainingConfig
+
+if TYPE_CHECKING:
+    from biomechau.training.cross_validation import CrossValidation
 
 PAGE = "report.html"
+# Small, but with every action unit often enough in every fold.
+SIMULATION = SimulationConfig(subjects=15, sequences=4)
+EPOCHS = 10
 
 
 @dataclass(frozen=True)
@@ -45,17 +53,17 @@ class Demo(Command):
         """Simulate, invert, compare, write, print."""
         with progress_bar("inverse dynamics") as progress:
             demonstration = demonstrate(self.num_vertices, self.seed, progress)
-        report = demonstration.report
-        summary = {**summarise(report), "recovery": demonstration.summary()}
+        found = demonstration.found
+        summary = {**found.summary(), "recovery": demonstration.summary()}
 
         def draw(folder: Path) -> None:
-            from biomechau.reports.pictures import draw_performance
+            from biomechau.reports.picture_files import draw_performance
 
             title = "Built-in face, a made performance: true and recovered muscle forces"
-            draw_performance(report, demonstration.truth, demonstration.moments, folder / "demo.png", title)
+            draw_performance(found, demonstration.truth, demonstration.moments, folder / "demo.png", title)
             (folder / PAGE).write_text(demo_page(demonstration, summary), encoding="utf-8")
 
-        written = write_report(report, summary, self.out, draw)
+        written = write_report(found, summary, self.out, draw)
         if not viz_available():
             tell("note", MISSING_VIZ)
         show(recovery_table(demonstration))
@@ -66,15 +74,47 @@ class Demo(Command):
             say(f"open {self.out / PAGE} in a browser")
 
     def _train(self, demonstration: Demonstration, summary: dict[str, Any]) -> None:
-        scores = learn(FaceRig.builtin(self.num_vertices), self.out, progress_bar)
+        scores = learn(FaceRig.builtin(self.num_vertices), self.out)
         scores.save(self.out / "scores")
         show(scores_table(scores))
         say(*scores_notes(scores), f"wrote {self.out / 'scores'}")
         if viz_available():
-            from biomechau.reports.sequence_choice import shown_sequences
-
             with progress_bar("choosing sequences") as progress:
-                shown, _ = shown_sequences(open_runs(self.out / "run"), Corpus.open(self.out / "corpus"), (), progress)
+                chosen = chosen_predictions(self.out / "run", Corpus.open(self.out / "corpus"), (), progress)
+            html = demo_page(demonstration, summary, scores.summary(), shown_of(chosen))
             with replacing(self.out / PAGE) as partial:
-                partial.write_text(demo_page(demonstration, summary, scores.summary(), shown), encoding="utf-8")
+                partial.write_text(html, encoding="utf-8")
         say(f"try: biomechau predict capture.csv --run {self.out / 'run'} --out prediction")
+
+
+def learn(rig: FaceRig, out: Path, simulation: SimulationConfig = SIMULATION, epochs: int = EPOCHS) -> CrossValidation:
+    """Simulate ``out/corpus``, train three folds into ``out/run``, and test them; what an earlier demo left goes.
+
+    Args:
+        rig: the face.
+        out: folder of the demonstration.
+        simulation: size of the corpus.
+        epochs: of each fold.
+
+    Raises:
+        FileExistsError: something else than a corpus and a run is there.
+        OSError: ``out`` cannot be written.
+    """
+    from biomechau.training.cross_validation import cross_validate
+    from biomechau.training.fold_training import train
+
+    corpus_folder, run_folder = out / "corpus", out / "run"
+    if run_folder.exists() and not any(run_folder.glob(f"fold*/{CONFIG}")):
+        raise FileExistsError(f"{run_folder} is in the way: it is no run of an earlier demo")
+    out.mkdir(parents=True, exist_ok=True)
+    with progress_bar("simulating people") as progress:
+        write_simulated_corpus(rig, corpus_folder, simulation, progress, overwrite=True)
+    shutil.rmtree(run_folder, ignore_errors=True)
+    corpus = Corpus.open(corpus_folder)
+    folds = subject_folds(corpus)
+    with progress_bar("training") as progress:
+        for number, fold in enumerate(folds, 1):
+            progress(number - 1, len(folds))
+            config = TrainingConfig(epochs=epochs, accelerator="cpu")
+            train(corpus, fold, config, fold_folder(run_folder, number), progress=False)
+    return cross_validate(open_runs(run_folder), corpus)

@@ -9,10 +9,10 @@ from typing import Annotated
 from tyro.conf import arg
 
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.scores import scores_notes, scores_table
+from biomechau.commands.terminal import progress_bar, say, show, tell
 from biomechau.corpus import Corpus
 from biomechau.reports.output import to_json
-from biomechau.reports.scores import scores_notes, scores_table
-from biomechau.reports.terminal import progress_bar, say, show, tell
 from biomechau.training.runs import open_runs
 
 

@@ -15,11 +15,11 @@ from tyro.conf import OmitArgPrefixes, arg
 
 from biomechau.commands import training_options
 from biomechau.commands.command import Command
+from biomechau.commands.terminal import printable, progress_bar, say, tell
 from biomechau.commands.training_options import NoOption, TrainingCommand
 from biomechau.corpus import Corpus
 from biomechau.models.detector_config import HeadName
 from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.terminal import printable, progress_bar, say, tell
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -225,16 +225,18 @@ class Figures(Command):
         """
         if not viz_available():
             raise ImportError(MISSING_VIZ)
-        from biomechau.corpus.simulator.writing import IMAGES
+        from biomechau.analysis import chosen_predictions
+        from biomechau.corpus.simulator.simulated_corpus import IMAGES
         from biomechau.reports.paper_figures import paper_figures, photographs
         from biomechau.training.runs import open_runs
 
         runs, corpus = open_runs(self.run_folder), Corpus.open(self.corpus)
         images = corpus.path / IMAGES if self.images is None else self.images
         pictures = photographs(corpus, images) if self.images is not None or images.is_dir() else None
-        with progress_bar("figures") as report:
-            paths = paper_figures(runs, corpus, self.out / "figures", self.sequences, pictures, progress=report)
-        for path in paths:
+        with progress_bar("figures") as progress:
+            chosen = chosen_predictions(runs, corpus, self.sequences, progress)
+        about = {"corpus": corpus.path.name, "folds": {number: run.path.name for number, run in runs.items()}}
+        for path in paper_figures(chosen, self.out / "figures", pictures, about=about):
             say(f"wrote {path}")
 
 

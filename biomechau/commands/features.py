@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import progress_bar, say, tell
 from biomechau.corpus import Corpus, corpus_folds
 from biomechau.corpus.folds import Validation
-from biomechau.reports.terminal import progress_bar, say, tell
 from biomechau.training.image_training_config import ImageTrainingConfig
 
 if TYPE_CHECKING:
-    from biomechau.training.image_features import FeatureReport
+    from biomechau.training.feature_computation import FeatureReport
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CorpusFeatures(Command):
         corpus = Corpus.open(self.corpus)
 
         from biomechau.models import load_backbone
-        from biomechau.training.image_features import compute_image_features
+        from biomechau.training.feature_computation import compute_image_features
 
         backbone = load_backbone(self.backbone, self.revision, self.device, progress=True)
         with progress_bar("computing features") as progress:
@@ -97,8 +97,8 @@ class CorpusTrainFeatures(Command):
         corpus = Corpus.open(self.corpus)
         folds = corpus_folds(corpus, self.num_folds, self.fold_seed, validation=self.validation)
 
-        from biomechau.corpus.simulator.writing import IMAGES
-        from biomechau.training.image_backbone import train_fold_features
+        from biomechau.corpus.simulator.simulated_corpus import IMAGES
+        from biomechau.training.backbone_training import train_fold_features
 
         with ExitStack() as bars:
 

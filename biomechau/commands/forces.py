@@ -8,13 +8,13 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from biomechau.analysis import analyse
 from biomechau.commands.command import Command, Switch, load_rig
+from biomechau.commands.terminal import forces_notes, forces_table, progress_bar, say, show, tell
 from biomechau.corpus import read_sequence
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.forces_report import analyse, summarise
 from biomechau.reports.output import to_json, write_report
-from biomechau.reports.terminal import forces_notes, forces_table, progress_bar, say, show, tell
 from biomechau.rig import Muscles
 
 
@@ -53,16 +53,16 @@ class Forces(Command):
         with progress_bar("reading meshes", self.json) as progress:
             sequence = read_sequence(self.input, rig, self.recorded_fps, self.rigid, self.scale, progress)
         with progress_bar("inverse dynamics", self.json) as progress:
-            report = analyse(sequence, rig, config, self.inverse, muscles, progress)
-        summary = summarise(report)
+            found = analyse(sequence, rig, config, self.inverse, muscles, progress)
+        summary = found.summary()
         summary["input"]["path"], summary["rig"]["path"] = self.input, self.rig
-        for warning in report.warnings:
+        for warning in found.warnings:
             tell("warning", warning)
-        written = write_report(report, summary, self.out)
+        written = write_report(found, summary, self.out)
         if not viz_available():
             tell("note", MISSING_VIZ)
         if self.json:
             print(to_json(summary))
         else:
-            show(forces_table(report, summary))
+            show(forces_table(found, summary))
             say(*forces_notes(summary), *(f"wrote {path}" for path in written))

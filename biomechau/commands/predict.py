@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from biomechau.analysis import Ensemble, Prediction, predict, predict_corpus_sequence
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import (
+    forces_table,
+    input_notes,
+    muscle_notes,
+    prediction_table,
+    progress_bar,
+    say,
+    show,
+    tell,
+)
 from biomechau.corpus import Corpus, read_sequence
 from biomechau.corpus.manifest import MANIFEST, SEQUENCES
 from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json
-from biomechau.reports.prediction_report import PredictionReport, prediction_table
-from biomechau.reports.terminal import forces_table, input_notes, muscle_notes, progress_bar, say, show, tell
+from biomechau.reports.output import to_json, write_prediction
 from biomechau.training.runs import open_runs
-
-if TYPE_CHECKING:
-    from biomechau.training.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -52,21 +58,20 @@ class Predict(Command):
     def run(self) -> None:
         """Read, predict, write, print."""
         prediction = self._predict()
-        report = PredictionReport(prediction)
-        summary = report.summary()
+        summary = prediction.summary()
         summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
             tell("warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone")
-        written = report.save(self.out, summary)
+        written = write_prediction(prediction, summary, self.out)
         if not viz_available():
             tell("note", MISSING_VIZ)
         if self.json:
             print(to_json(summary))
             return
-        show(prediction_table(summary, report.action_units))
+        show(prediction_table(summary, prediction.action_units))
         if prediction.forces is not None:
-            show(forces_table(report.face, summary, count=6))
+            show(forces_table(prediction.face, summary, count=6))
         filled = len(summary["frames"]["filled"])
         folds = ", ".join(map(str, prediction.folds))
         notes = [
@@ -82,8 +87,6 @@ class Predict(Command):
         say(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
-        from biomechau.training.prediction import predict, predict_corpus_sequence
-
         runs = open_runs(self.run_folder)
         if self.fold is not None:
             if self.fold not in runs:
@@ -94,13 +97,13 @@ class Predict(Command):
             corpus, id = place
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(runs, corpus, id, progress)
-        rig = next(iter(runs.values())).detector().rig
+        ensemble = Ensemble.of(runs)
         with progress_bar("reading meshes", self.json) as progress:
-            recording = read_sequence(self.input, rig, self.recorded_fps, self.rigid, self.scale, progress)
+            recording = read_sequence(self.input, ensemble.rig, self.recorded_fps, self.rigid, self.scale, progress)
         for note in recording.notes:
             tell("warning", note)
         with progress_bar("predicting", self.json) as progress:
-            return predict(runs, recording, progress)
+            return predict(ensemble, recording, progress)
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from biomechau.analysis import Ensemble, chosen_predictions
 from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import progress_bar, say
 from biomechau.corpus import Corpus
 from biomechau.files import replacing
 from biomechau.reports.figures import MISSING_VIZ, viz_available
@@ -18,12 +20,13 @@ from biomechau.reports.html_report import (
     SCORES,
     TABLE,
     experiment_page,
+    how_chosen,
     recording_page,
     run_page,
     scores_page,
+    shown_of,
 )
 from biomechau.reports.replay import FILE as REPLAY
-from biomechau.reports.terminal import progress_bar, say
 from biomechau.training.evaluation_entries import read_scores
 from biomechau.training.runs import holds_runs, open_runs
 
@@ -95,7 +98,6 @@ class Report(Command):
             raise ValueError(f"{self.folder} is a run: give the corpus with its test subjects by --corpus")
         runs, corpus = open_runs(self.folder), Corpus.open(self.corpus)
 
-        from biomechau.reports.sequence_choice import shown_sequences
         from biomechau.training.cross_validation import cross_validate
 
         scores = None
@@ -105,8 +107,9 @@ class Report(Command):
             with progress_bar("testing folds", self.quiet) as progress:
                 scores = cross_validate(runs, corpus, progress).summary()
         with progress_bar("choosing sequences", self.quiet) as progress:
-            shown, chosen = shown_sequences(runs, corpus, self.sequence, progress)
-        shown = [replace(one, replay=one.replay.thinned(self.every or 1)) for one in shown]
-        config = next(iter(runs.values())).config
+            ensemble = Ensemble.of(runs)
+            chosen = chosen_predictions(ensemble, corpus, self.sequence, progress)
         about = f"corpus {corpus.path.name}, {len(corpus.subjects)} subjects, {len(corpus)} sequences"
-        return run_page(self.folder.resolve().name, config, about, scores, shown, chosen)
+        how = how_chosen([choice for choice, _ in chosen])
+        shown = [replace(one, replay=one.replay.thinned(self.every or 1)) for one in shown_of(chosen)]
+        return run_page(self.folder.resolve().name, ensemble.training, about, scores, shown, how)

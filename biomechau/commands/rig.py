@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from biomechau.analysis import describe_rig
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
+from biomechau.commands.terminal import progress_bar, rig_table, say, show
 from biomechau.files import replacing
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json
-from biomechau.reports.rig_report import describe_rig
-from biomechau.reports.terminal import progress_bar, rig_table, say, show
 from biomechau.rig import FaceRig
 from biomechau.rig.ict import NEUTRAL
 
@@ -77,7 +77,7 @@ class RigShow(Command):
         """Render the contact sheet."""
         if not viz_available():
             raise ImportError(MISSING_VIZ)
-        from biomechau.reports.pictures import draw_shapes
+        from biomechau.reports.picture_files import draw_shapes
 
         rig = load_rig(self.file)
         rig.shape_indices(self.shape)

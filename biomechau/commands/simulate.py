@@ -9,8 +9,8 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
+from biomechau.commands.terminal import progress_bar, say
 from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
-from biomechau.reports.terminal import progress_bar, say
 
 
 @dataclass(frozen=True)

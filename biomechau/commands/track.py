@@ -9,9 +9,9 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command
+from biomechau.commands.terminal import progress_bar, say, tell
 from biomechau.corpus import read_mediapipe
 from biomechau.corpus.tracking import face_landmarker, track_video
-from biomechau.reports.terminal import progress_bar, say, tell
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Annotated
 from tyro.conf import arg
 
 from biomechau.commands.command import Switch
+from biomechau.commands.terminal import say, tell
 from biomechau.commands.training_options import TrainingCommand
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
-from biomechau.reports.terminal import say, tell
 from biomechau.training.run import Run
 from biomechau.training.runs import fold_folder
 from biomechau.training.training_config import VALIDATION_F1

@@ -8,8 +8,9 @@ from biomechau.corpus.corpus import Corpus as Corpus
 from biomechau.corpus.corpus_sequence import CorpusSequence as CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter as CorpusWriter
 from biomechau.corpus.face_sequence import FaceSequence as FaceSequence
+from biomechau.corpus.feature_cache import FeatureCache as FeatureCache
+from biomechau.corpus.fold import Fold as Fold
 from biomechau.corpus.folds import (
-    Fold as Fold,
     bp4d_folds as bp4d_folds,
     check_folds as check_folds,
     corpus_folds as corpus_folds,
@@ -19,6 +20,7 @@ from biomechau.corpus.folds import (
     subject_folds as subject_folds,
 )
 from biomechau.corpus.image_features import BackboneCard as BackboneCard, ImageFeatures as ImageFeatures
+from biomechau.corpus.labelled_corpus import LabelledCorpus as LabelledCorpus
 from biomechau.corpus.live_link import read_live_link as read_live_link
 from biomechau.corpus.mediapipe import read_mediapipe as read_mediapipe
 from biomechau.corpus.mesh_sequence import read_mesh_sequence as read_mesh_sequence
@@ -26,5 +28,5 @@ from biomechau.corpus.npz_sequence import read_npz as read_npz
 from biomechau.corpus.protocols import BP4D as BP4D, DISFA as DISFA, Protocol as Protocol
 from biomechau.corpus.py_feat import read_py_feat as read_py_feat
 from biomechau.corpus.reading import read_sequence as read_sequence
-from biomechau.corpus.resampled import ResampledCorpus as ResampledCorpus
+from biomechau.corpus.resampled_corpus import ResampledCorpus as ResampledCorpus
 from biomechau.corpus.windows import Windows as Windows

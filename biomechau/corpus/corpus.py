@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
+from copy import copy
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from biomechau.corpus.corpus_sequence import CorpusSequence, check_labels, label_mask
-from biomechau.corpus.image_features import FEATURES, TENSORS, BackboneCard, ImageFeatures, find_image_features
+from biomechau.corpus.corpus_sequence import CorpusSequence, check_labels
+from biomechau.corpus.face_sequence import check_timestamp
+from biomechau.corpus.feature_cache import FeatureCache
+from biomechau.corpus.fold import Fold
+from biomechau.corpus.image_features import BackboneCard, ImageFeatures
+from biomechau.corpus.labelled_corpus import LabelledCorpus
 from biomechau.corpus.manifest import MANIFEST, RIG, SEQUENCES, Manifest, SequenceEntry
 from biomechau.file_errors import naming, quote, shorten
 from biomechau.rig import FaceRig
-from biomechau.rig.names import shortened
 from biomechau.tensor_file import open_tensors
-
-if TYPE_CHECKING:
-    from biomechau.corpus.folds import Fold
 
 # How safetensors spells the dtypes.
 _CODES = {"float32": "F32", "float16": "F16", "float64": "F64", "int8": "I8", "bool": "BOOL"}
 
 
-class Corpus:
+class Corpus(LabelledCorpus):
     """Labelled sequences of many subjects, on disk; see :class:`biomechau.corpus.CorpusWriter` for how to make one.
 
     The folder holds ``corpus.json``, ``rig.safetensors`` and ``sequences/<id>.safetensors``. Meshes are
@@ -35,20 +34,23 @@ class Corpus:
     change when they are computed: what was trained before stays valid.
     ``corpus[id]`` reads one sequence, ``for sequence in corpus`` all of them, in the order of ``ids``. Sequences are
     views of memory-mapped files: what is not used is not read.
+
+    Args:
+        path: the folder.
+        manifest: contents of its ``corpus.json``.
+        feature_cache: the image features beside the sequences; none if not given.
+        features: those of them that the sequences have; None for none.
     """
 
     def __init__(
         self,
         path: str | Path,
         manifest: Manifest,
-        image_features: Iterable[ImageFeatures] = (),
-        chosen: ImageFeatures | None = None,
+        feature_cache: FeatureCache | None = None,
+        features: ImageFeatures | None = None,
     ) -> None:
-        self.path = Path(path)
-        self.manifest = manifest
-        self.image_features = tuple(image_features)
-        self._chosen = chosen
-        self._entries = {entry.id: entry for entry in manifest.sequences}
+        super().__init__(Path(path), manifest, features)
+        self.feature_cache = FeatureCache(self.path, self.ids) if feature_cache is None else feature_cache
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -60,12 +62,9 @@ class Corpus:
             OSError: a file cannot be read.
         """
         path = Path(path)
-        manifest = Manifest.load(path / MANIFEST)
-        cached = find_image_features(path / FEATURES, file_sha256(path / MANIFEST))
-        corpus = cls(path, manifest, cached)
-        for features in cached:
-            if features.for_all_subjects and not features.missing(corpus.ids):
-                corpus = cls(path, manifest, cached, features)
+        corpus = cls(path, Manifest.load(path / MANIFEST))
+        corpus.feature_cache = FeatureCache.open(path, corpus.sha256, corpus.ids)
+        corpus.features = corpus.feature_cache.of_all_subjects()
         found = file_sha256(path / RIG)
         if found != corpus.rig_sha256:
             raise ValueError(
@@ -76,26 +75,23 @@ class Corpus:
             corpus._read(entry, ())
         return corpus
 
-    def of_fold(self, fold: Fold) -> Corpus:
-        """The corpus with the image features that the training of a fold may see.
+    def with_features(self, features: ImageFeatures | None) -> Corpus:
+        """The corpus whose sequences have these image features; without any for None."""
+        if features is self.features:
+            return self
+        other = copy(self)  # with what was read already
+        other.features = features
+        return other
 
-        Those of a backbone that knows nobody of this corpus serve every fold. A backbone that was trained on subjects
-        of it serves the fold that trains on, and chooses by, the very same ones.
+    def of_fold(self, fold: Fold) -> Corpus:
+        """The corpus with the image features that the training of a fold may see, see :meth:`FeatureCache.of_fold`.
+
+        Features in the sequence files serve every fold.
 
         Raises:
             ValueError: there are no image features, or none for this fold, or not yet those of all sequences.
         """
-        self._require_image_features()
-        if self._chosen is not None or not self.image_features:
-            return self
-        seen = {*fold.train, *fold.validation}
-        for features in self.image_features:
-            if features.own_subjects == seen:
-                return Corpus(self.path, self.manifest, self.image_features, features)
-        raise ValueError(
-            f"{self.path / FEATURES} holds image features of backbones trained on other subjects than those of this "
-            'fold: give the fold options that "biomechau corpus train-features" was given'
-        )
+        return self if self._has_own_features else self.with_features(self.feature_cache.of_fold(fold))
 
     def of_backbone(self, card: BackboneCard | None) -> Corpus:
         """The corpus with the image features of one backbone; with those of its sequence files for None.
@@ -103,24 +99,9 @@ class Corpus:
         Raises:
             ValueError: there are none of it, or not yet those of all sequences.
         """
-        self._require_image_features()
-        if card == self.backbone:
+        if self._has_own_features and card is None:
             return self
-        for features in self.image_features:
-            if features.card == card:
-                return Corpus(self.path, self.manifest, self.image_features, features)
-        found = [features.card for features in self.image_features]
-        wanted = "features in the sequence files" if card is None else f"those of {card}"
-        raise ValueError(
-            f"{self.path} has no image features of the backbone that the detector was trained with: expected {wanted}, "
-            f"found {', '.join(map(str, found)) or 'those of an unknown one'}"
-        )
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-    def __iter__(self) -> Iterator[CorpusSequence]:
-        return map(self.__getitem__, self._entries)
+        return self.with_features(self.feature_cache.of_backbone(card))
 
     def __getitem__(self, id: str) -> CorpusSequence:
         """Read one sequence.
@@ -131,75 +112,29 @@ class Corpus:
             OSError: the file cannot be read.
         """
         entry = self._entries[id]
-        cached = {} if self._chosen is None else self._chosen.read(id, entry.frames)
+        cached = {} if self.features is None else self.features.read(id, entry.frames)
         with naming(self._file(entry)):
             tensors = {**self._read(entry, self.manifest.tensors), **cached}
             return CorpusSequence(entry.id, entry.subject, entry.task, **tensors)
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """Of the sequences, in the order they were written."""
-        return tuple(self._entries)
-
-    @property
-    def action_units(self) -> tuple[int, ...]:
-        """Numbers of the R action units, in the order of the labels."""
-        return self.manifest.action_units
-
-    @property
-    def fps(self) -> float:
-        """Nominal frame rate [1/s]."""
-        return self.manifest.fps
-
-    @property
-    def shapes(self) -> tuple[str, ...]:
-        """Names of the K shapes, in the order of the coefficients."""
-        return self.manifest.shapes
-
-    @property
-    def muscles(self) -> tuple[str, ...]:
-        """Identifiers of the M muscles whose true forces are known; empty where they are not."""
-        return self.manifest.muscles
-
-    @property
-    def tensor_names(self) -> tuple[str, ...]:
-        """The tensors that every sequence has."""
-        cached = () if self._chosen is None else TENSORS
-        return tuple(dict.fromkeys((*self.manifest.tensors, *cached)))
-
-    @property
     def num_image_features(self) -> int:
         """D, number of image features of a frame; 0 without any. Backbones of different folds have as many."""
-        if "image_features" in self.manifest.tensors:
-            return self.manifest.tensors["image_features"].shape[0]
-        return self.image_features[0].card.size if self.image_features else 0
+        own = self.manifest.tensors.get("image_features")
+        return self.feature_cache.size if own is None else own.shape[0]
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of ``corpus.json``, in hexadecimal, by which runs and image features know their corpus again.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return file_sha256(self.path / MANIFEST)
 
     @property
-    def backbone(self) -> BackboneCard | None:
-        """What made the image features of the sequences; None without any, or where that is not known."""
-        return None if self._chosen is None else self._chosen.card
-
-    def _require_image_features(self) -> None:
-        if not self.num_image_features:
-            raise ValueError(
-                f'{self.path} has no image features; "biomechau corpus features" computes them from pictures'
-            )
-        for features in self.image_features:
-            if missing := features.missing(self.ids):
-                raise ValueError(
-                    f"{features.folder}: the image features of {len(missing)} of {len(self)} sequences are missing; "
-                    "the command that computes them goes on with them"
-                )
-
-    @property
-    def provenance(self) -> Mapping[str, Any]:
-        """Where the corpus came from."""
-        return self.manifest.provenance
-
-    @property
-    def rig_sha256(self) -> str:
-        """SHA-256 of the rig file, in hexadecimal: two corpora of one rig have the same."""
-        return self.manifest.rig_sha256
+    def _has_own_features(self) -> bool:
+        return "image_features" in self.manifest.tensors
 
     @cached_property
     def rig(self) -> FaceRig:
@@ -214,65 +149,23 @@ class Corpus:
             raise ValueError(f'{self.path / MANIFEST}: "shapes" are not the {rig.num_shapes} shapes of {RIG}')
         return rig
 
-    @cached_property
-    def subjects(self) -> tuple[str, ...]:
-        """Each subject once, in the order of the sequences."""
-        return tuple(dict.fromkeys(entry.subject for entry in self._entries.values()))
-
-    @property
-    def frames(self) -> dict[str, int]:
-        """Number of frames of each subject."""
-        return {
-            subject: sum(entry.frames for entry in self._entries.values() if entry.subject == subject)
-            for subject in self.subjects
-        }
-
-    def ids_of(self, subjects: Iterable[str]) -> tuple[str, ...]:
-        """The sequences of some subjects, in the order of ``ids``.
+    def timestamp(self, id: str) -> Tensor:
+        """Time of each frame of a sequence, (T,) float64 [s]; nothing else of its file is read.
 
         Raises:
-            ValueError: a subject that the corpus does not have.
+            ValueError: a sequence file that does not fit.
+            OSError: the file cannot be read.
         """
-        subjects = set(subjects)
-        unknown = sorted(subjects.difference(self.subjects))
-        if unknown:
-            raise ValueError(f"{self.path} has no subject {quote(unknown[0])}; it has {shortened(self.subjects, 8)}")
-        return tuple(entry.id for entry in self._entries.values() if entry.subject in subjects)
+        timestamp = self._read(self._entries[id], ("timestamp",))["timestamp"]
+        with naming(self._file(self._entries[id])):
+            check_timestamp(timestamp)
+        return timestamp
 
-    def label_counts(self, subjects: Iterable[str] | None = None) -> tuple[Tensor, Tensor]:
-        """Frames in which each action unit is on, and frames in which it is known, two of (R,) int64.
-
-        Args:
-            subjects: to count; all of them if not given.
-
-        Raises:
-            ValueError: a subject that the corpus does not have, or a sequence file that does not fit.
-            OSError: a file cannot be read.
-        """
-        positive = torch.zeros(len(self.action_units), dtype=torch.int64)
-        known = positive.clone()
-        for id in self.ids_of(self.subjects if subjects is None else subjects):
-            entry = self._entries[id]
-            tensors = self._read(entry, ("labels", "valid"))
-            with naming(self._file(entry)):
-                check_labels(tensors["labels"])
-            mask = label_mask(tensors["labels"], tensors["valid"])
-            known += mask.sum(0)
-            positive += (mask & (tensors["labels"] == 1)).sum(0)
-        return positive, known
-
-    def label_rates(self, subjects: Iterable[str] | None = None) -> Tensor:
-        """Share of the known labels of each action unit that are on, (R,) float64; 0 where none is known.
-
-        Args:
-            subjects: to count; all of them if not given.
-
-        Raises:
-            ValueError: a subject that the corpus does not have, or a sequence file that does not fit.
-            OSError: a file cannot be read.
-        """
-        positive, known = self.label_counts(subjects)
-        return positive.double() / known.clamp(min=1)
+    def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
+        tensors = self._read(entry, ("labels", "valid"))
+        with naming(self._file(entry)):
+            check_labels(tensors["labels"])
+        return tensors["labels"], tensors["valid"]
 
     def _file(self, entry: SequenceEntry) -> Path:
         return self.path / SEQUENCES / f"{entry.id}.safetensors"

@@ -218,19 +218,6 @@ class ImageFeatures:
         return self.folder / f"{id}.safetensors"
 
 
-def find_image_features(folder: Path, corpus_sha256: str) -> tuple[ImageFeatures, ...]:
-    """The image features in a corpus's folder of them: those of one backbone, or those of each fold, by name.
-
-    Raises:
-        ValueError: not image features of this version, or those of another corpus; the message names the file.
-        OSError: a file cannot be read.
-    """
-    if (folder / DESCRIPTION).is_file():
-        return (ImageFeatures.open(folder, corpus_sha256),)
-    below = sorted(folder.iterdir()) if folder.is_dir() else []
-    return tuple(ImageFeatures.open(path, corpus_sha256) for path in below if (path / DESCRIPTION).is_file())
-
-
 def remove_image_features(folder: Path) -> None:
     """Remove a folder of image features, of one backbone or of several; nothing where there is none.
 

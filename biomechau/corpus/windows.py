@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence, label_mask
+from biomechau.corpus.labelled_corpus import LabelledCorpus
 
 # What a padded frame holds; the other tensors repeat the last frame, so that nothing jumps.
 _PADDING = {"labels": UNKNOWN, "valid": False, "image_valid": False}
@@ -47,7 +47,7 @@ class Windows(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: LabelledCorpus,
         ids: Iterable[str] | None = None,
         num_frames: int = 32,
         stride: int | None = None,

@@ -14,6 +14,7 @@ from biomechau.configured_module import ConfiguredModule
 from biomechau.models import losses
 from biomechau.models.au_head import AUHead
 from biomechau.models.detector_config import DetectorConfig
+from biomechau.models.detector_storage import DetectorParts, load_parts, readable, save_parts
 from biomechau.models.identity import IdentityAugmentation
 from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.models.normalisation import Normalisation
@@ -234,17 +235,30 @@ class Detector(ConfiguredModule):
         return losses.total_loss(values, weights), values
 
     def save(self, folder: str | Path) -> None:
-        """Write the detector, see :func:`biomechau.models.detector_storage.save_detector`."""
-        from biomechau.models.detector_storage import save_detector
+        """Write the detector, see :func:`biomechau.models.detector_storage.save_parts`.
 
-        save_detector(self, folder)
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        hierarchy = None if self.encoder is None else self.encoder.hierarchy
+        dtype = self.dynamics.mass.dtype
+        save_parts(DetectorParts(self.rig, self.distribution, self.config, hierarchy, dtype, self.state_dict()), folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Detector:
-        """Read a detector, see :func:`biomechau.models.detector_storage.load_detector`."""
-        from biomechau.models.detector_storage import load_detector
+        """Read a detector that :meth:`save` wrote, in evaluation mode on the CPU.
 
-        return load_detector(folder)
+        Raises:
+            ValueError: not a complete detector of this version; the message names the file.
+            OSError: a file cannot be read.
+        """
+        parts = load_parts(folder)
+        with readable(folder):
+            detector = cls(parts.rig, parts.distribution, parts.config, parts.hierarchy, parts.dtype)
+            # The configuration is that of the description; folders of version 0.1.0 do not repeat it in the state.
+            known = {name: x for name, x in detector.state_dict().items() if name.endswith("_extra_state")}
+            detector.load_state_dict({**known, **parts.state})
+        return detector.eval()
 
     def _displacements(self, c: Tensor) -> Tensor:
         """u = sum_k c_k B_k (Eq. 3) of the encoder's vertices alone, (..., N_in, 3)."""

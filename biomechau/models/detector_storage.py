@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -16,7 +18,6 @@ from torch import Tensor
 from biomechau.file_errors import reason
 from biomechau.files import read_description, staged_directory
 from biomechau.finite import check_finite
-from biomechau.models.detector import Detector
 from biomechau.models.detector_config import DetectorConfig
 from biomechau.models.pooling import MeshHierarchy
 from biomechau.rig.distribution import Distribution
@@ -28,7 +29,23 @@ VERSION = 1
 DESCRIPTION, TENSORS, RIG = "detector.json", "detector.safetensors", "rig.safetensors"
 
 
-def save_detector(detector: Detector, folder: str | Path) -> None:
+class DetectorParts(NamedTuple):
+    """What a detector is made of, and its state.
+
+    Attributes:
+        rig, distribution, config, hierarchy, dtype: arguments of :class:`biomechau.models.Detector`.
+        state: its ``state_dict``.
+    """
+
+    rig: FaceRig
+    distribution: Distribution
+    config: DetectorConfig
+    hierarchy: MeshHierarchy | None
+    dtype: torch.dtype
+    state: Mapping[str, Tensor]
+
+
+def save_parts(parts: DetectorParts, folder: str | Path) -> None:
     """Write a detector as ``detector.json``, ``detector.safetensors`` and ``rig.safetensors``.
 
     The first names the digests of the others, so that a folder left half-written is seen when it is read.
@@ -37,32 +54,32 @@ def save_detector(detector: Detector, folder: str | Path) -> None:
         ValueError: a weight is not finite; the message names it.
         OSError: the folder cannot be written.
     """
-    distribution = detector.distribution
-    check_finite("the detector", detector.state_dict())
-    tensors = {f"state.{name}": tensor for name, tensor in detector.state_dict().items()}
+    distribution = parts.distribution
+    check_finite("the detector", parts.state)
+    tensors = {f"state.{name}": tensor for name, tensor in parts.state.items()}
     tensors |= {f"distribution.{name}": getattr(distribution, name) for name in ("crow", "col", "val")}
-    if detector.encoder is not None:
-        tensors |= {f"hierarchy.{name}": x for name, x in detector.encoder.hierarchy.tensors().items()}
+    if parts.hierarchy is not None:
+        tensors |= {f"hierarchy.{name}": x for name, x in parts.hierarchy.tensors().items()}
     # Cloned, because safetensors refuses tensors that share memory.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()
     }
     with staged_directory(folder) as stage:
         (stage / TENSORS).write_bytes(save(tensors))
-        detector.rig.save(stage / RIG)
+        parts.rig.save(stage / RIG)
         description = {
             "format": FORMAT,
             "version": VERSION,
-            "config": detector.config.to_json(),
-            "dtype": str(detector.dynamics.mass.dtype).removeprefix("torch."),
+            "config": parts.config.to_json(),
+            "dtype": str(parts.dtype).removeprefix("torch."),
             "muscles": [asdict(muscle) for muscle in distribution.muscles],
             "sha256": {name: _digest(stage / name) for name in (TENSORS, RIG)},
         }
         (stage / DESCRIPTION).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
 
 
-def load_detector(folder: str | Path) -> Detector:
-    """Read a detector that :func:`save_detector` wrote, in evaluation mode on the CPU.
+def load_parts(folder: str | Path) -> DetectorParts:
+    """Read what :func:`save_parts` wrote.
 
     Raises:
         ValueError: not a complete detector of this version, or a weight that is not finite; the message names the file.
@@ -80,7 +97,7 @@ def load_detector(folder: str | Path) -> Detector:
         raise ValueError(f"{folder / TENSORS}: not a complete safetensors file: {reason(error)}") from error
     check_finite(folder / TENSORS, tensors)
     rig = FaceRig.load(folder / RIG)
-    try:
+    with readable(folder):
         config = DetectorConfig.from_json(description["config"])
         muscles = Muscles(
             Muscle(**{**muscle, "action_units": tuple(muscle["action_units"]), "shapes": tuple(muscle["shapes"])})
@@ -91,13 +108,16 @@ def load_detector(folder: str | Path) -> Detector:
         stored = _below(tensors, "hierarchy.")
         hierarchy = MeshHierarchy.from_tensors(stored) if stored else None
         dtype = {"float32": torch.float32, "float64": torch.float64}[description["dtype"]]
-        detector = Detector(rig, distribution, config, hierarchy, dtype)
-        # The configuration is that of the description; folders of version 0.1.0 do not repeat it in the state.
-        known = {name: x for name, x in detector.state_dict().items() if name.endswith("_extra_state")}
-        detector.load_state_dict(known | _below(tensors, "state."))
+        return DetectorParts(rig, distribution, config, hierarchy, dtype, _below(tensors, "state."))
+
+
+@contextmanager
+def readable(folder: str | Path) -> Iterator[None]:
+    """Turn what does not fit together within into a ``ValueError`` that names the file of a detector's folder."""
+    try:
+        yield
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path}: not a detector of this version: {reason(error)}") from error
-    return detector.eval()
+        raise ValueError(f"{Path(folder) / DESCRIPTION}: not a detector of this version: {reason(error)}") from error
 
 
 def _read_description(path: Path) -> dict[str, Any]:

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from biomechau.analysis import FaceForces
+from biomechau.rig.muscles import split_identifier
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import SubFigure
@@ -22,14 +25,6 @@ SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00", "both": "#4D4D4D"}
 SIDE_WIDTHS = {"left": 2.2, "right": 1.1, "both": 1.3}
 INVALID_COLOUR = "#E3E3E3"
 MARK_COLOUR = "#333333"
-
-
-def split_identifier(identifier: str) -> tuple[str, str]:
-    """``"zygomaticus_major_left"`` -> ``("zygomaticus major", "left")``; the side is ``"both"`` where there is none."""
-    base, _, side = identifier.rpartition("_")
-    if side not in ("left", "right"):
-        base, side = identifier, "both"
-    return base.replace("_", " "), side
 
 
 @dataclass(frozen=True)
@@ -51,6 +46,13 @@ class ForceCurves:
     valid: npt.NDArray[np.bool_]
     unit: str
     reference: Floats | None = None
+
+    @classmethod
+    def of(cls, face: FaceForces, reference: Floats | None = None) -> ForceCurves:
+        """The curves of a face's muscles."""
+        sequence, unit = face.sequence, f"muscle force [{face.force_unit}]"
+        timestamp, valid = sequence.timestamp.numpy(), sequence.valid.numpy()
+        return cls(timestamp, face.strength, face.identifiers, valid, unit, reference)
 
     def strongest(self, count: int) -> Rows:
         """The ``count`` muscles with the highest peaks, strongest first: readable name, column of each side."""

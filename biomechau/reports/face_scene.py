@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biomechau.analysis import FaceForces
 from biomechau.models.pooling import coarsen
-from biomechau.reports.face_forces import FaceForces
-from biomechau.reports.render import mesh_holes
+from biomechau.rig.mesh_holes import mesh_holes
 
 # A face of this size looks like that of the rig at the size of a page, and takes a few milliseconds a frame.
 NUM_VERTICES = 2500
@@ -25,7 +25,7 @@ class FaceScene:
         faces: (F', 3) int64.
         backing: (E, 3) int64, triangles behind the eyes and the mouth, of vertices of their own at the end.
         blendshapes: (K', N', 3) [cm].
-        fields: (M, N', 3) or (M, N'), see :meth:`biomechau.reports.face_forces.FaceForces.muscle_fields`.
+        fields: (M, N', 3) or (M, N'), see :meth:`biomechau.analysis.FaceForces.muscle_fields`.
     """
 
     neutral: Tensor

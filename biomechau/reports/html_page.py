@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.reports.action_unit_names import NAMES, column_name
-from biomechau.reports.curves import split_identifier
 from biomechau.reports.face_scene import FaceScene
 from biomechau.reports.render import INSIDE, overlay_colours
 from biomechau.reports.replay import Replay
+from biomechau.rig.action_unit_names import NAMES, column_name
+from biomechau.rig.muscles import split_identifier
 
 _PAGE = files("biomechau.reports") / "page"
 # Left and right are balanced only while they pull: below this share of their highest sum it would be that of noise.

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from biomechau.analysis import Choice, Demonstration, Prediction
 from biomechau.file_errors import naming, reason
 from biomechau.json_file import entry, is_count, is_number, is_object, list_of, read_json_object
-from biomechau.reports.action_unit_names import NAMES, column_name
-from biomechau.reports.curves import split_identifier
-from biomechau.reports.demo import Demonstration
 from biomechau.reports.html_page import Cell, Shown, card, page, table
 from biomechau.reports.replay import FILE as REPLAY, Replay
+from biomechau.rig.action_unit_names import NAMES, column_name
+from biomechau.rig.muscles import split_identifier
 from biomechau.training.evaluation_entries import read_scores, read_unit_scores
 from biomechau.training.training_config import TrainingConfig
 
@@ -128,7 +128,9 @@ def demo_page(
     Raises:
         ImportError: matplotlib is not installed.
     """
-    performance = Shown(demonstration.report.replay(), "a made performance of the built-in face, its forces recovered")
+    performance = Shown(
+        Replay.of_forces(demonstration.found), "a made performance of the built-in face, its forces recovered"
+    )
     r, error = (demonstration.median(what) for what in ("correlation", "relative_error"))
     subtitle = [f"known muscle forces recovered from noisy motion: median r {r:.3f}, median error {error:.3f}"]
     if scores is not None:
@@ -158,6 +160,24 @@ def score_sections(scores: Mapping[str, Any]) -> list[str]:
     scored = table("Scores", headings, rows, notes, total=True, words=2)
     cards = [card(f"Protocol of fold {number}", fold["protocol"]) for number, fold in folds.items()]
     return [scored, *cards]
+
+
+def shown_of(chosen: Sequence[tuple[Choice, Prediction]]) -> list[Shown]:
+    """Sequences as a page plays them back, each with a note of why it was chosen."""
+    shown = []
+    for choice, prediction in chosen:
+        labelled, folds = prediction.scores(), ", ".join(map(str, prediction.folds))
+        notes = unit_notes(labelled) if labelled else ()
+        shown.append(Shown(Replay.of_prediction(prediction), f"{choice}, fold {folds}", notes))
+    return shown
+
+
+def how_chosen(choices: Sequence[Choice]) -> str:
+    """How the sequences of a page were chosen, in words."""
+    if choices[0].measure is None:
+        return "sequences as asked for"
+    ranks = ", ".join(dict.fromkeys(str(choice.rank) for choice in choices))
+    return f"test sequences shown: {ranks}, by {choices[0].measure}"
 
 
 def unit_notes(scores: Mapping[str, Any]) -> tuple[str, ...]:

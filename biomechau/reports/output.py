@@ -10,23 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from biomechau.analysis import CaptureForces, FaceForces, Prediction
 from biomechau.corpus import FaceSequence
 from biomechau.csv_output import write_rows
 from biomechau.files import staged_directory
-from biomechau.reports.face_forces import FaceForces
 from biomechau.reports.figures import viz_available
-from biomechau.reports.forces_report import ForcesReport
-from biomechau.reports.replay import FILE as REPLAY
+from biomechau.reports.replay import FILE as REPLAY, Replay
+from biomechau.rig.action_unit_names import column_name
 
 
 def write_report(
-    report: ForcesReport, summary: dict[str, Any], out: str | Path, draw: Callable[[Path], None] | None = None
+    found: CaptureForces, summary: dict[str, Any], out: str | Path, draw: Callable[[Path], None] | None = None
 ) -> list[Path]:
     """Write ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra, ``forces.png``.
 
     Args:
-        report: the forces.
-        summary: of the report.
+        found: the forces.
+        summary: of them.
         out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
         draw: writes more pictures into the directory it is called with; called with the ``viz`` extra only.
 
@@ -37,34 +37,67 @@ def write_report(
         OSError: ``out`` cannot be written.
     """
     with staged_directory(out) as stage:
-        write_forces(report, stage / "forces.csv")
+        write_forces(found, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
-        report.replay().save(stage / REPLAY)
+        Replay.of_forces(found).save(stage / REPLAY)
         if viz_available():
-            from biomechau.reports.pictures import draw_forces
+            from biomechau.reports.picture_files import draw_forces
 
-            draw_forces(report, stage / "forces.png")
+            draw_forces(found, stage / "forces.png")
             if draw is not None:
                 draw(stage)
         names = sorted(path.name for path in stage.iterdir())
     return [Path(out) / name for name in names]
 
 
-def write_forces(report: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | None = None) -> None:
+def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str | Path) -> list[Path]:
+    """Write ``action_units.csv``, ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
+    ``prediction.png``.
+
+    Cells of frames that were not recorded are empty. Without physics there are no forces.
+
+    Args:
+        prediction: what the detectors say.
+        summary: of it.
+        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
+
+    Returns:
+        The files, in order of their names.
+
+    Raises:
+        OSError: ``out`` cannot be written.
+    """
+    masked, probabilities = ~prediction.sequence.valid.numpy(), prediction.probabilities.double().numpy()
+    columns = {column_name(unit): probabilities[:, r] for r, unit in enumerate(prediction.action_units)}
+    with staged_directory(out) as stage:
+        write_frames(prediction.sequence, columns, stage / "action_units.csv", masked)
+        if prediction.forces is not None:
+            write_forces(prediction.face, stage / "forces.csv", masked)
+        write_summary(summary, stage / "summary.json")
+        Replay.of_prediction(prediction).save(stage / REPLAY)
+        if viz_available():
+            from biomechau.reports.picture_files import draw_prediction
+
+            draw_prediction(prediction, stage / "prediction.png")
+        names = sorted(path.name for path in stage.iterdir())
+    return [Path(out) / name for name in names]
+
+
+def write_forces(face: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | None = None) -> None:
     """Write ``forces.csv``: ``frame,timestamp`` and one column a muscle; vector forces add its ``_x,_y,_z`` before.
 
     Args:
-        report: the forces.
+        face: the face and its forces.
         path: of the file.
         masked: (T,) frames whose cells stay empty, if any.
     """
-    forces = report.forces.double().numpy()
+    forces = face.forces.double().numpy()
     columns: dict[str, npt.NDArray[np.floating]] = {}
-    for index, identifier in enumerate(report.identifiers):
+    for index, identifier in enumerate(face.identifiers):
         if forces.ndim == 3:
             columns |= {f"{identifier}_{axis}": forces[:, index, a] for a, axis in enumerate("xyz")}
-        columns[identifier] = report.strength[:, index]
-    write_frames(report.sequence, columns, path, masked)
+        columns[identifier] = face.strength[:, index]
+    write_frames(face.sequence, columns, path, masked)
 
 
 def write_frames(

@@ -8,14 +8,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from biomechau.analysis import Choice, FaceForces, Prediction, UnitCorrelation, expressive_frames, unit_correlations
 from biomechau.corpus import Corpus
 from biomechau.corpus.pictures import SequencePictures, find_pictures
 from biomechau.files import staged_directory
-from biomechau.reports.action_unit_names import column_name
-from biomechau.reports.curves import split_identifier
-from biomechau.reports.face_forces import FaceForces
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import write_summary
 from biomechau.reports.paper_drawings import (
@@ -27,11 +24,9 @@ from biomechau.reports.paper_drawings import (
     moments_figure,
     save_all,
 )
-from biomechau.reports.prediction_report import PredictionReport, expressive_frames
 from biomechau.reports.render import FaceRenderer
-from biomechau.reports.sequence_choice import Choice, choose, predictions
-from biomechau.training.metrics import force_recovery
-from biomechau.training.run import Run
+from biomechau.rig.action_unit_names import column_name
+from biomechau.rig.muscles import split_identifier
 
 Photograph = Callable[[str, float], npt.NDArray[np.uint8] | None]
 NUM_PANELS, NUM_MOMENTS = 4, 5
@@ -39,13 +34,11 @@ FILE = "figures.json"
 
 
 def paper_figures(
-    runs: Mapping[int, Run],
-    corpus: Corpus,
+    chosen: Sequence[tuple[Choice, Prediction]],
     out: str | Path,
-    sequences: Sequence[str] = (),
     photograph: Photograph | None = None,
     height: int = 450,
-    progress: Callable[[int, int], None] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write Fig. 2 (effective areas), Fig. 4 (force and label over time) and Fig. 5 (faces and forces).
 
@@ -54,47 +47,42 @@ def paper_figures(
     r. Nothing is chosen by r.
 
     Args:
-        runs: by the number of their fold, see :func:`biomechau.training.open_runs`.
-        corpus: with the sequences.
+        chosen: the sequences to show, see :func:`biomechau.analysis.chosen_predictions`.
         out: folder to write ``figure2.png``, ``figure4.png``, ``.pdf`` and ``.svg``, ``figure5.png``, and
             ``figures.json`` with captions and numbers to.
-        sequences: to show; the best, the median and the worst test sequence if none are given, which the captions say.
         photograph: picture (H, W, 3) of a sequence at a time [s], or None where there is none; else faces are rendered.
         height: of each rendered face [pixels].
-        progress: called with (sequences done, sequences in all) while the sequences are chosen.
+        about: what ``figures.json`` begins with, as the corpus and the run.
 
     Returns:
         The files, in order of their names.
 
     Raises:
-        ValueError: no such sequence, runs without physics, a corpus without labels of the sequences.
-        OSError: a file cannot be read or written.
+        ValueError: predictions without forces or labels.
+        OSError: a file cannot be written.
         ImportError: the ``viz`` extra is not installed.
     """
     if not viz_available():
         raise ImportError(MISSING_VIZ)
-    choices = tuple(map(Choice, sequences)) if sequences else choose(runs, corpus, progress)
-    found = {p.sequence.name: PredictionReport(p) for p in predictions(runs, corpus, [c.id for c in choices])}
-    reports = [found[choice.id] for choice in choices]
-    if reports[0].prediction.forces is None:
-        raise ValueError(f"{next(iter(runs.values())).path}: its head has no physics, so there are no muscle forces")
+    choices, predictions = zip(*chosen, strict=True)
+    if predictions[0].forces is None:
+        raise ValueError(f"{predictions[0].ensemble.path}: its head has no physics, so there are no muscle forces")
     titles = [f"{choice.id} ({choice})" for choice in choices]
     ranked = choices[0].measure
     how = f"best, median and worst test sequence by {ranked}" if ranked else "sequences as asked for"
-    about: dict[str, Any] = {
-        "corpus": corpus.path.name,
-        "folds": {number: run.path.name for number, run in runs.items()},
+    told: dict[str, Any] = {
+        **(about or {}),
         "chosen": how,
         "sequences": [
-            {"id": c.id, "rank": c.rank, "measure": c.measure, "value": c.value, "folds": list(r.prediction.folds)}
-            for c, r in zip(choices, reports, strict=True)
+            {"id": c.id, "rank": c.rank, "measure": c.measure, "value": c.value, "folds": list(p.folds)}
+            for c, p in chosen
         ],
     }
     with staged_directory(out) as stage:
-        about["figure2"] = _areas(reports[0].face, height, stage)
-        about["figure4"] = _correlations(reports, titles, how, stage)
-        about["figure5"] = _moments(reports, titles, how, photograph, height, stage)
-        write_summary(about, stage / FILE)
+        told["figure2"] = _areas(predictions[0].face, height, stage)
+        told["figure4"] = _correlations(predictions, titles, how, stage)
+        told["figure5"] = _moments(predictions, titles, how, photograph, height, stage)
+        write_summary(told, stage / FILE)
         names = sorted(path.name for path in stage.iterdir())
     return [Path(out) / name for name in names]
 
@@ -138,57 +126,34 @@ def _areas(face: FaceForces, height: int, stage: Path) -> dict[str, Any]:
     return {"files": files, "caption": caption, "share_of_vertices": coverage}
 
 
-def _correlations(reports: Sequence[PredictionReport], titles: Sequence[str], how: str, stage: Path) -> dict[str, Any]:
+def _correlations(predictions: Sequence[Prediction], titles: Sequence[str], how: str, stage: Path) -> dict[str, Any]:
     shown, numbers = [], []
-    for report, title in zip(reports, titles, strict=True):
-        pairs = _pairs(report)
-        numbers.append({"sequence": report.face.sequence.name, "r": [pair[0] for pair in pairs]})
-        first: dict[int, Panel] = {}
-        for _, unit, panel in sorted(pairs, key=lambda pair: pair[0]["other_units"]):
-            first.setdefault(unit, panel)
-        even = sorted(first, key=lambda unit: (-_evenness(first[unit]), unit))[:NUM_PANELS]
-        shown.append((title, [first[unit] for unit in sorted(even)]))
+    for prediction, title in zip(predictions, titles, strict=True):
+        found = unit_correlations(prediction)
+        numbers.append({"sequence": prediction.sequence.name, "r": [_numbers(pair) for pair in found]})
+        first: dict[int, UnitCorrelation] = {}
+        for pair in sorted(found, key=lambda pair: pair.other_units):
+            first.setdefault(pair.action_unit, pair)
+        valid, time = prediction.sequence.valid.numpy(), prediction.sequence.timestamp.numpy()
+        panels = {
+            unit: Panel(f"{column_name(unit)} and {pair.muscle}", time, pair.force, pair.label, valid, pair.r)
+            for unit, pair in first.items()
+        }
+        even = sorted(panels, key=lambda unit: (-_evenness(panels[unit]), unit))[:NUM_PANELS]
+        shown.append((title, [panels[unit] for unit in sorted(even)]))
     caption = (
         "Magnitude of the predicted muscle force, left and right together (blue), and label of the action unit "
         f"(orange), with their correlation r over the labelled frames. {how[0].upper()}{how[1:]}; of each the action "
         "units whose label is most evenly on and off, with the muscle that serves the fewest other units."
     )
-    unit = f"muscle force [{reports[0].face.force_unit}]"
+    unit = f"muscle force [{predictions[0].face.force_unit}]"
     figure = correlation_figure(shown, unit, caption)
     files = save_all(figure, stage / "figure4", "Muscle force and action unit label", caption, vector=True)
     return {"files": files, "caption": caption, "correlations": numbers}
 
 
-def _pairs(report: PredictionReport) -> list[tuple[dict[str, Any], int, Panel]]:
-    """Every muscle with every unit that it serves and whose label changes: numbers, unit, panel."""
-    labels, face = report.prediction.labels, report.face
-    if labels is None:
-        raise ValueError(f"{face.sequence.name} has no labels to set beside its forces")
-    columns: dict[str, list[int]] = {}
-    served: dict[str, tuple[int, ...]] = {}
-    for column, muscle in enumerate(face.distribution.muscles):
-        name = split_identifier(muscle.identifier)[0]
-        columns.setdefault(name, []).append(column)
-        served[name] = muscle.action_units
-    valid, time = face.sequence.valid.numpy(), face.sequence.timestamp.numpy()
-    pairs = []
-    for row, unit in enumerate(report.action_units):
-        label = labels[:, row].numpy()
-        known = valid & (label >= 0)
-        if len(set(label[known].tolist())) < 2:
-            continue
-        for name, units in served.items():
-            if unit not in units:
-                continue
-            force = face.strength[:, columns[name]].sum(1)
-            truth = torch.from_numpy(label[known, None].astype(float))
-            (r,) = force_recovery(torch.from_numpy(force[known, None]), truth, [name]).r
-            assert r is not None  # the label changes
-            numbers = {"action_unit": unit, "muscle": name, "other_units": len(units) - 1, "r": r}
-            numbers["frames"] = int(known.sum())
-            title = f"{column_name(unit)} and {name}"
-            pairs.append((numbers, unit, Panel(title, time, force, label, valid, r)))
-    return pairs
+def _numbers(pair: UnitCorrelation) -> dict[str, Any]:
+    return {name: getattr(pair, name) for name in ("action_unit", "muscle", "other_units", "r", "frames")}
 
 
 def _evenness(panel: Panel) -> int:
@@ -198,7 +163,7 @@ def _evenness(panel: Panel) -> int:
 
 
 def _moments(
-    reports: Sequence[PredictionReport],
+    predictions: Sequence[Prediction],
     titles: Sequence[str],
     how: str,
     photograph: Photograph | None,
@@ -206,8 +171,8 @@ def _moments(
     stage: Path,
 ) -> dict[str, Any]:
     rows, numbers, photographed = [], [], False
-    for report, title in zip(reports, titles, strict=True):
-        face = report.face
+    for prediction, title in zip(predictions, titles, strict=True):
+        face = prediction.face
         frames = expressive_frames(face.strength.sum(1), face.sequence.valid.numpy(), NUM_MOMENTS)
         times = [float(face.sequence.timestamp[frame]) for frame in frames]
         vertices = [face.vertices(frame) for frame in frames]
@@ -220,23 +185,23 @@ def _moments(
                 above, photographed = tuple(photo for photo in photos if photo is not None), True
             else:
                 above = tuple(map(renderer.picture, vertices))
-        headings = tuple(f"{time:.2f} s\n{_labelled(report, f)}" for time, f in zip(times, frames, strict=True))
+        headings = tuple(f"{time:.2f} s\n{_labelled(prediction, f)}" for time, f in zip(times, frames, strict=True))
         rows.append(Moments(title, headings, above, below))
         numbers.append({"sequence": face.sequence.name, "frames": frames, "times": times, "peak": peak})
     above = "Images, or rendered faces where there are none" if photographed else "Rendered faces"
     caption = (
         f"{above} (above) and the predicted muscle forces on the mesh (below) at the {NUM_MOMENTS} moments of the "
         f"largest forces that lie apart, with the action units labelled. {how[0].upper()}{how[1:]}. Colours: "
-        f"{reports[0].face.vertex_force_unit} as a share of the highest peak of the sequence's moments."
+        f"{predictions[0].face.vertex_force_unit} as a share of the highest peak of the sequence's moments."
     )
     figure = moments_figure(rows, "muscle force, share of the peak", caption)
     files = save_all(figure, stage / "figure5", "Faces and muscle forces", caption, vector=False)
     return {"files": files, "caption": caption, "moments": numbers}
 
 
-def _labelled(report: PredictionReport, frame: int) -> str:
-    labels = report.prediction.labels
+def _labelled(prediction: Prediction, frame: int) -> str:
+    labels = prediction.labels
     if labels is None:
         return ""
-    on = [str(unit) for row, unit in enumerate(report.action_units) if labels[frame, row] == 1]
+    on = [str(unit) for row, unit in enumerate(prediction.action_units) if labels[frame, row] == 1]
     return f"AU {' + '.join(on)}" if on else "no unit labelled"

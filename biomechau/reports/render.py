@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.quiet_vtk import quiet_vtk
 from biomechau.rig.mesh_holes import backing, mesh_holes
+from biomechau.rig.offscreen import OVERSAMPLING, OffscreenFace, distance_to_fill
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
@@ -22,10 +21,6 @@ COLOUR_MAP = "magma_r"
 COLOUR_RANGE = (0.12, 0.82)
 # Force below this share of the scale fades into the skin, so that quiet regions look like a face.
 FADE = 0.25
-# Pixels are rendered this many times too fine in each direction and averaged: smooth edges on every driver.
-OVERSAMPLING = 2
-# A portrait lens: no bulging nose.
-VIEW_ANGLE = 16.0
 
 
 def overlay_colours(level: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -47,7 +42,7 @@ def overlay_colours(level: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return (1.0 - weight) * np.array(SKIN) + weight * colour
 
 
-class FaceRenderer:
+class FaceRenderer(OffscreenFace):
     """Renders one face topology from the front, always in the same frame and at the same scale.
 
     The face looks along +z with +y up, as every rig does. Use as a context manager.
@@ -69,32 +64,14 @@ class FaceRenderer:
         low = np.min([vertices.min(0) for vertices in shown], 0).astype(float)
         high = np.max([vertices.max(0) for vertices in shown], 0).astype(float)
         width_cm, height_cm = 1.04 * (high - low)[:2]
-        width = round(height * float(width_cm / height_cm))
-        with quiet_vtk():
-            self._plotter = pyvista.Plotter(
-                off_screen=True, window_size=[width * OVERSAMPLING, height * OVERSAMPLING], lighting="none"
-            )
+        super().__init__(round(height * float(width_cm / height_cm)), height)
         self._plotter.background_color = pyvista.Color("white")
-        distance = 0.5 * float(height_cm) / np.tan(np.radians(0.5 * VIEW_ANGLE))
-        centre = 0.5 * (low + high)
-        camera = self._plotter.camera
-        camera.position = tuple(centre + np.array((0.0, 0.0, distance)))
-        camera.focal_point = tuple(centre)
-        camera.up = (0.0, 1.0, 0.0)
-        camera.view_angle = VIEW_ANGLE
-        camera.clipping_range = (0.1 * distance, 3.0 * distance)
+        distance, centre = distance_to_fill(float(height_cm)), 0.5 * (low + high)
+        self._aim(centre, (0.0, 0.0, 1.0), distance)
         for position, intensity in (((-0.6, 0.8, 1.0), 0.6), ((0.9, 0.2, 1.0), 0.42), ((0.0, -0.5, 1.0), 0.14)):
             light = pyvista.Light(position=tuple(centre + distance * np.array(position)), focal_point=tuple(centre))
             light.intensity = intensity
             self._plotter.add_light(light)
-
-    def __enter__(self) -> FaceRenderer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._plotter.close()
 
     def picture(
         self, vertices: Floats, level: Floats | None = None, colours: Floats | None = None
@@ -136,8 +113,4 @@ class FaceRenderer:
                 lighting=False,
                 reset_camera=False,
             )
-        with quiet_vtk():
-            image = np.asarray(self._plotter.screenshot(return_img=True))[..., :3].astype(float)
-        height, width = image.shape[0] // OVERSAMPLING, image.shape[1] // OVERSAMPLING
-        blocks = image.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 3)
-        return blocks.mean((1, 3)).round().astype(np.uint8)
+        return (self._pixel_sums() / OVERSAMPLING**2).round().astype(np.uint8)

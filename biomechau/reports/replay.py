@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from biomechau.analysis import CaptureForces, FaceForces, Prediction, asymmetry
+from biomechau.analysis.face_forces import Floats, force_strength
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import entry, is_count, is_text, list_of, parse_json
 from biomechau.reports.curves import ForceCurves
-from biomechau.reports.face_forces import FaceForces, Floats, asymmetry, force_strength
 from biomechau.reports.face_scene import FaceScene
 from biomechau.reports.replay_tensors import check_replay_tensors
 from biomechau.tensor_file import open_tensors
@@ -66,30 +67,42 @@ class Replay:
     labels: Tensor | None = None
 
     @classmethod
-    def of(
+    def of_forces(cls, found: CaptureForces) -> Replay:
+        """The forces of a capture."""
+        words = "the recorded motion less that of the muscle forces alone"
+        return cls._of(found, words, found.motion, found.residual)
+
+    @classmethod
+    def of_prediction(cls, prediction: Prediction) -> Replay:
+        """What detectors say of a recording."""
+        slack = " and of the slack" if prediction.ensemble.config.slack else ""
+        return cls._of(
+            prediction.face,
+            f"the recorded motion less that of the predicted muscle forces{slack}",
+            prediction.motion,
+            prediction.residual,
+            prediction.action_units,
+            prediction.probabilities,
+            prediction.labels,
+        )
+
+    @classmethod
+    def _of(
         cls,
         face: FaceForces,
-        seen: Tensor,
-        reconstructed: Tensor | None,
         residual_of: str,
+        motion: Floats,
+        residual: Floats | None,
         action_units: tuple[int, ...] = (),
         probabilities: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Replay:
-        """A face that moves.
-
-        Args:
-            face: with its muscle forces.
-            seen: the motion that was explained, (T, K').
-            reconstructed: the motion that the physics gives, (T, K'); None without physics.
-            residual_of, action_units, probabilities, labels: as the attributes.
-        """
         physics: dict[str, Tensor] = {}
-        if reconstructed is not None:
+        if residual is not None:
             physics = {
                 "forces": face.forces,
-                "motion": torch.from_numpy(face.distance(seen)),
-                "residual": torch.from_numpy(face.distance(seen - reconstructed)),
+                "motion": torch.from_numpy(motion),
+                "residual": torch.from_numpy(residual),
             }
         return cls(
             face.sequence.name,
@@ -120,7 +133,7 @@ class Replay:
         return ForceCurves(self.timestamp.numpy(), self.strength, self.identifiers, self.valid.numpy(), unit)
 
     def asymmetry(self) -> dict[str, float | None]:
-        """See :func:`biomechau.reports.asymmetry`; empty without physics."""
+        """See :func:`biomechau.analysis.asymmetry`; empty without physics."""
         return {} if self.strength is None else asymmetry(self.strength[self.valid.numpy()], self.identifiers)
 
     def peak_vertex_force(self) -> float:

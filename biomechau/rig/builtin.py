@@ -8,12 +8,12 @@ import torch
 from biomechau.rig.builtin_mesh import face_mesh
 from biomechau.rig.builtin_shapes import face_blendshapes
 from biomechau.rig.builtin_surface import face_surface
-from biomechau.rig.face_rig import FaceRig
+from biomechau.rig.rig_parts import RigParts
 
 MIN_VERTICES, MAX_VERTICES = 1_000, 50_000
 
 
-def builtin_face(num_vertices: int = 5000) -> FaceRig:
+def builtin_face(num_vertices: int = 5000) -> RigParts:
     """A human face mask made by formula, with ARKit-style blendshapes; the same bytes every time.
 
     Hairline to chin, ear to ear, exactly mirror-symmetric; finer triangles at eyes, mouth and nose; one connected
@@ -36,11 +36,13 @@ def builtin_face(num_vertices: int = 5000) -> FaceRig:
     mesh = face_mesh(int(num_vertices))
     neutral = face_surface(*mesh.uv.T)
     shapes = face_blendshapes(mesh, neutral)
-    return FaceRig(
+    return RigParts(
         neutral=torch.from_numpy(neutral.astype(np.float32)),
         faces=torch.from_numpy(mesh.faces),
         blendshapes=torch.from_numpy(np.stack(list(shapes.values())).astype(np.float32)),
         names=tuple(shapes),
+        identity=torch.empty(0),
+        identity_names=(),
         provenance={
             "source": "biomechau built-in procedural face",
             "region": "face",

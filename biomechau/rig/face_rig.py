@@ -14,6 +14,10 @@ from torch import Tensor
 from biomechau.file_errors import quote
 from biomechau.rig import names as naming
 from biomechau.rig.fit import Bound, fit_coefficients
+from biomechau.rig.ict import read_ict
+from biomechau.rig.obj_directory import read_obj_directory
+from biomechau.rig.rig_parts import RigParts
+from biomechau.rig.storage import load_rig, save_rig
 
 if TYPE_CHECKING:
     import trimesh
@@ -184,9 +188,10 @@ class FaceRig:
     @classmethod
     def builtin(cls, num_vertices: int = 5000) -> FaceRig:
         """The procedural face that ships with the package, see :func:`biomechau.rig.builtin.builtin_face`."""
+        # Here, because only this face needs those parts of scipy, which take a third of a second to import.
         from biomechau.rig.builtin import builtin_face
 
-        return builtin_face(num_vertices)
+        return cls(*builtin_face(num_vertices))
 
     @classmethod
     def from_ict(
@@ -197,9 +202,7 @@ class FaceRig:
         progress: Callable[[int, int], None] | None = None,
     ) -> FaceRig:
         """The rig of a ``FaceXModel`` folder, see :func:`biomechau.rig.ict.read_ict`."""
-        from biomechau.rig.ict import read_ict
-
-        return read_ict(folder, region, identity, progress)
+        return cls(*read_ict(folder, region, identity, progress))
 
     @classmethod
     def from_obj_directory(
@@ -210,22 +213,20 @@ class FaceRig:
         progress: Callable[[int, int], None] | None = None,
     ) -> FaceRig:
         """The rig of a folder of OBJ meshes, see :func:`biomechau.rig.obj_directory.read_obj_directory`."""
-        from biomechau.rig.obj_directory import read_obj_directory
-
-        return read_obj_directory(folder, neutral, scale, progress)
+        return cls(*read_obj_directory(folder, neutral, scale, progress))
 
     @classmethod
     def load(cls, path: str | Path) -> FaceRig:
         """Read a rig file, see :func:`biomechau.rig.storage.load_rig`."""
-        from biomechau.rig.storage import load_rig
-
-        return load_rig(path)
+        parts = load_rig(path)
+        try:
+            return cls(*parts)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
         """Write a rig file, see :func:`biomechau.rig.storage.save_rig`."""
-        from biomechau.rig.storage import save_rig
-
-        save_rig(self, path)
+        save_rig(RigParts(*(getattr(self, field) for field in RigParts._fields)), path)
 
     def fit(
         self,
@@ -237,5 +238,32 @@ class FaceRig:
         rigid: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
-        """Coefficients (..., K) of meshes (..., N, 3), see :func:`biomechau.rig.fit.fit_coefficients`."""
-        return fit_coefficients(self, vertices, ridge, bounds, masses, shapes, rigid, progress)
+        """Bounded ridge regression of each frame in the mass norm, exact to the tolerance of the bounded solver.
+
+        c = argmin sum_i m_i |x_i - neutral_i - B(i) c|^2 + ridge tr(G)/K |c|^2 over lower <= c <= upper (the inverse of
+        Eq. 3), with G = sum_i m_i B(i)^T B(i). With ``rigid`` the head's rotation and translation are fitted together
+        with c and taken out. Not differentiable.
+
+        Args:
+            vertices: positions [cm], (..., N, 3) float32 or float64.
+            ridge: weight of |c|^2 relative to the mean diagonal of G, >= 0.
+            bounds: lower and upper bound, each a number or K numbers (one per fitted shape); infinite for none.
+            masses: (N,) weights >= 0, default ``rig.vertex_masses``.
+            shapes: names of the shapes to fit, default all; the others get coefficient 0.
+            rigid: fit the head's rigid motion too.
+            progress: called with (frames done, frames in all).
+
+        Returns:
+            Coefficients (..., K) in the dtype of ``vertices``.
+
+        Raises:
+            TypeError: vertices or masses that are not float32 or float64.
+            ValueError: a shape that does not fit, a value that is not finite (named by frame and vertex), unknown shape
+                names, no shape to fit, lower >= upper, shapes that depend on each other while ``ridge`` is 0, a rigid
+                alignment that does not converge (named by frame).
+        """
+        chosen = list(range(self.num_shapes)) if shapes is None else self.shape_indices(shapes)
+        masses = self.vertex_masses if masses is None else masses
+        return fit_coefficients(
+            self.neutral, self.blendshapes, vertices, chosen, masses, ridge, bounds, rigid, progress
+        )

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from biomechau.rig.bounded_least_squares import solve_bounded
-
-if TYPE_CHECKING:
-    from biomechau.rig.face_rig import FaceRig
 
 Bound = float | Sequence[float] | Tensor
 # Frames whose displacements are formed at a time: 29 MB at 9,409 vertices.
@@ -24,56 +20,41 @@ _MAX_ALIGNMENTS = 50
 
 @torch.no_grad()
 def fit_coefficients(
-    rig: FaceRig,
+    neutral: Tensor,
+    blendshapes: Tensor,
     vertices: Tensor,
-    ridge: float = 1e-4,
-    bounds: tuple[Bound, Bound] = (0.0, 1.0),
-    masses: Tensor | None = None,
-    shapes: Sequence[str] | None = None,
-    rigid: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    chosen: Sequence[int],
+    masses: Tensor,
+    ridge: float,
+    bounds: tuple[Bound, Bound],
+    rigid: bool,
+    progress: Callable[[int, int], None] | None,
 ) -> Tensor:
-    """Bounded ridge regression of each frame in the mass norm, exact to the tolerance of the bounded solver.
-
-    c = argmin sum_i m_i |x_i - neutral_i - B(i) c|^2 + ridge tr(G)/K |c|^2 over lower <= c <= upper (the inverse of
-    Eq. 3), with G = sum_i m_i B(i)^T B(i). With ``rigid`` the head's rotation and translation are fitted together with
-    c and taken out. Not differentiable.
+    """What :meth:`biomechau.FaceRig.fit` does, without a rig.
 
     Args:
-        rig: the face, N vertices and K shapes.
-        vertices: positions [cm], (..., N, 3) float32 or float64.
-        ridge: weight of |c|^2 relative to the mean diagonal of G, >= 0.
-        bounds: lower and upper bound, each a number or K numbers (one per fitted shape); infinite for none.
-        masses: (N,) weights >= 0, default ``rig.vertex_masses``.
-        shapes: names of the shapes to fit, default all; the others get coefficient 0.
-        rigid: fit the head's rigid motion too.
-        progress: called with (frames done, frames in all).
-
-    Returns:
-        Coefficients (..., K) in the dtype of ``vertices``.
-
-    Raises:
-        TypeError: vertices or masses that are not float32 or float64.
-        ValueError: a shape that does not fit, a value that is not finite (named by frame and vertex), unknown shape
-            names, no shape to fit, lower >= upper, shapes that depend on each other while ``ridge`` is 0, a rigid
-            alignment that does not converge (named by frame).
+        neutral: (N, 3) positions at rest [cm].
+        blendshapes: (K, N, 3) [cm].
+        vertices: (..., N, 3) positions [cm].
+        chosen: positions of the shapes to fit.
+        masses: (N,) weights.
+        ridge, bounds, rigid, progress: as there.
     """
-    _check_vertices(rig, vertices)
+    _check_vertices(neutral, vertices)
     if not (math.isfinite(ridge) and ridge >= 0):
         raise ValueError(f"ridge must be >= 0, got {ridge}")
-    chosen = list(range(rig.num_shapes)) if shapes is None else rig.shape_indices(shapes)
     if not chosen:
         raise ValueError("a fit needs at least one shape, got none")
     lower, upper = _check_bounds(bounds, len(chosen), vertices.device)
-    weights = _check_masses(rig.vertex_masses if masses is None else masses, rig)
+    weights = _check_masses(masses, len(neutral))
 
     # In float32 the rounding of the rotated positions would keep the alignment from settling.
     dtype = torch.float64 if rigid else vertices.dtype
-    neutral = rig.neutral.to(dtype)
-    basis = rig.blendshapes[chosen].double()
+    rest = neutral.to(dtype)
+    basis = blendshapes[chosen].double()
     if rigid:
-        center = (weights[:, None] * rig.neutral).sum(0) / weights.sum()
-        basis = torch.cat([basis, _rigid_modes(rig.neutral - center)])
+        center = (weights[:, None] * neutral).sum(0) / weights.sum()
+        basis = torch.cat([basis, _rigid_modes(neutral - center)])
         free = lower.new_full((6,), math.inf)
         lower, upper = torch.cat([lower, -free]), torch.cat([upper, free])
     weighted = (basis * weights[:, None]).flatten(1)
@@ -83,17 +64,17 @@ def fit_coefficients(
     weighted = weighted.to(dtype)
 
     def solve(positions: Tensor) -> Tensor:
-        return solve_bounded(gram, ((positions - neutral).flatten(1) @ weighted.T).double(), lower, upper)
+        return solve_bounded(gram, ((positions - rest).flatten(1) @ weighted.T).double(), lower, upper)
 
     frames = vertices.reshape(-1, *vertices.shape[-2:])
-    coefficients = vertices.new_zeros((len(frames), rig.num_shapes))
+    coefficients = vertices.new_zeros((len(frames), len(blendshapes)))
     for start in range(0, len(frames), _CHUNK):
         part = frames[start : start + _CHUNK].to(dtype)
-        fitted = _solve_with_motion(part, start, neutral, weights, solve) if rigid else solve(part)
+        fitted = _solve_with_motion(part, start, rest, weights, solve) if rigid else solve(part)
         coefficients[start : start + len(part), chosen] = fitted[:, : len(chosen)].to(vertices.dtype)
         if progress is not None:
             progress(start + len(part), len(frames))
-    return coefficients.reshape(*vertices.shape[:-2], rig.num_shapes)
+    return coefficients.reshape(*vertices.shape[:-2], len(blendshapes))
 
 
 def _rigid_modes(offsets: Tensor) -> Tensor:
@@ -131,14 +112,14 @@ def _solve_with_motion(
     )
 
 
-def _check_vertices(rig: FaceRig, vertices: Tensor) -> None:
+def _check_vertices(neutral: Tensor, vertices: Tensor) -> None:
     if vertices.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"vertices must be float32 or float64, got {vertices.dtype}")
-    expected = tuple(rig.neutral.shape)
+    expected = tuple(neutral.shape)
     if vertices.ndim < 2 or tuple(vertices.shape[-2:]) != expected:
         raise ValueError(f"vertices must have shape (..., {expected[0]}, 3) as the rig, got {tuple(vertices.shape)}")
-    if vertices.device != rig.neutral.device:
-        raise ValueError(f"vertices are on {vertices.device}, the rig is on {rig.neutral.device}")
+    if vertices.device != neutral.device:
+        raise ValueError(f"vertices are on {vertices.device}, the rig is on {neutral.device}")
     sums = vertices.sum((-2, -1), dtype=torch.float64)
     if not torch.isfinite(sums).all():
         frame = (~torch.isfinite(sums)).nonzero()[0].tolist()
@@ -161,11 +142,11 @@ def _check_bounds(bounds: tuple[Bound, Bound], num_shapes: int, device: torch.de
     return lower, upper
 
 
-def _check_masses(masses: Tensor, rig: FaceRig) -> Tensor:
+def _check_masses(masses: Tensor, num_vertices: int) -> Tensor:
     if masses.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"masses must be float32 or float64, got {masses.dtype}")
-    if masses.shape != (rig.num_vertices,):
-        raise ValueError(f"masses must have shape ({rig.num_vertices},), got {tuple(masses.shape)}")
+    if masses.shape != (num_vertices,):
+        raise ValueError(f"masses must have shape ({num_vertices},), got {tuple(masses.shape)}")
     if not bool(torch.isfinite(masses).all() and (masses >= 0).all() and masses.sum() > 0):
         raise ValueError("masses must be finite, >= 0 and not all 0")
     return masses.double()

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from biomechau.rig.face_rig import FaceRig
 from biomechau.rig.obj import read_obj, read_obj_vertices
+from biomechau.rig.rig_parts import RigParts
 
 NEUTRAL = "generic_neutral_mesh.obj"
 NUM_VERTICES = 26719
@@ -28,8 +28,8 @@ def read_ict(
     region: str = "face",
     identity: bool = True,
     progress: Callable[[int, int], None] | None = None,
-) -> FaceRig:
-    """Build a rig from a ``FaceXModel`` folder: its neutral, every expression shape, and its identity modes.
+) -> RigParts:
+    """The parts of a rig from a ``FaceXModel`` folder: its neutral, every expression shape, and its identity modes.
 
     Shapes that move no vertex of the region by 0.01 cm are dropped and named in ``provenance["dropped_shapes"]``. A
     vertex whose displacement is only the rounding of the printed decimals gets zero, see :func:`displacements`.
@@ -71,7 +71,7 @@ def read_ict(
     moves = [bool(np.abs(shape).max() >= MIN_PEAK) for shape in expression]
     individual = [read(path, done) for done, path in enumerate(modes, len(shapes) + 1)]
     triangles = neutral.triangles()
-    return FaceRig(
+    return RigParts(
         neutral=torch.from_numpy(neutral.vertices[:num_vertices].astype(np.float32)),
         faces=torch.from_numpy(triangles[(triangles < num_vertices).all(1)]),
         blendshapes=torch.from_numpy(expression[moves]),

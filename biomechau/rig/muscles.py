@@ -222,6 +222,14 @@ def check_muscle_names(names: Sequence[str]) -> None:
                 raise ValueError(f"muscle {name}_{axis} has the name of the {axis} axis of the muscle {name}")
 
 
+def split_identifier(identifier: str) -> tuple[str, str]:
+    """``"zygomaticus_major_left"`` -> ``("zygomaticus major", "left")``; the side is ``"both"`` where there is none."""
+    base, _, side = identifier.rpartition("_")
+    if side not in ("left", "right"):
+        base, side = identifier, "both"
+    return base.replace("_", " "), side
+
+
 def _parse_header(row: list[str]) -> list[str]:
     header = [cell.strip() for cell in row]
     missing = [column for column in _COLUMNS if column not in header]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from biomechau.rig.face_rig import FaceRig
 from biomechau.rig.obj import face_lines, read_obj, read_obj_vertices
+from biomechau.rig.rig_parts import RigParts
 
 
 def read_obj_directory(
@@ -18,8 +18,8 @@ def read_obj_directory(
     neutral: str = "Neutral",
     scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
-) -> FaceRig:
-    """Build a rig from every OBJ file of a folder; each file but the neutral is one shape, named as the file.
+) -> RigParts:
+    """The parts of a rig from every OBJ file of a folder; each file but the neutral is one shape, named as the file.
 
     Shapes equal to the neutral are dropped and named in ``provenance["dropped_shapes"]``.
 
@@ -69,11 +69,13 @@ def read_obj_directory(
     moves = [bool(shape.any()) for shape in blendshapes]
     if not any(moves):
         raise ValueError(f"{folder}: no shape differs from the neutral {neutrals[0].name}")
-    return FaceRig(
+    return RigParts(
         neutral=torch.from_numpy((scale * rest.vertices).astype(np.float32)),
         faces=torch.from_numpy(rest.triangles()),
         blendshapes=torch.stack([shape for shape, kept in zip(blendshapes, moves, strict=True) if kept]),
         names=tuple(path.stem for path, kept in zip(shapes, moves, strict=True) if kept),
+        identity=torch.empty(0),
+        identity_names=(),
         provenance={
             "source": f"OBJ folder {Path(folder).name}",
             "neutral": neutrals[0].name,

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from biomechau.file_errors import quote, shorten
 from biomechau.files import replacing
 from biomechau.json_file import parse_json
-from biomechau.rig.face_rig import FaceRig
+from biomechau.rig.rig_parts import RigParts
 from biomechau.tensor_file import open_tensors
 
 FORMAT = "biomechau-rig"
@@ -21,7 +21,7 @@ _TENSORS = ("neutral", "faces", "blendshapes", "identity")
 _Kind = TypeVar("_Kind", list, dict)
 
 
-def save_rig(rig: FaceRig, path: str | Path) -> None:
+def save_rig(rig: RigParts, path: str | Path) -> None:
     """Write a rig as one safetensors file; a failure leaves what was there before.
 
     Raises:
@@ -51,7 +51,7 @@ def _with_sorted_metadata(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
-def load_rig(path: str | Path) -> FaceRig:
+def load_rig(path: str | Path) -> RigParts:
     """Read a rig that :func:`save_rig` wrote. The tensors are views of the memory-mapped file.
 
     Raises:
@@ -67,7 +67,7 @@ def load_rig(path: str | Path) -> FaceRig:
         missing = [name for name in _TENSORS if name not in file.keys()]  # noqa: SIM118, keys() is all it offers
         if missing:
             raise ValueError(f"missing tensor {', '.join(missing)}")
-        return FaceRig(
+        return RigParts(
             **{name: file.get_tensor(name) for name in _TENSORS},
             names=tuple(_texts(metadata, "names", list)),
             identity_names=tuple(_texts(metadata, "identity_names", list)),

@@ -21,6 +21,10 @@ from biomechau.training.runs import fold_folder as fold_folder, open_runs as ope
 from biomechau.training.training_config import TrainingConfig as TrainingConfig
 
 if TYPE_CHECKING:
+    from biomechau.training.backbone_training import (
+        train_fold_features as train_fold_features,
+        train_image_backbone as train_image_backbone,
+    )
     from biomechau.training.cross_validation import (
         CrossValidation as CrossValidation,
         cross_validate as cross_validate,
@@ -31,18 +35,9 @@ if TYPE_CHECKING:
         positive_weights as positive_weights,
     )
     from biomechau.training.evaluation import Evaluation as Evaluation, evaluate as evaluate
+    from biomechau.training.feature_computation import compute_image_features as compute_image_features
     from biomechau.training.fold_training import train as train
-    from biomechau.training.image_backbone import (
-        train_fold_features as train_fold_features,
-        train_image_backbone as train_image_backbone,
-    )
-    from biomechau.training.image_features import compute_image_features as compute_image_features
     from biomechau.training.module import DetectorModule as DetectorModule
-    from biomechau.training.prediction import (
-        Prediction as Prediction,
-        predict as predict,
-        predict_corpus_sequence as predict_corpus_sequence,
-    )
 
 _HOMES = {
     "CrossValidation": "cross_validation",
@@ -52,13 +47,10 @@ _HOMES = {
     "positive_weights": "data",
     "Evaluation": "evaluation",
     "evaluate": "evaluation",
-    "train_fold_features": "image_backbone",
-    "train_image_backbone": "image_backbone",
-    "compute_image_features": "image_features",
+    "train_fold_features": "backbone_training",
+    "train_image_backbone": "backbone_training",
+    "compute_image_features": "feature_computation",
     "DetectorModule": "module",
-    "Prediction": "prediction",
-    "predict": "prediction",
-    "predict_corpus_sequence": "prediction",
     "train": "fold_training",
 }
 

@@ -9,10 +9,10 @@ from lightning.pytorch import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from biomechau.corpus import Corpus, CorpusSequence, Fold, Windows
+from biomechau.corpus import Corpus, CorpusSequence, Fold, LabelledCorpus, Windows
+from biomechau.corpus.calibration import subject_neutral
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.models import Detector
-from biomechau.physics.neutral import neutral_coefficients
 from biomechau.training.training_config import check_units
 
 
@@ -41,7 +41,7 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
 
     def __init__(
         self,
-        corpus: Corpus,
+        corpus: LabelledCorpus,
         subjects: Iterable[str],
         detector: Detector,
         num_frames: int,
@@ -193,21 +193,6 @@ class CorpusData(LightningDataModule):
         return DataLoader(self.validation, self.batch_size)
 
 
-def subject_neutral(corpus: Corpus, subject: str, percentile: float | None) -> Tensor:
-    """The neutral face (K,) of a subject over all their sequences in the corpus; zeros without a percentile.
-
-    Raises:
-        ValueError: no frame of the subject is valid.
-    """
-    if percentile is None:
-        return torch.zeros(len(corpus.shapes))
-    sequences = [corpus[id] for id in corpus.ids_of([subject])]
-    frames = torch.cat([sequence.coefficients[sequence.valid] for sequence in sequences])
-    if not len(frames):
-        raise ValueError(f"{corpus.path}: no frame of subject {subject!r} is valid, so there is no neutral face")
-    return neutral_coefficients(frames, percentile)
-
-
 def positive_weights(rates: Tensor) -> Tensor:
     """((1 - p) / p clipped to [0.3, 4]) ** 0.7 for positive rates p (R,), so that rare units are not ignored.
 
@@ -219,7 +204,7 @@ def positive_weights(rates: Tensor) -> Tensor:
     return ((1 - rates) / rates).clamp(0.3, 4).pow(0.7)
 
 
-def check_corpus(corpus: Corpus, detector: Detector) -> None:
+def check_corpus(corpus: LabelledCorpus, detector: Detector) -> None:
     """Make sure that a detector can read a corpus.
 
     Raises:

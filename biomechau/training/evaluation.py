@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from biomechau.corpus import Corpus, ResampledCorpus
+from biomechau.corpus import Corpus, LabelledCorpus, ResampledCorpus
 from biomechau.csv_output import write_rows
 from biomechau.file_errors import naming
 from biomechau.files import staged_directory
@@ -118,12 +118,12 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     run = run if isinstance(run, Run) else Run.open(run)
     tested = run.fold.test if subjects is None else tuple(subjects)
     run.check_test(corpus, tested)
-    corpus = run.seen_by_head(corpus)
+    seen: LabelledCorpus = run.seen_by_head(corpus)
     detector, config = run.detector(), run.config
     recorded_fps, fps = corpus.fps, config.detector.physics.fps
     if recorded_fps != fps:
-        corpus = ResampledCorpus(corpus, fps)
-    windows = DetectorWindows(corpus, tested, detector, config.num_frames, neutral=config.neutral)
+        seen = ResampledCorpus(run.seen_by_head(corpus), fps)
+    windows = DetectorWindows(seen, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
     scores = action_unit_scores(frames["probabilities"], frames["labels"], detector.config.action_units)
     forces = reconstruction = None
@@ -134,7 +134,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     card = read_json_object(run.path / CARD)
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
-    card["test"] = {**part(corpus, tested), **other, **rates, "corpus": dict(corpus.provenance)}
+    card["test"] = {**part(seen, tested), **other, **rates, "corpus": dict(corpus.provenance)}
     return Evaluation(scores, forces, reconstruction, card)
 
 

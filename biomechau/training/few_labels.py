@@ -55,8 +55,7 @@ def counts_of(corpus: Corpus, ids: Iterable[str], action_units: Sequence[int]) -
     on = torch.zeros(len(columns), dtype=torch.int64)
     known = on.clone()
     for id in ids:
-        sequence = corpus[id]
-        mask = sequence.label_mask[:, columns]
-        known += mask.sum(0)
-        on += (mask & (sequence.labels[:, columns] == 1)).sum(0)
+        positive, labelled = corpus.sequence_counts(id)
+        on += positive[columns]
+        known += labelled[columns]
     return on, known

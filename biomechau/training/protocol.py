@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
-from biomechau.corpus import Corpus, Fold, protocol_of
+from biomechau.corpus import Corpus, Fold, LabelledCorpus, protocol_of
 from biomechau.training.metrics import THRESHOLD
 from biomechau.training.training_config import TrainingConfig
 
@@ -72,7 +72,7 @@ def _meshes(corpus: Corpus, config: TrainingConfig) -> str:
     return "the corpus's own" if own else "of the coefficients, exactly linear in them"
 
 
-def part(corpus: Corpus, subjects: Sequence[str]) -> dict[str, Any]:
+def part(corpus: LabelledCorpus, subjects: Sequence[str]) -> dict[str, Any]:
     """Some subjects of a corpus, and how many frames they have."""
     frames = corpus.frames
     return {"subjects": list(subjects), "frames": sum(frames[subject] for subject in subjects)}

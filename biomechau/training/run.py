@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from biomechau.corpus import Corpus, Fold
-from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.image_features import BackboneCard
-from biomechau.corpus.manifest import MANIFEST
 from biomechau.file_errors import quote, reason
 from biomechau.files import is_unfinished, read_description, replacing
 from biomechau.models import Detector
@@ -48,7 +46,7 @@ class Run:
     def new(cls, path: str | Path, config: TrainingConfig, fold: Fold, corpus: Corpus) -> Run:
         """A run that is still to be made."""
         backbone = corpus.backbone if config.detector.uses_images else None
-        return cls(Path(path), config, fold, file_sha256(corpus.path / MANIFEST), corpus.rig_sha256, backbone)
+        return cls(Path(path), config, fold, corpus.sha256, corpus.rig_sha256, backbone)
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -115,7 +113,7 @@ class Run:
 
     def trained_on(self, corpus: Corpus) -> bool:
         """Whether this is the corpus that was trained on."""
-        return file_sha256(corpus.path / MANIFEST) == self.corpus_sha256
+        return corpus.sha256 == self.corpus_sha256
 
     def detector(self) -> Detector:
         """The trained detector, in evaluation mode on the CPU.

@@ -12,7 +12,7 @@ from browser import opened
 from commands.pages import Page
 
 from biomechau.cli import main
-from biomechau.reports.learning_demo import SIMULATION, learn
+from biomechau.commands.demo import SIMULATION, learn
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -145,12 +145,12 @@ def test_frames_without_picture_are_masked_and_their_cells_empty(
 def test_each_fold_has_a_net_that_never_saw_its_test_subjects(own: Path) -> None:
     corpus = Corpus.open(own)
     assert "image_features" not in corpus.tensor_names
-    assert [features.folder.name for features in corpus.image_features] == ["fold1", "fold2"]
-    seen = [set(features.card.subjects) for features in corpus.image_features]
+    assert [features.folder.name for features in corpus.feature_cache.sets] == ["fold1", "fold2"]
+    seen = [set(features.card.subjects) for features in corpus.feature_cache.sets]
     assert [len(subjects) for subjects in seen] == [3, 3]
     assert seen[0] | seen[1] == set(corpus.subjects)
     first = Fold(tuple(sorted(seen[0]))[:2], tuple(sorted(seen[0]))[2:], tuple(sorted(seen[1])))
-    assert corpus.of_fold(first).backbone == corpus.image_features[0].card
+    assert corpus.of_fold(first).backbone == corpus.feature_cache.sets[0].card
     with pytest.raises(ValueError, match="trained on other subjects than those of this fold"):
         corpus.of_fold(Fold(first.train, first.test[:1], (*first.validation, *first.test[1:])))
 
@@ -159,7 +159,7 @@ def test_train_and_test_with_a_net_a_fold(own: Path, tmp_path: Path, fails: Call
     given = ["train", "--corpus", own, "--head", "physics_image", *GIVEN]
     assert call(*given, "--out", tmp_path / "run", "--num-folds", 2) == 0
     runs = open_runs(tmp_path / "run")
-    for run, features in zip(runs.values(), Corpus.open(own).image_features, strict=True):
+    for run, features in zip(runs.values(), Corpus.open(own).feature_cache.sets, strict=True):
         assert run.backbone == features.card
         assert not {*run.fold.test} & {*features.card.subjects}
     assert call("evaluate", "--run", tmp_path / "run", "--corpus", own, "--out", tmp_path / "scores") == 0
@@ -188,7 +188,7 @@ def test_a_trained_net_serves_other_corpora(own: Path, plain: Path, tmp_path: Pa
     backbone = own / "image_features" / "fold1" / "backbone"
     assert call("corpus", "features", path, "--images", path / "images", "--backbone", backbone) == 0
     corpus = Corpus.open(path)
-    assert corpus.backbone == Corpus.open(own).image_features[0].card
+    assert corpus.backbone == Corpus.open(own).feature_cache.sets[0].card
     # Nobody here has been seen by it, whatever their names.
     assert corpus.of_fold(Fold(("S001", "S002"), ("S003",), ("S004",))) is corpus
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from commands.small import SMALL, UNITS
 
+from biomechau.analysis import choose, chosen_predictions, predictions
 from biomechau.cli import main
 from biomechau.corpus import Corpus
 from biomechau.reports.paper_drawings import area_pictures
 from biomechau.reports.paper_figures import paper_figures
-from biomechau.reports.prediction_report import PredictionReport
-from biomechau.reports.sequence_choice import choose, predictions
 from biomechau.rig import Distribution, FaceRig
 from biomechau.training import open_runs
 
@@ -25,7 +24,7 @@ imread = pytest.importorskip("matplotlib.image").imread
 
 def test_the_figures_of_the_best_the_median_and_the_worst(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     runs = open_runs(run_folder)
-    written = paper_figures(runs, corpus, tmp_path, height=80)
+    written = paper_figures(chosen_predictions(runs, corpus), tmp_path, height=80)
     names = ["figure2.png", "figure4.pdf", "figure4.png", "figure4.svg", "figure5.png", "figures.json"]
     assert [path.name for path in written] == names
     for path in written:
@@ -42,7 +41,7 @@ def test_the_figures_of_the_best_the_median_and_the_worst(run_folder: Path, corp
     # r is that of the predicted force, left and right together, and the label.
     for shown in about["figure4"]["correlations"]:
         (prediction,) = predictions(runs, corpus, [shown["sequence"]])
-        face = PredictionReport(prediction).face
+        face = prediction.face
         assert prediction.labels is not None
         for pair in shown["r"]:
             label = prediction.labels[:, UNITS.index(str(pair["action_unit"]))].numpy()
@@ -58,7 +57,7 @@ def test_chosen_sequences_with_photographs(run_folder: Path, corpus: Corpus, tmp
         asked.append((id, time))
         return np.full((60, 40, 3), (0, 200, 0), np.uint8)
 
-    paper_figures(open_runs(run_folder), corpus, tmp_path, ["S002_T1"], photograph, height=80)
+    paper_figures(chosen_predictions(run_folder, corpus, ["S002_T1"]), tmp_path, photograph, height=80)
     about = json.loads((tmp_path / "figures.json").read_text())
     assert about["chosen"] == "sequences as asked for"
     assert asked == [("S002_T1", time) for time in about["figure5"]["moments"][0]["times"]]
@@ -81,15 +80,16 @@ def test_areas_are_coloured_on_their_own_side(tiny_rig: FaceRig) -> None:
 def test_what_cannot_be_drawn(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     runs = open_runs(run_folder)
     with pytest.raises(ValueError, match="no sequence 'S099'"):
-        paper_figures(runs, corpus, tmp_path / "out", ["S099"])
+        chosen_predictions(runs, corpus, ["S099"])
     (one,) = [run for run in runs.values() if "S001" in run.fold.test]
     other = next(id for id in corpus.ids if id[:4] not in one.fold.test)
     with pytest.raises(ValueError, match="is a test subject of no fold of the run"):
-        paper_figures({1: one}, corpus, tmp_path / "out", [other])
+        chosen_predictions({1: one}, corpus, [other])
     options = ["--fold", "1", "--head", "position_temporal", "--epochs", "1"]
     assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
+    chosen = chosen_predictions(tmp_path / "run", corpus)
     with pytest.raises(ValueError, match="its head has no physics"):
-        paper_figures(open_runs(tmp_path / "run"), corpus, tmp_path / "out")
+        paper_figures(chosen, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from commands.small import SMALL, UNITS, read_csv
 
+from biomechau.analysis import predict_corpus_sequence
 from biomechau.cli import main
 from biomechau.corpus import Corpus
-from biomechau.training import open_runs, predict_corpus_sequence
+from biomechau.training import open_runs
 
 
 @pytest.fixture

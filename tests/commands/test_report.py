@@ -13,11 +13,11 @@ from browser import opened
 from commands.pages import Page
 from commands.small import UNITS
 
+from biomechau.analysis import Ensemble, Prediction, choose, predictions
+from biomechau.analysis.sequence_choice import fit_to_test
 from biomechau.cli import main
 from biomechau.commands import report
 from biomechau.corpus import Corpus
-from biomechau.reports.prediction_report import PredictionReport
-from biomechau.reports.sequence_choice import choose, fit_to_test, predictions
 from biomechau.training import cross_validate, open_runs
 
 pytest.importorskip("pyvista")
@@ -51,28 +51,25 @@ def test_the_page_holds_what_the_run_says(run_page: Path, run_folder: Path, corp
     assert names == [choice.id for choice in choose(runs, corpus)]
     assert len(page.data["scenes"]) == 1
     for number, prediction in enumerate(predictions(runs, corpus, names[:1])):
-        report = PredictionReport(prediction)
-        np.testing.assert_allclose(page.array(number, "probabilities"), report.probabilities.ravel(), rtol=1e-6)
-        np.testing.assert_allclose(page.array(number, "strength"), report.face.strength.ravel(), rtol=1e-6)
+        np.testing.assert_allclose(page.array(number, "probabilities"), prediction.probabilities.ravel(), rtol=1e-6)
+        np.testing.assert_allclose(page.array(number, "strength"), prediction.face.strength.ravel(), rtol=1e-6)
         np.testing.assert_array_equal(page.array(number, "labels"), corpus[names[0]].labels.numpy().ravel())
-        replay = report.replay()
-        assert replay.residual is not None
-        np.testing.assert_allclose(page.array(number, "residual"), replay.residual, rtol=1e-6)
+        assert prediction.residual is not None
+        np.testing.assert_allclose(page.array(number, "residual"), prediction.residual, rtol=1e-6)
         index = {m["name"].replace(" ", "_"): m["asymmetry"] for m in page.data["sequences"][0]["muscles"]}
-        for muscle, value in report.summary()["asymmetry"].items():
+        for muscle, value in prediction.summary()["asymmetry"].items():
             assert index[muscle] == (None if value is None else pytest.approx(value))
 
 
 def test_best_median_and_worst_are_chosen_by_f1(run_folder: Path, corpus: Corpus) -> None:
     runs = open_runs(run_folder)
-    able = fit_to_test(runs, corpus)
+    able = fit_to_test(Ensemble.of(runs), corpus)
     assert sorted(able) == sorted(corpus.ids)
-    for id, group in able.items():
-        (run,) = group.values()
-        assert id[:4] in run.fold.test
+    for id, (fold,) in able.items():
+        assert id[:4] in runs[fold].fold.test
     f1 = {}
     for prediction in predictions(runs, corpus, corpus.ids):
-        found = PredictionReport(prediction).scores()
+        found = prediction.scores()
         if found is not None and found["mean_f1"] is not None:
             f1[prediction.sequence.name] = found["mean_f1"]
     best, median, worst = choose(runs, corpus)
@@ -83,15 +80,14 @@ def test_best_median_and_worst_are_chosen_by_f1(run_folder: Path, corpus: Corpus
 
 
 def test_without_labels_the_residual_chooses(run_folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PredictionReport, "scores", lambda _: None)
+    monkeypatch.setattr(Prediction, "scores", lambda _: None)
     runs = open_runs(run_folder)
     best, median, worst = choose(runs, corpus)
     assert {best.measure, median.measure, worst.measure} == {"residual of the sequence"}
     residual = {}
     for prediction in predictions(runs, corpus, corpus.ids):
-        replay = PredictionReport(prediction).replay()
-        assert replay.residual is not None
-        residual[replay.name] = float(replay.residual.mean())
+        assert prediction.residual is not None
+        residual[prediction.sequence.name] = float(prediction.residual.mean())
     assert best.id == min(residual, key=lambda id: residual[id])
     assert worst.value == pytest.approx(max(residual.values()))
     assert str(worst) == f"worst, {residual[worst.id]:.2f} mm"

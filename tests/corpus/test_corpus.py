@@ -15,7 +15,7 @@ from corpus.corpora import ACTION_UNITS, MUSCLES, make_sequence, write, write_th
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from biomechau.corpus import Corpus, CorpusSequence
+from biomechau.corpus import Corpus, CorpusSequence, corpus as corpus_module
 from biomechau.rig import FaceRig
 
 
@@ -306,3 +306,29 @@ def test_values_are_checked_when_a_sequence_is_read(folder: Path) -> None:
     edit_tensors(folder, labels=torch.zeros(9, 3, dtype=torch.int8), coefficients=torch.full((9, 8), torch.nan))
     with pytest.raises(ValueError, match=where + "coefficients is not finite in frame 0"):
         _ = Corpus.open(folder)["F001_T2"]
+
+
+# --- what is read once ------------------------------------------------------------------------------------------------
+
+
+def test_the_description_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    whole = corpus_module.file_sha256
+    monkeypatch.setattr(corpus_module, "file_sha256", lambda path: (hashed.append(path.name), whole(path))[1])
+    corpus = Corpus.open(folder)
+    assert corpus.sha256 == corpus.with_features(None).sha256 == whole(folder / "corpus.json")
+    assert sorted(hashed) == ["corpus.json", "rig.safetensors"]
+
+
+def test_labels_are_counted_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    labels = Corpus._labels
+    monkeypatch.setattr(Corpus, "_labels", lambda self, entry: (read.append(entry.id), labels(self, entry))[1])
+    corpus = Corpus.open(folder)
+    for _ in range(2):
+        corpus.label_counts(["F001"])
+        positive, known = corpus.label_counts()
+        parts = [corpus.sequence_counts(id) for id in corpus.ids]
+        assert torch.equal(positive, torch.stack([on for on, _ in parts]).sum(0))
+        assert torch.equal(known, torch.stack([of for _, of in parts]).sum(0))
+    assert read == list(corpus.ids)

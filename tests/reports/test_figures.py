@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
-from biomechau.reports.curves import ForceCurves, split_identifier
+from biomechau.reports.curves import ForceCurves
 from biomechau.reports.figures import FacePicture, forces_figure
-from biomechau.reports.forces_report import ForcesReport, analyse
-from biomechau.reports.pictures import draw_forces, draw_performance, draw_shapes
+from biomechau.reports.picture_files import draw_forces, draw_performance, draw_shapes
 from biomechau.reports.render import FaceRenderer, overlay_colours
 from biomechau.rig import FaceRig
+from biomechau.rig.muscles import split_identifier
 
 pytest.importorskip("pyvista")
 matplotlib = pytest.importorskip("matplotlib")
@@ -106,13 +107,13 @@ def test_curves_share_one_scale_and_shade_the_gap() -> None:
     assert {"title", "here", "unit of the bar", "left", "right", "unpaired", "dropped or filled frames"} <= words
 
 
-def test_drawing_changes_no_global_state(report: ForcesReport, tmp_path: Path) -> None:
+def test_drawing_changes_no_global_state(report: CaptureForces, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     draw_forces(report, tmp_path / "forces.png")
     assert dict(matplotlib.rcParams) == before
 
 
-def test_forces_picture(report: ForcesReport, tmp_path: Path) -> None:
+def test_forces_picture(report: CaptureForces, tmp_path: Path) -> None:
     draw_forces(report, tmp_path / "forces.png")
     assert_picture(tmp_path / "forces.png", 1500)
 
@@ -123,7 +124,7 @@ def test_forces_picture_of_a_face_at_rest(tiny_rig: FaceRig, clip: FaceSequence,
     assert_picture(tmp_path / "forces.png", 1500)
 
 
-def test_performance_picture(report: ForcesReport, tmp_path: Path) -> None:
+def test_performance_picture(report: CaptureForces, tmp_path: Path) -> None:
     truth = torch.from_numpy(report.strength)
     draw_performance(report, truth, {"onset": 0.2, "apex": 0.8, "offset": 1.4}, tmp_path / "demo.png", "title")
     assert_picture(tmp_path / "demo.png", 1500)

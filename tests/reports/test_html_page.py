@@ -9,19 +9,20 @@ import pytest
 import torch
 from browser import opened
 
+from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
-from biomechau.reports.forces_report import ForcesReport, analyse
 from biomechau.reports.html_page import Cell, Shown, card, page, table
+from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 
 pytest.importorskip("matplotlib")
 
 
 def test_the_browser_moves_and_colours_the_face_as_python_does(
-    report: ForcesReport, tiny_rig: FaceRig, clip: FaceSequence, tmp_path: Path
+    report: CaptureForces, tiny_rig: FaceRig, clip: FaceSequence, tmp_path: Path
 ) -> None:
-    replays = [report.replay(), analyse(clip, tiny_rig, PhysicsConfig(force="vector")).replay()]
+    replays = [Replay.of_forces(report), Replay.of_forces(analyse(clip, tiny_rig, PhysicsConfig(force="vector")))]
     path = tmp_path / "page.html"
     path.write_text(page("clip", [], [], [Shown(replay) for replay in replays]), encoding="utf-8")
     with opened(path) as (browser, console, _):
@@ -40,13 +41,13 @@ def test_the_browser_moves_and_colours_the_face_as_python_does(
         assert [text for text in console if "GL Driver Message" not in text] == []
 
 
-def test_text_is_escaped_everywhere(report: ForcesReport) -> None:
+def test_text_is_escaped_everywhere(report: CaptureForces) -> None:
     bad = "</script><b>&\"'"
     parts = [
         table(bad, [bad], [[bad], [Cell(bad, 0.5)]], [bad], total=True),
         card(bad, {bad: [bad, {"deep": bad}]}),
     ]
-    html = page(bad, [bad], parts, [Shown(report.replay(), bad)])
+    html = page(bad, [bad], parts, [Shown(Replay.of_forces(report), bad)])
     assert "<b>" not in html
     assert html.count("</script>") == 2
     assert html.count("&lt;/script&gt;&lt;b&gt;&amp;&quot;&#x27;") == 12

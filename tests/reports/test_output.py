@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
 from biomechau.reports import output
-from biomechau.reports.forces_report import ForcesReport, analyse, summarise
 from biomechau.reports.output import to_json, write_forces, write_report
 from biomechau.rig import FaceRig
 
@@ -29,7 +29,7 @@ def read_csv(path: Path) -> tuple[list[str], np.ndarray]:
     return header, np.array(rows, dtype=float)
 
 
-def test_csv_of_fibre_forces(report: ForcesReport, tmp_path: Path) -> None:
+def test_csv_of_fibre_forces(report: CaptureForces, tmp_path: Path) -> None:
     write_forces(report, tmp_path / "forces.csv")
     header, values = read_csv(tmp_path / "forces.csv")
     assert header == ["frame", "timestamp", *report.identifiers]
@@ -54,8 +54,8 @@ def test_json_refuses_what_json_lacks() -> None:
 
 
 @pytest.mark.usefixtures("no_pictures")
-def test_report_without_the_viz_extra(report: ForcesReport, tmp_path: Path) -> None:
-    summary = summarise(report)
+def test_report_without_the_viz_extra(report: CaptureForces, tmp_path: Path) -> None:
+    summary = report.summary()
     written = write_report(report, summary, tmp_path / "a" / "b", lambda _: pytest.fail("drew without viz"))
     assert [path.name for path in written] == ["forces.csv", "replay.safetensors", "summary.json"]
     assert all(path.parent == tmp_path / "a" / "b" for path in written)
@@ -64,9 +64,9 @@ def test_report_without_the_viz_extra(report: ForcesReport, tmp_path: Path) -> N
 
 @pytest.mark.usefixtures("no_pictures")
 def test_a_failing_write_keeps_the_earlier_report(
-    report: ForcesReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: CaptureForces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_report(report, summarise(report), tmp_path)
+    write_report(report, report.summary(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {"forces.csv", "replay.safetensors", "summary.json"}
 

@@ -10,10 +10,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
 from biomechau.reports.face_scene import FaceScene
-from biomechau.reports.forces_report import ForcesReport, analyse
 from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 
@@ -49,8 +49,8 @@ def test_a_coarse_scene_has_vertices_and_motion_of_the_rig() -> None:
     assert torch.cdist(scene.neutral[rims], scene.neutral[:own]).amin(1).max() < 1e-6
 
 
-def test_the_residual_is_what_the_forces_do_not_move(report: ForcesReport) -> None:
-    replay = report.replay()
+def test_the_residual_is_what_the_forces_do_not_move(report: CaptureForces) -> None:
+    replay = Replay.of_forces(report)
     assert replay.motion is not None
     assert replay.residual is not None
     seen = report.result.coefficients
@@ -63,14 +63,14 @@ def test_the_residual_is_what_the_forces_do_not_move(report: ForcesReport) -> No
 
 
 def test_the_residual_of_the_law_without_springs_stays_bounded(tiny_rig: FaceRig, clip: FaceSequence) -> None:
-    replay = analyse(clip, tiny_rig, PhysicsConfig.paper()).replay()
+    replay = Replay.of_forces(analyse(clip, tiny_rig, PhysicsConfig.paper()))
     assert replay.motion is not None
     assert replay.residual is not None
     assert float(replay.residual.max()) < float(replay.motion.max())
 
 
-def test_what_is_written_is_read(report: ForcesReport, tmp_path: Path) -> None:
-    replay = report.replay()
+def test_what_is_written_is_read(report: CaptureForces, tmp_path: Path) -> None:
+    replay = Replay.of_forces(report)
     replay.save(tmp_path / "replay.safetensors")
     found = Replay.load(tmp_path / "replay.safetensors")
     for name in ("name", "identifiers", "action_units", "force_unit", "vertex_force_unit", "residual_of"):
@@ -83,7 +83,7 @@ def test_what_is_written_is_read(report: ForcesReport, tmp_path: Path) -> None:
     assert found.asymmetry()["zygomaticus_major"] == pytest.approx(0.5, abs=0.1)
 
 
-def test_broken_files_are_refused_by_name(report: ForcesReport, tmp_path: Path) -> None:
+def test_broken_files_are_refused_by_name(report: CaptureForces, tmp_path: Path) -> None:
     path = tmp_path / "replay.safetensors"
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="replay.safetensors: not a complete safetensors file"):
@@ -96,9 +96,9 @@ def test_broken_files_are_refused_by_name(report: ForcesReport, tmp_path: Path) 
         Replay.load(path)
 
 
-def test_a_tensor_that_does_not_fit_is_named(report: ForcesReport, tmp_path: Path) -> None:
+def test_a_tensor_that_does_not_fit_is_named(report: CaptureForces, tmp_path: Path) -> None:
     path = tmp_path / "replay.safetensors"
-    report.replay().save(path)
+    Replay.of_forces(report).save(path)
     with safe_open(path, "pt") as file:
         metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     broken = tensors["forces"].clone()
@@ -130,8 +130,8 @@ def test_what_is_no_regular_file_is_refused_by_name(tmp_path: Path) -> None:
         Replay.load(tmp_path / "replay.safetensors")
 
 
-def test_a_thinned_replay_has_every_nth_frame(report: ForcesReport) -> None:
-    replay = report.replay()
+def test_a_thinned_replay_has_every_nth_frame(report: CaptureForces) -> None:
+    replay = Replay.of_forces(report)
     thin = replay.thinned(3)
     assert len(thin.timestamp) == 14
     for name in ("timestamp", "valid", "coefficients", "forces", "motion", "residual"):

@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from biomechau.rig import FaceRig
-from biomechau.rig.builtin import MAX_VERTICES, MIN_VERTICES, builtin_face
+from biomechau.rig.builtin import MAX_VERTICES, MIN_VERTICES
 from biomechau.rig.builtin_surface import CANTHUS_INNER, CANTHUS_OUTER, fissure
 
 SIZES = (1000, 5000, 9409, 26719)
@@ -27,12 +27,12 @@ FLIP = np.array([-1.0, 1.0, 1.0], dtype=np.float32)
 
 @pytest.fixture(scope="module", params=SIZES)
 def rig(request: pytest.FixtureRequest) -> FaceRig:
-    return builtin_face(request.param)
+    return FaceRig.builtin(request.param)
 
 
 @pytest.fixture(scope="module")
 def face() -> FaceRig:
-    return builtin_face(5000)
+    return FaceRig.builtin(5000)
 
 
 def shape(rig: FaceRig, name: str) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_size_is_exact(rig: FaceRig, request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.parametrize("num_vertices", [1000, 1001, 1337, 2002, 3003])
 def test_any_size_is_met_by_a_sound_mesh(num_vertices: int) -> None:
-    rig = builtin_face(num_vertices)
+    rig = FaceRig.builtin(num_vertices)
     assert rig.num_vertices == num_vertices
     assert len(border_loops(rig)) == 2
     mirror_map(rig)
@@ -258,7 +258,7 @@ def test_no_two_shapes_are_alike(rig: FaceRig) -> None:
 
 
 def test_same_bytes_every_time() -> None:
-    one, two = builtin_face(1500), builtin_face(1500)
+    one, two = FaceRig.builtin(1500), FaceRig.builtin(1500)
     for name in ("neutral", "faces", "blendshapes"):
         assert torch.equal(getattr(one, name), getattr(two, name)), name
     assert one.names == two.names
@@ -267,13 +267,13 @@ def test_same_bytes_every_time() -> None:
 @pytest.mark.parametrize("num_vertices", [MIN_VERTICES - 1, MAX_VERTICES + 1, 0, -5])
 def test_size_out_of_range(num_vertices: int) -> None:
     with pytest.raises(ValueError, match=rf"num_vertices must lie in \[1000, 50000\], got {num_vertices}"):
-        builtin_face(num_vertices)
+        FaceRig.builtin(num_vertices)
 
 
 @pytest.mark.parametrize("num_vertices", [5000.0, "5000", True, None])
 def test_size_of_another_type(num_vertices: object) -> None:
     with pytest.raises(TypeError, match="num_vertices must be an integer"):
-        builtin_face(num_vertices)  # pyright: ignore[reportArgumentType]
+        FaceRig.builtin(num_vertices)  # pyright: ignore[reportArgumentType]
 
 
 def test_rig_says_where_it_came_from(face: FaceRig) -> None:

@@ -14,6 +14,7 @@ from biomechau.rig import Distribution
 from biomechau.training import TrainingConfig, train
 from biomechau.training.data import DetectorWindows
 from biomechau.training.few_labels import counts_of, labelled_sequences
+from biomechau.training.fold_training import labelled_of, weights_of_units
 
 
 def test_a_share_is_drawn_by_the_seed_and_holds_every_unit(corpus: Corpus, fold: Fold) -> None:
@@ -63,3 +64,17 @@ def test_a_training_uses_the_motion_of_all(corpus: Corpus, fold: Fold, config: T
     few, everything = run.detector(), full.detector()
     assert torch.equal(few.statistics.mean, everything.statistics.mean)
     assert not torch.equal(few.head.layers[-1].bias, everything.head.layers[-1].bias)
+
+
+def test_labels_of_a_fold_are_read_once(
+    corpus: Corpus, fold: Fold, config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    labels = Corpus._labels
+    monkeypatch.setattr(Corpus, "_labels", lambda self, entry: (read.append(entry.id), labels(self, entry))[1])
+    opened = Corpus.open(corpus.path)
+    few = replace(config, label_share=0.5)
+    for one in (config, few):
+        labelled_of(opened, fold, one)
+        weights_of_units(opened, fold, one)
+    assert sorted(read) == sorted(corpus.ids_of((*fold.train, *fold.validation)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +11,18 @@ from scipy import sparse
 
 from biomechau.corpus.simulator.performance import Array
 from biomechau.corpus.simulator.scene import Markings, Scene
-from biomechau.quiet_vtk import quiet_vtk
 from biomechau.rig import FaceRig
 from biomechau.rig.mesh_holes import backing, mesh_holes
+from biomechau.rig.offscreen import OVERSAMPLING, OffscreenFace, distance_to_fill
 
 _MOUTH, _EYES = (0.20, 0.10, 0.10), (0.36, 0.33, 0.31)  # colours of what is seen through holes
 _MARGIN = 1.2  # side of the picture over the larger side of the part of the face that moves
 _MOVING = 0.1  # of the largest displacement by any shape: what moves this far belongs into the picture
-_VIEW_ANGLE = 16.0  # of the camera, a portrait lens [degrees]
 _AMBIENT = 0.25
-_OVERSAMPLING = 2  # pixels are rendered this many times too fine in each direction, and averaged
 MISSING_VIZ = 'pictures need pyvista: pip install "biomechau[viz]"'
 
 
-class PortraitCamera:
+class PortraitCamera(OffscreenFace):
     """Takes square pictures of people on one mesh. A context manager.
 
     The mesh stays in the renderer, and only its points move.
@@ -43,15 +40,13 @@ class PortraitCamera:
             import pyvista
         except ImportError as error:
             raise ImportError(MISSING_VIZ) from error
+        super().__init__(size, size)
         neutral, faces = rig.neutral.double().numpy(), rig.faces.numpy()
-        self._size = size
         self._corners = faces
         self._markings = Markings.of_rig(rig)
         # Sum of the normals of its faces, for every vertex.
         columns = np.repeat(np.arange(len(faces)), 3)
         self._sums = sparse.csr_array((np.ones(faces.size), (faces.ravel(), columns)), (len(neutral), len(faces)))
-        with quiet_vtk():
-            self._plotter = pyvista.Plotter(off_screen=True, window_size=2 * [size * _OVERSAMPLING], lighting="none")
         self._face = pyvista.PolyData.from_regular_faces(neutral, faces)
         self._face["colour"] = np.zeros((len(neutral), 3))
         self._face["normal"] = self._normals(neutral)
@@ -71,20 +66,12 @@ class PortraitCamera:
         for light in self._lights:
             self._plotter.add_light(light)
 
-    def __enter__(self) -> PortraitCamera:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._plotter.close()
-
     def set_scene(self, scene: Scene) -> None:
         """Colour the face, place the light and the camera."""
         self._face["colour"] = self._markings.colours(scene)
         self._plotter.set_background(scene.background.tolist())
         side = self._side / scene.zoom
-        distance = 0.5 * side / np.tan(np.radians(0.5 * _VIEW_ANGLE))
+        distance = distance_to_fill(side)
         towards = np.array(
             (
                 np.sin(scene.yaw) * np.cos(scene.pitch),
@@ -92,13 +79,7 @@ class PortraitCamera:
                 np.cos(scene.yaw) * np.cos(scene.pitch),
             )
         )
-        middle = self._centre - side * np.append(scene.shift, 0.0)
-        camera = self._plotter.camera
-        camera.position = tuple(middle + distance * towards)
-        camera.focal_point = tuple(middle)
-        camera.up = (np.sin(scene.roll), np.cos(scene.roll), 0.0)
-        camera.view_angle = _VIEW_ANGLE
-        camera.clipping_range = (0.1 * distance, 3.0 * distance)
+        self._aim(self._centre - side * np.append(scene.shift, 0.0), towards, distance, scene.roll)
         for light, direction, strength in zip(
             self._lights, (scene.light, towards), (scene.strength, 1 - scene.strength), strict=True
         ):
@@ -112,14 +93,7 @@ class PortraitCamera:
         self._face["normal"] = self._normals(vertices)
         for mesh, hole in zip(self._backings, self._holes, strict=True):
             mesh.points = backing(vertices, hole)[0]
-        with quiet_vtk():
-            self._plotter.render()  # a screenshot alone renders the first picture only
-            image = np.asarray(self._plotter.screenshot(return_img=True))[..., :3]
-        # Summed by slices, ten times as fast as by axes.
-        total = np.zeros((self._size, self._size, 3), np.uint16)
-        for row, column in np.ndindex(_OVERSAMPLING, _OVERSAMPLING):
-            total += image[row::_OVERSAMPLING, column::_OVERSAMPLING]
-        return ((total + _OVERSAMPLING**2 // 2) // _OVERSAMPLING**2).astype(np.uint8)
+        return ((self._pixel_sums() + OVERSAMPLING**2 // 2) // OVERSAMPLING**2).astype(np.uint8)
 
     def _normals(self, vertices: Array) -> Array:
         """(N, 3) mean of the faces' normals, weighted by their areas, of length 1."""

@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
-from biomechau.corpus.corpus import file_sha256
-from biomechau.corpus.manifest import MANIFEST
 from biomechau.training.evaluation import SUMMARY, Evaluation
 from biomechau.training.experiments.experiment import Experiment, Row, Setup, changed
 from biomechau.training.metrics import scores_of_counts
@@ -202,7 +200,7 @@ _WORDS = {
 
 
 def _identity(corpus: Corpus) -> dict[str, str]:
-    return {"sha256": file_sha256(corpus.path / MANIFEST), "rig_sha256": corpus.rig_sha256}
+    return {"sha256": corpus.sha256, "rig_sha256": corpus.rig_sha256}
 
 
 def _difference(found: Any, expected: Any, place: str = "") -> str:

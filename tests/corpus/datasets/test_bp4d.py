@@ -22,7 +22,7 @@ from corpus.tables import write_table
 
 from biomechau.corpus import BP4D
 from biomechau.corpus.datasets import BP4DFolder, frame_images
-from biomechau.corpus.datasets.image_check import check_images
+from biomechau.corpus.datasets.images import check_images
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from corpus.datasets.trees import intensity, make_disfa, write_intensities
 
 from biomechau.corpus import DISFA
 from biomechau.corpus.datasets import DISFAFolder
-from biomechau.corpus.datasets.image_check import check_images, check_videos
+from biomechau.corpus.datasets.images import check_images, check_videos
 
 
 @pytest.fixture

@@ -9,25 +9,24 @@ import numpy as np
 import pytest
 import torch
 
+from biomechau.analysis import CaptureForces, analyse, asymmetry
 from biomechau.corpus import FaceSequence
 from biomechau.physics import InverseOptions, PhysicsConfig
-from biomechau.reports.face_forces import asymmetry
-from biomechau.reports.forces_report import ForcesReport, analyse, summarise
 from biomechau.reports.output import to_json
 from biomechau.rig import FaceRig, Muscles
 from biomechau.rig.distribution import muscle_displacements
 
 
 @pytest.fixture(scope="module")
-def vector_report(tiny_rig: FaceRig, clip: FaceSequence) -> ForcesReport:
+def vector_report(tiny_rig: FaceRig, clip: FaceSequence) -> CaptureForces:
     return analyse(clip, tiny_rig, PhysicsConfig(force="vector"))
 
 
-def column(report: ForcesReport, identifier: str) -> np.ndarray:
+def column(report: CaptureForces, identifier: str) -> np.ndarray:
     return report.strength[:, report.identifiers.index(identifier)]
 
 
-def test_forces_follow_the_muscles_that_move(report: ForcesReport) -> None:
+def test_forces_follow_the_muscles_that_move(report: CaptureForces) -> None:
     smile = report.coefficients[:, report.dynamics.shape_names.index("mouthSmile_L")].numpy()
     assert np.corrcoef(column(report, "zygomaticus_major_left"), smile)[0, 1] > 0.9
     assert column(report, "zygomaticus_major_left").max() == pytest.approx(0.9, rel=0.15)
@@ -35,7 +34,7 @@ def test_forces_follow_the_muscles_that_move(report: ForcesReport) -> None:
     assert column(report, "frontalis_medialis_left").max() < 0.05
 
 
-def test_the_strongest_frame_leads_the_apex(report: ForcesReport) -> None:
+def test_the_strongest_frame_leads_the_apex(report: CaptureForces) -> None:
     # Damped skin follows its force by 2 zeta / w0 = 0.1 s; the apex is frame 19 or 20.
     assert 15 <= report.strongest_frame <= 18
     assert report.strongest_frame == report.strength.sum(1).argmax()
@@ -45,7 +44,7 @@ def test_a_frame_that_was_not_captured_is_never_the_strongest(tiny_rig: FaceRig,
     valid = clip.valid.clone()
     valid[15:25] = False
     report = analyse(dataclasses.replace(clip, valid=valid), tiny_rig)
-    summary = summarise(report)
+    summary = report.summary()
     assert not report.sequence.valid[15:25].any()
     assert report.sequence.valid[report.strongest_frame]
     assert set(range(15, 25)) <= set(summary["frames"]["filled"])
@@ -71,14 +70,14 @@ def test_asymmetry_of_a_face_at_rest_is_null_throughout() -> None:
     assert asymmetry(np.zeros((5, 2)), ("a_left", "a_right")) == {"a": None}
 
 
-def test_summary_says_which_side_is_stronger(report: ForcesReport) -> None:
-    index = summarise(report)["asymmetry"]
+def test_summary_says_which_side_is_stronger(report: CaptureForces) -> None:
+    index = report.summary()["asymmetry"]
     assert index["zygomaticus_major"] == pytest.approx(0.5, abs=0.08)
     assert set(index) == {"frontalis_medialis", "corrugator_supercilii", "zygomaticus_major"}
 
 
-def test_summary_survives_json(report: ForcesReport) -> None:
-    summary = summarise(report)
+def test_summary_survives_json(report: CaptureForces) -> None:
+    summary = report.summary()
     assert json.loads(to_json(summary)) == summary
     assert summary["physics"]["law"] == "elastic"
     assert summary["frames"]["count"] == 40
@@ -93,7 +92,7 @@ def test_a_muscle_whose_channel_is_absent_is_marked(tiny_rig: FaceRig, clip: Fac
     kept = [i for i, name in enumerate(clip.channels) if name != "jawOpen"]
     channels = (*(clip.channels[i] for i in kept), "TongueOut")
     coefficients = torch.cat([clip.coefficients[:, kept], clip.coefficients[:, :1]], 1)
-    summary = summarise(analyse(dataclasses.replace(clip, coefficients=coefficients, channels=channels), tiny_rig))
+    summary = analyse(dataclasses.replace(clip, coefficients=coefficients, channels=channels), tiny_rig).summary()
     assert summary["channels"]["missing_shapes"] == ["jawOpen"]
     assert summary["channels"]["unused"] == ["TongueOut"]
     assert not summary["muscles"]["digastric"]["measured"]
@@ -103,7 +102,7 @@ def test_a_muscle_whose_channel_is_absent_is_marked(tiny_rig: FaceRig, clip: Fac
 def test_a_face_at_rest_has_no_forces(tiny_rig: FaceRig, clip: FaceSequence) -> None:
     report = analyse(dataclasses.replace(clip, coefficients=torch.zeros_like(clip.coefficients)), tiny_rig)
     assert (report.strength == 0).all()
-    assert set(summarise(report)["asymmetry"].values()) == {None}
+    assert set(report.summary()["asymmetry"].values()) == {None}
 
 
 def test_channels_that_drive_nothing_are_an_error(tiny_rig: FaceRig, clip: FaceSequence) -> None:
@@ -128,19 +127,19 @@ def test_options_and_muscles_are_passed_on(tiny_rig: FaceRig, clip: FaceSequence
         progress=lambda done, total: calls.append((done, total)),
     )
     assert report.identifiers == smile.names
-    assert summarise(report)["inverse"]["sparsity"] == 0.2
+    assert report.summary()["inverse"]["sparsity"] == 0.2
     assert calls
     assert report.warnings == ()
 
 
-def test_vector_forces_are_measured_by_their_length(vector_report: ForcesReport) -> None:
+def test_vector_forces_are_measured_by_their_length(vector_report: CaptureForces) -> None:
     forces = vector_report.result.forces.double().numpy()
     assert forces.shape == (40, 8, 3)
     np.testing.assert_allclose(vector_report.strength, np.sqrt((forces**2).sum(-1)))
-    assert summarise(vector_report)["unknowns"] == 24
+    assert vector_report.summary()["unknowns"] == 24
 
 
-def test_vertex_force_of_one_fibre_muscle_is_its_own_shape(report: ForcesReport) -> None:
+def test_vertex_force_of_one_fibre_muscle_is_its_own_shape(report: CaptureForces) -> None:
     forces = torch.zeros(8)
     forces[report.identifiers.index("digastric")] = 2.0
     shape = muscle_displacements(report.rig, report.distribution.muscles)[report.identifiers.index("digastric")]
@@ -149,14 +148,14 @@ def test_vertex_force_of_one_fibre_muscle_is_its_own_shape(report: ForcesReport)
     np.testing.assert_allclose(report.vertex_force(forces), torch.where(reached, expected, 0.0), rtol=1e-5)
 
 
-def test_vertex_force_of_vectors_is_equation_1(vector_report: ForcesReport) -> None:
+def test_vertex_force_of_vectors_is_equation_1(vector_report: CaptureForces) -> None:
     forces = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     expected = vector_report.distribution.dense() @ (forces * vector_report.dynamics.force_scale[:, None])
     np.testing.assert_allclose(vector_report.vertex_force(forces), expected.norm(dim=-1), rtol=1e-4, atol=1e-6)
     assert "per vertex" in vector_report.vertex_force_unit
 
 
-def test_vertices_are_the_captured_face(report: ForcesReport, tiny_rig: FaceRig) -> None:
+def test_vertices_are_the_captured_face(report: CaptureForces, tiny_rig: FaceRig) -> None:
     expected = tiny_rig.neutral + torch.tensordot(report.sequence.coefficients[20], tiny_rig.blendshapes, 1)
     np.testing.assert_allclose(report.vertices(20), expected, atol=1e-4)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, ResampledCorpus
+from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, ResampledCorpus, Windows
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.image_features import FEATURES, BackboneCard, ImageFeatures
 from biomechau.corpus.manifest import MANIFEST
@@ -104,3 +104,28 @@ def test_cached_image_features_are_those_of_the_nearest_frame(tmp_path: Path, ti
     assert found.image_valid is not None
     assert torch.equal(found.image_features, features[::2])
     assert torch.equal(found.image_valid, pictured[::2])
+
+
+def test_features_of_a_fold_are_chosen_before_the_frame_rate(tmp_path: Path, tiny_rig: FaceRig) -> None:
+    """A resampled corpus has one frame rate: nothing of it leads back to the frames that were recorded."""
+    path = tmp_path / "c"
+    written(path, tiny_rig, 50.0, *(sequence(id, 100, 50.0, 8) for id in ("a", "b", "c")))
+    corpus = Corpus.open(path)
+    subjects = corpus.subjects
+    for number, seen in enumerate((subjects[:1], subjects), 1):
+        card = BackboneCard("net", str(number), 2, subjects=seen, corpus_sha256=corpus.sha256)
+        features = ImageFeatures.start(path / FEATURES / f"fold{number}", card, corpus.sha256)
+        for id in corpus.ids:
+            features.write(id, torch.full((100, 2), float(number)), torch.ones(100, dtype=torch.bool))
+    corpus = Corpus.open(path)
+    assert "image_features" not in ResampledCorpus(corpus, 25.0).tensor_names
+    chosen = corpus.with_features(corpus.feature_cache.sets[0])
+    assert chosen.backbone == corpus.feature_cache.sets[0].card
+    resampled = ResampledCorpus(chosen, 25.0)
+    assert not isinstance(resampled, Corpus)
+    assert not hasattr(resampled, "of_fold")
+    for found in resampled:
+        assert found.image_features is not None
+        assert found.image_features.shape == (50, 2)
+        assert bool((found.image_features == 1).all())
+    assert len(Windows(resampled, num_frames=25)) == 2 * len(corpus)

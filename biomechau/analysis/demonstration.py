@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from biomechau.analysis.capture_forces import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import FaceDynamics, PhysicsConfig
-from biomechau.reports.forces_report import ForcesReport, analyse
 from biomechau.rig import Distribution, FaceRig
 
 NOISE = 0.02  # standard deviation of a good tracker's error, in coefficients
@@ -101,12 +101,12 @@ class Demonstration:
     """The recovered forces beside the known ones.
 
     Attributes:
-        report: inverse dynamics of the noisy coefficients.
+        found: inverse dynamics of the noisy coefficients.
         truth: (T, M) the forces that made the motion.
         recoveries: of each muscle.
     """
 
-    report: ForcesReport
+    found: CaptureForces
     truth: Tensor
     recoveries: tuple[Recovery, ...]
 
@@ -185,8 +185,8 @@ def demonstrate(
         fps=config.fps,
         source="scripted performance of the built-in face",
     )
-    report = analyse(sequence, rig, config, progress=progress)
-    return Demonstration(report, truth, recover(truth.double().numpy(), report.strength, report.identifiers))
+    found = analyse(sequence, rig, config, progress=progress)
+    return Demonstration(found, truth, recover(truth.double().numpy(), found.strength, found.identifiers))
 
 
 def recover(

@@ -1,21 +1,20 @@
-"""Which sequences of a run to look at: the best, the median and the worst, or those asked for."""
+"""What to look at: the best, the median and the worst sequence of a run, and expressive frames of a recording."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from biomechau.analysis.detection import predict_corpus_sequences
+from biomechau.analysis.ensemble import Ensemble
+from biomechau.analysis.face_forces import Floats
+from biomechau.analysis.prediction import Prediction
 from biomechau.corpus import Corpus
-from biomechau.reports.html_page import Shown
-from biomechau.reports.html_report import unit_notes
-from biomechau.reports.prediction_report import PredictionReport
 from biomechau.training.run import Run
-
-if TYPE_CHECKING:
-    from biomechau.training.prediction import Prediction
 
 RANKS = ("best", "median", "worst")
 F1, ERROR = "mean F1 of the sequence", "residual of the sequence"
@@ -43,33 +42,36 @@ class Choice:
         return f"{self.rank}, F1 {100 * self.value:.0f}" if self.measure == F1 else f"{self.rank}, {self.value:.2f} mm"
 
 
-def fit_to_test(runs: Mapping[int, Run], corpus: Corpus) -> dict[str, dict[int, Run]]:
-    """By sequence, the runs that may be tested on it: the fold that tests its subject; all on another corpus."""
-    if not all(run.trained_on(corpus) for run in runs.values()):
-        return {id: dict(runs) for id in corpus.ids}
-    return {id: {number: run} for number, run in runs.items() for id in corpus.ids_of(run.fold.test)}
+def fit_to_test(ensemble: Ensemble, corpus: Corpus) -> dict[str, tuple[int, ...]]:
+    """By sequence, the folds that may be tested on it: the one that tests its subject; all on another corpus."""
+    if not ensemble.trained_on(corpus):
+        return dict.fromkeys(corpus.ids, ensemble.folds)
+    return {id: (number,) for number, run in ensemble.runs.items() for id in corpus.ids_of(run.fold.test)}
 
 
 def predictions(
-    runs: Mapping[int, Run], corpus: Corpus, ids: Sequence[str], progress: Callable[[int, int], None] | None = None
+    run: Ensemble | Mapping[int, Run] | str | Path,
+    corpus: Corpus,
+    ids: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Prediction]:
-    """What the runs that may be tested on it say of each sequence, those of the same runs together.
+    """What the folds that may be tested on it say of each sequence, those of the same folds together.
 
     Raises:
         ValueError: no such sequence, or one whose subject no fold tests.
         OSError: a file cannot be read.
     """
-    from biomechau.training.prediction import predict_corpus_sequences
-
-    able = fit_to_test(runs, corpus)
+    ensemble = Ensemble.of(run)
+    able = fit_to_test(ensemble, corpus)
     for id in ids:
         if id not in corpus.ids:
             raise ValueError(f"{corpus.path} has no sequence {id!r}; it has {', '.join(corpus.ids[:3])}, ...")
         if id not in able:
             raise ValueError(f"sequence {id} of {corpus.path}: its subject is a test subject of no fold of the run")
     done = 0
-    for group in {tuple(able[id]): able[id] for id in ids}.values():
-        for prediction in predict_corpus_sequences(group, corpus, [id for id in ids if able[id] == group]):
+    for folds in dict.fromkeys(able[id] for id in ids):
+        own = [id for id in ids if able[id] == folds]
+        for prediction in predict_corpus_sequences(ensemble.only(folds), corpus, own):
             done += 1
             if progress is not None:
                 progress(done, len(ids))
@@ -77,14 +79,16 @@ def predictions(
 
 
 def choose(
-    runs: Mapping[int, Run], corpus: Corpus, progress: Callable[[int, int], None] | None = None
+    run: Ensemble | Mapping[int, Run] | str | Path,
+    corpus: Corpus,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Choice, ...]:
     """The best, the median and the worst test sequence, by mean F1, or by the residual where nothing is labelled.
 
     F1 is that of the sequence alone, the mean over the action units that occur in it.
 
     Args:
-        runs: by the number of their fold.
+        run: folder of a run, or what :meth:`biomechau.analysis.Ensemble.of` takes.
         corpus: with the sequences.
         progress: called with (sequences done, sequences in all).
 
@@ -92,15 +96,14 @@ def choose(
         ValueError: no sequence has an F1 or a residual, or the corpus does not fit.
         OSError: a file cannot be read.
     """
+    ensemble = Ensemble.of(run)
     scores: dict[str, float] = {}
     errors: dict[str, float] = {}
-    for prediction in predictions(runs, corpus, list(fit_to_test(runs, corpus)), progress):
-        report = PredictionReport(prediction)
-        found = report.scores()
+    for prediction in predictions(ensemble, corpus, list(fit_to_test(ensemble, corpus)), progress):
+        found, missed = prediction.scores(), prediction.residual
         if found is not None and found["mean_f1"] is not None:
             scores[prediction.sequence.name] = found["mean_f1"]
-        if prediction.reconstructed is not None and prediction.sequence.valid.any():
-            missed = report.face.distance(prediction.coefficients - prediction.neutral - prediction.reconstructed)
+        if missed is not None and prediction.sequence.valid.any():
             errors[prediction.sequence.name] = float(missed[prediction.sequence.valid.numpy()].mean())
     measure, values = (F1, scores) if scores else (ERROR, errors)
     if not values:
@@ -110,31 +113,35 @@ def choose(
     return tuple(Choice(ranked[i], rank, measure, float(np.float64(values[ranked[i]]))) for i, rank in places.items())
 
 
-def shown_sequences(
-    runs: Mapping[int, Run],
+def chosen_predictions(
+    run: Ensemble | Mapping[int, Run] | str | Path,
     corpus: Corpus,
     ids: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[Shown], str]:
-    """The sequences that a page plays back, and how they were chosen, in words.
+) -> tuple[tuple[Choice, Prediction], ...]:
+    """The sequences to look at, and what the runs that may be tested on them say of each.
 
     Args:
-        runs, corpus: as of :func:`choose`.
+        run, corpus: as of :func:`choose`.
         ids: of the sequences; chosen if none are given.
         progress: called with (sequences done, sequences in all) while choosing.
 
     Raises:
         ValueError, OSError: as :func:`choose` and :func:`predictions`.
     """
-    choices = tuple(map(Choice, ids)) if ids else choose(runs, corpus, progress)
-    found = {p.sequence.name: PredictionReport(p) for p in predictions(runs, corpus, [c.id for c in choices])}
-    shown = []
-    for choice in choices:
-        report = found[choice.id]
-        labelled = report.scores()
-        folds = f"fold {', '.join(map(str, report.prediction.folds))}"
-        shown.append(Shown(report.replay(), f"{choice}, {folds}", unit_notes(labelled) if labelled else ()))
-    if ids:
-        return shown, "sequences as asked for"
-    ranks = ", ".join(dict.fromkeys(str(choice.rank) for choice in choices))
-    return shown, f"test sequences shown: {ranks}, by {choices[0].measure}"
+    ensemble = Ensemble.of(run)
+    choices = tuple(map(Choice, ids)) if ids else choose(ensemble, corpus, progress)
+    found = {p.sequence.name: p for p in predictions(ensemble, corpus, [choice.id for choice in choices])}
+    return tuple((choice, found[choice.id]) for choice in choices)
+
+
+def expressive_frames(strength: Floats, valid: npt.NDArray[np.bool_], count: int) -> list[int]:
+    """Up to ``count`` valid frames of large strength (T,), a fair share of the recording apart, in order of time."""
+    apart = max(len(strength) // (2 * count), 1)
+    left = np.where(valid, strength, -np.inf)
+    chosen: list[int] = []
+    while len(chosen) < count and np.isfinite(left).any():
+        frame = int(left.argmax())
+        chosen.append(frame)
+        left[max(frame - apart, 0) : frame + apart + 1] = -np.inf
+    return sorted(chosen)

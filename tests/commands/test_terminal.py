@@ -7,8 +7,8 @@ import json
 import pytest
 from rich.table import Table
 
+from biomechau.commands.terminal import new_table, printable, say, show, tell
 from biomechau.reports.output import to_json
-from biomechau.reports.terminal import new_table, printable, say, show, tell
 
 HOSTILE = "S[/red]1 [link=x]y[/] :smile: \x1b[31m\x1b]0;title\x07 \x9b2J \u202e \udcff\r\x08"
 

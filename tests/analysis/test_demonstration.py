@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from biomechau.reports.demo import PERFORMANCE, demonstrate, performance, recover
+from biomechau.analysis.demonstration import PERFORMANCE, demonstrate, performance, recover
 from biomechau.rig import Muscles
 
 
@@ -52,19 +52,19 @@ def test_demonstration_recovers_its_forces() -> None:
     demonstration = demonstrate(num_vertices=1000)
     assert demonstration.median("correlation") > 0.98
     assert demonstration.median("relative_error") < 0.15
-    assert demonstration.truth.shape == demonstration.report.result.forces.shape
+    assert demonstration.truth.shape == demonstration.found.result.forces.shape
     assert all(row.recovered_peak < 0.2 for row in demonstration.recoveries if row.correlation is None)
     assert demonstration.summary()["muscles"]["digastric"]["correlation"] > 0.98
     assert len(demonstration.moments) == 6
 
 
 def test_the_seed_decides_the_noise() -> None:
-    first, again, other = (demonstrate(1000, seed).report.coefficients for seed in (0, 0, 1))
+    first, again, other = (demonstrate(1000, seed).found.coefficients for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_the_noise_is_that_of_the_summary() -> None:
     demonstration = demonstrate(1000)
-    at_rest = demonstration.report.coefficients[:5]
+    at_rest = demonstration.found.coefficients[:5]
     assert float(at_rest.std()) == pytest.approx(demonstration.summary()["noise"], rel=0.3)

@@ -1,21 +1,22 @@
-"""Muscle forces of one capture: the inverse dynamics, and a summary of what it found and left out."""
+"""Muscle forces of a capture by inverse dynamics, and what they leave out."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from biomechau.analysis.face_forces import FaceForces, Floats
+from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.driving import drive
 from biomechau.physics import FaceDynamics, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
 from biomechau.physics.rollout_windows import rollout_windows
-from biomechau.reports.face_forces import FaceForces, describe_forces, describe_input
-from biomechau.reports.replay import Replay
 from biomechau.rig import Distribution, FaceRig, Muscles
 
 # Frames of a window in the paper's setting.
@@ -23,7 +24,7 @@ _NEWTON_WINDOW = 16
 
 
 @dataclass(frozen=True, eq=False)
-class ForcesReport(FaceForces):
+class CaptureForces(FaceForces):
     """The muscle forces of one sequence by inverse dynamics.
 
     Attributes:
@@ -36,6 +37,7 @@ class ForcesReport(FaceForces):
     result: InverseResult
     warnings: tuple[str, ...]
 
+    @cached_property
     def reconstructed(self) -> Tensor:
         """The motion that the muscle forces alone give, to compare with ``result.coefficients``, (T, K').
 
@@ -53,10 +55,33 @@ class ForcesReport(FaceForces):
             rebuilt[window[1:]] = motion
         return rebuilt
 
-    def replay(self) -> Replay:
-        """What a page plays back."""
-        words = "the recorded motion less that of the muscle forces alone"
-        return Replay.of(self, self.result.coefficients, self.reconstructed(), words)
+    @property
+    def motion(self) -> Floats:
+        """(T,) distance of the motion that was explained from the neutral face, root mean square over the face [mm]."""
+        return self.distance(self.result.coefficients)
+
+    @property
+    def residual(self) -> Floats:
+        """(T,) that of what the muscle forces leave unexplained of it [mm]."""
+        return self.distance(self.result.coefficients - self.reconstructed)
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of ``summary.json``: plain numbers, strings, lists and dictionaries."""
+        result, about = self.result, describe_input(self)
+        about["channels"]["shapes_without_muscle"] = list(result.slack_shapes)
+        return {
+            **about,
+            "inverse": asdict(self.options),
+            **describe_forces(self),
+            "residual_share": 1.0 - float(result.explained),
+            "slack_share": float(result.slack_share),
+            "rank": result.rank,
+            "unknowns": int(np.prod(result.forces.shape[1:])),
+            "null_space_dimension": len(result.null_space),
+            "condition": result.condition,
+            "converged": result.converged,
+            "warnings": list(self.warnings),
+        }
 
 
 def analyse(
@@ -66,7 +91,7 @@ def analyse(
     options: InverseOptions | None = None,
     muscles: Muscles | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> ForcesReport:
+) -> CaptureForces:
     """Muscle forces of a capture, by inverse dynamics on a rig; nothing is trained.
 
     Args:
@@ -90,25 +115,6 @@ def analyse(
         coefficients = coefficients[:, dynamics.shape_indices]
         result = inverse_dynamics(dynamics, coefficients, None, options, progress, sequence.valid)
     notes = (*sequence.notes, *(str(entry.message) for entry in caught))
-    return ForcesReport(
+    return CaptureForces(
         rig, distribution, dynamics, sequence, channels, coefficients, result.forces, options, result, notes
     )
-
-
-def summarise(report: ForcesReport) -> dict[str, Any]:
-    """The contents of ``summary.json``: plain numbers, strings, lists and dictionaries."""
-    result, about = report.result, describe_input(report)
-    about["channels"]["shapes_without_muscle"] = list(result.slack_shapes)
-    return {
-        **about,
-        "inverse": asdict(report.options),
-        **describe_forces(report),
-        "residual_share": 1.0 - float(result.explained),
-        "slack_share": float(result.slack_share),
-        "rank": result.rank,
-        "unknowns": int(np.prod(result.forces.shape[1:])),
-        "null_space_dimension": len(result.null_space),
-        "condition": result.condition,
-        "converged": result.converged,
-        "warnings": list(report.warnings),
-    }

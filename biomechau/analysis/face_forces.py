@@ -1,13 +1,10 @@
-"""Muscle forces of one face over time, whatever found them: what tables, figures and summaries need of them."""
+"""Muscle forces of one face over time, whatever found them."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +14,6 @@ from torch import Tensor
 from biomechau import ops
 from biomechau.corpus import FaceSequence
 from biomechau.physics import FaceDynamics
-from biomechau.reports.curves import ForceCurves
 from biomechau.rig import Distribution, FaceRig, fibre_directions
 from biomechau.rig.names import ChannelMap
 
@@ -75,17 +71,6 @@ class FaceForces:
         """The valid frame with the largest sum of forces."""
         total = np.where(self.sequence.valid.numpy(), self.strength.sum(1), -np.inf)
         return int(total.argmax())
-
-    @property
-    def curves(self) -> ForceCurves:
-        """What the figures show over time."""
-        return ForceCurves(
-            timestamp=self.sequence.timestamp.numpy(),
-            strength=self.strength,
-            identifiers=self.identifiers,
-            valid=self.sequence.valid.numpy(),
-            unit=f"muscle force [{self.force_unit}]",
-        )
 
     def vertices(self, frame: int) -> Floats:
         """(N, 3) the captured face at a frame [cm]."""
@@ -174,62 +159,3 @@ def asymmetry(strength: Floats, identifiers: Iterable[str]) -> dict[str, float |
         sums = strength[:, [left, right]].sum(0)
         index[name] = float((sums[0] - sums[1]) / sums.sum()) if peak > silent else None
     return index
-
-
-def describe_input(forces: FaceForces) -> dict[str, Any]:
-    """What was read, on which rig, by which versions: the first part of every ``summary.json``."""
-    sequence = forces.sequence
-    return {
-        "input": {"name": sequence.name, "source": sequence.source},
-        "rig": {
-            "vertices": forces.rig.num_vertices,
-            "shapes": forces.rig.num_shapes,
-            "provenance": dict(forces.rig.provenance),
-        },
-        "versions": {
-            "biomechau": version("biomechau"),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "physics": asdict(forces.dynamics.config),
-        "frames": {
-            "count": len(sequence),
-            "fps": sequence.fps,
-            "start": float(sequence.timestamp[0]),
-            "end": float(sequence.timestamp[-1]),
-            "filled": np.flatnonzero(~sequence.valid.numpy()).tolist(),
-            "dropped": [{"after_recorded_frame": after, "count": count} for after, count in sequence.dropped],
-            "repeated": list(sequence.repeated),
-        },
-        "channels": {
-            "unused": list(forces.channels.unused_channels),
-            "missing_shapes": list(forces.channels.missing_shapes),
-        },
-    }
-
-
-def describe_forces(forces: FaceForces) -> dict[str, Any]:
-    """Peaks, means and asymmetry over the valid frames, for ``summary.json``."""
-    valid = forces.sequence.valid.numpy()
-    strength, timestamp = forces.strength[valid], forces.sequence.timestamp.numpy()[valid]
-    missing = set(forces.channels.missing_shapes)
-    return {
-        "force_unit": forces.force_unit,
-        "strongest_frame": {
-            "frame": forces.strongest_frame,
-            "timestamp": float(forces.sequence.timestamp[forces.strongest_frame]),
-        },
-        "muscles": {
-            muscle.identifier: {
-                "peak": float(strength[:, column].max()),
-                "mean": float(strength[:, column].mean()),
-                "time_of_peak": float(timestamp[strength[:, column].argmax()]),
-                "measured": not missing.issuperset(muscle.shapes),
-            }
-            for column, muscle in enumerate(forces.distribution.muscles)
-        },
-        "muscles_left_out": list(forces.distribution.left_out),
-        "asymmetry": asymmetry(strength, forces.identifiers),
-        "asymmetry_definition": ASYMMETRY,
-    }

@@ -13,22 +13,23 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from biomechau.reports.curves import split_identifier
-from biomechau.reports.demo import Demonstration
-from biomechau.reports.face_forces import FaceForces
+from biomechau.analysis import Demonstration, FaceForces
+from biomechau.reports.curves import ForceCurves
+from biomechau.rig.action_unit_names import NAMES, column_name
+from biomechau.rig.muscles import split_identifier
 
 # As many names as fit on a line or two; the rest is in the JSON.
 NUM_NAMES = 8
 
 
-def forces_table(report: FaceForces, summary: dict[str, Any], count: int = 10) -> Table:
+def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> Table:
     """The strongest muscles: peak of each side, its time, asymmetry."""
-    table = new_table(f"Strongest muscles, peak force [{report.force_unit}]")
+    table = new_table(f"Strongest muscles, peak force [{face.force_unit}]")
     table.add_column("muscle")
     for heading in ("left", "right", "unpaired", "time [s]", "asymmetry"):
         table.add_column(heading, justify="right")
-    for name, sides in report.curves.strongest(count):
-        rows = {side: summary["muscles"][report.identifiers[column]] for side, column in sides.items()}
+    for name, sides in ForceCurves.of(face).strongest(count):
+        rows = {side: summary["muscles"][face.identifiers[column]] for side, column in sides.items()}
         peaks = [f"{rows[side]['peak']:.2f}" if side in rows else "" for side in ("left", "right", "both")]
         time = max(rows.values(), key=lambda row: row["peak"])["time_of_peak"]
         index = summary["asymmetry"].get(name.replace(" ", "_"))
@@ -74,6 +75,27 @@ def muscle_notes(summary: dict[str, Any]) -> list[str]:
         listing("muscles that the rig cannot show", summary["muscles_left_out"]),
     ]
     return [note for note in notes if note]
+
+
+def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> Table:
+    """How long each action unit is on, and its probability."""
+    table = new_table("Action units")
+    table.add_column("")
+    table.add_column("name")
+    for heading in ("on", "mean p", "peak p", "at [s]"):
+        table.add_column(heading, justify="right")
+    scores = summary["labels"]
+    if scores is not None:
+        table.add_column("labelled on", justify="right")
+        table.add_column("F1", justify="right")
+    for unit, row in zip(action_units, summary["action_units"].values(), strict=True):
+        cells = [f"{row['share_on']:.0%}", f"{row['mean']:.2f}", f"{row['peak']:.2f}", f"{row['time_of_peak']:.2f}"]
+        if scores is not None:
+            score = next(score for score in scores["action_units"] if score["action_unit"] == unit)
+            known = score["known_frames"]
+            cells += [f"{score['positive_rate']:.0%}" if known else "", _two_digits(score["f1"])]
+        table.add_row(column_name(unit), NAMES.get(unit, ""), *cells)
+    return table
 
 
 def recovery_table(demonstration: Demonstration) -> Table:
@@ -178,6 +200,10 @@ def _without_sides(identifiers: Iterable[str]) -> list[str]:
     """Readable names, both sides as one: ``"zygomaticus major (2)"``."""
     names = [split_identifier(identifier)[0] for identifier in identifiers]
     return [f"{name} (2)" if names.count(name) == 2 else name for name in dict.fromkeys(names)]
+
+
+def _two_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def listing(what: str, names: Iterable[str]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from biomechau.reports.action_unit_names import NAMES, column_name
-from biomechau.reports.face_forces import Floats
+from biomechau.analysis import CaptureForces, Prediction, expressive_frames
+from biomechau.analysis.face_forces import Floats
+from biomechau.reports.curves import ForceCurves
 from biomechau.reports.figures import (
     FacePicture,
     contact_sheet,
@@ -19,55 +19,54 @@ from biomechau.reports.figures import (
     save_figure,
     strip_figure,
 )
-from biomechau.reports.forces_report import ForcesReport
 from biomechau.reports.heat_rows import HeatRows
-from biomechau.reports.prediction_report import PredictionReport, expressive_frames
 from biomechau.reports.render import FaceRenderer
 from biomechau.rig import FaceRig
+from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.training.metrics import THRESHOLD
 
 
-def draw_forces(report: ForcesReport, path: Path) -> None:
+def draw_forces(found: CaptureForces, path: Path) -> None:
     """Write ``forces.png``: the strongest muscles over time, and the face at the strongest frame coloured by force."""
-    frame = report.strongest_frame
-    time = float(report.sequence.timestamp[frame])
-    force = report.vertex_force(report.forces[frame])
-    face = report.vertices(frame)
-    with FaceRenderer([face], report.rig.faces.numpy(), height=1000) as renderer:
+    frame = found.strongest_frame
+    time = float(found.sequence.timestamp[frame])
+    force = found.vertex_force(found.forces[frame])
+    face = found.vertices(frame)
+    with FaceRenderer([face], found.rig.faces.numpy(), height=1000) as renderer:
         picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
-    title = f"{report.sequence.name}: muscle forces"
+    title = f"{found.sequence.name}: muscle forces"
     scale = float(force.max()) or 1.0
-    save_figure(forces_figure(report.curves, picture, scale, report.vertex_force_unit, title), path)
+    save_figure(forces_figure(ForceCurves.of(found), picture, scale, found.vertex_force_unit, title), path)
 
 
-def draw_performance(report: ForcesReport, truth: Tensor, moments: Mapping[str, float], path: Path, title: str) -> None:
+def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, float], path: Path, title: str) -> None:
     """Write ``demo.png``: recovered forces on the face at named moments [s], and their curves over the true ones.
 
     Args:
-        report: the recovered forces.
+        found: the recovered forces.
         truth: (T, M) the forces that made the motion, at the same frames.
         moments: time of each face by its name.
         path: of the PNG.
         title: heading.
     """
-    timestamp = report.sequence.timestamp.numpy()
+    timestamp = found.sequence.timestamp.numpy()
     frames = [int(np.abs(timestamp - time).argmin()) for time in moments.values()]
-    forces = [report.vertex_force(report.forces[frame]) for frame in frames]
-    faces = [report.vertices(frame) for frame in frames]
-    with FaceRenderer(faces, report.rig.faces.numpy(), height=500) as renderer:
+    forces = [found.vertex_force(found.forces[frame]) for frame in frames]
+    faces = [found.vertices(frame) for frame in frames]
+    with FaceRenderer(faces, found.rig.faces.numpy(), height=500) as renderer:
         pictures = [
             FacePicture(renderer.picture(face, _share(force)), float(timestamp[frame]), f"{name}, {time:.1f} s")
             for face, force, frame, (name, time) in zip(faces, forces, frames, moments.items(), strict=True)
         ]
-    curves = replace(report.curves, reference=truth.double().numpy())
+    curves = ForceCurves.of(found, truth.double().numpy())
     save_figure(strip_figure(curves, pictures, "muscle force, share of the moment's peak", title), path)
 
 
-def draw_prediction(report: PredictionReport, path: Path) -> None:
+def draw_prediction(prediction: Prediction, path: Path) -> None:
     """Write ``prediction.png``: a few faces coloured by force, the action units over time, the strongest muscles."""
-    face, probabilities = report.face, report.probabilities
+    face, probabilities = prediction.face, prediction.probabilities.double().numpy()
     sequence, timestamp = face.sequence, face.sequence.timestamp.numpy()
-    moved = probabilities.sum(1) if report.prediction.forces is None else face.strength.sum(1)
+    moved = probabilities.sum(1) if prediction.forces is None else face.strength.sum(1)
     frames = expressive_frames(moved, sequence.valid.numpy(), 5)
     forces = [face.vertex_force(face.forces[frame]) for frame in frames]
     peak = max(float(force.max()) for force in forces) or 1.0
@@ -77,28 +76,28 @@ def draw_prediction(report: PredictionReport, path: Path) -> None:
             FacePicture(
                 renderer.picture(vertices, force / peak),
                 float(timestamp[frame]),
-                f"{timestamp[frame]:.2f} s\n{_likely(report, frame)}",
+                f"{timestamp[frame]:.2f} s\n{_likely(prediction, frame)}",
             )
             for vertices, force, frame in zip(shown, forces, frames, strict=True)
         ]
-    labels = report.prediction.labels
+    labels = prediction.labels
     rows = HeatRows(
         timestamp,
         probabilities,
-        tuple(f"{NAMES.get(unit, '')}  {column_name(unit)}" for unit in report.action_units),
+        tuple(f"{NAMES.get(unit, '')}  {column_name(unit)}" for unit in prediction.action_units),
         sequence.valid.numpy(),
         None if labels is None else labels.numpy(),
     )
-    curves = None if report.prediction.forces is None else face.curves
+    curves = None if prediction.forces is None else ForceCurves.of(face)
     title = f"{sequence.name}: action units and muscle forces"
     save_figure(prediction_figure(rows, curves, pictures, "muscle force, share of the highest peak", title), path)
 
 
-def _likely(report: PredictionReport, frame: int, count: int = 5) -> str:
+def _likely(prediction: Prediction, frame: int, count: int = 5) -> str:
     """The most likely action units of a frame that are on: ``"AU 6 + 12"``."""
-    row = report.probabilities[frame]
+    row = prediction.probabilities[frame].tolist()
     on = sorted((r for r in range(len(row)) if row[r] > THRESHOLD), key=lambda r: -row[r])[:count]
-    units = sorted(report.action_units[r] for r in on)
+    units = sorted(prediction.action_units[r] for r in on)
     return f"AU {' + '.join(map(str, units))}" if units else "no action unit"
 
 

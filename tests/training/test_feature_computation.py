@@ -88,7 +88,7 @@ def test_a_stop_is_gone_on_with(corpus: Corpus, images: Path) -> None:
     half = Corpus.open(corpus.path)
     assert "image_features" not in half.tensor_names
     assert half["F001_T1"].image_features is None
-    assert half.image_features[0].missing(half.ids) == ("F001_T2", "M002_T1")
+    assert half.feature_cache.sets[0].missing(half.ids) == ("F001_T2", "M002_T1")
     again = Colour()
     compute_image_features(half, images, again)
     assert again.seen == 14
@@ -147,7 +147,7 @@ def test_a_corrupt_picture(corpus: Corpus, images: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(ValueError, match=r"F001_T2.4.png: not a picture that can be read"):
         compute_image_features(corpus, images, Colour())
-    assert Corpus.open(corpus.path).image_features[0].missing(corpus.ids) == ("F001_T2", "M002_T1")
+    assert Corpus.open(corpus.path).feature_cache.sets[0].missing(corpus.ids) == ("F001_T2", "M002_T1")
     report = compute_image_features(corpus, images, Colour(), skip_faulty=True)
     assert "4.png" in report.faults[0]
     assert Corpus.open(corpus.path)["F001_T2"].image_valid.tolist() == [n != 4 for n in range(9)]  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from biomechau.reports.terminal import listing, new_table
+from biomechau.commands.terminal import listing, new_table
 
 if TYPE_CHECKING:
     from biomechau.training.cross_validation import CrossValidation

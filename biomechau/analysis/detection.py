@@ -1,14 +1,18 @@
-"""What trained detectors say of a recording."""
+"""Trained detectors on a recording, or on a sequence of a corpus."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from biomechau.analysis.ensemble import Ensemble
+from biomechau.analysis.prediction import Prediction
 from biomechau.corpus import Corpus, CorpusSequence, FaceSequence
+from biomechau.corpus.calibration import subject_neutral
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.corpus.driving import drive
 from biomechau.corpus.resampling import nearest_frames
@@ -16,51 +20,16 @@ from biomechau.models import Detector
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig.names import ChannelMap
-from biomechau.training.data import subject_neutral
 from biomechau.training.run import Run
 
 # Frames that a detector sees at once, for the memory that meshes take.
 _CHUNK = 256
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """Action units and muscle forces of T frames, the means over the folds.
-
-    Attributes:
-        detector: of the first fold; all have its rig, muscles and options.
-        folds: numbers of the folds.
-        sequence: what was recorded, at the frame rate of the detector. Frames that are not valid were filled in
-            between their neighbours: what is said of them is no measurement.
-        channels: how its channels drive the shapes of the rig.
-        coefficients: of the detector's shapes, as recorded, (T, K').
-        neutral: what was subtracted from them, (K').
-        probabilities: p(y = 1), (T, R).
-        forces: muscle forces [unit of ``FaceDynamics``], (T, M) or (T, M, 3); None without physics.
-        reconstructed: c~, the motion that the decoder gives in windows as long as those of the training, to compare
-            with ``coefficients - neutral``, (T, K'); a window starts with the last frame of the one before, and the
-            very first frame is given. None without physics.
-        labels: 1, 0 and -1 (unknown), (T, R); None where there are none.
-        subject: who is seen, where that is known.
-        trained_on: folds that were trained on this subject.
-    """
-
-    detector: Detector
-    folds: tuple[int, ...]
-    sequence: FaceSequence
-    channels: ChannelMap
-    coefficients: Tensor
-    neutral: Tensor
-    probabilities: Tensor
-    forces: Tensor | None
-    reconstructed: Tensor | None = None
-    labels: Tensor | None = None
-    subject: str | None = None
-    trained_on: tuple[int, ...] = ()
-
-
 def predict(
-    runs: Mapping[int, Run], sequence: FaceSequence, progress: Callable[[int, int], None] | None = None
+    run: Ensemble | Mapping[int, Run] | str | Path,
+    sequence: FaceSequence,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
     """Run the detectors of all folds on a recording, and take the mean of their probabilities and forces.
 
@@ -69,7 +38,7 @@ def predict(
     calibrate a neutral face take it from all valid frames of the recording.
 
     Args:
-        runs: by the number of their fold, see :func:`biomechau.training.open_runs`.
+        run: folder of a run, or what :meth:`Ensemble.of` takes.
         sequence: the recording, of one person; it is resampled to the frame rate of the detectors.
         progress: called with (frames done, frames in all).
 
@@ -78,23 +47,25 @@ def predict(
             a shape, or fewer than 3 frames.
         OSError: a file cannot be read.
     """
-    detectors = _detectors(runs)
-    detector = next(iter(detectors.values()))
-    if detector.config.uses_images:
+    ensemble = Ensemble.of(run)
+    if ensemble.config.uses_images:
         raise ValueError(
-            f"the head {detector.config.head!r} reads image features, which {sequence.name} does not have; give a "
+            f"the head {ensemble.config.head!r} reads image features, which {sequence.name} does not have; give a "
             "sequence of a corpus that has them"
         )
-    sequence, channels, coefficients = drive(sequence, detector.rig, detector.config.physics.fps)
-    percentile = next(iter(runs.values())).config.neutral
-    neutral = torch.zeros_like(coefficients[0])
+    driven = drive(sequence, ensemble.rig, ensemble.config.physics.fps)
+    percentile = ensemble.training.neutral
+    neutral = torch.zeros_like(driven[2][0])
     if percentile is not None:
-        neutral = neutral_coefficients(coefficients, percentile, sequence.valid)
-    return _predict(runs, detectors, sequence, channels, coefficients, neutral, {}, progress)
+        neutral = neutral_coefficients(driven[2], percentile, driven[0].valid)
+    return _predict(ensemble, _Recording(*driven, neutral), progress)
 
 
 def predict_corpus_sequence(
-    runs: Mapping[int, Run], corpus: Corpus, id: str, progress: Callable[[int, int], None] | None = None
+    run: Ensemble | Mapping[int, Run] | str | Path,
+    corpus: Corpus,
+    id: str,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
     """As :func:`predict`, of a sequence of a corpus, with its labels.
 
@@ -105,123 +76,107 @@ def predict_corpus_sequence(
             no such sequence.
         OSError: a file cannot be read.
     """
-    return next(predict_corpus_sequences(runs, corpus, [id], progress))
+    return next(predict_corpus_sequences(Ensemble.of(run), corpus, [id], progress))
 
 
 def predict_corpus_sequences(
-    runs: Mapping[int, Run],
+    ensemble: Ensemble,
     corpus: Corpus,
     ids: Iterable[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Prediction]:
-    """As :func:`predict_corpus_sequence`, of several sequences one after the other; the detectors are read once.
+    """As :func:`predict_corpus_sequence`, of several sequences one after the other.
 
     Raises:
         ValueError, OSError: as :func:`predict_corpus_sequence`, when the sequence is reached.
     """
-    detectors = _detectors(runs)
-    for run in runs.values():
-        run.check_rig(corpus)
+    ensemble.check_rig(corpus)
+    seen = {n: run.seen_by_head(corpus) for n, run in ensemble.runs.items()} if ensemble.config.uses_images else {}
     for id in ids:
-        yield _predict_corpus_sequence(runs, detectors, corpus, id, progress)
+        yield _predict(ensemble, _recorded(ensemble, corpus, seen, id), progress)
 
 
-def _predict_corpus_sequence(
-    runs: Mapping[int, Run],
-    detectors: Mapping[int, Detector],
-    corpus: Corpus,
-    id: str,
-    progress: Callable[[int, int], None] | None,
-) -> Prediction:
-    detector = next(iter(detectors.values()))
+@dataclass(frozen=True, eq=False)
+class _Recording:
+    """What the detectors see.
+
+    Attributes:
+        sequence, channels, labels, subject, trained_on: as of :class:`Prediction`.
+        coefficients: (T, K) of all shapes of the rig.
+        neutral: (K,) to subtract from them.
+        residual: (T, N_in, 3) what the meshes of the encoder have beside their coefficients; None for nothing.
+        images: (T, D) image features of each fold; empty where the head reads none.
+    """
+
+    sequence: FaceSequence
+    channels: ChannelMap
+    coefficients: Tensor
+    neutral: Tensor
+    residual: Tensor | None = None
+    images: Mapping[int, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
+    subject: str | None = None
+    trained_on: tuple[int, ...] = ()
+
+
+def _recorded(ensemble: Ensemble, corpus: Corpus, seen: Mapping[int, Corpus], id: str) -> _Recording:
+    """A sequence of a corpus; ``seen`` is the corpus with the image features that each fold reads."""
     if id not in corpus.ids:
         raise ValueError(f"{corpus.path} has no sequence {id!r}; it has {', '.join(corpus.ids[:3])}, ...")
-    recorded = corpus[id]
-    config = detector.config
+    recorded, config = corpus[id], ensemble.config
     sequence, channels, coefficients = drive(_as_face_sequence(recorded, corpus), corpus.rig, config.physics.fps)
     nearest, known = nearest_frames(recorded.timestamp, sequence.timestamp, 0.5 / sequence.fps)
-    extras: dict[str, Tensor] = {}
     images: dict[int, Tensor] = {}
-    for number, run in runs.items():
-        if config.uses_images:
-            seen = run.seen_by_head(corpus)[id]
-            assert seen.image_features is not None
-            images[number] = seen.image_features[nearest]
-            if seen.image_valid is not None:
-                pictured = seen.image_valid[nearest]
-                sequence = replace(sequence, valid=sequence.valid & pictured)
-                known = known & pictured
-    if detector.encoder is not None and recorded.vertices_residual is not None:
-        extras["residual"] = recorded.vertices_residual[nearest][:, detector.encoder.vertices]
-    neutral = subject_neutral(corpus, recorded.subject, next(iter(runs.values())).config.neutral)
-    trained_on = [
-        number
-        for number, run in runs.items()
-        if run.trained_on(corpus) and recorded.subject in {*run.fold.train, *run.fold.validation} - {*run.fold.test}
-    ]
-    return _predict(
-        runs,
-        detectors,
+    for number, own in seen.items():
+        pictured = own[id]
+        assert pictured.image_features is not None
+        images[number] = pictured.image_features[nearest]
+        if pictured.image_valid is not None:
+            sequence = replace(sequence, valid=sequence.valid & pictured.image_valid[nearest])
+            known = known & pictured.image_valid[nearest]
+    residual, encoder = recorded.vertices_residual, ensemble.encoder
+    if encoder is not None and residual is not None:
+        residual = residual[nearest][:, encoder.vertices]
+    return _Recording(
         sequence,
         channels,
         coefficients,
-        neutral,
-        extras,
-        progress,
+        subject_neutral(corpus, recorded.subject, ensemble.training.neutral),
+        residual,
         images,
-        labels=_labels(recorded, corpus, config.action_units)[nearest].masked_fill(~known[:, None], UNKNOWN),
-        subject=recorded.subject,
-        trained_on=tuple(trained_on),
+        _labels(recorded, corpus, config.action_units)[nearest].masked_fill(~known[:, None], UNKNOWN),
+        recorded.subject,
+        ensemble.trained_on_subject(corpus, recorded.subject),
     )
 
 
-def _detectors(runs: Mapping[int, Run]) -> dict[int, Detector]:
-    if not runs:
-        raise ValueError("there are no runs to predict with")
-    return {number: run.detector() for number, run in runs.items()}
-
-
-def _predict(
-    runs: Mapping[int, Run],
-    detectors: Mapping[int, Detector],
-    sequence: FaceSequence,
-    channels: ChannelMap,
-    coefficients: Tensor,
-    neutral: Tensor,
-    extras: Mapping[str, Tensor],
-    progress: Callable[[int, int], None] | None,
-    images: Mapping[int, Tensor] | None = None,
-    labels: Tensor | None = None,
-    subject: str | None = None,
-    trained_on: tuple[int, ...] = (),
-) -> Prediction:
-    detector = next(iter(detectors.values()))
-    shapes, dtype = detector.dynamics.shape_indices, detector.dynamics.mass.dtype
-    seen, neutral = coefficients[:, shapes].to(dtype), neutral[shapes].to(dtype)
-    batch = {"coefficients": seen - neutral, **{name: tensor.to(dtype) for name, tensor in extras.items()}}
-    window = next(iter(runs.values())).config.num_frames
+def _predict(ensemble: Ensemble, recording: _Recording, progress: Callable[[int, int], None] | None) -> Prediction:
+    shapes, dtype = ensemble.dynamics.shape_indices, ensemble.dynamics.mass.dtype
+    coefficients, neutral = recording.coefficients[:, shapes].to(dtype), recording.neutral[shapes].to(dtype)
+    batch = {"coefficients": coefficients - neutral}
+    if recording.residual is not None:
+        batch["residual"] = recording.residual.to(dtype)
     probabilities, forces, rebuilt = [], [], []
-    for done, (number, one) in enumerate(detectors.items()):
-        own = {"image_features": images[number].to(dtype)} if images else {}
+    for done, (number, detector) in enumerate(ensemble.detectors.items()):
+        own = {"image_features": recording.images[number].to(dtype)} if recording.images else {}
         inputs = {**batch, **own}
-        found = _run(one, inputs, done, len(detectors), progress)
+        found = _run(detector, inputs, done, len(ensemble.folds), progress)
         probabilities.append(found[0])
         if found[1] is not None:
             forces.append(found[1])
-            rebuilt.append(_reconstruct(one, inputs, window))
+            rebuilt.append(_reconstruct(detector, inputs, ensemble.training.num_frames))
     return Prediction(
-        detector,
-        tuple(detectors),
-        sequence,
-        channels,
-        seen,
+        ensemble,
+        recording.sequence,
+        recording.channels,
+        coefficients,
         neutral,
         torch.stack(probabilities).mean(0),
         torch.stack(forces).mean(0) if forces else None,
         torch.stack(rebuilt).mean(0) if rebuilt else None,
-        labels,
-        subject,
-        trained_on,
+        recording.labels,
+        recording.subject,
+        recording.trained_on,
     )
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence
-from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate, check_timestamp
-from biomechau.corpus.image_features import BackboneCard
+from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
+from biomechau.corpus.labelled_corpus import LabelledCorpus
 from biomechau.corpus.manifest import SequenceEntry
 from biomechau.corpus.resampling import even_grid, nearest_frames
-from biomechau.file_errors import naming
+from biomechau.rig import FaceRig
 
 # Measured over time, so that they can be interpolated; the other tensors are those of the nearest frame.
 _SIGNALS = ("coefficients", "muscle_forces")
 
 
-class ResampledCorpus(Corpus):
+class ResampledCorpus(LabelledCorpus):
     """Another corpus, its sequences brought to a frame rate when they are read, see :meth:`FaceSequence.resample`.
 
     Coefficients and muscle forces are interpolated, with a low-pass filter first where the rate is lower. Labels,
@@ -28,7 +28,7 @@ class ResampledCorpus(Corpus):
     unknown where that frame is not valid, or farther away than half a frame at the lower rate.
 
     Args:
-        corpus: to resample.
+        corpus: to resample, with the image features that are wanted.
         fps: new frame rate [1/s].
 
     Raises:
@@ -39,27 +39,37 @@ class ResampledCorpus(Corpus):
     def __init__(self, corpus: Corpus, fps: float) -> None:
         check_frame_rate(fps)
         self.recorded = corpus
-        entries = []
-        for entry in corpus.manifest.sequences:
-            timestamp = corpus._read(entry, ("timestamp",))["timestamp"]
-            with naming(corpus._file(entry)):
-                check_timestamp(timestamp)
-                entries.append(entry._replace(frames=len(even_grid(timestamp, fps))))
-        super().__init__(
-            corpus.path, replace(corpus.manifest, fps=float(fps), sequences=tuple(entries)), corpus.image_features
+        entries = tuple(
+            entry._replace(frames=len(even_grid(corpus.timestamp(entry.id), fps)))
+            for entry in corpus.manifest.sequences
         )
+        super().__init__(corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries), corpus.features)
+
+    def __getitem__(self, id: str) -> CorpusSequence:
+        """Read one sequence, and resample it.
+
+        Raises:
+            KeyError, ValueError, OSError: as :class:`biomechau.corpus.Corpus`.
+        """
+        recorded = self.recorded[id]
+        tensors = _resampled(recorded, self.recorded.fps, self.fps)
+        return CorpusSequence(recorded.id, recorded.subject, recorded.task, **tensors)
+
+    @cached_property
+    def rig(self) -> FaceRig:
+        return self.recorded.rig
 
     @property
-    def backbone(self) -> BackboneCard | None:
-        return self.recorded.backbone
+    def num_image_features(self) -> int:
+        return self.recorded.num_image_features
 
-    @property
-    def tensor_names(self) -> tuple[str, ...]:
-        return self.recorded.tensor_names
+    @cached_property
+    def sha256(self) -> str:
+        return self.recorded.sha256
 
-    def _read(self, entry: SequenceEntry, names: Iterable[str]) -> dict[str, Tensor]:
-        names = tuple(names)
-        return _resampled(self.recorded[entry.id], self.recorded.fps, self.fps) if names else {}
+    def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
+        sequence = self[entry.id]
+        return sequence.labels, sequence.valid
 
 
 def _resampled(sequence: CorpusSequence, recorded_fps: float, fps: float) -> dict[str, Tensor]:

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from biomechau.analysis import describe_rig
 from biomechau.reports.output import to_json
-from biomechau.reports.rig_report import describe_rig
 from biomechau.rig import FaceRig
 
 

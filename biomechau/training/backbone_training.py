@@ -12,16 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from biomechau.corpus import Corpus, Fold, check_folds
-from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.image_features import DESCRIPTION, FEATURES, ImageFeatures, remove_image_features
-from biomechau.corpus.manifest import MANIFEST
 from biomechau.corpus.pictures import find_pictures
 from biomechau.finite import not_finite
 from biomechau.locks import locked_folder
 from biomechau.models import ImageBackbone, TrainedBackbone, action_unit_loss
 from biomechau.models.image_backbone import resized
 from biomechau.training.data import positive_weights
-from biomechau.training.image_features import FeatureReport, compute_image_features
+from biomechau.training.feature_computation import FeatureReport, compute_image_features
 from biomechau.training.image_training_config import ImageTrainingConfig
 from biomechau.training.module import ADVICE
 from biomechau.training.runs import fold_folder
@@ -120,7 +118,7 @@ def train_image_backbone(
         best = _fit(nn.Sequential(net, head).to(device), training, validation, config, device, progress)
     net.load_state_dict({name.removeprefix("0."): x for name, x in best.items() if name.startswith("0.")})
     subjects = tuple(s for s in corpus.subjects if s in {*fold.train, *fold.validation})
-    return TrainedBackbone(net, subjects, file_sha256(corpus.path / MANIFEST), device)
+    return TrainedBackbone(net, subjects, corpus.sha256, device)
 
 
 def train_fold_features(
@@ -157,7 +155,7 @@ def train_fold_features(
     config = ImageTrainingConfig() if config is None else config
     check_folds(list(folds.values()), corpus)
     begin = progress or (lambda words: lambda done, total: None)
-    root, sha = corpus.path / FEATURES, file_sha256(corpus.path / MANIFEST)
+    root, sha = corpus.path / FEATURES, corpus.sha256
     reports = {}
     with locked_folder(corpus.path, "image features are being trained here already"):
         if replace:

@@ -11,9 +11,7 @@ from pathlib import Path
 import torch
 
 from biomechau.corpus import Corpus
-from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.image_features import FEATURES, ImageFeatures
-from biomechau.corpus.manifest import MANIFEST
 from biomechau.corpus.pictures import SequencePictures, find_pictures
 from biomechau.models import Backbone
 
@@ -73,7 +71,7 @@ def compute_image_features(
     if faults and not skip_faulty:
         count = "1 sequence" if len(faults) == 1 else f"{len(faults)} sequences, the first"
         raise ValueError(f"{count}: {next(iter(faults.values()))} (--skip-faulty marks such frames as without picture)")
-    features = ImageFeatures.start(out, backbone.card, file_sha256(corpus.path / MANIFEST), replace)
+    features = ImageFeatures.start(out, backbone.card, corpus.sha256, replace)
     missing = features.missing(corpus.ids)
     notes = [faults[id] for id in missing if id in faults]
     lengths = {entry.id: entry.frames for entry in corpus.manifest.sequences}

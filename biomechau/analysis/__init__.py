@@ -1,0 +1,33 @@
+"""What is said of a recording: its muscle forces, its action units, what to look at. Nothing is drawn or written."""
+
+from biomechau.analysis.capture_forces import CaptureForces, analyse
+from biomechau.analysis.demonstration import Demonstration, demonstrate
+from biomechau.analysis.detection import predict, predict_corpus_sequence, predict_corpus_sequences
+from biomechau.analysis.ensemble import Ensemble
+from biomechau.analysis.face_forces import FaceForces, asymmetry
+from biomechau.analysis.prediction import Prediction
+from biomechau.analysis.rig_summary import describe_rig
+from biomechau.analysis.sequence_choice import Choice, choose, chosen_predictions, expressive_frames, predictions
+from biomechau.analysis.unit_correlations import UnitCorrelation, unit_correlations
+
+__all__ = [
+    "CaptureForces",
+    "Choice",
+    "Demonstration",
+    "Ensemble",
+    "FaceForces",
+    "Prediction",
+    "UnitCorrelation",
+    "analyse",
+    "asymmetry",
+    "choose",
+    "chosen_predictions",
+    "demonstrate",
+    "describe_rig",
+    "expressive_frames",
+    "predict",
+    "predict_corpus_sequence",
+    "predict_corpus_sequences",
+    "predictions",
+    "unit_correlations",
+]

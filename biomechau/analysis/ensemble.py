@@ -1,0 +1,117 @@
+"""Ensemble: the trained detectors of several folds, which answer together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from biomechau.corpus import Corpus
+from biomechau.models import Detector, DetectorConfig
+from biomechau.models.mesh_encoder import MeshEncoder
+from biomechau.physics import FaceDynamics
+from biomechau.rig import Distribution, FaceRig
+from biomechau.training.run import Run
+from biomechau.training.runs import open_runs
+from biomechau.training.training_config import TrainingConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """Detectors of one rig, with the same options, trained on folds of one corpus.
+
+    Attributes:
+        runs: by the number of their fold, at least one.
+        detectors: of the runs, in evaluation mode on the CPU.
+
+    Raises:
+        ValueError: no runs, or runs and detectors of different folds.
+    """
+
+    runs: Mapping[int, Run]
+    detectors: Mapping[int, Detector]
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError("there are no runs to predict with")
+        if list(self.runs) != list(self.detectors):
+            raise ValueError(f"runs are of the folds {list(self.runs)}, detectors of {list(self.detectors)}")
+
+    @classmethod
+    def of(cls, source: Ensemble | Mapping[int, Run] | str | Path) -> Ensemble:
+        """The ensemble of the folder of a run, of runs by the number of their fold, or the one that is given.
+
+        Raises:
+            ValueError: no runs, a training that has not ended, or folds that do not belong together.
+            OSError: a file cannot be read.
+        """
+        if isinstance(source, Ensemble):
+            return source
+        runs = open_runs(source) if isinstance(source, (str, Path)) else dict(source)
+        return cls(runs, {number: run.detector() for number, run in runs.items()})
+
+    def only(self, folds: Iterable[int]) -> Ensemble:
+        """Some of the folds."""
+        folds = tuple(folds)
+        return Ensemble({n: self.runs[n] for n in folds}, {n: self.detectors[n] for n in folds})
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Numbers of the folds."""
+        return tuple(self.runs)
+
+    @property
+    def path(self) -> Path:
+        """Folder of the first run, to name in messages."""
+        return next(iter(self.runs.values())).path
+
+    @property
+    def config(self) -> DetectorConfig:
+        """Options of the detectors."""
+        return self._detector.config
+
+    @property
+    def training(self) -> TrainingConfig:
+        """Options of the training; its ``neutral`` is how a person's neutral face is found."""
+        return next(iter(self.runs.values())).config
+
+    @property
+    def rig(self) -> FaceRig:
+        """The face."""
+        return self._detector.rig
+
+    @property
+    def distribution(self) -> Distribution:
+        """Where the muscles pull."""
+        return self._detector.distribution
+
+    @property
+    def dynamics(self) -> FaceDynamics:
+        """The physical model."""
+        return self._detector.dynamics
+
+    @property
+    def encoder(self) -> MeshEncoder | None:
+        """Of the meshes; None where the head does without. Those of all folds read the same vertices."""
+        return self._detector.encoder
+
+    def trained_on(self, corpus: Corpus) -> bool:
+        """Whether this is the corpus that was trained on."""
+        return all(run.trained_on(corpus) for run in self.runs.values())
+
+    def trained_on_subject(self, corpus: Corpus, subject: str) -> tuple[int, ...]:
+        """The folds that were trained on a subject of a corpus, or chosen by it, and do not test it."""
+        return tuple(
+            number
+            for number, run in self.runs.items()
+            if run.trained_on(corpus) and subject in {*run.fold.train, *run.fold.validation} - {*run.fold.test}
+        )
+
+    def check_rig(self, corpus: Corpus) -> None:
+        """Raise ``ValueError`` unless a corpus has the rig that was trained with."""
+        for run in self.runs.values():
+            run.check_rig(corpus)
+
+    @property
+    def _detector(self) -> Detector:
+        return next(iter(self.detectors.values()))

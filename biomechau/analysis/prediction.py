@@ -1,0 +1,117 @@
+"""Prediction: the action units and muscle forces of a recording, as trained detectors see them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from biomechau.analysis.ensemble import Ensemble
+from biomechau.analysis.face_forces import FaceForces, Floats
+from biomechau.analysis.summary import describe_forces, describe_input
+from biomechau.corpus import FaceSequence
+from biomechau.rig.action_unit_names import column_name
+from biomechau.rig.names import ChannelMap
+from biomechau.training.metrics import THRESHOLD, action_unit_scores
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Action units and muscle forces of T frames, the means over the folds.
+
+    Attributes:
+        ensemble: the detectors of the folds.
+        sequence: what was recorded, at the frame rate of the detectors. Frames that are not valid were filled in
+            between their neighbours: what is said of them is no measurement.
+        channels: how its channels drive the shapes of the rig.
+        coefficients: of the detectors' shapes, as recorded, (T, K').
+        neutral: what was subtracted from them, (K').
+        probabilities: p(y = 1), (T, R).
+        forces: muscle forces [unit of ``FaceDynamics``], (T, M) or (T, M, 3); None without physics.
+        reconstructed: c~, the motion that the decoder gives in windows as long as those of the training, to compare
+            with ``coefficients - neutral``, (T, K'); a window starts with the last frame of the one before, and the
+            very first frame is given. None without physics.
+        labels: 1, 0 and -1 (unknown), (T, R); None where there are none.
+        subject: who is seen, where that is known.
+        trained_on: folds that were trained on this subject.
+    """
+
+    ensemble: Ensemble
+    sequence: FaceSequence
+    channels: ChannelMap
+    coefficients: Tensor
+    neutral: Tensor
+    probabilities: Tensor
+    forces: Tensor | None
+    reconstructed: Tensor | None = None
+    labels: Tensor | None = None
+    subject: str | None = None
+    trained_on: tuple[int, ...] = ()
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Numbers of the folds."""
+        return self.ensemble.folds
+
+    @property
+    def action_units(self) -> tuple[int, ...]:
+        """Numbers of the R action units."""
+        return self.ensemble.config.action_units
+
+    @cached_property
+    def face(self) -> FaceForces:
+        """The face and its muscle forces; all 0 without physics."""
+        own, forces = self.ensemble, self.forces
+        if forces is None:
+            forces = self.coefficients.new_zeros(len(self.coefficients), *own.dynamics.projection.shape[1:])
+        return FaceForces(
+            own.rig, own.distribution, own.dynamics, self.sequence, self.channels, self.coefficients, forces
+        )
+
+    @property
+    def motion(self) -> Floats:
+        """(T,) distance of the recorded face from the neutral one, root mean square over the face [mm]."""
+        return self.face.distance(self.coefficients - self.neutral)
+
+    @property
+    def residual(self) -> Floats | None:
+        """(T,) distance of the recorded motion from the reconstructed one [mm]; None without physics."""
+        if self.reconstructed is None:
+            return None
+        return self.face.distance(self.coefficients - self.neutral - self.reconstructed)
+
+    def scores(self) -> dict[str, Any] | None:
+        """F1 of this sequence alone, by action unit; None without labels."""
+        if self.labels is None:
+            return None
+        scores = action_unit_scores(self.probabilities, self.labels, self.action_units, self.sequence.valid)
+        return {"mean_f1": scores.mean_f1, "action_units": [asdict(unit) for unit in scores.units]}
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of ``summary.json``: plain numbers, strings, lists and dictionaries."""
+        config, valid = self.ensemble.config, self.sequence.valid.numpy()
+        shown, time = self.probabilities.double().numpy()[valid], self.sequence.timestamp.numpy()[valid]
+        return {
+            **describe_input(self.face),
+            "folds": list(self.folds),
+            "combined": "mean of the probabilities and forces of the folds" if len(self.folds) > 1 else "one fold",
+            "subject": self.subject,
+            "folds_trained_on_the_subject": list(self.trained_on),
+            "head": config.head,
+            "source": config.source,
+            "threshold": THRESHOLD,
+            "neutral": dict(zip(self.ensemble.dynamics.shape_names, self.neutral.tolist(), strict=True)),
+            "action_units": {
+                column_name(unit): {
+                    "mean": float(shown[:, column].mean()),
+                    "peak": float(shown[:, column].max()),
+                    "time_of_peak": float(time[shown[:, column].argmax()]),
+                    "share_on": float((shown[:, column] > THRESHOLD).mean()),
+                }
+                for column, unit in enumerate(self.action_units)
+            },
+            "labels": self.scores(),
+            **(describe_forces(self.face) if self.forces is not None else {}),
+        }

@@ -1,0 +1,174 @@
+"""LabelledCorpus: what a corpus on disk and one at another frame rate have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from biomechau.corpus.corpus_sequence import CorpusSequence, label_mask
+from biomechau.corpus.image_features import TENSORS, BackboneCard, ImageFeatures
+from biomechau.corpus.manifest import Manifest, SequenceEntry
+from biomechau.rig import FaceRig
+
+
+class LabelledCorpus(ABC):
+    """Labelled sequences of many subjects and one rig.
+
+    Args:
+        path: folder of the corpus.
+        manifest: what it says of the sequences, as they are read.
+        features: image features of the sequences that lie beside their files; None for none.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, features: ImageFeatures | None = None) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.features = features
+        self._entries = {entry.id: entry for entry in manifest.sequences}
+        self._counts: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @abstractmethod
+    def __getitem__(self, id: str) -> CorpusSequence:
+        """Read one sequence."""
+
+    @cached_property
+    def rig(self) -> FaceRig:
+        """The rig that the coefficients belong to."""
+        raise NotImplementedError
+
+    @property
+    @abstractmethod
+    def num_image_features(self) -> int:
+        """D, number of image features of a frame; 0 without any."""
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of ``corpus.json``, in hexadecimal."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
+        """Labels (T, R) and valid frames (T,) of a sequence."""
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[CorpusSequence]:
+        return map(self.__getitem__, self._entries)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Of the sequences, in the order they were written."""
+        return tuple(self._entries)
+
+    @property
+    def action_units(self) -> tuple[int, ...]:
+        """Numbers of the R action units, in the order of the labels."""
+        return self.manifest.action_units
+
+    @property
+    def fps(self) -> float:
+        """Nominal frame rate [1/s]."""
+        return self.manifest.fps
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """Names of the K shapes, in the order of the coefficients."""
+        return self.manifest.shapes
+
+    @property
+    def muscles(self) -> tuple[str, ...]:
+        """Identifiers of the M muscles whose true forces are known; empty where they are not."""
+        return self.manifest.muscles
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        """The tensors that every sequence has."""
+        cached = () if self.features is None else TENSORS
+        return tuple(dict.fromkeys((*self.manifest.tensors, *cached)))
+
+    @property
+    def backbone(self) -> BackboneCard | None:
+        """What made the image features of the sequences; None without any, or where that is not known."""
+        return None if self.features is None else self.features.card
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """Where the corpus came from."""
+        return self.manifest.provenance
+
+    @property
+    def rig_sha256(self) -> str:
+        """SHA-256 of the rig file, in hexadecimal: two corpora of one rig have the same."""
+        return self.manifest.rig_sha256
+
+    @cached_property
+    def subjects(self) -> tuple[str, ...]:
+        """Each subject once, in the order of the sequences."""
+        return tuple(dict.fromkeys(entry.subject for entry in self._entries.values()))
+
+    @property
+    def frames(self) -> dict[str, int]:
+        """Number of frames of each subject."""
+        return {
+            subject: sum(entry.frames for entry in self._entries.values() if entry.subject == subject)
+            for subject in self.subjects
+        }
+
+    def ids_of(self, subjects: Iterable[str]) -> tuple[str, ...]:
+        """The sequences of some subjects, in the order of ``ids``.
+
+        Raises:
+            ValueError: a subject that the corpus does not have.
+        """
+        subjects = set(subjects)
+        unknown = sorted(subjects.difference(self.subjects))
+        if unknown:
+            raise ValueError(f"{self.path} has no subject {unknown[0]!r}; it has {', '.join(self.subjects)}")
+        return tuple(entry.id for entry in self._entries.values() if entry.subject in subjects)
+
+    def label_counts(self, subjects: Iterable[str] | None = None) -> tuple[Tensor, Tensor]:
+        """Frames in which each action unit is on, and frames in which it is known, two of (R,) int64.
+
+        Args:
+            subjects: to count; all of them if not given.
+
+        Raises:
+            ValueError: a subject that the corpus does not have, or a sequence file that does not fit.
+            OSError: a file cannot be read.
+        """
+        counts = [self.sequence_counts(id) for id in self.ids_of(self.subjects if subjects is None else subjects)]
+        none = torch.zeros(len(self.action_units), dtype=torch.int64)
+        return sum((on for on, _ in counts), none), sum((known for _, known in counts), none)
+
+    def sequence_counts(self, id: str) -> tuple[Tensor, Tensor]:
+        """As :meth:`label_counts`, of one sequence; its labels are read when this is first asked for.
+
+        Raises:
+            ValueError: a sequence file that does not fit.
+            OSError: the file cannot be read.
+        """
+        if id not in self._counts:
+            labels, valid = self._labels(self._entries[id])
+            mask = label_mask(labels, valid)
+            self._counts[id] = (mask & (labels == 1)).sum(0), mask.sum(0)
+        return self._counts[id]
+
+    def label_rates(self, subjects: Iterable[str] | None = None) -> Tensor:
+        """Share of the known labels of each action unit that are on, (R,) float64; 0 where none is known.
+
+        Args:
+            subjects: to count; all of them if not given.
+
+        Raises:
+            ValueError: a subject that the corpus does not have, or a sequence file that does not fit.
+            OSError: a file cannot be read.
+        """
+        positive, known = self.label_counts(subjects)
+        return positive.double() / known.clamp(min=1)
