@@ -30,7 +30,7 @@ _TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to le
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-inputs", type=int, default=100, metavar="N", help="mutated inputs of each reader")
+    parser.addoption("--fuzz-inputs", type=int, default=300, metavar="N", help="mutated inputs of each reader")
 
 
 @pytest.fixture(scope="session")

@@ -60,7 +60,7 @@ class Muscle:
         if any(unit < 1 for unit in self.action_units):
             raise ValueError(f"action units of {self.name} must be positive, got {quote(self.action_units)}")
         index_by_name(self.shapes, f"shapes of {self.identifier}")
-        if unprintable := [shape for shape in self.shapes if not shape.isprintable()]:
+        if unprintable := [shape for shape in self.shapes if not "".join(shape.split()).isprintable()]:
             raise ValueError(f"shapes of {self.identifier} must be printable, got {quote(unprintable[0])}")
 
     @property

@@ -203,7 +203,7 @@ def test_single_array_file_is_named(tiny_rig: FaceRig, tmp_path: Path) -> None:
             {"coefficients": np.full((4, 2), 1e39)},
             r"coefficient 'jawOpen' is 1e\+39 in frame 0, expected a number of at",
         ),
-        ({"coefficients": VALUES * 100}, "coefficient 'jawOpen' is .* in frame .*, expected a number of at most 10"),
+        ({"coefficients": VALUES + 35}, "coefficient 'jawOpen' is 35 in frame 0, expected a number of at most 10"),
         ({"timestamp": np.array([0, 0.03, 1e8, 1e8 + 0.03]), "fps": None}, "frame 2: .* frames at .* after the frame"),
         ({"timestamp": np.arange(4) * 1e-9, "fps": None}, r"fps must lie in \[0.01, 10000\], got 1e\+09"),
         ({"frame": np.array([0, 1, 2, 2**63], np.uint64)}, "frame number 9223372036854775808 at 3, expected 0 to"),
