@@ -105,10 +105,15 @@ class Run:
         """What was logged of each epoch, see :class:`biomechau.training.DetectorModule`.
 
         Raises:
+            ValueError: not a table of numbers; the message names the file.
             OSError: the file cannot be read.
         """
-        with (self.path / METRICS).open(newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        path = self.path / METRICS
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError, csv.Error) as error:
+            raise ValueError(f"{path}: not a table of numbers: {error!s:.200}") from error
 
     def trained_on(self, corpus: Corpus) -> bool:
         """Whether this is the corpus that was trained on."""
