@@ -141,7 +141,8 @@ def _checked(name: str, value: Any, annotation: Any) -> Any:
         return value
     number, words = _KINDS[kind]
     if (
-        not isinstance(value, number)
+        value is None
+        or not isinstance(value, number)
         or isinstance(value, bool)
         or not math.isfinite(value)
         or (interval is not None and value not in interval)

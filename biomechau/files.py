@@ -75,9 +75,7 @@ def staged_directory(out: str | Path, replaced: Collection[str] = ()) -> Iterato
     if out.is_symlink() and not out.exists():
         raise FileExistsError(errno.EEXIST, "a symbolic link to nothing", str(out))
     # On the file system of ``out``, so that moving is renaming.
-    parent = out.absolute()
-    while not parent.exists():
-        parent = parent.parent
+    parent = _nearest(out)
     if not parent.is_dir():
         raise NotADirectoryError(f"cannot write to {out}: {parent} is a file, expected a directory")
     name = out.absolute().name
@@ -90,6 +88,12 @@ def staged_directory(out: str | Path, replaced: Collection[str] = ()) -> Iterato
             yield stage / _NEW
             _sync([*(stage / _NEW).rglob("*"), stage / _NEW])
             _move(stage, out, replaced)
+
+
+def _nearest(out: Path) -> Path:
+    """The path itself or, if it does not exist, the nearest above it that does."""
+    out = out.absolute()
+    return next(path for path in (out, *out.parents) if path.exists())
 
 
 def _move(stage: Path, out: Path, replaced: Collection[str]) -> None:
@@ -190,9 +194,9 @@ def _partial(parent: Path, name: str, out: Path | None = None) -> Iterator[Path]
 
 def remove_leftovers(out: Path) -> None:
     """Remove what killed processes left while they wrote into a folder, and undo what they had begun to move."""
-    parent, name = out.absolute().parent, out.absolute().name
-    _remove_leftovers(parent, name)
-    _remove_leftovers(out, name, out)
+    out = out.absolute()
+    for place in {out.parent, _nearest(out)}:
+        _remove_leftovers(place, out.name, out if place == out else None)
 
 
 def remove_folder(folder: Path) -> None:

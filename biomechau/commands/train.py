@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -61,7 +64,8 @@ class Train(TrainingCommand):
             if main_process:
                 say(f"fold {number} of {self.num_folds}: {_words(fold)}", flush=True)
             try:
-                run = train(corpus, fold, config, folder, main_process and sys.stderr.isatty(), self.resume)
+                with _warnings_in_words(main_process):
+                    run = train(corpus, fold, config, folder, main_process and sys.stderr.isatty(), self.resume)
             except KeyboardInterrupt:
                 if main_process:
                     tell("note", f"stopped in fold {number}; the same command with --resume goes on with it")
@@ -81,6 +85,14 @@ class Train(TrainingCommand):
         if self.fold not in numbered:
             raise ValueError(f"--fold must lie in [1, {self.num_folds}], got {self.fold}")
         return {self.fold: numbered[self.fold]}
+
+
+@contextmanager
+def _warnings_in_words(main_process: bool) -> Iterator[None]:
+    """The warnings of a training each as one line, and of one process alone."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *_: tell("warning", str(message)) if main_process else None
+        yield
 
 
 def _words(fold: Fold) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from biomechau.finite import check_finite
 
 # The state after the last epoch, that after the one before, and the weights of the best one.
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+# What reading a broken file raises: of the archive, of the pickle in it, and of torch.
+_BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError)
+_BROKEN += (AttributeError, EOFError, NotImplementedError, zlib.error)
 # What Lightning needs to go on.
 _KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
 
@@ -71,8 +76,12 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """
     data = io.BytesIO(path.read_bytes())
     try:
+        with zipfile.ZipFile(data) as archive:
+            if (damaged := archive.testzip()) is not None:  # torch does not compare the checksums
+                raise ValueError(f"{damaged} is damaged")
+        data.seek(0)
         checkpoint = torch.load(data, map_location=map_location, weights_only=True)
-    except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except _BROKEN as error:
         raise ValueError(f"{path}: not a complete checkpoint: {' '.join(str(error).split()):.200}") from error
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):

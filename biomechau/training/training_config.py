@@ -14,6 +14,7 @@ from biomechau.models import DetectorConfig, LossWeights
 
 if TYPE_CHECKING:
     from biomechau.corpus import Corpus
+    from biomechau.corpus.labelled_corpus import LabelledCorpus
 
 Precision = Literal["32-true", "64-true"]
 Selection = Literal["loss", "f1"]
@@ -136,7 +137,7 @@ class TrainingConfig(Options):
         return replace(self, detector=detector)
 
 
-def check_units(corpus: Corpus, action_units: Sequence[int]) -> None:
+def check_units(corpus: LabelledCorpus, action_units: Sequence[int]) -> None:
     """Raise ``ValueError`` unless the corpus has labels of these action units."""
     missing = [f"AU{unit}" for unit in action_units if unit not in corpus.action_units]
     if missing:

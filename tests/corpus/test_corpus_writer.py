@@ -99,7 +99,8 @@ def test_a_disk_that_fails(tiny_rig: FaceRig, tmp_path: Path, monkeypatch: pytes
     rename = Path.rename
 
     def fail_once(path: Path, target: Path) -> Path:
-        return fail() if path.name == "new" else rename(path, target)  # type: ignore[return-value]
+        new = path.parts[-2:] == ("new", "rig.safetensors")
+        return fail() if new else rename(path, target)  # type: ignore[return-value]
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", fail_once)
@@ -168,6 +169,34 @@ def test_overwriting(tiny_rig: FaceRig, folder: Path) -> None:
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_overwriting_keeps_what_is_not_the_corpuss(tiny_rig: FaceRig, folder: Path) -> None:
+    (folder / "notes.txt").write_text("years of work")
+    (folder / "images" / "F001_T1").mkdir(parents=True)  # pictures that no simulator made
+    (folder / "images" / "F001_T1" / "1.png").write_text("a photograph")
+    write(folder, tiny_rig, make_sequence(tiny_rig, "new"), overwrite=True)
+    assert Corpus.open(folder).ids == ("new",)
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    kept = {"notes.txt", "images/F001_T1/1.png"}
+    assert names == {"corpus.json", "rig.safetensors", "sequences/new.safetensors", *kept}
+    (folder / "sequences" / "mine.csv").write_text("years of work")
+    with pytest.raises(FileExistsError, match="sequences/mine.csv does not belong to the corpus; move it away"):
+        write(folder, tiny_rig, make_sequence(tiny_rig), overwrite=True)
+    assert Corpus.open(folder).ids == ("new",)
+
+
+def test_a_kill_between_the_renames_is_undone_by_the_next_writer(tiny_rig: FaceRig, folder: Path) -> None:
+    half = folder / f".{folder.name}.123-ab.partial"
+    (half / "new").mkdir(parents=True)
+    (half / "old").mkdir()
+    (folder / "corpus.json").rename(half / "old" / "corpus.json")
+    with pytest.raises(FileNotFoundError, match="corpus.json"):
+        Corpus.open(folder)
+    with pytest.raises(FileExistsError, match="exists; name a new folder"):
+        write(folder, tiny_rig, make_sequence(tiny_rig))
+    assert len(Corpus.open(folder)) == 3
+    assert not half.exists()
+
+
 def test_an_empty_folder_is_filled_and_parents_are_made(tiny_rig: FaceRig, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "a" / "b"):
@@ -198,7 +227,7 @@ def test_a_killed_writer_leaves_what_was_there(tiny_rig: FaceRig, folder: Path, 
         assert process.stdout is not None
         assert process.stdout.readline() == "writing\n"
         process.kill()
-    staged = [path for path in path.parent.iterdir() if path.name.startswith(".")]
+    staged = [found for found in tmp_path.rglob(".corpus.*.partial")]
     assert len(staged) == 1  # it was in the middle of writing
     assert len(list(staged[0].rglob("new*.safetensors"))) == 21
     with pytest.raises(FileNotFoundError, match="corpus.json"):
@@ -208,6 +237,7 @@ def test_a_killed_writer_leaves_what_was_there(tiny_rig: FaceRig, folder: Path, 
     else:
         assert not path.exists()
     assert len(Corpus.open(write(path, tiny_rig, make_sequence(tiny_rig), overwrite=True))) == 1
+    assert not staged[0].exists()
 
 
 @pytest.mark.parametrize("subject", ["S\x1b[31m", "=1+1", "-x", "a\nb", "\u202eab", "x" * 101, " a"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from torch import Tensor
 
 from biomechau.models import Detector, DetectorConfig
@@ -99,3 +101,23 @@ def test_bad_descriptions(tmp_path: Path, detector: Detector) -> None:
     refused(json.dumps({**good, "config": {**good["config"], "physics": 3}}), "not a detector's configuration")
     refused(json.dumps({**good, "dtype": "int8"}), "int8")
     refused(json.dumps({**good, "muscles": good["muscles"][:-1]}), "not a detector of this version")
+
+
+def test_weights_that_are_not_finite(tmp_path: Path, detector: Detector) -> None:
+    detector.save(tmp_path / "good")
+    name, weight = next(iter(detector.named_parameters()))
+    with torch.no_grad():
+        weight.view(-1)[1] = torch.nan
+    with pytest.raises(ValueError, match=f"tensor {name} is not finite: nan"):
+        detector.save(tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
+    # A file that was written before this was refused.
+    path, description = tmp_path / "good" / TENSORS, tmp_path / "good" / DESCRIPTION
+    tensors = load(path.read_bytes())
+    tensors["state.statistics.mean"][0] = torch.inf
+    path.write_bytes(save(tensors))
+    values = json.loads(description.read_text())
+    values["sha256"][TENSORS] = hashlib.sha256(path.read_bytes()).hexdigest()
+    description.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=rf"{TENSORS}: tensor state.statistics.mean is not finite: inf at \[0\]"):
+        Detector.load(tmp_path / "good")

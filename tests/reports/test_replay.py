@@ -80,6 +80,8 @@ def test_what_is_written_is_read(report: CaptureForces, tmp_path: Path) -> None:
     assert found.probabilities is None
     for name, tensor in replay.scene.tensors().items():
         assert torch.equal(getattr(found.scene, name), tensor)
+    (tmp_path / "other").write_text("")
+    assert (tmp_path / "replay.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
     assert found.asymmetry()["zygomaticus_major"] == pytest.approx(0.5, abs=0.1)
 
 

@@ -11,13 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from biomechau.training.image_backbone import LabelledPictures, train_fold_features, train_image_backbone
 from corpus.corpora import write_three
 from PIL import Image
+from safetensors.torch import load, save
 
-from biomechau.corpus import Corpus, Windows
+from biomechau.corpus import Corpus, Fold, Windows
 from biomechau.corpus.image_features import BackboneCard
+from biomechau.locks import locked_folder
 from biomechau.rig import FaceRig
 from biomechau.training import compute_image_features
+from biomechau.training.image_training_config import ImageTrainingConfig
 
 LENGTHS = {"F001_T1": 12, "F001_T2": 9, "M002_T1": 5}
 
@@ -195,6 +199,11 @@ def test_broken_caches_are_named(corpus: Corpus, images: Path) -> None:
     shutil.copy(folder / "F001_T2.safetensors", file)
     with pytest.raises(ValueError, match=r"F001_T1.safetensors: tensor image_features: expected .* \(12, 3\), found"):
         Corpus.open(corpus.path)["F001_T1"]
+    tensors = load(whole)
+    tensors["image_features"][2, 1] = torch.nan
+    file.write_bytes(save(tensors))
+    with pytest.raises(ValueError, match=r"F001_T1.safetensors: tensor image_features is not finite: nan at \[2, 1\]"):
+        Corpus.open(corpus.path)["F001_T1"]
     file.write_bytes(whole)
     description = json.loads((folder / "features.json").read_text())
     for changed, words in (
@@ -214,6 +223,38 @@ def test_nothing_else_is_removed(corpus: Corpus, images: Path) -> None:
     with pytest.raises(FileExistsError, match="is not empty and holds no image features"):
         compute_image_features(corpus, images, Colour(), corpus.path / "sequences")
     assert len(list((corpus.path / "sequences").iterdir())) == 3
+
+
+def test_what_a_kill_leaves_is_in_nobodys_way(corpus: Corpus, images: Path) -> None:
+    folder = corpus.path / "image_features"
+    for replaced in (False, True):
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder / "fold1").mkdir(parents=True)
+        (folder / "fold1" / ".features.json.123.partial").write_text("{")
+        (folder / ".features.json.123.partial").write_text("{")
+        if not replaced:
+            (folder / "fold1" / ".features.json.123.partial").unlink()
+            (folder / "fold1").rmdir()
+        compute_image_features(corpus, images, Colour(), replace=replaced)
+        names = {"features.json", *(f"{id}.safetensors" for id in corpus.ids)}
+        assert {path.name for path in folder.iterdir()} == names
+
+
+def test_training_of_a_backbone_that_diverges(corpus: Corpus, images: Path) -> None:
+    pictures = LabelledPictures(torch.zeros(8, 3, 16, 16, dtype=torch.uint8), torch.ones(8, 3, dtype=torch.int8))
+    config = ImageTrainingConfig(image_size=16, batch_size=4, epochs=2, learning_rate=1e30)
+    fold = Fold(("F001",), ("M002",), ("M003",))
+    with pytest.raises(ValueError, match=r"diverged: \S+ is not finite in epoch \d of 2, .*step"):
+        train_image_backbone(corpus, fold, pictures, pictures, config)
+
+
+def test_two_trainings_of_features_in_one_corpus(corpus: Corpus, images: Path) -> None:
+    fold = Fold(("F001",), ("M002",), ("M002",))
+    with (
+        locked_folder(corpus.path, "busy"),
+        pytest.raises(BlockingIOError, match="image features are being trained here already"),
+    ):
+        train_fold_features(corpus, {1: fold}, images)
 
 
 def test_features_in_the_sequences_themselves(tiny_rig: FaceRig, corpus: Corpus, images: Path, tmp_path: Path) -> None:

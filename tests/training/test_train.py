@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from biomechau.corpus import Corpus, CorpusWriter, Fold
+from biomechau.locks import locked_folder
 from biomechau.models import Detector
 from biomechau.training import DetectorModule, Run, TrainingConfig, evaluate, train
 from biomechau.training.training_config import Selection
@@ -218,3 +219,46 @@ def test_a_configuration_that_is_cut(tmp_path: Path) -> None:
         Run.open(tmp_path)
     with pytest.raises(FileNotFoundError):
         Run.open(tmp_path / "nothing")
+
+
+def _diverging(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Make a weight infinite in the second step of an epoch."""
+    step = DetectorModule.optimizer_step
+
+    def diverge(self: DetectorModule, epoch_now: int, batch_idx: int, *arguments: object, **named: object) -> None:
+        step(self, epoch_now, batch_idx, *arguments, **named)  # type: ignore[arg-type]
+        if (epoch_now, batch_idx) == (epoch, 1):
+            with torch.no_grad():
+                next(self.detector.parameters()).view(-1)[0] = torch.inf
+
+    monkeypatch.setattr(DetectorModule, "optimizer_step", diverge)
+
+
+def test_a_weight_that_is_not_finite_stops_the_training(
+    run: Run, corpus: Corpus, fold: Fold, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        _diverging(patch, 1)
+        with pytest.raises(ValueError, match=r"diverged: \S+ is not finite in epoch 2 of 2, step 2 of 3; lower the"):
+            train(corpus, fold, run.config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "detector.json").exists()
+    # The checkpoint of the epoch before is there, and good.
+    train(corpus, fold, run.config, tmp_path / "run", progress=False, resume=True)
+    _assert_same_weights(run.path, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(
+    corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"training diverged: .* is not finite in epoch 1 of 2, step \d of 3"):
+        train(corpus, fold, replace(config, learning_rate=1e30), tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "last.ckpt").exists()
+
+
+def test_two_trainings_in_one_folder(run: Run, corpus: Corpus, fold: Fold, tmp_path: Path) -> None:
+    with locked_folder(tmp_path / "run", "busy"):
+        for resume in (False, True):
+            with pytest.raises(BlockingIOError, match="another training is at work here") as caught:
+                train(corpus, fold, run.config, tmp_path / "run", progress=False, resume=resume)
+            assert caught.value.filename == str(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
