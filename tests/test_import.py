@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from importlib import import_module
+
+import pytest
 
 
 def test_slow_libraries_are_imported_when_they_are_used() -> None:
@@ -19,3 +22,10 @@ def test_the_public_names_are_there_without_torch() -> None:
         "assert all(hasattr(biomechau, name) for name in biomechau.__all__); assert not hasattr(biomechau, 'nothing')"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("room", ["training", "training.experiments", "models"])
+def test_what_is_public_is_there(room: str) -> None:
+    module = import_module(f"biomechau.{room}")
+    assert len(set(module.__all__)) == len(module.__all__)
+    assert [name for name in module.__all__ if not hasattr(module, name)] == []

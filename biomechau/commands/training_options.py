@@ -88,7 +88,7 @@ class TrainingCommand(Command):
         own = {field.name: field for field in fields(cls)}
         required = [n for n, f in own.items() if f.default is MISSING and f.default_factory is MISSING]
         values: dict[str, Any] = dict.fromkeys(required, tyro.MISSING)
-        options = own["training"].default_factory
+        options: Any = own["training"].default_factory
         return cls(**values, setting=setting, training=options.from_json(config.to_json()))
 
     @property
