@@ -139,14 +139,13 @@ def _checked(name: str, value: Any, annotation: Any) -> Any:
         if not isinstance(value, kind):
             raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}")
         return value
+    return _checked_number(name, value, kind, interval, optional)
+
+
+def _checked_number(name: str, value: Any, kind: Any, interval: Interval | None, optional: bool) -> int | float:
     number, words = _KINDS[kind]
-    if (
-        value is None
-        or not isinstance(value, number)
-        or isinstance(value, bool)
-        or not math.isfinite(value)
-        or (interval is not None and value not in interval)
-    ):
+    fits = isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
+    if not fits or (interval is not None and value not in interval):
         expected = words if interval is None else f"{words} {interval}"
         raise ValueError(f"{name} must be {expected}{' or None' if optional else ''}, got {value!r}")
     return kind(value)

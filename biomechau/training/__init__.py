@@ -6,38 +6,65 @@ What needs Lightning is imported when it is first asked for: that takes seconds,
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from biomechau.training.image_training_config import ImageTrainingConfig as ImageTrainingConfig
+from biomechau.training.image_training_config import ImageTrainingConfig
 from biomechau.training.metrics import (
-    ActionUnitScore as ActionUnitScore,
-    ActionUnitScores as ActionUnitScores,
-    ForceRecovery as ForceRecovery,
-    MeanScores as MeanScores,
-    action_unit_scores as action_unit_scores,
-    force_recovery as force_recovery,
-    relative_error as relative_error,
+    ActionUnitScore,
+    ActionUnitScores,
+    ForceRecovery,
+    MeanScores,
+    action_unit_scores,
+    force_recovery,
+    relative_error,
 )
-from biomechau.training.run import Run as Run
-from biomechau.training.runs import fold_folder as fold_folder, open_runs as open_runs
-from biomechau.training.training_config import TrainingConfig as TrainingConfig
+from biomechau.training.run import Run
+from biomechau.training.runs import fold_folder, open_runs
+from biomechau.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from biomechau.training.backbone_training import (
-        train_fold_features as train_fold_features,
-        train_image_backbone as train_image_backbone,
+        train_fold_features,
+        train_image_backbone,
     )
     from biomechau.training.cross_validation import (
-        CrossValidation as CrossValidation,
-        cross_validate as cross_validate,
+        CrossValidation,
+        cross_validate,
     )
     from biomechau.training.data import (
-        CorpusData as CorpusData,
-        DetectorWindows as DetectorWindows,
-        positive_weights as positive_weights,
+        CorpusData,
+        DetectorWindows,
+        positive_weights,
     )
-    from biomechau.training.evaluation import Evaluation as Evaluation, evaluate as evaluate
-    from biomechau.training.feature_computation import compute_image_features as compute_image_features
-    from biomechau.training.fold_training import train as train
-    from biomechau.training.module import DetectorModule as DetectorModule
+    from biomechau.training.evaluation import Evaluation, evaluate
+    from biomechau.training.feature_computation import compute_image_features
+    from biomechau.training.fold_training import train
+    from biomechau.training.module import DetectorModule
+
+__all__ = [
+    "ActionUnitScore",
+    "ActionUnitScores",
+    "CorpusData",
+    "CrossValidation",
+    "DetectorModule",
+    "DetectorWindows",
+    "Evaluation",
+    "ForceRecovery",
+    "ImageTrainingConfig",
+    "MeanScores",
+    "Run",
+    "TrainingConfig",
+    "action_unit_scores",
+    "compute_image_features",
+    "cross_validate",
+    "evaluate",
+    "fold_folder",
+    "force_recovery",
+    "open_runs",
+    "positive_weights",
+    "relative_error",
+    "train",
+    "train_fold_features",
+    "train_image_backbone",
+]
 
 _HOMES = {
     "CrossValidation": "cross_validation",

@@ -7,12 +7,20 @@ Each entry of :data:`TABLES` says which trainings a table consists of;
 from collections.abc import Callable, Mapping
 
 from biomechau.training.experiments.experiment import (
-    Experiment as Experiment,
-    PublishedRow as PublishedRow,
-    Row as Row,
-    Setup as Setup,
+    Experiment,
+    PublishedRow,
+    Row,
+    Setup,
 )
 from biomechau.training.experiments.paper_tables import ablation, table1, table2, table3, table4, table5
+
+__all__ = [
+    "TABLES",
+    "Experiment",
+    "PublishedRow",
+    "Row",
+    "Setup",
+]
 
 TABLES: Mapping[str, Callable[[Setup], Experiment]] = {
     "table1": table1,
