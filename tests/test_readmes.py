@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from pytest_examples import CodeExample, EvalExample, find_examples
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
 
 from biomechau.cli import parse
 
@@ -29,14 +30,10 @@ def _commands(readme: Path) -> list[str]:
 
 
 @every_readme
-def test_its_python_runs(
-    readme: Path, eval_example: EvalExample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    examples: list[CodeExample] = [e for e in find_examples(readme) if e.prefix_tags() & {"python", "py"}]
+def test_its_python_runs(readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
-    for example in examples:  # a later block may use what an earlier one has made
-        names = {**names, **eval_example.run(example, module_globals=names)}
+    for example in Sybil([PythonCodeBlockParser()]).parse(readme).examples():  # they share their names
+        example.evaluate()
 
 
 @every_readme
