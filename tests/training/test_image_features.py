@@ -244,9 +244,7 @@ def test_training_of_a_backbone_that_diverges(corpus: Corpus, images: Path) -> N
     pictures = LabelledPictures(torch.zeros(8, 3, 16, 16, dtype=torch.uint8), torch.ones(8, 3, dtype=torch.int8))
     config = ImageTrainingConfig(image_size=16, batch_size=4, epochs=2, learning_rate=1e30)
     fold = Fold(("F001",), ("M002",), ("M003",))
-    with pytest.raises(
-        ValueError, match=r"diverged: \S+ is not finite in epoch \d of 2, .*step"
-    ):
+    with pytest.raises(ValueError, match=r"diverged: \S+ is not finite in epoch \d of 2, .*step"):
         train_image_backbone(corpus, fold, pictures, pictures, config)
 
 
