@@ -14,9 +14,10 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floating:
         return None
-    # One answer for all of them, because a GPU is waited for to have it.
-    finite = torch.stack([tensor.isfinite().all() for tensor in floating.values()])
-    return None if bool(finite.all()) else list(floating)[int((~finite).nonzero()[0])]
+    # A sum that is finite has finite terms; one answer for all of them, because a GPU is waited for to have it.
+    if bool(torch.stack([tensor.sum(dtype=torch.float64) for tensor in floating.values()]).isfinite().all()):
+        return None
+    return next((name for name, tensor in floating.items() if not bool(tensor.isfinite().all())), None)
 
 
 def check_finite(place: str | Path, tensors: Mapping[str, Tensor]) -> None:
