@@ -14,7 +14,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from itertools import takewhile
+from itertools import dropwhile, takewhile
+from operator import not_
 from typing import TYPE_CHECKING, NamedTuple
 
 from biomechau import __version__
@@ -81,7 +82,8 @@ COMMANDS: Mapping[str, Entry | Group] = {
 }
 DESCRIPTION = f"""Muscle forces from 3D facial motion, through a physical model of the face.
 
-biomechau {__version__} ("biomechau --version"). Try "biomechau demo", then "biomechau forces capture.csv"."""
+biomechau {__version__} ("biomechau --version").
+Try "biomechau demo", then "biomechau forces capture.csv"."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -155,7 +157,7 @@ def parse(arguments: Sequence[str]) -> Command:
 
 def _advice(message: str, command: type[Command]) -> str:
     """The option of a command that a wrong one resembles, in words; empty where tyro found none wrong, or none is."""
-    wrong = re.search(r"Unrecognized options:[^-]*(--[\w.-]+)", message)
+    wrong = re.search(r"Unrecognized options:\W*?(--[a-z][\w.-]*)", message)
     if wrong is None:
         return ""
     import tyro
@@ -163,7 +165,7 @@ def _advice(message: str, command: type[Command]) -> str:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         tyro.cli(command, args=["--help"], default=command.default([]))
-    options = re.findall(r"--[\w.-]+", printed.getvalue())
+    options = re.findall(r"--[a-z][\w.-]*", printed.getvalue())
     close = get_close_matches(wrong[1].replace("_", "-"), options, 1)
     return f"; {wrong[1]}: did you mean {close[0]}?" if close else ""
 
@@ -189,10 +191,11 @@ def _unknown(program: str, group: Group, word: str) -> str:
 
 def _unframed(message: str) -> str:
     """The words of a framed message of tyro: its title and its first section, without the hints below."""
-    # The box-drawing characters. Without them a rule between sections is an empty line.
-    lines = [re.sub("[\u2500-\u257f]", "", line).strip() for line in message.splitlines()]
+    # Without the box-drawing characters, or the dashes of terminals that have none, a rule between sections is an empty
+    # line.
+    lines = [re.sub(r"[\u2500-\u257f]|^ *-+ *$", "", line).strip() for line in message.splitlines()]
     title, *body = lines or [""]
-    words = " ".join(takewhile(bool, body))
+    words = " ".join(takewhile(bool, dropwhile(not_, body)))
     words = re.sub(r"^Error parsing \w[^:]*: ", "", words)  # a check of a dataclass, which names no option
     words = words if words.startswith(title) else f"{title}: {words}"
     return words.rstrip(".")

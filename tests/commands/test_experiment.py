@@ -292,8 +292,7 @@ def test_trained_on_one_corpus_and_tested_on_another(
         for sequence in corpus:
             writer.add(replace(sequence, labels=sequence.labels[:, :3], timestamp=sequence.timestamp / 2))
     options = ["--other", str(tmp_path / "b"), "--seeds", "1", "--rows", "1to2_position", "2to1_physics"]
-    options += ["--neutral", "5", "--losses.reconstruction", "2", "--law", "newton"]
-    options += ["detector.physics.scheme=explicit"]
+    options += ["--neutral", "5", "--losses.reconstruction", "2", "--law", "newton", "--scheme", "explicit"]
     assert main(asked(corpus, tmp_path, *options, name="table5")) == 0
     there, back = results(tmp_path, "table5")
     assert [unit["action_unit"] for unit in there["action_units"]] == list(units[:3])

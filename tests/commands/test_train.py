@@ -184,7 +184,7 @@ def test_what_cannot_be_trained(
     fails(*given, "--out", out, "--action-units", "6", "99", words=("no labels of AU99", "AU6, AU7, AU10, AU12"))
     fails(*given, "--out", out, "--fps", "30", words="25 frames per second, not fps 30")
     fails(*given, "--out", out, "--precision", "16-mixed", words=("16-mixed", "32-true", "64-true"))
-    fails(*given, "--out", out, "--neutral", "101", words="neutral must lie in [0, 100]")
+    fails(*given, "--out", out, "--neutral", "101", words="neutral must be a finite number in [0, 100]")
     fails("train", "--corpus", "nowhere", "--out", out, words="nowhere")
     assert not out.exists()
 

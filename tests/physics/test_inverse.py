@@ -236,12 +236,12 @@ def test_progress_is_reported_and_an_early_stop_warned_of(tiny: FaceDynamics) ->
     ("options", "message"),
     [
         ({"metric": "vertices"}, "metric must be one of coefficients, mesh"),
-        ({"cutoff": 0.0}, "cutoff must be positive or None"),
-        ({"smoothness": -1.0}, "smoothness must be at least 0"),
-        ({"sparsity": float("nan")}, "sparsity must be at least 0"),
-        ({"neutral": 101.0}, r"neutral must lie in \[0, 100\]"),
-        ({"tolerance": 0.0}, "tolerance must lie in"),
-        ({"max_iterations": 0}, "max_iterations must be at least 1"),
+        ({"cutoff": 0.0}, "cutoff must be a finite number above 0 or None"),
+        ({"smoothness": -1.0}, "smoothness must be a finite number of at least 0"),
+        ({"sparsity": float("nan")}, "sparsity must be a finite number of at least 0"),
+        ({"neutral": 101.0}, r"neutral must be a finite number in \[0, 100\]"),
+        ({"tolerance": 0.0}, r"tolerance must be a finite number in \(0, 1\)"),
+        ({"max_iterations": 0}, "max_iterations must be an integer of at least 1"),
     ],
 )
 def test_bad_options_are_refused(options: dict[str, object], message: str) -> None:
