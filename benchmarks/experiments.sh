@@ -14,10 +14,10 @@ corpus=$out/corpus other=$out/other
 biomechau corpus train-features "$corpus"
 
 biomechau experiment table1 --corpus "$corpus" --out "$out/coefficients"
-biomechau experiment table1 --corpus "$corpus" --out "$out/meshes" --source mesh --rows force,physics
+biomechau experiment table1 --corpus "$corpus" --out "$out/meshes" --source mesh --rows force physics
 biomechau experiment table4 --corpus "$corpus" --out "$out/coefficients"
 biomechau experiment table4 --corpus "$corpus" --out "$out/meshes" --source mesh \
-  --rows labels05_position,labels05_force_au,labels05_force,labels05_physics_au,labels05_physics
+  --rows labels05_position labels05_force_au labels05_force labels05_physics_au labels05_physics
 biomechau experiment table5 --corpus "$corpus" --other "$other" --out "$out/coefficients"
 biomechau experiment ablation --corpus "$corpus" --out "$out/coefficients"
 
