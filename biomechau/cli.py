@@ -19,7 +19,6 @@ from operator import not_
 from typing import TYPE_CHECKING, NamedTuple
 
 from biomechau import __version__
-from biomechau.commands.command import Command
 
 if TYPE_CHECKING:
     from biomechau.commands.command import Command
@@ -99,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments == ["--version"]:
-            print(f"biomechau {__version__}")
+            print(_version())
         else:
             parse(arguments).run()
         sys.stdout.flush()
@@ -119,6 +118,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell("error", _in_words(error))
         return 2
     return 0
+
+
+def _version() -> str:
+    """The version, and what is compiled. The core alone needs no torch."""
+    core = import_module("biomechau._core")
+    threads = "with OpenMP" if core.openmp else "without OpenMP"
+    cuda = "CUDA kernels" if core.cuda else "no CUDA kernels"
+    return f"biomechau {__version__} (CPU kernels for {core.isa()} {threads}, {cuda})"
 
 
 def parse(arguments: Sequence[str]) -> Command:

@@ -11,14 +11,22 @@ from pathlib import Path
 import pytest
 from commands.small import assert_error
 
-from biomechau import __version__
+from biomechau import __version__, ops
 from biomechau.cli import COMMANDS, Group, main
 from biomechau.commands.command import Command
 
 
+def version_line() -> str:
+    """The version, and what ``ops.backends`` says was compiled."""
+    found = ops.backends()
+    threads = "with OpenMP" if found["openmp"] else "without OpenMP"
+    cuda = "CUDA kernels" if "cuda" in found["compiled"] else "no CUDA kernels"
+    return f"biomechau {__version__} (CPU kernels for {found['instruction_set']} {threads}, {cuda})"
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out == f"biomechau {__version__}\n"
+    assert capsys.readouterr().out == f"{version_line()}\n"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +48,7 @@ def test_help(capsys: pytest.CaptureFixture[str], arguments: list[str], words: l
 def test_the_package_is_a_program_too() -> None:
     command = [sys.executable, "-I", "-m", "biomechau", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"biomechau {__version__}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{version_line()}\n", "")
 
 
 def test_help_points_to_no_file_that_is_not_installed(capsys: pytest.CaptureFixture[str]) -> None:
