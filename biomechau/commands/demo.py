@@ -1,4 +1,4 @@
-"""``biomechau demo``: the package shown on a made performance."""
+"""``biomechau demo``: the package shown on a scripted performance."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Demo(Command):
         def draw(folder: Path) -> None:
             from biomechau.reports.picture_files import draw_performance
 
-            title = "Built-in face, a made performance: true and recovered muscle forces"
+            title = "Built-in face, a scripted performance: true and recovered muscle forces"
             draw_performance(found, demonstration.truth, demonstration.moments, folder / "demo.png", title)
             (folder / PAGE).write_text(demo_page(demonstration, summary), encoding="utf-8")
 

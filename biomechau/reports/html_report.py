@@ -129,7 +129,7 @@ def demo_page(
         ImportError: matplotlib is not installed.
     """
     performance = Shown(
-        Replay.of_forces(demonstration.found), "a made performance of the built-in face, its forces recovered"
+        Replay.of_forces(demonstration.found), "a scripted performance of the built-in face, its forces recovered"
     )
     r, error = (demonstration.median(what) for what in ("correlation", "relative_error"))
     subtitle = [f"known muscle forces recovered from noisy motion: median r {r:.3f}, median error {error:.3f}"]

@@ -1,4 +1,4 @@
-"""Fixtures of the recordings: a short made performance of the tiny rig."""
+"""Fixtures of the recordings: a short scripted performance of the tiny rig."""
 
 import pytest
 import torch
