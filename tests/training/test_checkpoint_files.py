@@ -50,7 +50,7 @@ def _change(key: str, value: object) -> Callable[[Path], None]:
 
 def _nan(path: Path) -> None:
     checkpoint = torch.load(path, weights_only=True)
-    next(iter(checkpoint["state_dict"].values())).view(-1)[0] = torch.nan
+    next(x for x in checkpoint["state_dict"].values() if x.is_floating_point()).view(-1)[0] = torch.nan
     torch.save(checkpoint, path)
 
 
