@@ -36,7 +36,7 @@ def test_a_share_that_cannot_be(corpus: Corpus, fold: Fold, config: TrainingConf
     for share in (0.0, 1.5, float("nan")):
         with pytest.raises(ValueError, match=r"must lie in \(0, 1\]"):
             labelled_sequences(corpus, fold.train, share, (12,))
-        with pytest.raises(ValueError, match=r"label_share must lie in \(0, 1\]"):
+        with pytest.raises(ValueError, match=r"label_share must be a finite number in \(0, 1\]"):
             replace(config, label_share=share)
 
 
