@@ -18,7 +18,7 @@ class ConfiguredModule(nn.Module):
 
     Tensors of the same shapes may mean something else in another configuration. It lies under ``_extra_state`` as the
     bytes of its JSON, a uint8 tensor, which every format of checkpoints can hold. A state without one, as version 0.1.0
-    wrote them, lacks a key: ``strict=False`` loads it unchecked.
+    wrote them, is refused, also by ``strict=False``.
     """
 
     @abstractmethod
@@ -34,7 +34,12 @@ class ConfiguredModule(nn.Module):
     def state_error(self, state_dict: dict[str, Any], prefix: str) -> str | None:
         """Why the tensors of this module in a state, named with a prefix, are not to be loaded; None if they are."""
         if prefix + _KEY not in state_dict:
-            return None
+            if not any(name.startswith(prefix) for name in state_dict):
+                return None  # nothing of this module
+            return (
+                f"the state holds no configuration ({_KEY}; version 0.1.0 wrote none), so that nobody can tell what "
+                f"its tensors mean. Where it is that of this module, add the {_KEY} of its own state_dict()"
+            )
         try:
             stored = json.loads(bytes(state_dict[prefix + _KEY].to("cpu", torch.uint8).tolist()))
             found = dict(stored)

@@ -80,7 +80,7 @@ class Report(Command):
 
     def _of_folder(self) -> str:
         folder = self.folder
-        if (folder / REPLAY).is_file():
+        if (folder / REPLAY).exists():
             return recording_page(folder, self.every or 1)
         if (folder / SCORES).is_file():
             return scores_page(folder)

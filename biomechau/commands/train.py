@@ -71,7 +71,7 @@ class Train(TrainingCommand):
                     tell("note", f"stopped in fold {number}; the same command with --resume goes on with it")
                 raise
             except FileExistsError as error:
-                raise FileExistsError(f"{error} with --resume") from error
+                raise FileExistsError(str(error).replace("resume it", "resume it with --resume")) from error
             if main_process:
                 say(f"fold {number} of {self.num_folds}: {_result(run, time.monotonic() - start)}", flush=True)
 

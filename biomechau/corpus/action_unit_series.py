@@ -104,7 +104,7 @@ def read_action_units(path: str | Path, intensity: bool = False, fps: float | No
     if openface:
         scale: Scale = "intensity" if intensity else "presence"
         success = table.find("success")
-        lost = np.zeros(len(table.rows), np.bool_) if success is None else table.numbers([success])[:, 0] <= 0
+        lost = np.zeros(len(table.rows), np.bool_) if success is None else table.numbers([success], 1.0)[:, 0] <= 0
         return _series(table, openface, scale, read_frame_columns(table, fps), lost, "OpenFace action units")
     if intensity or not plain:
         kind = "AU01_r" if intensity else "AU01 (py-feat) or AU01_c (OpenFace)"

@@ -173,7 +173,8 @@ def _check_folder(run: Run, resume: bool) -> None:
     if not has_begun(run.path):
         return
     if not resume:
-        raise FileExistsError(f"{run.path} is not empty; name a new folder for the run, or resume it")
+        advice = ", or resume it" if (run.path / CONFIG).is_file() else ""
+        raise FileExistsError(f"{run.path} is not empty; name a new folder for the run{advice}")
     if not (run.path / CONFIG).is_file():
         raise ValueError(f"{run.path} holds no run to resume, but other files; name a new folder for the run")
     # As JSON, because two equal configurations may differ in their types: 3 and 3.0.

@@ -17,7 +17,7 @@ from biomechau.training.metrics import confusion_counts, known_labels, scores_of
 from biomechau.training.training_config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 
 # What helps a training that diverges.
-ADVICE = "lower the learning rate (--learning-rate)"
+ADVICE = "lower the learning rate (--learning-rate), the weight decay or the weights of the losses"
 
 
 class DetectorModule(LightningModule):

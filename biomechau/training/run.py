@@ -161,7 +161,7 @@ class Run:
 def has_begun(folder: Path) -> bool:
     """Whether a folder holds more than a log, or a configuration whose writing was cut short."""
     held = {path.name for path in folder.iterdir() if not is_unfinished(path)} if folder.is_dir() else set()
-    held -= {METRICS, CARD, TENSORBOARD}
+    held = {name for name in held - {METRICS, CARD, TENSORBOARD, "hparams.yaml"} if not name.startswith("events.out.")}
     if held != {CONFIG}:
         return bool(held)
     try:

@@ -96,7 +96,9 @@ def test_bad_descriptions(tmp_path: Path, detector: Detector) -> None:
     refused(json.dumps({**good, "version": 2}), "version 1 expected, found 2")
     refused(json.dumps({**good, "sha256": None}), "lacks the digests")
     refused(json.dumps({**good, "config": {**good["config"], "depth": 3}}), r"unknown \['depth'\]")
-    refused(json.dumps({**good, "config": {**good["config"], "hidden": 64}}), "the state is of hidden 128, this one of 64")
+    refused(
+        json.dumps({**good, "config": {**good["config"], "hidden": 64}}), "the state is of hidden 128, this one of 64"
+    )
     refused(json.dumps({**good, "config": {**good["config"], "physics": {"law": "magic"}}}), "law must be one of")
     refused(json.dumps({**good, "config": {**good["config"], "physics": 3}}), "not a detector's configuration")
     refused(json.dumps({**good, "dtype": "int8"}), "int8")

@@ -103,7 +103,9 @@ def test_what_was_saved_comes_back(evaluation: Evaluation, tmp_path: Path) -> No
     evaluation.save(tmp_path)
     assert Evaluation.load(tmp_path) == evaluation
     (tmp_path / "evaluation.json").write_text('{"action_units": []}')
-    with pytest.raises(ValueError, match='evaluation.json: not an evaluation of this version: "force_recovery" is missing'):
+    with pytest.raises(
+        ValueError, match='evaluation.json: not an evaluation of this version: "force_recovery" is missing'
+    ):
         Evaluation.load(tmp_path)
 
 
