@@ -99,8 +99,11 @@ def test_bad_descriptions(tmp_path: Path, detector: Detector) -> None:
     refused(
         json.dumps({**good, "config": {**good["config"], "hidden": 64}}), "the state is of hidden 128, this one of 64"
     )
-    refused(json.dumps({**good, "config": {**good["config"], "physics": {"law": "magic"}}}), "law must be one of")
-    refused(json.dumps({**good, "config": {**good["config"], "physics": 3}}), "not a detector's configuration")
+    refused(
+        json.dumps({**good, "config": {**good["config"], "physics": {**good["config"]["physics"], "law": "magic"}}}),
+        "law must be one of",
+    )
+    refused(json.dumps({**good, "config": {**good["config"], "physics": 3}}), "PhysicsConfig must be an object")
     refused(json.dumps({**good, "dtype": "int8"}), "int8")
     refused(json.dumps({**good, "muscles": good["muscles"][:-1]}), "not a detector of this version")
 
