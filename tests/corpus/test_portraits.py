@@ -129,9 +129,9 @@ def test_without_pyvista(rig: FaceRig, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_options_out_of_range() -> None:
-    with pytest.raises(ValueError, match=r"image_size must lie in \[32, 1024\], got 16"):
+    with pytest.raises(ValueError, match=r"image_size must be an integer in \[32, 1024\], got 16"):
         SimulationConfig(image_size=16)
-    with pytest.raises(ValueError, match="images must be True or False, got 1"):
+    with pytest.raises(TypeError, match="images must be a bool, got int"):
         SimulationConfig(images=1)  # type: ignore[arg-type]
 
 

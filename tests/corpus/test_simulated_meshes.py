@@ -114,5 +114,5 @@ def test_the_corpus_has_them(rig: FaceRig, sequences: list[SimulatedSequence], t
 
 
 def test_the_option_is_yes_or_no() -> None:
-    with pytest.raises(ValueError, match="meshes must be True or False, got 1"):
+    with pytest.raises(TypeError, match="meshes must be a bool, got int"):
         SimulationConfig(meshes=1)  # type: ignore[arg-type]

@@ -383,15 +383,15 @@ def test_a_shape_between_the_coarse_vertices_is_named(rig, face):
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("subjects", 0, "subjects must lie in [1, 10000], got 0"),
-        ("sequences", 1.5, "sequences must be a whole number, got 1.5"),
-        ("frames", 7, "frames must lie in [8, 10000], got 7"),
-        ("frames", True, "frames must be a whole number, got True"),
-        ("fps", 0.0, "fps must lie in [10, 240], got 0.0"),
-        ("fps", float("nan"), "fps must be a number, got nan"),
-        ("hardness", -1.0, "hardness must lie in [0, 4], got -1.0"),
-        ("seed", -1, "seed must lie in [0, 4294967295], got -1"),
-        ("coarse_vertices", "300", "coarse_vertices must be a whole number, got '300'"),
+        ("subjects", 0, "subjects must be an integer in [1, 10000], got 0"),
+        ("sequences", 1.5, "sequences must be an integer in [1, 1000], got 1.5"),
+        ("frames", 7, "frames must be an integer in [8, 10000], got 7"),
+        ("frames", True, "frames must be an integer in [8, 10000], got True"),
+        ("fps", 0.0, "fps must be a finite number in [10, 240], got 0.0"),
+        ("fps", float("nan"), "fps must be a finite number in [10, 240], got nan"),
+        ("hardness", -1.0, "hardness must be a finite number in [0, 4], got -1.0"),
+        ("seed", -1, "seed must be an integer in [0, 4294967295], got -1"),
+        ("coarse_vertices", "300", "coarse_vertices must be an integer in [100, 5000], got '300'"),
     ],
 )
 def test_bad_options_are_refused(option, value, message):

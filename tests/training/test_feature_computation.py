@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from biomechau.training.image_backbone import LabelledPictures, train_fold_features, train_image_backbone
 from corpus.corpora import write_three
 from PIL import Image
 from safetensors.torch import load, save
@@ -21,6 +20,7 @@ from biomechau.corpus.image_features import BackboneCard
 from biomechau.locks import locked_folder
 from biomechau.rig import FaceRig
 from biomechau.training import compute_image_features
+from biomechau.training.backbone_training import LabelledPictures, train_fold_features, train_image_backbone
 from biomechau.training.image_training_config import ImageTrainingConfig
 
 LENGTHS = {"F001_T1": 12, "F001_T2": 9, "M002_T1": 5}
@@ -194,7 +194,7 @@ def test_broken_caches_are_named(corpus: Corpus, images: Path) -> None:
     file = folder / "F001_T1.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[:40])
-    with pytest.raises(ValueError, match="F001_T1.safetensors: not a complete file of image features"):
+    with pytest.raises(ValueError, match="F001_T1.safetensors: not a complete safetensors file"):
         Corpus.open(corpus.path)["F001_T1"]
     shutil.copy(folder / "F001_T2.safetensors", file)
     with pytest.raises(ValueError, match=r"F001_T1.safetensors: tensor image_features: expected .* \(12, 3\), found"):
