@@ -72,7 +72,7 @@ def test_extension_does_not_need_torch() -> None:
 @pytest.mark.skipif(sys.platform != "linux" or not _core.openmp, reason="counts the threads of a Linux process")
 def test_kernels_run_on_the_threads_of_torch() -> None:
     code = (
-        "import biomechau, os, torch\n"
+        "import biomechau.ops, os, torch\n"
         "threads = lambda: len(os.listdir('/proc/self/task'))\n"
         "torch.set_num_threads(3)\n"
         "before = threads()\n"

@@ -348,7 +348,7 @@ def test_reference_backend_runs_modal_rollouts_too(monkeypatch: pytest.MonkeyPat
 
 def test_an_unknown_backend_is_refused() -> None:
     run = subprocess.run(
-        [sys.executable, "-I", "-c", "import biomechau"],
+        [sys.executable, "-I", "-c", "import biomechau.ops"],
         env={**os.environ, "BIOMECHAU_BACKEND": "cuda"},
         capture_output=True,
         text=True,
