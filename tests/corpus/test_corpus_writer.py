@@ -154,7 +154,7 @@ def test_an_existing_folder_is_kept(tiny_rig: FaceRig, folder: Path, tmp_path: P
         write(folder, tiny_rig)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").write_text("years of work")
-    with pytest.raises(FileExistsError, match="mine is not a corpus, so it is not overwritten"):
+    with pytest.raises(FileExistsError, match="mine is not a corpus"):
         write(tmp_path / "mine", tiny_rig, overwrite=True)
     assert (tmp_path / "mine" / "thesis").read_text() == "years of work"
 
@@ -179,7 +179,7 @@ def test_overwriting_keeps_what_is_not_the_corpuss(tiny_rig: FaceRig, folder: Pa
     kept = {"notes.txt", "images/F001_T1/1.png"}
     assert names == {"corpus.json", "rig.safetensors", "sequences/new.safetensors", *kept}
     (folder / "sequences" / "mine.csv").write_text("years of work")
-    with pytest.raises(FileExistsError, match="sequences/mine.csv does not belong to the corpus; move it away"):
+    with pytest.raises(FileExistsError, match="sequences/mine.csv does not belong .* move it away"):
         write(folder, tiny_rig, make_sequence(tiny_rig), overwrite=True)
     assert Corpus.open(folder).ids == ("new",)
 
@@ -245,7 +245,7 @@ def test_a_subject_that_tables_and_terminals_cannot_show_is_refused(
     tiny_rig: FaceRig, tmp_path: Path, subject: str
 ) -> None:
     sequence = make_sequence(tiny_rig, "F001_T1", subject=subject)
-    with pytest.raises(ValueError, match="sequence 'F001_T1': the name of a subject must be 1 to 100 char") as caught:
+    with pytest.raises(ValueError, match="sequence 'F001_T1': the name of a subject must") as caught:
         write(tmp_path / "corpus", tiny_rig, sequence)
     assert str(caught.value).isprintable()
     write(tmp_path / "corpus", tiny_rig, replace(sequence, subject="F001"))

@@ -154,7 +154,7 @@ def test_models(landmarker: FakeLandmarker, tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(FileNotFoundError, match=r"no such file: .*face_landmarker\.task; the model .* download it"):
         face_landmarker(path).__enter__()
     path.write_bytes(b"something else")
-    with pytest.raises(ValueError, match="not a model of MediaPipe's face landmarker: Unable to open zip archive"):
+    with pytest.raises(ValueError, match="not a model of MediaPipe's face landmarker"):
         face_landmarker(path).__enter__()
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(ImportError, match=r'tracking needs MediaPipe: pip install "biomechau\[track\]"'):

@@ -300,9 +300,7 @@ def test_a_bad_mass_is_named_where_nothing_moves_too() -> None:
     still = int((~(dense != 0).any(-1).any(0)).nonzero()[0])
     mass = torch.ones(2, 700, dtype=torch.float64)
     mass[1, still] = float("nan")
-    with pytest.raises(
-        ValueError, match=rf"mass of sequence 1 must be finite and not negative, got nan at vertex {still}"
-    ):
+    with pytest.raises(ValueError, match=rf"mass of sequence 1 .* got nan at vertex {still}"):
         ops.generalized_mass(PackedBlendshapes(dense), mass)
 
 

@@ -87,14 +87,12 @@ def test_a_state_that_says_nothing_is_refused(
     old = {name: tensor for name, tensor in dynamics.state_dict().items() if name != "_extra_state"}
     for other in (dynamics, FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(fps=60))):
         for strict in (True, False):
-            with pytest.raises(
-                RuntimeError, match="the state holds no configuration .* add the _extra_state of its own"
-            ):
+            with pytest.raises(RuntimeError, match="the state holds no configuration .* _extra_state"):
                 other.load_state_dict(old, strict=strict)
     own = dynamics.state_dict()["_extra_state"]
     dynamics.load_state_dict({**old, "_extra_state": own})
     stiffer = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(f0=5))
-    with pytest.raises(RuntimeError, match="stiffness differs from that of the rig and the distribution here"):
+    with pytest.raises(RuntimeError, match="stiffness differs from that of the rig"):
         stiffer.load_state_dict({**old, "_extra_state": stiffer.state_dict()["_extra_state"]})
     for broken in (torch.zeros(3), torch.tensor([91, 93, 255], dtype=torch.uint8), "fps"):
         with pytest.raises(RuntimeError, match="_extra_state does not hold a configuration"):

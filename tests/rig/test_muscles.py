@@ -111,7 +111,7 @@ def test_identical_identifiers_are_refused() -> None:
 
 
 def test_a_shape_given_twice_in_any_spelling_is_refused() -> None:
-    with pytest.raises(ValueError, match="shapes of digastric must be unique: 'jawOpen' and 'JawOpen' are one name"):
+    with pytest.raises(ValueError, match="shapes of digastric .* 'jawOpen' and 'JawOpen'"):
         Muscle("digastric", "both", "sheet", (27,), ("jawOpen", "JawOpen"))
     with pytest.raises(TypeError, match="shapes of digastric must be a sequence of strings"):
         Muscle("digastric", "both", "sheet", (27,), "jawOpen")  # pyright: ignore[reportArgumentType]
@@ -163,7 +163,7 @@ def test_a_muscle_that_lacks_one_of_its_shapes_is_left_out() -> None:
     "name", ["=cmd|calc,x", "@SUM(1)", "-x", "a,b", 'a"b', "a\x1b[31m", "a b", "1a", "_a", "a\u202e", "a\n", "x" * 81]
 )
 def test_a_name_that_tables_and_terminals_cannot_show_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="name of a muscle must be 1 to 80 letters, digits, '_', '.' or '-'") as caught:
+    with pytest.raises(ValueError, match="name of a muscle must be 1 to 80 letters") as caught:
         Muscle(name, "both", "sheet", (1,), ())
     assert str(caught.value).isprintable()
 
@@ -180,7 +180,7 @@ def test_a_shape_that_cannot_be_printed_is_refused() -> None:
 
 
 def test_a_muscle_is_no_axis_of_another() -> None:
-    with pytest.raises(ValueError, match="muscle a_x has the name of the x axis of the muscle a"):
+    with pytest.raises(ValueError, match="muscle a_x has the name of the x axis"):
         Muscles(Muscle(name, "both", "sheet", (1,), ()) for name in ("a_x", "a"))
 
 

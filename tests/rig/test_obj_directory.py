@@ -53,7 +53,7 @@ def test_scale_must_be_positive(folder: Path, scale: float) -> None:
 
 
 def test_missing_neutral_lists_what_is_there(folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"expected one neutral named 'Rest' in any case, found JawOpen\.OBJ, Neutral"):
+    with pytest.raises(ValueError, match=r"one neutral named 'Rest' .* found JawOpen\.OBJ, Neutral"):
         FaceRig.from_obj_directory(folder, "Rest")
 
 
@@ -78,7 +78,7 @@ def test_other_faces_are_named(folder: Path, faces: str) -> None:
 
 def test_broken_face_index_is_named(folder: Path) -> None:
     _write(folder / "puff.obj", 1, "f 1 2 3 9\n")
-    with pytest.raises(ValueError, match=r"puff\.obj:5: face index 9 is broken: the file has 4 vertices"):
+    with pytest.raises(ValueError, match=r"puff\.obj:5: face index 9 .* 4 vertices"):
         FaceRig.from_obj_directory(folder)
 
 

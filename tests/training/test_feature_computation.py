@@ -184,7 +184,7 @@ def test_features_that_are_not_finite(corpus: Corpus, images: Path) -> None:
         def features(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
             return super().features(pictures) / 0
 
-    with pytest.raises(ValueError, match="F001_T1: mean colour gives image features that are not finite"):
+    with pytest.raises(ValueError, match="F001_T1: mean colour .* not finite"):
         compute_image_features(corpus, images, Broken())
 
 
@@ -218,7 +218,7 @@ def test_broken_caches_are_named(corpus: Corpus, images: Path) -> None:
 
 
 def test_nothing_else_is_removed(corpus: Corpus, images: Path) -> None:
-    with pytest.raises(FileExistsError, match="holds something else than image features, so it is not removed"):
+    with pytest.raises(FileExistsError, match="holds something else than image features"):
         compute_image_features(corpus, images, Colour(), corpus.path / "sequences", replace=True)
     with pytest.raises(FileExistsError, match="is not empty and holds no image features"):
         compute_image_features(corpus, images, Colour(), corpus.path / "sequences")

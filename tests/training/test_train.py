@@ -239,7 +239,7 @@ def test_a_weight_that_is_not_finite_stops_the_training(
 ) -> None:
     with monkeypatch.context() as patch:
         _diverging(patch, 1)
-        with pytest.raises(ValueError, match=r"diverged: \S+ is not finite in epoch 2 of 2, step 2 of 3; lower the"):
+        with pytest.raises(ValueError, match=r"diverged: .* epoch 2 of 2, step 2 of 3; lower the"):
             train(corpus, fold, run.config, tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "detector.json").exists()
     # The checkpoint of the epoch before is there, and good.
@@ -250,7 +250,7 @@ def test_a_weight_that_is_not_finite_stops_the_training(
 def test_a_loss_that_is_not_finite_stops_the_training(
     corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"training diverged: .* is not finite in epoch 1 of 2, step \d of 3"):
+    with pytest.raises(ValueError, match=r"diverged: .* epoch 1 of 2, step \d of 3"):
         train(corpus, fold, replace(config, learning_rate=1e30), tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "last.ckpt").exists()
 

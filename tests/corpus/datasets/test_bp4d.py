@@ -140,7 +140,7 @@ def test_codes_that_went_through_other_programs(tmp_path: Path) -> None:
 def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="no such folder: .*nowhere"):
         BP4DFolder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"no occurrence labels of BP4D, expected AUCoding/AU_OCC/F001_T1\.csv"):
+    with pytest.raises(ValueError, match=r"BP4D, expected AUCoding/AU_OCC/F001_T1\.csv"):
         BP4DFolder(tmp_path).find()
     with pytest.raises(ValueError, match="BP4D has no intensity labels of AU1, AU2"):
         BP4DFolder(tmp_path, "intensity", (1, 2, 6))
