@@ -15,6 +15,7 @@ from biomechau.cli import main
 from biomechau.commands.demo import SIMULATION, learn
 
 
+@pytest.mark.slow
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("pyvista")
     image = pytest.importorskip("matplotlib.image")
@@ -48,6 +49,7 @@ def test_demo_without_viz(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     )
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_a_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,6 +93,7 @@ def test_the_card_says_what_was_done(table1: Path, corpus: Corpus) -> None:
     assert any("exactly linear in the coefficients" in note for note in card["notes"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no kill -9 elsewhere")
 def test_killed_in_the_middle_and_given_again(table1: Path, corpus: Corpus, tmp_path: Path) -> None:
     """What is done is kept, and the rest comes out as if nothing had happened."""
@@ -118,6 +119,7 @@ def test_killed_in_the_middle_and_given_again(table1: Path, corpus: Corpus, tmp_
     assert (tmp_path / "table1" / "table.csv").read_bytes() == (table1 / "table1" / "table.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_workers(table1: Path, corpus: Corpus, tmp_path: Path) -> None:
     """What two processes have found until then is what one finds."""
     setup = Setup((corpus,), TrainingConfig(epochs=1, accelerator="cpu"), rows=("position",))
@@ -336,6 +338,7 @@ def test_the_ablation_changes_one_thing_at_a_time(corpus: Corpus, tmp_path: Path
     assert not {"no_slack", "no_slack_loss", "law_newton"} & {row.name for row in paper.rows}
 
 
+@pytest.mark.slow
 def test_every_ablation_can_be_trained(corpus: Corpus, tmp_path: Path) -> None:
     rows = ["default", "no_reconstruction_loss", "no_slack", "law_newton", "force_vector", "mass_spd"]
     assert main(asked(corpus, tmp_path, "--rows", *rows, "--folds", "1", "--seeds", "2", name="ablation")) == 0

@@ -155,6 +155,7 @@ def test_each_fold_has_a_net_that_never_saw_its_test_subjects(own: Path) -> None
         corpus.of_fold(Fold(first.train, first.test[:1], (*first.validation, *first.test[1:])))
 
 
+@pytest.mark.slow
 def test_train_and_test_with_a_net_a_fold(own: Path, tmp_path: Path, fails: Callable[..., None]) -> None:
     given = ["train", "--corpus", own, "--head", "physics_image", *GIVEN]
     assert call(*given, "--out", tmp_path / "run", "--num-folds", 2) == 0

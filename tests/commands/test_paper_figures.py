@@ -22,6 +22,7 @@ pytest.importorskip("pyvista")
 imread = pytest.importorskip("matplotlib.image").imread
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_best_the_median_and_the_worst(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     runs = open_runs(run_folder)
     written = paper_figures(chosen_predictions(runs, corpus), tmp_path, height=80)
@@ -50,6 +51,7 @@ def test_the_figures_of_the_best_the_median_and_the_worst(run_folder: Path, corp
             assert pair["r"] == pytest.approx(np.corrcoef(force, label)[0, 1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_chosen_sequences_with_photographs(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     asked: list[tuple[str, float]] = []
 
@@ -93,6 +95,7 @@ def test_what_cannot_be_drawn(run_folder: Path, corpus: Corpus, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_figures_as_an_experiment(
     run_folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Callable[..., None]
 ) -> None:

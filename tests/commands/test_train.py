@@ -153,6 +153,7 @@ def test_ctrl_c_says_how_to_go_on(
     assert not (tmp_path / "run" / "fold2").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no kill -9 elsewhere")
 def test_killed_in_the_middle_and_resumed(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     """kill -9 in fold 2 after its first epoch; then all folds end with the weights of a training never stopped."""

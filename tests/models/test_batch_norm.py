@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -40,6 +41,7 @@ def test_alone_it_is_torch_s() -> None:
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     """Output, gradients and running statistics of 5 and 3 rows apart are those of the 8 rows together."""
     from safetensors.torch import load_file, save_file

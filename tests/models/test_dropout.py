@@ -52,6 +52,7 @@ def test_a_share_out_of_range() -> None:
         Dropout(1.0)
 
 
+@pytest.mark.slow
 def test_two_processes_drop_what_one_does(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _PROCESS]
     processes = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=tmp_path) for rank in range(2)]

@@ -104,6 +104,7 @@ def test_a_strength_out_of_range(rig: FaceRig) -> None:
             IdentityAugmentation(rig, torch.arange(300), strength)
 
 
+@pytest.mark.slow
 def test_two_processes_add_what_one_does(rig: FaceRig, tmp_path: Path) -> None:
     u = torch.randn(6, 2, 100, 3)
     save_file({"u": u}, tmp_path / "u.safetensors")

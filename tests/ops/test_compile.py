@@ -81,7 +81,7 @@ def physics(val: Tensor, force: Tensor, stiffness: Tensor, p: Any, r: dict[str, 
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # raised inside the compiler
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compile_fullgraph_equals_eager(backend: str) -> None:
     p = force_problem(batch=(2, 6))
     r = rollout_problem(batch=(2,), num_frames=6, num_shapes=5)
@@ -155,7 +155,7 @@ def test_one_graph_serves_every_length() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # raised inside the compiler
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compiled_modal_rollout_equals_eager(backend: str) -> None:
     system, inputs = modal_problem()
 

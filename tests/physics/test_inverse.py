@@ -305,6 +305,7 @@ def test_forces_of_a_real_capture_follow_its_channels(
     assert printed(CAPTURE) == {(f"{min(leading_r):.2f}", f"{max(leading_r):.2f}")}
 
 
+@pytest.mark.slow
 def test_what_a_shape_that_moves_alone_lends_to_other_muscles() -> None:
     """The known weakness of the default law, and that it is one of the springs along the edges."""
     rig = FaceRig.builtin()
