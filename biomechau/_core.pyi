@@ -47,14 +47,19 @@ class SortedEntries:
 class SymmetricOperator:
     def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
 
-class RolloutSizes:
+class RolloutOperators:
     def __init__(
         self,
         num_sequences: int,
         num_frames: int,
         num_coordinates: int,
-        scheme: int,
+        mass: _Buffer,
+        c0: _Buffer,
+        v0: _Buffer,
+        damping: _Buffer,
+        stiffness: _Buffer,
         dt: float,
+        scheme: int,
         mass_span: int,
         damping_span: int,
         stiffness_span: int,
@@ -158,37 +163,27 @@ def generalized_mass_bwd(
 ) -> None: ...
 def generalized_mass_bwd_workspace(num_sequences: int, num_shapes: int) -> int: ...
 def euler_rollout_fwd(
-    sizes: RolloutSizes,
-    mass: _Buffer,
+    operators: RolloutOperators,
     force: _Buffer,
-    c0: _Buffer,
-    v0: _Buffer,
-    damping: _Buffer,
-    stiffness: _Buffer,
     c: _Buffer,
     v: _Buffer,
     acceleration: _Buffer,
-    factor: _Buffer,
+    inverse: _Buffer,
     workspace: _Buffer,
     fault: _Buffer,
     place: _Place,
 ) -> tuple[int, int]: ...
-def euler_rollout_fwd_workspace(sizes: RolloutSizes) -> int: ...
+def euler_rollout_fwd_workspace(operators: RolloutOperators) -> int: ...
 def euler_rollout_bwd(
-    sizes: RolloutSizes,
-    mass: _Buffer,
-    c0: _Buffer,
-    v0: _Buffer,
-    damping: _Buffer,
-    stiffness: _Buffer,
+    operators: RolloutOperators,
     c: _Buffer,
     v: _Buffer,
     acceleration: _Buffer,
-    factor: _Buffer,
+    inverse: _Buffer,
     grad_c: _Buffer,
     grad_v: _Buffer,
-    grad_mass: _Buffer,
     grad_force: _Buffer,
+    grad_mass: _Buffer,
     grad_c0: _Buffer,
     grad_v0: _Buffer,
     grad_damping: _Buffer,
@@ -196,7 +191,7 @@ def euler_rollout_bwd(
     workspace: _Buffer,
     place: _Place,
 ) -> None: ...
-def euler_rollout_bwd_workspace(sizes: RolloutSizes) -> int: ...
+def euler_rollout_bwd_workspace(operators: RolloutOperators) -> int: ...
 def chebyshev_conv_fwd(
     laplacian: SymmetricOperator,
     num_frames: int,

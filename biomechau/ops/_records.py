@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, get_type_hints
 from torch import Tensor
 
 # The types of fields in the words of torch's schemas.
-_WORDS = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "int"}
+_WORDS = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "int", float: "float"}
 
 
 def schema(*records: type[NamedTuple]) -> str:
@@ -19,6 +19,11 @@ def slices(*records: type[NamedTuple]) -> list[slice]:
     """Where each record lies among the arguments that they are passed as."""
     starts = [sum(len(record._fields) for record in records[:number]) for number in range(len(records))]
     return [slice(start, start + len(record._fields)) for start, record in zip(starts, records, strict=True)]
+
+
+def num_tensors(record: type[NamedTuple]) -> int:
+    """How many fields are tensors; in the records of an op they come first, before its settings."""
+    return sum(kind in (Tensor, Tensor | None) for kind in get_type_hints(record).values())
 
 
 def left_out(record: type[NamedTuple]) -> tuple[Any, ...]:

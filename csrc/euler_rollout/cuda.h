@@ -1,4 +1,4 @@
-// The rollout on a GPU: the arguments of euler_rollout.h with addresses on the device. There `factor` holds inverses.
+// The rollout on a GPU: the arguments of euler_rollout.h with addresses on the device.
 #pragma once
 
 #include "common/cuda.h"

@@ -149,7 +149,7 @@ template <class T> class Inverses {
  public:
   Inverses(const EulerRollout<T>& args, const System<T>& system, std::int64_t s0, std::int64_t count)
       : args_(args), system_(system), s0_(s0), n_(args.num_coordinates), row_(padded(n_)),
-        panels_(args.factor_span() == Span::shared ? 1 : count), data_(panels_ * n_ * row_) {
+        panels_(args.inverse_span() == Span::shared ? 1 : count), data_(panels_ * n_ * row_) {
     if (args.mass_span != Span::per_frame) load(0);
   }
 

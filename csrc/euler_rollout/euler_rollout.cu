@@ -4,7 +4,7 @@
 // Cholesky factor, and a step is products of which every row is summed by a few threads of its own. Matrices and states
 // stay in shared memory where they fit.
 #include "euler_rollout/cuda.h"
-#include "euler_rollout/factors.cuh"
+#include "euler_rollout/prepare.cuh"
 #include "euler_rollout/math.h"
 #include "common/product.cuh"
 
@@ -55,7 +55,7 @@ template <class T> struct Held {
   __device__ Held(const System<T>& system, std::int64_t s, T* free) {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates, size = n * n;
-    inverse = hold<T>(args.factor + args.index(args.factor_span(), s, 0) * size, n, system.kept & 1, free);
+    inverse = hold<T>(args.inverse + args.index(args.inverse_span(), s, 0) * size, n, system.kept & 1, free);
     damping = hold<T>(system.damping ? system.damping + args.index(args.damping_span, s, 0) * size : nullptr, n,
                       system.kept & 2, free);
     stiffness = hold<T>(system.stiffness ? system.stiffness + args.index(args.stiffness_span, s, 0) * size : nullptr, n,
@@ -74,7 +74,7 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
+  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.inverse_span() == Span::per_frame;
   const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
   T *c = shared_memory<T>(), *v = c + n, *pulled = v + n, *force = pulled + n, *rhs = force + n;
   Held<T> held(system, s, c + num_vectors * n);
@@ -89,7 +89,7 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   __syncthreads();
   for (std::int64_t t = 0; t < num_frames; ++t) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
+    if (by_frame) held.inverse.data = args.inverse + (s * num_frames + t) * n * n;
     // The next force is on its way while this frame is computed.
     const bool more = t + 1 < num_frames;
     const T upcoming = more && threadIdx.x < n ? args.force[at + n + threadIdx.x] : T(0);
@@ -124,7 +124,7 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
+  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.inverse_span() == Span::per_frame;
   const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
   T *lambda = shared_memory<T>(), *mu = lambda + n, *grad_c = mu + n, *grad_v = grad_c + n, *grad_a = grad_v + n;
   T* r = grad_a + n;
@@ -140,7 +140,7 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   __syncthreads();
   for (std::int64_t t = num_frames; t-- > 0;) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
+    if (by_frame) held.inverse.data = args.inverse + (s * num_frames + t) * n * n;
     const bool own = t > 0 && threadIdx.x < n;
     const T upcoming_c = own && args.grad_c ? args.grad_c[at - n + threadIdx.x] : T(0);
     const T upcoming_v = own && args.grad_v ? args.grad_v[at - n + threadIdx.x] : T(0);
@@ -252,7 +252,7 @@ template <class T> struct Plan {
 
     const std::size_t most = launch.most_shared_bytes(), each = n * padded_stride(n) * sizeof(T);
     shared_bytes = num_vectors * n * sizeof(T);
-    const bool wanted[] = {args.factor_span() != Span::per_frame, args.damping != nullptr, args.stiffness != nullptr};
+    const bool wanted[] = {args.inverse_span() != Span::per_frame, args.damping != nullptr, args.stiffness != nullptr};
     for (int i = 0; i < 3; ++i)
       if (wanted[i] && shared_bytes + each <= most) {
         system.kept |= 1 << i;
@@ -260,15 +260,15 @@ template <class T> struct Plan {
       }
   }
 
-  // Checks and symmetric parts, and with `num_factors` the factors.
-  void prepare(const Launcher& launch, std::int64_t num_factors) const {
+  // Checks and symmetric parts, and with `num_inverses` the inverses.
+  void prepare(const Launcher& launch, std::int64_t num_inverses) const {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates;
     const std::size_t scratch = 2 * prepare_threads / warp_size * sizeof(T), work = (n + 1) * n * sizeof(double);
-    const bool fits = num_factors > 0 && work + scratch <= launch.most_shared_bytes();
+    const bool fits = num_inverses > 0 && work + scratch <= launch.most_shared_bytes();
     const std::int64_t parts_of_system = (system.damping ? args.count(args.damping_span) : 0) +
                                          (system.stiffness ? args.count(args.stiffness_span) : 0);
-    launch(prepare_kernel<T>, parts_of_system + num_factors, prepare_threads, scratch + (fits ? work : n * sizeof(T)), system, fits);
+    launch(prepare_kernel<T>, parts_of_system + num_inverses, prepare_threads, scratch + (fits ? work : n * sizeof(T)), system, fits);
   }
 };
 
@@ -279,7 +279,7 @@ void euler_rollout_fwd(const EulerRollout<T>& args, T* workspace, std::int64_t* 
   const Launcher launch("euler_rollout", device);
   const Plan<T> plan(launch, args, workspace, fault);
   if (fault) launch.fill_bytes(fault, 0xff, sizeof(*fault));
-  plan.prepare(launch, args.count(args.factor_span()));
+  plan.prepare(launch, args.count(args.inverse_span()));
   launch(rollout_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
 }
 

@@ -29,7 +29,7 @@ template <class T> struct EulerRollout {
   T* c;                // (S, T, K) c_1 .. c_T
   T* v;                // (S, T, K) v_1 .. v_T
   T* acceleration;     // (S, T, K) (v_t+1 - v_t) / h, kept for the backward pass: the difference would lose digits
-  T* factor;           // (L', K, K) inverses of the matrices that are solved with, kept for the backward pass
+  T* inverse;          // (L', K, K) inverses of the matrices that are solved with, kept for the backward pass
   // gradients of the outputs; null: zero
   const T* grad_c;     // (S, T, K)
   const T* grad_v;     // (S, T, K)
@@ -42,7 +42,7 @@ template <class T> struct EulerRollout {
   T* grad_stiffness;   // as stiffness
 
   // The implicit scheme solves with M + h D + h^2 K, the others with M.
-  BIOMECHAU_INLINE Span factor_span() const {
+  BIOMECHAU_INLINE Span inverse_span() const {
     if (scheme != Scheme::implicit) return mass_span;
     Span widest = mass_span;
     if (damping_span > widest) widest = damping_span;

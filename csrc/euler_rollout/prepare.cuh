@@ -114,12 +114,12 @@ __device__ void prepare_symmetric(const T* matrix, std::int64_t n, T* out, std::
 
 // Checks the mass and inverts what the scheme solves with, in memory of the block for `work` (n, n) and `diagonal` (n).
 template <class Work, class T>
-__device__ void prepare_factor(const System<T>& system, std::int64_t index, Work* work, Work* diagonal, T* scratch) {
+__device__ void prepare_inverse(const System<T>& system, std::int64_t index, Work* work, Work* diagonal, T* scratch) {
   const EulerRollout<T>& args = system.args;
   const std::int64_t n = args.num_coordinates;
   const Work tolerance = pivot_tolerance<T, Work>(n);
   const bool implicit = args.scheme == Scheme::implicit;
-  // With the implicit scheme a factor is shared or one a sequence, and its number is that of a sequence that uses it.
+  // With the implicit scheme an inverse is shared or belongs to one sequence, and its index is that of a sequence that uses it.
   const std::int64_t mass_index = implicit ? args.index(args.mass_span, index, 0) : index;
   const T* mass = args.mass + mass_index * n * n;
 
@@ -149,7 +149,7 @@ __device__ void prepare_factor(const System<T>& system, std::int64_t index, Work
   }
   if (good) multiply_factor(n, work, diagonal);
   __syncthreads();
-  T* out = args.factor + index * n * n;
+  T* out = args.inverse + index * n * n;
   for_entries(n, [&](std::int64_t i, std::int64_t j) {
     out[i * n + j] = good ? static_cast<T>(work[i * n + j]) : not_a_number<T>();
   });
@@ -157,18 +157,18 @@ __device__ void prepare_factor(const System<T>& system, std::int64_t index, Work
 
 // Where a block prepares a matrix: in shared memory and in double precision, whatever T is, as the CPU kernels do; or,
 // where the matrix does not fit there, in place and in its own precision.
-template <class T> __device__ void prepare_factor(const System<T>& system, std::int64_t index, bool work_in_shared) {
+template <class T> __device__ void prepare_inverse(const System<T>& system, std::int64_t index, bool work_in_shared) {
   const std::int64_t n = system.args.num_coordinates;
   if (work_in_shared) {
     double *diagonal = shared_memory<double>(), *work = diagonal + n;
-    prepare_factor(system, index, work, diagonal, reinterpret_cast<T*>(work + n * n));
+    prepare_inverse(system, index, work, diagonal, reinterpret_cast<T*>(work + n * n));
   } else {
     T* diagonal = shared_memory<T>();
-    prepare_factor(system, index, system.args.factor + index * n * n, diagonal, diagonal + n);
+    prepare_inverse(system, index, system.args.inverse + index * n * n, diagonal, diagonal + n);
   }
 }
 
-// One matrix a block: those of D, those of K, then the factors.
+// One matrix a block: those of D, those of K, then the inverses.
 template <class T>
 __global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> system, bool work_in_shared) {
   const EulerRollout<T>& args = system.args;
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> syst
     }
     index -= count;
   }
-  prepare_factor(system, index, work_in_shared);
+  prepare_inverse(system, index, work_in_shared);
 }
 
 }  // namespace cuda
