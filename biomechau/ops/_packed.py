@@ -9,7 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops._backend import Buffer, buffer
-from biomechau.ops._records import left_out
+from biomechau.ops._records import is_left_out, left_out
 from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher
@@ -62,14 +62,14 @@ def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: Spar
 
 def core_sorted(entries: Sequence[Tensor | None]) -> _core.SortedEntries | None:
     """Sorted entries as the kernels read them. Hold the tensors while it is used."""
-    return None if entries[0] is None else _core.SortedEntries(*map(buffer, entries))
+    return None if is_left_out(entries) else _core.SortedEntries(*map(buffer, entries))
 
 
 def core_blendshapes(
     blendshapes: Tensor, packed: Sequence[Tensor | None]
 ) -> tuple[Buffer | None, _core.PackedBlendshapes | None]:
     """B as the kernels read it: a dense tensor, or packed. Hold the tensors while it is used."""
-    if packed[0] is None:
+    if is_left_out(packed):
         return buffer(blendshapes), None
     num_shapes, num_vertices, _ = blendshapes.shape
     return None, _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, packed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, get_type_hints
 
 from torch import Tensor
@@ -29,3 +30,8 @@ def num_tensors(record: type[NamedTuple]) -> int:
 def left_out(record: type[NamedTuple]) -> tuple[Any, ...]:
     """A record without values, of a form that a call does not use."""
     return record._make([None] * len(record._fields))
+
+
+def is_left_out(arguments: Sequence[Any]) -> bool:
+    """Whether a record among the arguments of an op has no values."""
+    return arguments[0] is None

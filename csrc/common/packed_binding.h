@@ -48,11 +48,4 @@ struct PackedBuffers {
 
 using Packed = std::optional<PackedBuffers>;
 
-// B (K, N, 3) where it is not packed. Never null, which would say that it is: without vertices or shapes it is not read.
-template <class T> const T* dense_blendshapes(int64_t num_shapes, int64_t num_vertices, const Buffer& blendshapes) {
-  static const T none[1] = {};
-  const T* address = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
-  return address ? address : none;
-}
-
 }  // namespace biomechau

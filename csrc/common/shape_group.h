@@ -53,20 +53,21 @@ template <class T> struct VertexRows {
 // The groups of packed blendshapes, or blocks of vertices in order that are filled when they are asked for.
 template <class T, class Layout> class ShapeGroups {
  public:
-  // `blendshapes` (K, N, 3), or null: packed.
-  ShapeGroups(const T* blendshapes, const PackedBlendshapes<T>& packed, std::int64_t num_shapes,
+  // Reads `packed` if `is_packed`, else `blendshapes` (K, N, 3).
+  ShapeGroups(bool is_packed, const T* blendshapes, const PackedBlendshapes<T>& packed, std::int64_t num_shapes,
               std::int64_t num_vertices)
-      : blendshapes_(blendshapes),
+      : is_packed_(is_packed),
+        blendshapes_(blendshapes),
         packed_(packed),
         num_shapes_(num_shapes),
         num_vertices_(num_vertices),
-        count_(blendshapes ? (num_vertices + block() - 1) / block() : packed.num_groups),
+        count_(is_packed ? packed.num_groups : (num_vertices + block() - 1) / block()),
         start_(count_ + 1),
         cost_(count_ + 1) {
     start_[0] = 0;
     cost_[0] = 0;
     for (std::int64_t g = 0; g < count_; ++g) {
-      const std::int64_t shapes = blendshapes ? num_shapes : packed.shape_crow[g + 1] - packed.shape_crow[g];
+      const std::int64_t shapes = is_packed ? packed.shape_crow[g + 1] - packed.shape_crow[g] : num_shapes;
       const std::int64_t vertices = num_group_vertices(g);
       start_[g + 1] = start_[g] + Layout::size(vertices, shapes);
       cost_[g + 1] = cost_[g] + Layout::cost(vertices, shapes);
@@ -81,7 +82,7 @@ template <class T, class Layout> class ShapeGroups {
   // First vertex of a group where B is not packed.
   std::int64_t first(std::int64_t g) const { return min_of(num_vertices_, g * block()); }
   // Vertices that are in a group; the others do not move.
-  std::int64_t num_moving() const { return blendshapes_ ? num_vertices_ : packed_.vertex_crow[count_]; }
+  std::int64_t num_moving() const { return is_packed_ ? packed_.vertex_crow[count_] : num_vertices_; }
 
   // Where piece `piece` of `pieces` of about the same cost begins.
   std::int64_t begin(std::int64_t piece, std::int64_t pieces) const {
@@ -99,14 +100,14 @@ template <class T, class Layout> class ShapeGroups {
   }
 
   // Memory that `get` needs.
-  std::int64_t values_size() const { return blendshapes_ ? Layout::size(block(), num_shapes_) : 0; }
-  std::int64_t index_size() const { return blendshapes_ ? num_shapes_ + block() : 0; }
+  std::int64_t values_size() const { return is_packed_ ? 0 : Layout::size(block(), num_shapes_); }
+  std::int64_t index_size() const { return is_packed_ ? 0 : num_shapes_ + block(); }
 
   ShapeGroup<T> get(std::int64_t g, T* values, std::int32_t* index) const {
     ShapeGroup<T> group{};
     group.num_vertices = num_group_vertices(g);
     if constexpr (!Layout::packed_only)
-      if (blendshapes_) {
+      if (!is_packed_) {
         fill(first(g), values, index, group);
         return group;
       }
@@ -125,8 +126,8 @@ template <class T, class Layout> class ShapeGroups {
       return Layout::block;
   }
   std::int64_t num_group_vertices(std::int64_t g) const {
-    return blendshapes_ ? min_of(block(), num_vertices_ - g * block())
-                        : packed_.vertex_crow[g + 1] - packed_.vertex_crow[g];
+    return is_packed_ ? packed_.vertex_crow[g + 1] - packed_.vertex_crow[g]
+                      : min_of(block(), num_vertices_ - g * block());
   }
 
   // The shapes that move a vertex of the block, while the rows of the next block are on their way.
@@ -149,6 +150,7 @@ template <class T, class Layout> class ShapeGroups {
     group.values = values;
   }
 
+  bool is_packed_;
   const T* blendshapes_;
   const PackedBlendshapes<T>& packed_;
   std::int64_t num_shapes_, num_vertices_, count_, largest_ = 0;

@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t i = blockIdx.x % vertex_blocks * threads + threadIdx.x;
   const std::int64_t x0 = blockIdx.x / vertex_blocks * group;
   if (i >= p.num_vertices) return;
-  const int width = p.directions ? 1 : 3;
+  const std::int64_t width = p.force_size();
   T sum[group][3] = {};
   for (std::int64_t e = p.crow[i]; e < p.crow[i + 1]; ++e) {
     const T val = p.val[e];
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
     for (int r = 0; r < group; ++r) {
       if (x0 + r >= num_frames) break;
-      if (p.directions)
+      if (p.fibre)
         spread_fibre(val, p.directions + 3 * e, own[r * p.num_muscles], sum[r]);
       else
         spread_vector(val, own + r * p.num_muscles * 3, sum[r]);
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
     for (int r = 0; r < group; ++r) {
       if (x0 + r >= num_frames) break;
-      if (p.directions)
+      if (p.fibre)
         sum[3 * r] += project_fibre(val, p.directions + 3 * e, own + r * p.num_vertices * 3);
       else
         spread_vector(val, own + r * p.num_vertices * 3, sum + 3 * r);
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(threads)
   const int r = threadIdx.x / 3, a = threadIdx.x % 3;
   if (r >= group || x0 + r >= num_frames) return;
   const std::int64_t at = (x0 + r) * p.num_muscles + m;
-  if (!p.directions)
+  if (!p.fibre)
     out[3 * at + a] = total;
   else if (a == 0)
     out[at] = total;
@@ -82,12 +82,12 @@ __global__ void __launch_bounds__(threads) entries_kernel(Distribution<T> p, std
   T grad_p = 0, w[3] = {0, 0, 0};
   for (std::int64_t x = 0; x < num_frames; ++x) {
     const T* at_vertex = field + (x * p.num_vertices + i) * 3;
-    if (p.directions)
+    if (p.fibre)
       spread_vector(force[x * p.num_muscles + m], at_vertex, w);
     else
       grad_p += spread_vector_vjp_p(force + (x * p.num_muscles + m) * 3, at_vertex);
   }
-  if (p.directions) grad_p = spread_vector_vjp_p(p.directions + 3 * e, w);
+  if (p.fibre) grad_p = spread_vector_vjp_p(p.directions + 3 * e, w);
   if (grad_val) grad_val[e] = grad_p;
   if (grad_directions)
     for (int a = 0; a < 3; ++a) grad_directions[3 * e + a] = p.val[e] * w[a];

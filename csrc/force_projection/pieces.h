@@ -21,7 +21,7 @@ template <class T, class Fn>
 void sum_pieces(const ReducedProjection<T>& args, std::int64_t num_groups, std::int64_t slot, int num_threads,
                 const Fn& fn) {
   const std::int64_t num_muscles = args.distribution.num_muscles, num_shapes = args.num_shapes;
-  const std::int64_t depth = args.distribution.directions ? 1 : 3;
+  const std::int64_t depth = args.distribution.force_size();
   const std::int64_t pieces = num_pieces(num_groups), size = num_muscles * num_shapes * slot;
   Scratch<T> partial(pieces * size);
   parallel_for(pieces, projection_work(args), num_threads, [&](std::int64_t piece) {
@@ -47,8 +47,8 @@ template <class T> class GradientRows {
     for (std::int64_t m = 0; m < num_muscles; ++m) {
       T* to = &rows_[m * length_];
       for (std::int64_t k = 0; k < args.num_shapes; ++k) {
-        const T* from = args.grad_out + (k * num_muscles + m) * (args.distribution.directions ? 1 : 3);
-        for (std::int64_t a = 0; a < axes; ++a) to[axes * k + a] = args.distribution.directions ? *from : from[a];
+        const T* from = args.grad_out + (k * num_muscles + m) * args.distribution.force_size();
+        for (std::int64_t a = 0; a < axes; ++a) to[axes * k + a] = args.distribution.fibre ? *from : from[a];
       }
       for (std::int64_t i = axes * args.num_shapes; i < length_; ++i) to[i] = 0;
     }

@@ -22,6 +22,7 @@ GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vert
   args.num_vertices = num_vertices;
   args.num_shapes = num_shapes;
   args.scale = static_cast<T>(scale);
+  args.is_packed = packed.has_value();
   if (packed) {
     constexpr int64_t width = 64 / sizeof(T);
     packed->check(num_shapes, num_vertices, place);
@@ -29,7 +30,7 @@ GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vert
       return (vertices + width - 1) / width * shapes * 3 * width;
     });
   } else {
-    args.blendshapes = dense_blendshapes<T>(num_shapes, num_vertices, blendshapes);
+    args.blendshapes = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
   }
   args.mass = mass.as<T>(product({num_sequences, num_vertices}), "mass");
   return args;
