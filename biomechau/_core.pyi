@@ -1,9 +1,10 @@
 """Kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code), contiguous, or as None where it is left out; the
-codes are 0 float32, 1 float64, 2 int64, 3 int32. A place is a number of CPU threads, or (CUDA device, address of a
-stream). Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory
-of a call on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own (MemoryError).
+A tensor is passed as (address, number of elements, dtype code), contiguous, or as None where it is left out. Codes are
+positions in the tuples of names below: dtypes, schemes of a rollout, spans of its matrices, kinds of its faults. A
+place is a number of CPU threads, or (CUDA device, address of a stream). Every size is compared with the others before
+memory is touched (ValueError). A `workspace` is scratch memory of a call on a GPU, with as many elements as
+`<name>_workspace` returns; the CPU kernels allocate their own (MemoryError).
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -11,6 +12,13 @@ _Place = int | tuple[int, int]
 
 openmp: bool
 cuda: bool
+dtypes: tuple[str, ...]
+schemes: tuple[str, ...]
+spans: tuple[str, ...]
+rollout_faults: tuple[str, ...]
+fault_index_bits: int
+symmetry_tolerance: float
+modal_row_multiple: int
 
 class Distribution:
     def __init__(

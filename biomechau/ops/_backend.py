@@ -24,7 +24,7 @@ if _checks not in ("0", "1"):
     raise ValueError(f"BIOMECHAU_CUDA_CHECKS must be 0 or 1, got {_checks!r}")
 
 _refusals: dict[int, str] = {}  # of the GPUs that were asked
-_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.int32: 3}
+_DTYPE_CODES = {getattr(torch, name): code for code, name in enumerate(_core.dtypes)}
 _warned: set[str] = set()
 
 Buffer = tuple[int, int, int]

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from biomechau import _core
+
 FLOATS = (torch.float32, torch.float64)
-# Euler's methods, in the order of csrc/euler_rollout/euler_rollout.h.
-SCHEMES = ("explicit", "semi_implicit", "implicit")
+# Euler's methods: explicit, semi_implicit, implicit.
+SCHEMES = _core.schemes
 
 
 def same_kind(*optional: str, **tensors: Tensor | None) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from biomechau import _core
 from biomechau.ops import _check
 
 # What the implicit scheme solves with, as errors name it.
 IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
-# Largest difference of a matrix from its transpose, as a share of its largest entry; the kernels' is as large.
-_ASYMMETRY = 1e-3
 
 
 def require(good: Tensor, error: Callable[[int], ValueError]) -> None:
@@ -29,7 +28,7 @@ def symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """The symmetric part of (..., K, K), or ``ValueError`` naming the first matrix that is not symmetric or finite."""
     with torch.no_grad():
         gap = (matrix - matrix.mT).abs().flatten(-2).amax(-1)
-        good = gap <= _ASYMMETRY * matrix.abs().flatten(-2).amax(-1)  # False for NaN too
+        good = gap <= _core.symmetry_tolerance * matrix.abs().flatten(-2).amax(-1)  # False for NaN too
         good &= matrix.isfinite().flatten(-2).all(-1)
     require(good, lambda i: _check.not_symmetric(name, _check.place(i, tuple(good.shape), num_batch_axes)))
     return (matrix + matrix.mT) / 2

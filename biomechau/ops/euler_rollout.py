@@ -15,8 +15,7 @@ from biomechau.ops._records import num_tensors, schema
 from biomechau.ops._registration import empty_gradients, empty_of, register
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
-# Which axes a matrix has, as in csrc/euler_rollout/euler_rollout.h.
-_NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = range(4)
+_NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = map(_core.spans.index, ("none", "shared", "per_sequence", "per_frame"))
 
 
 class RolloutOperators(NamedTuple):
@@ -157,21 +156,21 @@ def _forward(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Te
     rest: list[Any] = [*map(buffer, (force, *results, scratch, fault)), place(force)]
     kind, index = _core.euler_rollout_fwd(view, *rest)
     if fault is not None and (code := int(fault)) >= 0:
-        kind, index = divmod(code, 2**48)
+        kind, index = divmod(code, 1 << _core.fault_index_bits)
     if kind:
         raise _fault(kind, index, operators, results[3], force.ndim - 2)
     return results
 
 
 def _fault(kind: int, index: int, operators: RolloutOperators, inverse: Tensor, num_batch_axes: int) -> ValueError:
-    """What the kernel found wrong (RolloutFault in csrc/euler_rollout/euler_rollout.h), in words."""
+    """What the kernel found wrong, in words."""
     name, matrix, error = {
-        1: ("mass", operators.mass, _check.not_symmetric),
-        2: ("damping", operators.damping, _check.not_symmetric),
-        3: ("stiffness", operators.stiffness, _check.not_symmetric),
-        4: ("mass", operators.mass, _check.not_positive_definite),
-        5: (IMPLICIT_SYSTEM, inverse, _check.not_positive_definite),
-    }[kind]
+        "mass_asymmetric": ("mass", operators.mass, _check.not_symmetric),
+        "damping_asymmetric": ("damping", operators.damping, _check.not_symmetric),
+        "stiffness_asymmetric": ("stiffness", operators.stiffness, _check.not_symmetric),
+        "mass_indefinite": ("mass", operators.mass, _check.not_positive_definite),
+        "system_indefinite": (IMPLICIT_SYSTEM, inverse, _check.not_positive_definite),
+    }[_core.rollout_faults[kind]]
     axes = () if matrix is None else tuple(matrix.shape[:-2])
     return error(name, _check.place(index, axes, num_batch_axes))
 

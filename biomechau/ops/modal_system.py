@@ -5,12 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from biomechau import _core
 from biomechau.ops import _check
 from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, symmetric
 from biomechau.ops.tracing import refuse_in_jit_trace
 
-# Rows of the constants, as in csrc/modal_rollout/modal_rollout.h.
-_ROW_MULTIPLE = 16
 # Share of the damping that may lie off the diagonal of the modes: rounding of the matrices, no more. Those in float64
 # may have been rounded to float32 before, as in a model that is loaded; on faces that leaves up to 7e-7.
 _OFF_DIAGONAL = {torch.float32: 2e-5, torch.float64: 2e-6}
@@ -104,9 +103,9 @@ class ModalSystem(nn.Module):
                 root, damping if self.stiffness is None else stiffness, upper=False
             )
             whitened = torch.linalg.solve_triangular(root, whitened.mT, upper=False)
-            modes = torch.linalg.solve_triangular(root.mT, torch.linalg.eigh(whitened)[1], upper=True)
-            inverse = modes.mT @ mass
-            rates, squares = (((modes.mT @ matrix) * modes.mT).sum(1) for matrix in (damping, stiffness))
+            load = torch.linalg.solve_triangular(root.mT, torch.linalg.eigh(whitened)[1], upper=True).mT  # E^T
+            inverse = load @ mass
+            rates, squares = (((load @ matrix) * load).sum(1) for matrix in (damping, stiffness))
             rest = damping - (inverse.mT * rates) @ inverse
             if bool(rest.abs().max() > _OFF_DIAGONAL[dtype] * damping.abs().max()):
                 raise ValueError(
@@ -115,8 +114,7 @@ class ModalSystem(nn.Module):
                 )
             if implicit:
                 gain = 1 / (1 + self.dt * rates + self.dt**2 * squares)
-            load = modes.mT
-            matrices = [modes, load, inverse.mT, inverse]
+            matrices = [load.mT, load, inverse.mT, inverse]
         else:
             load = torch.linalg.inv(mass)
             load = (load + load.mT) / 2
@@ -142,4 +140,4 @@ def _check_constant(name: str, tensor: Tensor | None, size: int) -> None:
 
 def _padded(block: Tensor) -> Tensor:
     """Rows filled up with zeros."""
-    return nn.functional.pad(block, (0, -block.shape[-1] % _ROW_MULTIPLE))
+    return nn.functional.pad(block, (0, -block.shape[-1] % _core.modal_row_multiple))

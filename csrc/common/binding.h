@@ -90,6 +90,13 @@ namespace py = pybind11;
 using namespace py::literals;
 using std::int64_t;
 
+// Names in the order of their numbers, for Python.
+template <std::size_t N> py::tuple name_tuple(const char* const (&names)[N]) {
+  py::tuple found(N);
+  for (std::size_t i = 0; i < N; ++i) found[i] = names[i];
+  return found;
+}
+
 // Calls fn with a value of the element type of the argument that decides which kernel runs.
 template <class Fn> auto dispatch(const Buffer& buffer, const char* name, const Fn& fn) {
   switch (buffer.dtype) {

@@ -10,10 +10,8 @@ namespace biomechau {
 
 enum class Dtype : int { float32 = 0, float64 = 1, int64 = 2, int32 = 3 };
 constexpr int num_dtypes = 4;
-inline const char* dtype_name(Dtype dtype) {
-  constexpr const char* names[num_dtypes] = {"float32", "float64", "int64", "int32"};
-  return names[static_cast<int>(dtype)];
-}
+constexpr const char* dtype_names[num_dtypes] = {"float32", "float64", "int64", "int32"};  // as torch has them
+inline const char* dtype_name(Dtype dtype) { return dtype_names[static_cast<int>(dtype)]; }
 
 template <class T> struct DtypeOf;
 template <> struct DtypeOf<float> { static constexpr Dtype value = Dtype::float32; };

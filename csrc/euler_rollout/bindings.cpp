@@ -1,7 +1,6 @@
-#include <cmath>
-
 #include "common/binding.h"
 #include "euler_rollout/cuda.h"
+#include "euler_rollout/settings.h"
 
 namespace biomechau {
 namespace {
@@ -20,20 +19,15 @@ struct RolloutOperators {
                  {"num_frames", num_frames},
                  {"num_coordinates", num_coordinates},
                  {"num_coordinates", num_coordinates}});
-    if (scheme < 0 || scheme > 2) throw std::invalid_argument("scheme must be 0, 1 or 2");
-    if (mass_span < 1 || mass_span > 3 || damping_span < 0 || damping_span > 2 || stiffness_span < 0 || stiffness_span > 2)
-      throw std::invalid_argument("a matrix has an axis that the rollout does not know");
     EulerRollout<T> args{};
     args.num_sequences = num_sequences;
     args.num_frames = num_frames;
     args.num_coordinates = num_coordinates;
-    args.scheme = static_cast<Scheme>(scheme);
-    args.dt = static_cast<T>(dt);
-    if (!(args.dt > 0) || !std::isfinite(args.dt))
-      throw std::invalid_argument("dt must be a positive number in the precision of the tensors");
-    args.mass_span = static_cast<Span>(mass_span);
-    args.damping_span = static_cast<Span>(damping_span);
-    args.stiffness_span = static_cast<Span>(stiffness_span);
+    args.scheme = checked_scheme(scheme);
+    args.dt = checked_dt<T>(dt);
+    args.mass_span = checked_span(mass_span, Span::shared, Span::per_frame);
+    args.damping_span = checked_span(damping_span, Span::none, Span::per_sequence);
+    args.stiffness_span = checked_span(stiffness_span, Span::none, Span::per_sequence);
     if (args.scheme == Scheme::implicit && args.mass_span == Span::per_frame)
       throw std::invalid_argument("a mass per frame needs the explicit or semi-implicit scheme");
     return args;
@@ -52,6 +46,13 @@ struct RolloutOperators {
   }
   int64_t states() const { return product({num_sequences, num_frames, num_coordinates}); }
   int64_t starts() const { return product({num_sequences, num_coordinates}); }
+
+ private:
+  static Span checked_span(int span, Span first, Span last) {
+    if (span < static_cast<int>(first) || span > static_cast<int>(last))
+      throw std::invalid_argument("a matrix has an axis that the rollout does not know");
+    return static_cast<Span>(span);
+  }
 };
 
 // Returns (kind of fault, 0 for none; index of the matrix that has it); on a GPU that goes to `fault`, if given.
@@ -136,6 +137,11 @@ void bind_euler_rollout(py::module_& m) {
   m.def("euler_rollout_bwd", &euler_rollout_bwd, "operators"_a, "c"_a, "v"_a, "acceleration"_a, "inverse"_a, "grad_c"_a,
         "grad_v"_a, "grad_force"_a, "grad_mass"_a, "grad_c0"_a, "grad_v0"_a, "grad_damping"_a, "grad_stiffness"_a,
         "workspace"_a, "place"_a);
+  m.attr("schemes") = name_tuple(scheme_names);
+  m.attr("spans") = name_tuple(span_names);
+  m.attr("rollout_faults") = name_tuple(fault_names);
+  m.attr("fault_index_bits") = fault_index_bits;
+  m.attr("symmetry_tolerance") = symmetry_tolerance;
   m.def("euler_rollout_fwd_workspace", &euler_rollout_fwd_workspace, "operators"_a);
   m.def("euler_rollout_bwd_workspace", &euler_rollout_bwd_workspace, "operators"_a);
 }

@@ -8,7 +8,7 @@ namespace biomechau {
 namespace cuda {
 
 // A sequence with a matrix that cannot be used comes out as NaN, from the frame on that uses it. The first such matrix is
-// told in `fault` (1), if given, as kind * 2^48 + index, and -1 without any; nothing waits for it.
+// reported in `fault` (1), if given, as kind * 2^fault_index_bits + index, or -1 if there is none; nothing waits for it.
 template <class T> void euler_rollout_fwd(const EulerRollout<T>&, T* workspace, std::int64_t* fault, Device);
 template <class T> void euler_rollout_bwd(const EulerRollout<T>&, T* workspace, Device);
 

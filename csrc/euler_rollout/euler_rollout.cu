@@ -74,8 +74,8 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.inverse_span() == Span::per_frame;
-  const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
+  const bool by_frame = args.inverse_span() == Span::per_frame;
+  const Step<T> step = step_of(args.scheme, args.dt);
   T *c = shared_memory<T>(), *v = c + n, *pulled = v + n, *force = pulled + n, *rhs = force + n;
   Held<T> held(system, s, c + num_vectors * n);
   const bool elastic = held.damping.data || held.stiffness.data;
@@ -83,7 +83,7 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
     c[k] = held.damping.poisoned(k) || held.stiffness.poisoned(k) ? not_a_number<T>() : args.c0[s * n + k];
     v[k] = args.v0[s * n + k];
-    pulled[k] = ahead(theta, c[k], v[k]);
+    pulled[k] = ahead(step.theta, c[k], v[k]);
     if (num_frames > 0) force[k] = args.force[s * num_frames * n + k];
   }
   __syncthreads();
@@ -105,11 +105,11 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
       const T a = sum_lanes(held.inverse.row_part(elastic ? rhs : force, n, row, part), warp_rows);
       if (part != 0 || row >= n) return;
       T c_next = held.inverse.poisoned(row) ? not_a_number<T>() : c[row], v_next = v[row];
-      advance(args.dt, explicit_position, a, &c_next, &v_next);
+      advance(step.h, step.explicit_position, a, &c_next, &v_next);
       args.acceleration[at + row] = a;
       args.c[at + row] = c[row] = c_next;
       args.v[at + row] = v[row] = v_next;
-      pulled[row] = ahead(theta, c_next, v_next);
+      pulled[row] = ahead(step.theta, c_next, v_next);
     });
     if (!elastic) __syncthreads();  // then this frame's force was read just now
     if (more) {
@@ -124,8 +124,8 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.inverse_span() == Span::per_frame;
-  const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
+  const bool by_frame = args.inverse_span() == Span::per_frame;
+  const Step<T> step = step_of(args.scheme, args.dt);
   T *lambda = shared_memory<T>(), *mu = lambda + n, *grad_c = mu + n, *grad_v = grad_c + n, *grad_a = grad_v + n;
   T* r = grad_a + n;
   Held<T> held(system, s, lambda + num_vectors * n);
@@ -147,7 +147,7 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
     for (int k = threadIdx.x; k < n; k += blockDim.x) {
       lambda[k] += grad_c[k];
       mu[k] += grad_v[k];
-      grad_a[k] = advance_vjp(args.dt, explicit_position, lambda + k, mu + k);
+      grad_a[k] = advance_vjp(step.h, step.explicit_position, lambda + k, mu + k);
     }
     __syncthreads();
     for_rows(n, [&](int row, int part) {
@@ -160,7 +160,7 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
         const T by_damping = sum_lanes(held.damping.row_part(r, n, row, part), warp_rows);
         const T by_stiffness = sum_lanes(held.stiffness.row_part(r, n, row, part), warp_rows);
         if (part == 0 && row < n) {
-          ahead_vjp(theta, by_stiffness, lambda + row, mu + row);
+          ahead_vjp(step.theta, by_stiffness, lambda + row, mu + row);
           mu[row] -= by_damping;
         }
       });

@@ -10,8 +10,17 @@
 
 namespace biomechau {
 
+// Numbers that Python shares are named here, and it reads the names in the order of the numbers.
 enum class Scheme : int { explicit_euler = 0, semi_implicit = 1, implicit = 2 };
+constexpr const char* scheme_names[] = {"explicit", "semi_implicit", "implicit"};
+
+// How many matrices there are of one kind.
 enum class Span : int { none = 0, shared = 1, per_sequence = 2, per_frame = 3 };
+constexpr const char* span_names[] = {"none", "shared", "per_sequence", "per_frame"};
+
+// Largest difference of a matrix from its transpose, as a share of its largest entry: far above rounding, far below a
+// matrix passed by mistake.
+constexpr double symmetry_tolerance = 1e-3;
 
 template <class T> struct EulerRollout {
   std::int64_t num_sequences, num_frames, num_coordinates;
@@ -81,6 +90,10 @@ struct RolloutFault {
   Kind kind = none;
   std::int64_t index = -1;
 };
+constexpr const char* fault_names[] = {"none",            "mass_asymmetric", "damping_asymmetric", "stiffness_asymmetric",
+                                       "mass_indefinite", "system_indefinite"};
+// A GPU reports a fault as one number: the kind above so many bits of the index.
+constexpr int fault_index_bits = 48;
 
 template <class T> struct EulerRolloutKernels {
   RolloutFault (*euler_rollout_fwd)(const EulerRollout<T>&, int num_threads);

@@ -10,7 +10,7 @@
 //   grad_M -= r a^T,   grad_D -= r v*^T,   grad_K -= r c*^T,   (c*, v*) = (c, v), for the implicit scheme (c+, v+).
 #pragma once
 
-#include "common/isa.h"
+#include "euler_rollout/euler_rollout.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -19,6 +19,9 @@ template <class T> struct Step {
   T h, theta;
   bool explicit_position;
 };
+template <class T> BIOMECHAU_INLINE Step<T> step_of(Scheme scheme, T dt) {
+  return {dt, scheme == Scheme::implicit ? dt : T(0), scheme == Scheme::explicit_euler};
+}
 
 // c + theta v: the position that the stiffness pulls back
 template <class T, class V> BIOMECHAU_INLINE V ahead(T theta, V c, V v) { return c + theta * v; }

@@ -8,7 +8,6 @@
 namespace biomechau {
 namespace cuda {
 
-constexpr double symmetry_tolerance = 1e-3;  // as the CPU kernel's
 constexpr int prepare_threads = 256;
 
 template <class T> __device__ inline T not_a_number() { return T(NAN); }
@@ -17,7 +16,7 @@ template <class T> __device__ inline T not_a_number() { return T(NAN); }
 __device__ inline void report(std::int64_t* fault, RolloutFault::Kind kind, std::int64_t index) {
   if (fault && threadIdx.x == 0)
     atomicMin(reinterpret_cast<unsigned long long*>(fault),
-              (static_cast<unsigned long long>(kind) << 48) + static_cast<unsigned long long>(index));
+              (static_cast<unsigned long long>(kind) << fault_index_bits) + static_cast<unsigned long long>(index));
 }
 
 // Calls fn(row, col) for every entry of an (n, n) matrix, warps along rows.

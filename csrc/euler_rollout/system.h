@@ -8,9 +8,6 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Far above rounding, far below a matrix passed by mistake.
-constexpr double symmetry_tolerance = 1e-3;
-
 // The first matrix with the first kind of fault, or else with the second.
 inline RolloutFault first_fault(const unsigned char* faults, std::int64_t count, RolloutFault::Kind first,
                                 RolloutFault::Kind second = RolloutFault::none) {
@@ -35,9 +32,7 @@ template <class T> class System {
   // F is M, unless the new state of the implicit scheme is pulled back by D or K.
   bool solves_mass() const { return args_.scheme != Scheme::implicit || !elastic(); }
 
-  Step<T> step() const {
-    return {args_.dt, args_.scheme == Scheme::implicit ? args_.dt : T(0), args_.scheme == Scheme::explicit_euler};
-  }
+  Step<T> step() const { return step_of(args_.scheme, args_.dt); }
   const T* damping(std::int64_t s) { return panel(args_.damping, damping_, args_.damping_span, s); }
   const T* stiffness(std::int64_t s) { return panel(args_.stiffness, stiffness_, args_.stiffness_span, s); }
 

@@ -57,9 +57,6 @@ __device__ void product(int rows, std::int64_t inner, std::int64_t cols, const T
     }
 }
 
-template <class T> __device__ inline Step<T> step_of(const ModalRollout<T>& args) {
-  return {args.dt, args.scheme == Scheme::implicit ? args.dt : T(0), args.scheme == Scheme::explicit_euler};
-}
 template <class T> __device__ inline Mode<T> mode_of(const ModalRollout<T>& args, int k) {
   return {args.gain()[k], args.damping()[k], args.stiffness()[k]};
 }
@@ -67,9 +64,9 @@ template <class T> __device__ inline Mode<T> mode_of(const ModalRollout<T>& args
 template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(ModalRollout<T> args, int frames) {
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
-  const Step<T> step = step_of(args);
+  const Step<T> step = step_of(args.scheme, args.dt);
   const T* to_modes = args.has_modes ? args.inverse_t() : nullptr;
-  const T* from_modes = args.has_modes ? args.modes_t() : nullptr;
+  const T* from_modes = args.has_modes ? args.load() : nullptr;
   product(1, n, n, args.c0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.position[k] = entry; });
   product(1, n, n, args.v0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.rate[k] = entry; });
   for (std::int64_t t = 0; t < args.num_frames; t += frames) {
@@ -107,8 +104,8 @@ template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(Mod
 template <class T> __global__ void __launch_bounds__(threads) adjoint_kernel(ModalRollout<T> args, int frames) {
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
-  const Step<T> step = step_of(args);
-  const T* to_modes = args.has_modes ? args.modes() : nullptr;
+  const Step<T> step = step_of(args.scheme, args.dt);
+  const T* to_modes = args.has_modes ? args.load_t() : nullptr;
   for (std::int64_t k = threadIdx.x; k < n; k += threads) own.position[k] = own.rate[k] = 0;
   for (std::int64_t end = args.num_frames; end > 0;) {
     const int count = static_cast<int>(end % frames != 0 ? end % frames : frames);
