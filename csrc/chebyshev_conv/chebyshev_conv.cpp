@@ -1,7 +1,7 @@
 #include "chebyshev_conv/chebyshev_conv.h"
 
-#include "chebyshev_conv/band.h"
-#include "chebyshev_conv/sweep.h"
+#include "chebyshev_conv/cpu/band.h"
+#include "chebyshev_conv/cpu/sweep.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -1,7 +1,7 @@
 #include "euler_rollout/euler_rollout.h"
 
-#include "euler_rollout/matrix_gradient.h"
-#include "euler_rollout/system.h"
+#include "euler_rollout/cpu/matrix_gradient.h"
+#include "euler_rollout/cpu/system.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

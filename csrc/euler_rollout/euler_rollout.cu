@@ -3,10 +3,10 @@
 // A triangular solve is a chain of K dependent steps; a product is none. So each matrix is inverted once, by way of its
 // Cholesky factor, and a step is products of which every row is summed by a few threads of its own. Matrices and states
 // stay in shared memory where they fit.
-#include "euler_rollout/cuda.h"
-#include "euler_rollout/prepare.cuh"
-#include "euler_rollout/math.h"
 #include "common/product.cuh"
+#include "euler_rollout/cuda.h"
+#include "euler_rollout/math.h"
+#include "euler_rollout/prepare.cuh"
 
 namespace biomechau {
 namespace cuda {

@@ -1,5 +1,10 @@
-// One Euler step in parts and, beneath each, its adjoint; V is a scalar or a vector of coordinates. All three schemes
-// are one formula:
+// One Euler step in parts and, beneath each, its adjoint; V is a scalar or a vector of coordinates.
+//
+// Shared by the CPU and CUDA kernels, and by modal_rollout: all of this file. Not shared: F^-1 and products with it, with
+// D and K (cpu/system.h and euler_rollout.cpp; prepare.cuh and euler_rollout.cu), and the sums over the frames that make
+// the gradients of the matrices (cpu/matrix_gradient.h; euler_rollout.cu).
+//
+// All three schemes are one formula:
 //   a = F^-1 (Q - D v - K (c + theta v)),   v+ = v + h a,   c+ = c + h v (explicit, Eq. 6) or c + h v+ (the others),
 // with F = M and theta = 0, for the implicit scheme F = M + h D + h^2 K and theta = h, which is
 //   (M + h D + h^2 K) v+ = M v + h (Q - K c)

@@ -1,8 +1,8 @@
 #include "force_projection/force_projection.h"
 
-#include "common/panel.h"
-#include "force_projection/dense_projection.h"
-#include "force_projection/packed_projection.h"
+#include "common/cpu/panel.h"
+#include "force_projection/cpu/dense_projection.h"
+#include "force_projection/cpu/packed_projection.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -57,9 +57,9 @@ __global__ void __launch_bounds__(threads)
     for (int r = 0; r < group; ++r) {
       if (x0 + r >= num_frames) break;
       if (p.fibre)
-        sum[3 * r] += project_fibre(val, p.directions + 3 * e, own + r * p.num_vertices * 3);
+        sum[3 * r] += spread_fibre_vjp_f(val, p.directions + 3 * e, own + r * p.num_vertices * 3);
       else
-        spread_vector(val, own + r * p.num_vertices * 3, sum + 3 * r);
+        spread_vector_vjp_f(val, own + r * p.num_vertices * 3, sum + 3 * r);
     }
   }
   const T total = sum_block<group * 3>(sum, shared_memory<T>());

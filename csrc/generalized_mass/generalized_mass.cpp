@@ -2,8 +2,8 @@
 
 #include <limits>
 
-#include "generalized_mass/gradients.h"
-#include "generalized_mass/sum_pairs.h"
+#include "generalized_mass/cpu/gradients.h"
+#include "generalized_mass/cpu/sum_pairs.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

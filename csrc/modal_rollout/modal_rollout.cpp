@@ -1,6 +1,6 @@
 #include "modal_rollout/modal_rollout.h"
 
-#include "common/panel.h"
+#include "common/cpu/panel.h"
 #include "modal_rollout/math.h"
 
 namespace biomechau {

@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "common/transpose.h"
+#include "common/cpu/transpose.h"
 #include "euler_rollout/euler_rollout.h"
 
 namespace biomechau {

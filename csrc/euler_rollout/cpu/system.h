@@ -1,7 +1,7 @@
 // The matrices of a rollout: checked, made symmetric, inverted.
 #pragma once
 
-#include "common/inverse.h"
+#include "common/cpu/inverse.h"
 #include "euler_rollout/euler_rollout.h"
 #include "euler_rollout/math.h"
 

@@ -1,7 +1,7 @@
 // The backward pass of one group of vertices.
 #pragma once
 
-#include "generalized_mass/tiles.h"
+#include "generalized_mass/cpu/tiles.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -2,10 +2,10 @@
 // muscle by muscle.
 #pragma once
 
-#include "common/lane_sums.h"
-#include "force_projection/entry_lists.h"
+#include "common/cpu/lane_sums.h"
+#include "force_projection/cpu/entry_lists.h"
+#include "force_projection/cpu/pieces.h"
 #include "force_projection/math.h"
-#include "force_projection/pieces.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -5,9 +5,9 @@
 // factor of a product, element by element, or through Vector::load_first and leave through Vector::store_first.
 #pragma once
 
-#include "common/cpu.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 #include "common/isa.h"
-#include "common/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

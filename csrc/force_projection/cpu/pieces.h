@@ -1,8 +1,8 @@
 // What the two ways to the reduced projection share: the pieces of its sum over vertices, and its gradients by muscle.
 #pragma once
 
-#include "common/cpu.h"
-#include "common/panel.h"
+#include "common/cpu/panel.h"
+#include "common/cpu/threads.h"
 #include "force_projection/force_projection.h"
 
 namespace biomechau {

@@ -1,7 +1,7 @@
 // Symmetric parts of matrices, by blocks that are transposed in registers.
 #pragma once
 
-#include "common/panel.h"
+#include "common/cpu/panel.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -3,9 +3,9 @@
 
 #include <cstring>
 
-#include "chebyshev_conv/band.h"
+#include "chebyshev_conv/cpu/band.h"
+#include "chebyshev_conv/cpu/tiles.h"
 #include "chebyshev_conv/math.h"
-#include "chebyshev_conv/tiles.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -3,12 +3,12 @@
 
 #include <type_traits>
 
-#include "common/axes.h"
-#include "common/lane_sums.h"
-#include "common/panel.h"
+#include "common/cpu/axes.h"
+#include "common/cpu/lane_sums.h"
+#include "common/cpu/panel.h"
+#include "force_projection/cpu/muscle_lanes.h"
+#include "force_projection/cpu/pieces.h"
 #include "force_projection/math.h"
-#include "force_projection/muscle_lanes.h"
-#include "force_projection/pieces.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

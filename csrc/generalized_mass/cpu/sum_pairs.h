@@ -1,8 +1,8 @@
 // The forward pass of one group of vertices: masses times products of shapes, summed over the vertices.
 #pragma once
 
-#include "common/lane_sums.h"
-#include "generalized_mass/tiles.h"
+#include "common/cpu/lane_sums.h"
+#include "generalized_mass/cpu/tiles.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "common/shape_group.h"
+#include "common/cpu/shape_group.h"
 #include "generalized_mass/generalized_mass.h"
 #include "generalized_mass/math.h"
 

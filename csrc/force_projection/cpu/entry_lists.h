@@ -1,7 +1,7 @@
 // The entries of the distribution matrix in the order in which the reduced projection visits them.
 #pragma once
 
-#include "common/shape_group.h"
+#include "common/cpu/shape_group.h"
 #include "force_projection/force_projection.h"
 
 namespace biomechau {

@@ -4,8 +4,8 @@
 #include <type_traits>
 
 #include "chebyshev_conv/chebyshev_conv.h"
-#include "common/cpu.h"
-#include "common/vector.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/cpu/transpose.h"
 #include "common/pivots.h"
-#include "common/transpose.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -1,11 +1,11 @@
 // Groups of vertices with the shapes that move them: the unit of work of the ops that read blendshapes.
 #pragma once
 
-#include "common/axes.h"
-#include "common/cpu.h"
+#include "common/cpu/axes.h"
+#include "common/cpu/panel.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 #include "common/packed_blendshapes.h"
-#include "common/panel.h"
-#include "common/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -1,8 +1,8 @@
 // The distribution matrix at a block of vertices: for every muscle that a vector of them meets, a vector of entries.
 #pragma once
 
-#include "common/cpu.h"
-#include "common/vector.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 #include "force_projection/force_projection.h"
 
 namespace biomechau {
