@@ -22,7 +22,7 @@ std::string cuda_refusal(int device) {
     return "this build has no CUDA kernels";
 }
 
-// A kernel throws std::bad_alloc where the scratch memory of a call cannot be had.
+// A kernel throws std::bad_alloc if there is no memory for the scratch of a call.
 void explain_out_of_memory(std::exception_ptr error) {
   try {
     if (error) std::rethrow_exception(error);

@@ -19,7 +19,9 @@ template <class V> BIOMECHAU_INLINE V next_term(const V& product, const V& befor
 template <class V> BIOMECHAU_INLINE V clenshaw_term(const V& h, const V& product, const V& after) {
   return h + (product + product - after);
 }
-template <class V> BIOMECHAU_INLINE V clenshaw_sum(const V& h, const V& product, const V& after) { return h + (product - after); }
+template <class V> BIOMECHAU_INLINE V clenshaw_sum(const V& h, const V& product, const V& after) {
+  return h + (product - after);
+}
 
 }  // namespace BIOMECHAU_ISA
 }  // namespace biomechau

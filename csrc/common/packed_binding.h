@@ -18,7 +18,7 @@ struct PackedBuffers {
       throw std::invalid_argument("packed blendshapes have other sizes than the call");
   }
 
-  // Checked, once its sizes are; `group_size(vertices, shapes)` is the number of values that a group must have.
+  // Checked; its sizes must be checked before. A group must have `group_size(vertices, shapes)` values.
   template <class T, class Size> PackedBlendshapes<T> view(const Size& group_size) const {
     PackedBlendshapes<T> packed{};
     if (vertex_crow.numel < 1) throw std::invalid_argument("vertex_crow must have 1 element at least, got 0");

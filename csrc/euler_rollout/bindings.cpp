@@ -55,7 +55,7 @@ struct RolloutOperators {
   }
 };
 
-// Returns (kind of fault, 0 for none; index of the matrix that has it); on a GPU that goes to `fault`, if given.
+// Returns (kind of fault, 0 for none; index of the faulty matrix); on a GPU they are reported in `fault`, if given.
 std::pair<int, int64_t> euler_rollout_fwd(const RolloutOperators& operators, Buffer force, Buffer c, Buffer v,
                                           Buffer acceleration, Buffer inverse, Buffer workspace, Buffer fault,
                                           Place place) {

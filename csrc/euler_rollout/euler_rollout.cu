@@ -1,8 +1,8 @@
-// One block checks and inverts one matrix, one block walks one sequence.
+// One block checks and inverts one matrix; one block integrates one sequence.
 //
-// A triangular solve is a chain of K dependent steps; a product is none. So each matrix is inverted once, by way of its
-// Cholesky factor, and a step is products of which every row is summed by a few threads of its own. Matrices and states
-// stay in shared memory where they fit.
+// A triangular solve is a chain of K dependent steps, a product is not. So each matrix is inverted once, through its
+// Cholesky factor, and a step consists of products, each row of which is summed by a few threads of its own. Matrices and
+// states stay in shared memory if they fit.
 #include "common/product.cuh"
 #include "euler_rollout/cuda.h"
 #include "euler_rollout/math.h"
@@ -22,8 +22,8 @@ template <class T> struct Matrix {
   std::int64_t stride;
 
   // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix. A part is a
-  // run of j: where shapes that follow each other are nearly equal, their large terms cancel before the parts are added.
-  // Its length is odd, so that the parts lie in different banks.
+  // run of j: if neighbouring shapes are nearly equal, their large terms cancel before the parts are added. Its length is
+  // odd, so that the parts lie in different banks.
   __device__ T row_part(const T* x, int n, int row, int part) const {
     const int length = (n + parts - 1) / parts | 1, begin = part * length;
     T sum = 0;
@@ -90,7 +90,7 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   for (std::int64_t t = 0; t < num_frames; ++t) {
     const std::int64_t at = (s * num_frames + t) * n;
     if (by_frame) held.inverse.data = args.inverse + (s * num_frames + t) * n * n;
-    // The next force is on its way while this frame is computed.
+    // The next force is loaded while this frame is computed.
     const bool more = t + 1 < num_frames;
     const T upcoming = more && threadIdx.x < n ? args.force[at + n + threadIdx.x] : T(0);
     if (elastic) {
@@ -111,7 +111,7 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
       args.v[at + row] = v[row] = v_next;
       pulled[row] = ahead(step.theta, c_next, v_next);
     });
-    if (!elastic) __syncthreads();  // then this frame's force was read just now
+    if (!elastic) __syncthreads();  // this frame's force has just been read
     if (more) {
       if (threadIdx.x < n) force[threadIdx.x] = upcoming;
       for (int k = threadIdx.x + blockDim.x; k < n; k += blockDim.x) force[k] = args.force[at + n + k];
@@ -235,7 +235,7 @@ void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const 
          grad);
 }
 
-// Lays the symmetric parts out in the workspace and says what shared memory a rollout gets.
+// Where the symmetric parts lie in the workspace, and how much shared memory a rollout gets.
 template <class T> struct Plan {
   System<T> system;
   int threads;
@@ -260,7 +260,7 @@ template <class T> struct Plan {
       }
   }
 
-  // Checks and symmetric parts, and with `num_inverses` the inverses.
+  // Checks the matrices, makes the symmetric parts and, unless `num_inverses` is 0, the inverses.
   void prepare(const Launcher& launch, std::int64_t num_inverses) const {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates;
@@ -268,7 +268,8 @@ template <class T> struct Plan {
     const bool fits = num_inverses > 0 && work + scratch <= launch.most_shared_bytes();
     const std::int64_t parts_of_system = (system.damping ? args.count(args.damping_span) : 0) +
                                          (system.stiffness ? args.count(args.stiffness_span) : 0);
-    launch(prepare_kernel<T>, parts_of_system + num_inverses, prepare_threads, scratch + (fits ? work : n * sizeof(T)), system, fits);
+    launch(prepare_kernel<T>, parts_of_system + num_inverses, prepare_threads, scratch + (fits ? work : n * sizeof(T)),
+           system, fits);
   }
 };
 

@@ -1,7 +1,7 @@
 // M c'' + D c' + K c = Q integrated by Euler steps (Eq. 4-6), and its adjoint.
 //
 // S sequences, T frames, K coordinates. M, D, K are symmetric: only their symmetric parts are read, gradients are
-// symmetric. M has L matrices: one for all sequences, one a sequence, or (not with the implicit scheme) one a frame.
+// symmetric. M has L matrices: one in all, one per sequence, or (not with the implicit scheme) one per frame.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace biomechau {
 
-// Numbers that Python shares are named here, and it reads the names in the order of the numbers.
+// Python uses the numbers below too, and reads their names from here, in the same order.
 enum class Scheme : int { explicit_euler = 0, semi_implicit = 1, implicit = 2 };
 constexpr const char* scheme_names[] = {"explicit", "semi_implicit", "implicit"};
 
@@ -76,8 +76,8 @@ template <class T> struct EulerRollout {
   }
 };
 
-// Why a rollout cannot run: a matrix that is not symmetric (or not finite), or not positive definite, and which one.
-// The kinds in the order in which they are looked for.
+// Why a rollout cannot run: which matrix is not symmetric (or not finite), or not positive definite. The kinds are checked
+// in this order.
 struct RolloutFault {
   enum Kind : int {
     none = 0,
@@ -90,9 +90,9 @@ struct RolloutFault {
   Kind kind = none;
   std::int64_t index = -1;
 };
-constexpr const char* fault_names[] = {"none",            "mass_asymmetric", "damping_asymmetric", "stiffness_asymmetric",
-                                       "mass_indefinite", "system_indefinite"};
-// A GPU reports a fault as one number: the kind above so many bits of the index.
+constexpr const char* fault_names[] = {"none",                 "mass_asymmetric", "damping_asymmetric",
+                                       "stiffness_asymmetric", "mass_indefinite", "system_indefinite"};
+// A GPU reports a fault as one number: the index in this many bits, the kind above them.
 constexpr int fault_index_bits = 48;
 
 template <class T> struct EulerRolloutKernels {

@@ -11,7 +11,7 @@
 // solved for the increment of v, so that no digits are lost when the step is short.
 //
 // Adjoint of the whole: with (lambda, mu) the gradients of (c+, v+), r = F^-1 grad_a is the gradient of Q, and the
-// gradients of the matrices are sums over the frames of r with what multiplies them:
+// gradients of the matrices are sums over the frames of r times the vector that each matrix multiplies:
 //   grad_M -= r a^T,   grad_D -= r v*^T,   grad_K -= r c*^T,   (c*, v*) = (c, v), for the implicit scheme (c+, v+).
 #pragma once
 

@@ -1,4 +1,4 @@
-// The matrices of a rollout on a GPU: checked, made symmetric, inverted; one block a matrix.
+// The matrices of a rollout on a GPU: checked, made symmetric, inverted; one block per matrix.
 #pragma once
 
 #include "common/launch.cuh"
@@ -12,7 +12,7 @@ constexpr int prepare_threads = 256;
 
 template <class T> __device__ inline T not_a_number() { return T(NAN); }
 
-// Keeps the first of all faults.
+// Reports a fault; the first of all faults is kept.
 __device__ inline void report(std::int64_t* fault, RolloutFault::Kind kind, std::int64_t index) {
   if (fault && threadIdx.x == 0)
     atomicMin(reinterpret_cast<unsigned long long*>(fault),
@@ -111,20 +111,20 @@ __device__ void prepare_symmetric(const T* matrix, std::int64_t n, T* out, std::
   });
 }
 
-// Checks the mass and inverts what the scheme solves with, in memory of the block for `work` (n, n) and `diagonal` (n).
+// Checks the mass and inverts the matrix that the scheme solves with. The block owns `work` (n, n) and `diagonal` (n).
 template <class Work, class T>
 __device__ void prepare_inverse(const System<T>& system, std::int64_t index, Work* work, Work* diagonal, T* scratch) {
   const EulerRollout<T>& args = system.args;
   const std::int64_t n = args.num_coordinates;
   const Work tolerance = pivot_tolerance<T, Work>(n);
   const bool implicit = args.scheme == Scheme::implicit;
-  // With the implicit scheme an inverse is shared or belongs to one sequence, and its index is that of a sequence that uses it.
+  // With the implicit scheme an inverse is shared or per sequence, and its index is that of a sequence that uses it.
   const std::int64_t mass_index = implicit ? args.index(args.mass_span, index, 0) : index;
   const T* mass = args.mass + mass_index * n * n;
 
   bool good = block_is_symmetric(n, mass, scratch);
   if (!good) report(system.fault, RolloutFault::mass_asymmetric, mass_index);
-  // The mass must be positive definite in every scheme: a negative one could hide behind stiffness.
+  // The mass must be positive definite in every scheme: stiffness could hide a negative one.
   if (good) {
     for_entries(n, [&](std::int64_t i, std::int64_t j) { work[i * n + j] = symmetric_entry(mass, n, i, j); });
     __syncthreads();
@@ -167,7 +167,7 @@ template <class T> __device__ void prepare_inverse(const System<T>& system, std:
   }
 }
 
-// One matrix a block: those of D, those of K, then the inverses.
+// One block per matrix: those of D, those of K, then the inverses.
 template <class T>
 __global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> system, bool work_in_shared) {
   const EulerRollout<T>& args = system.args;

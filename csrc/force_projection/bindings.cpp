@@ -11,13 +11,13 @@ struct DistributionBuffers {
 
   int64_t width() const { return fibre ? 1 : 3; }
 
-  // With what the call multiplies them by: frames or shapes.
+  // `others`: the size that the call multiplies them by, frames or shapes.
   void check_sizes(const Size& others) const {
     biomechau::check_sizes({others, {"num_vertices", num_vertices}, {"num_muscles", num_muscles}});
     biomechau::check_sizes({others, {"number of entries", col.numel}});
   }
 
-  // Once its sizes are checked, and not yet its indices.
+  // Its sizes must be checked before; its indices are not.
   template <class T> Distribution<T> view() const {
     const int64_t entries = col.numel;
     Distribution<T> p{};
@@ -36,7 +36,7 @@ struct DistributionBuffers {
   }
 };
 
-// The indices that a CPU kernel follows; those on a device are checked where a SparseMatrix is made.
+// The indices that a CPU kernel follows; those on a device are checked when a SparseMatrix is made.
 template <class T> void check_by_vertex(const Distribution<T>& p) {
   check_rising(p.crow, p.num_vertices, p.num_entries, "crow");
   check_range(p.col, p.num_entries, p.num_muscles, "col");

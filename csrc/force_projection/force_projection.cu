@@ -1,7 +1,7 @@
 // The force ops are three gathers over the entries of P, each the derivative of the others:
-//   spread   out (X, N, 3) = P F          distribute_forces; grad_blendshapes, with shapes for frames
-//   collect  out (X, M, D) = P^T G        reduced_projection, with shapes for frames; grad_force
-//   entries  one sum over X an entry      the gradients of the values and directions
+//   spread   out (X, N, 3) = P F          distribute_forces; grad_blendshapes, with shapes instead of frames
+//   collect  out (X, M, D) = P^T G        reduced_projection, with shapes instead of frames; grad_force
+//   entries  one sum over X per entry     the gradients of the values and directions
 // and one small matrix product.
 #include "common/product.cuh"
 #include "force_projection/cuda.h"
@@ -12,9 +12,9 @@ namespace cuda {
 namespace {
 
 constexpr int threads = 128;
-constexpr int group = 4;  // frames or shapes that share one reading of P
+constexpr int group = 4;  // frames or shapes for which P is read once
 
-// One vertex a thread, `group` frames.
+// Each thread takes one vertex and `group` frames.
 template <class T>
 __global__ void __launch_bounds__(threads)
     spread_kernel(Distribution<T> p, std::int64_t num_frames, const T* force, T* out) {
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// One muscle and `group` frames a block.
+// Each block takes one muscle and `group` frames.
 template <class T>
 __global__ void __launch_bounds__(threads)
     collect_kernel(Distribution<T> p, std::int64_t num_frames, const T* field, T* out) {
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(threads)
     out[at] = total;
 }
 
-// One entry a thread, in the order by muscle: neighbours read vertices that lie close together.
+// Each thread takes one entry, in the order by muscle: neighbours read vertices that lie close together.
 template <class T>
 __global__ void __launch_bounds__(threads) entries_kernel(Distribution<T> p, std::int64_t num_frames, const T* force,
                                                           const T* field, T* grad_val, T* grad_directions) {

@@ -2,7 +2,7 @@
 //
 // X frames, N vertices, K blendshapes, M muscles, E entries of the distribution matrix P (N, M).
 // P is held twice: by vertex (crow, col) and by muscle (muscle_crow, muscle_row, muscle_entry), so that every sum is
-// gathered by the thread that owns its result. D = 3 where forces are vectors, D = 1 where they are scalars along fibres.
+// gathered by the thread that owns its result. D = 3 for force vectors, D = 1 for scalar forces along fibres.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ template <class T> struct Distribution {
   const std::int64_t* col;           // (E) muscle of each entry
   const std::int64_t* muscle_crow;   // (M + 1)
   const std::int64_t* muscle_row;    // (E) vertex of each entry, sorted by muscle
-  const std::int64_t* muscle_entry;  // (E) place of each of those in the order by vertex
+  const std::int64_t* muscle_entry;  // (E) position of each of those in the order by vertex
   const T* val;                      // (E)
   const T* directions;               // (E, 3), read only where `fibre`
 
@@ -42,10 +42,10 @@ template <class T> struct DistributeForces {  // F_ext(i) = sum_m P(i,m) F_m
 // vertices that no shape moves. The index by vertex is then not followed.
 struct SortedEntries {
   const std::int64_t* group_crow;  // (G + 1) start of each group's lists
-  const std::int32_t* muscle;      // (L) of each list; a group may have several of a muscle
+  const std::int32_t* muscle;      // (L) of each list; a muscle may have several lists in a group
   const std::int64_t* list_crow;   // (L + 1) start of each list's entries
   const std::int32_t* vertex;      // vertex of each entry in a list, counted in its group
-  const std::int32_t* entry;       // (E) place of each in the order by vertex
+  const std::int32_t* entry;       // (E) position of each in the order by vertex
 };
 
 template <class T> struct ReducedProjection {  // A[k,m,:] = sum_i P(i,m) B_k(i)

@@ -36,7 +36,7 @@ GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vert
   return args;
 }
 
-// Returns the flat index of the first bad mass, or -1; on a GPU that goes to `fault`, where the buffer is given.
+// Returns the flat index of the first bad mass, or -1; on a GPU it is reported in `fault`, if given.
 int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
                              Buffer blendshapes, const Packed& packed, Buffer mass, Buffer out, Buffer workspace,
                              Buffer fault, Place place) {

@@ -26,8 +26,8 @@ template <class T> std::int64_t first_bad_mass(const GeneralizedMass<T>& args, i
   return -1;
 }
 
-// How many pieces the sum over vertices is cut into. A function of the sizes alone: the order of the sum, and so its
-// last bit, is the same for every number of threads.
+// How many pieces the sum over vertices is cut into. It depends on the sizes alone: the order of the sum, and so its last
+// bit, is the same for every number of threads.
 std::int64_t num_pieces(std::int64_t num_groups, std::int64_t size) {
   constexpr std::int64_t most = 32, largest = 1 << 21;  // elements of all partial sums
   return max_of(1, min_of(num_groups, max_of(4, min_of(most, largest / max_of(1, size)))));

@@ -7,7 +7,7 @@ namespace biomechau {
 namespace BIOMECHAU_ISA {
 namespace {
 
-// Frames that are taken through all three stages while they lie in cache.
+// Frames that pass through all three stages while they are in cache.
 constexpr std::int64_t frame_block = 32;
 // With fewer sequences than this the stages run one after the other over all frames, each on all threads.
 constexpr std::int64_t few_sequences = 4;
@@ -134,7 +134,7 @@ template <class T> double stage_work(const ModalRollout<T>& args) {
   return 2.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates;
 }
 
-// Sequences of one task: enough that their initial states make a product of several rows.
+// Sequences per task: enough for a product of several rows with their initial states.
 inline std::int64_t group_size(std::int64_t num_sequences) { return max_of(1, min_of(4, num_sequences / 8)); }
 
 // Modes of one task of a recurrence: two cache lines.

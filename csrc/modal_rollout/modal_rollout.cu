@@ -1,5 +1,5 @@
-// One block takes one sequence through all three stages, some frames at a time that stay in shared memory: forces into
-// modes, a thread a mode for the recurrence, modes into motion. The matrices are read through the caches.
+// One block takes one sequence through all three stages, with some frames at a time in shared memory: forces into modes,
+// the recurrence with one thread per mode, modes into motion. The matrices are read through the caches.
 #include "common/launch.cuh"
 #include "modal_rollout/cuda.h"
 #include "modal_rollout/math.h"
@@ -10,8 +10,8 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int most_frames = 32;  // taken through the stages together
-constexpr int patch_rows = 4;    // of a product, a warp's at one time
-constexpr int patch_cols = 2;    // a lane's
+constexpr int patch_rows = 4;    // of a product, per warp at a time
+constexpr int patch_cols = 2;    // per lane
 
 // What both directions hold in shared memory: two tiles (frames, K') and two states (K').
 template <class T> struct Tiles {
@@ -76,7 +76,7 @@ template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(Mod
     const auto add = [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] += entry; };
     if (args.muscle_force)
       product(count, num_inputs, n, args.muscle_force + at * num_inputs, num_inputs, args.projection_t(), row, put);
-    // The same threads as before put the same entries: no barrier between.
+    // The same threads write the same entries as before: no barrier is needed in between.
     if (args.force && args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, add);
     if (args.force && !args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, put);
     __syncthreads();
@@ -148,7 +148,7 @@ template <class T> __global__ void __launch_bounds__(threads) adjoint_kernel(Mod
             [&](int, std::int64_t k, T entry) { args.grad_v0[s * n + k] = entry; });
 }
 
-// Frames that fit in shared memory together.
+// Frames that fit into shared memory together.
 template <class T> int frames_that_fit(const Launcher& launch, const ModalRollout<T>& args) {
   int frames = most_frames;
   while (frames > 1 && (frames / 2 >= args.num_frames || Tiles<T>::size(args.row(), frames) > launch.most_shared_bytes()))

@@ -4,8 +4,8 @@
 // S sequences, T frames, K coordinates and as many modes, I components of muscle force (0: no projection A). With the
 // load matrix L, each mode by itself:
 //   q = L Q + L A F,   a = gain (q - damping w - stiffness (y + theta w)), w+ = w + h a, y+ = ...
-// With D or K (has_modes) the columns of E = L^T are the normal modes: E^T M E = 1, E^T K E = diag(stiffness), E^T D E =
-// diag(damping), gain = 1 / (1 + h damping + h^2 stiffness) for the implicit scheme, 1 for the others;
+// With D or K (has_modes) the columns of E = L^T are the normal modes: E^T M E = 1, E^T K E = diag(stiffness),
+// E^T D E = diag(damping), gain = 1 / (1 + h damping + h^2 stiffness) for the implicit scheme, 1 for the others;
 //   c = E y, v = E w,  starting from y_0 = E^-1 c_0, w_0 = E^-1 v_0.
 // Without them the coordinates stay, c = y and v = w, and L = M^-1, gain = 1.
 #pragma once

@@ -12,15 +12,15 @@ namespace BIOMECHAU_ISA {
 
 template <class T> struct ShapeGroup {
   std::int64_t num_vertices, num_shapes;
-  std::int64_t num_slots;  // shapes that the arrangement has room for
+  std::int64_t num_slots;  // shapes that the layout has room for
   const std::int32_t* vertex;
   const std::int32_t* shape;
   const T* values;
 };
 
-// The two arrangements of a group's displacements. Each says how many values a group has and about what work.
+// The two layouts of a group's displacements. Each gives a group's number of values and an estimate of its work.
 
-// (vector of vertices, slot of a shape, 3, width), 0 beyond the last vertex. Also of blocks of vertices of a tensor.
+// (vector of vertices, slot of a shape, 3, width), 0 beyond the last vertex. Blocks of vertices of a tensor have it too.
 template <class T> struct Lanes {
   static constexpr bool packed_only = false;
   static constexpr std::int64_t width = Vector<T>::width, block = 128;
@@ -42,7 +42,7 @@ template <class T> struct Lanes {
   }
 };
 
-// A row a vertex, the three axes of a shape side by side, 0 beyond the last shape.
+// One row per vertex, the three axes of a shape side by side, 0 beyond the last shape.
 template <class T> struct VertexRows {
   static constexpr bool packed_only = true;
 
@@ -50,7 +50,7 @@ template <class T> struct VertexRows {
   static std::int64_t cost(std::int64_t vertices, std::int64_t shapes) { return vertices * (3 * shapes + 16); }
 };
 
-// The groups of packed blendshapes, or blocks of vertices in order that are filled when they are asked for.
+// The groups of packed blendshapes, or else blocks of vertices in order, which are filled when they are requested.
 template <class T, class Layout> class ShapeGroups {
  public:
   // Reads `packed` if `is_packed`, else `blendshapes` (K, N, 3).

@@ -8,7 +8,7 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// The first matrix with the first kind of fault, or else with the second.
+// The first matrix with the first kind of fault, otherwise the first with the second kind.
 inline RolloutFault first_fault(const unsigned char* faults, std::int64_t count, RolloutFault::Kind first,
                                 RolloutFault::Kind second = RolloutFault::none) {
   for (std::int64_t i = 0; i < count; ++i)
@@ -29,7 +29,7 @@ template <class T> class System {
         stiffness_(args.stiffness ? args.count(args.stiffness_span) * size_ : 0) {}
 
   bool elastic() const { return args_.damping_span != Span::none || args_.stiffness_span != Span::none; }
-  // F is M, unless the new state of the implicit scheme is pulled back by D or K.
+  // F is M, unless the scheme is implicit and there is D or K.
   bool solves_mass() const { return args_.scheme != Scheme::implicit || !elastic(); }
 
   Step<T> step() const { return step_of(args_.scheme, args_.dt); }
@@ -59,7 +59,7 @@ template <class T> class System {
     return RolloutFault::none;
   }
 
-  // All of args.inverse. The mass must be positive definite in every scheme: a negative one could hide behind stiffness.
+  // All of args.inverse. The mass must be positive definite in every scheme: stiffness could hide a negative one.
   RolloutFault invert_all(int num_threads) {
     const std::int64_t num_masses = args_.count(args_.mass_span);
     const RolloutFault fault =

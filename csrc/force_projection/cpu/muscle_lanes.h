@@ -8,7 +8,7 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// A slot is one muscle at one vector of vertices; it holds P, or the three axes of P d where forces follow fibres.
+// A slot is one muscle at one vector of vertices; it holds P, or the three axes of P d if forces follow fibres.
 template <class T> class MuscleLanes {
  public:
   static constexpr std::int64_t width = Vector<T>::width;

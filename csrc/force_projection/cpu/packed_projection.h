@@ -1,4 +1,4 @@
-// The reduced projection A of packed blendshapes and the gradients of P: rows of displacements, a row a vertex, summed
+// The reduced projection A of packed blendshapes and the gradients of P: rows of displacements, one per vertex, summed
 // muscle by muscle.
 #pragma once
 
@@ -38,7 +38,7 @@ template <class T> struct AxisMasks {
 
 template <class T> using RowGroups = ShapeGroups<T, VertexRows<T>>;
 
-// A row for each muscle that a group meets, as long as the group's own rows, with room for a vector more.
+// A row for each muscle that a group meets, as long as the group's own rows, with room for one more vector.
 template <class T> class GroupRows {
  public:
   GroupRows(std::int64_t num_muscles, std::int64_t longest)
@@ -52,7 +52,7 @@ template <class T> class GroupRows {
     length_ = length;
   }
   std::int64_t length() const { return length_; }
-  // The row of a muscle; make(row) fills it where the group has not met the muscle before.
+  // The row of a muscle; make(row) fills it when the group meets the muscle for the first time.
   template <class Make> T* get(std::int32_t muscle, const Make& make) {
     T* row = at(muscle);
     if (!is_met_[muscle]) {
@@ -77,7 +77,7 @@ template <class T> class GroupRows {
   std::int64_t count_ = 0, length_ = 0;
 };
 
-// Calls fn(group, lists, rows, and after each list `ahead(list)`) for every group of a piece; `rows` are yet to be made.
+// Calls fn(group, lists, rows, ahead) for every group of a piece. `rows` are empty; fn calls ahead(list) after each list.
 template <class T, class Fn>
 void for_each_group(const ReducedProjection<T>& args, const RowGroups<T>& groups, std::int64_t piece, const Fn& fn) {
   const Distribution<T>& p = args.distribution;
@@ -145,7 +145,7 @@ void sum_rows(const Distribution<T>& p, std::int64_t begin, std::int64_t end, co
     sum_whole_rows<false, tile_row>(p, begin, end, entry, row, length, masks, out);
 }
 
-// to (4) = from (4), or += : the three axes of a shape and one number more, as an instruction takes four.
+// to (4) = from (4), or += : the three axes of a shape and one more number, because an instruction takes four.
 template <class T> BIOMECHAU_INLINE void copy_four(const T* from, T* to) {
   const T four[4] = {from[0], from[1], from[2], from[3]};
   for (int a = 0; a < 4; ++a) to[a] = four[a];
@@ -186,8 +186,8 @@ template <class T> void packed_projection_fwd(const ReducedProjection<T>& args, 
 }
 
 // Gradients of the entries of a list from `first` to `end`, at most C. grad (padded 3 U) are those of A at the group's
-// shapes, thrice for fibres: then w = sum over shapes of grad b, grad_P = <w, d>, grad_d = P w; otherwise grad_P =
-// <grad, b>.
+// shapes, three times each for fibres: then w = sum over shapes of grad b, grad_P = <w, d>, grad_d = P w; otherwise
+// grad_P = <grad, b>.
 template <bool fibre, int C, class T>
 BIOMECHAU_INLINE void entry_gradients(const ReducedProjection<T>& args, const EntryLists& lists, std::int64_t first,
                                       std::int64_t end, const ShapeGroup<T>& group, const AxisMasks<T>& masks,

@@ -1,4 +1,4 @@
-// What the two ways to the reduced projection share: the pieces of its sum over vertices, and its gradients by muscle.
+// Shared by dense and packed reduced projection: the pieces of the sum over vertices, and the gradient of A by muscle.
 #pragma once
 
 #include "common/cpu/panel.h"
@@ -8,8 +8,8 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// How many pieces the groups are cut into. A function of the sizes alone: the order of the sum, and so its
-// last bit, is the same for every number of threads.
+// How many pieces the groups are cut into. It depends on the sizes alone: the order of the sum, and so its last bit, is
+// the same for every number of threads.
 inline std::int64_t num_pieces(std::int64_t num_groups) { return max_of(1, min_of(num_groups, 16)); }
 
 template <class T> double projection_work(const ReducedProjection<T>& args) {
@@ -38,7 +38,8 @@ void sum_pieces(const ReducedProjection<T>& args, std::int64_t num_groups, std::
   }
 }
 
-// The gradient of A, a row a muscle: (K, axes), those of fibres as often as there are axes; then 0, at least once.
+// The gradient of A, one row per muscle: (K, axes), with the scalars of fibres repeated for every axis; then at least one
+// 0.
 template <class T> class GradientRows {
  public:
   GradientRows(const ReducedProjection<T>& args, std::int64_t axes)

@@ -81,7 +81,7 @@ void for_each_tile(const ShapeGroup<T>& group, Pairs pairs, T* products, const F
 }
 
 // out (pairs, sequences) += the sums over the vertices of products times masses (sequences, vertices): vectors of
-// vertices, whose lanes are summed in the end.
+// vertices, whose lanes are summed at the end.
 template <class T> void add_tile(const ProductTile<T>& tile, const T* mass, std::int64_t sequences, T* out) {
   constexpr int width = Vector<T>::width, P = tile_pairs, Q = tile_sequences;
   const std::int64_t stride = tile.stride;
