@@ -10,7 +10,7 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check
 from biomechau.ops._backend import buffer, dense
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 
 
 class DistributionIndex(NamedTuple):

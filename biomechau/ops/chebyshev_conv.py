@@ -12,7 +12,7 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher, jit_trace, only_ops_recorded
 
 

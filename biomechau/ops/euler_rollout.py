@@ -9,7 +9,7 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, dense_or_none, fault_flag, place, runs_reference, workspace
-from biomechau.ops._check import SCHEMES as SCHEMES
+from biomechau.ops._check import SCHEMES
 from biomechau.ops._matrices import IMPLICIT_SYSTEM
 from biomechau.ops._records import num_tensors, schema
 from biomechau.ops._registration import empty_gradients, empty_of, register

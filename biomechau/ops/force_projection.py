@@ -11,9 +11,10 @@ from biomechau import _core
 from biomechau.ops import reference, tracing
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._distribution import batch_shape, check_force
-from biomechau.ops._packed import unpacked
+from biomechau.ops._packed_arguments import unpacked
+from biomechau.ops._packed_blendshapes import KeptProjection, PackedBlendshapes
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.packed_blendshapes import KeptProjection, PackedBlendshapes
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.reduced_projection import (
     STRUCTURE_SCHEMA,
     check_blendshapes,
@@ -21,7 +22,6 @@ from biomechau.ops.reduced_projection import (
     project_backward,
     structure_arguments,
 )
-from biomechau.ops.sparse import SparseMatrix
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
-from biomechau.ops._packed import PackedArguments, core_blendshapes, packed_arguments, unpacked
+from biomechau.ops._packed_arguments import PackedArguments, core_blendshapes, packed_arguments, unpacked
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import schema
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 

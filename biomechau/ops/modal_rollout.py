@@ -9,8 +9,8 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, place, runs_reference
+from biomechau.ops._modal_system import ModalSystem
 from biomechau.ops._registration import register
-from biomechau.ops.modal_system import ModalSystem
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 

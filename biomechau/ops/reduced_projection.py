@@ -10,7 +10,7 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._distribution import DistributionIndex, check_distribution, core_distribution
-from biomechau.ops._packed import (
+from biomechau.ops._packed_arguments import (
     PackedArguments,
     SortedArguments,
     core_blendshapes,
@@ -19,10 +19,10 @@ from biomechau.ops._packed import (
     sorted_arguments,
     unpacked,
 )
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import schema, slices
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 # What B and P are made of in an op's schema, beside the tensors that have a gradient.

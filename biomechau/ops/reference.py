@@ -15,13 +15,13 @@ from torch import Tensor
 
 from biomechau.ops import _check
 from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, require, symmetric
-from biomechau.ops._packed import unpacked
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._packed_arguments import unpacked
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher, refuse_in_jit_trace
 
 if TYPE_CHECKING:
-    from biomechau.ops.modal_system import ModalSystem
+    from biomechau.ops._modal_system import ModalSystem
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")

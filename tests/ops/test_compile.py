@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from biomechau import ops
 from biomechau.ops import _backend
 from biomechau.ops._distribution import DistributionIndex
-from biomechau.ops._packed import UNPACKED, UNSORTED
+from biomechau.ops._packed_arguments import UNPACKED, UNSORTED
 
 
 def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops._backend import Buffer, buffer
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import is_left_out, left_out
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher
 
 

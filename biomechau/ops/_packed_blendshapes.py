@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau.ops import _check
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import refuse_in_jit_trace
 
 _Length = TypeVar("_Length", int, Tensor)
