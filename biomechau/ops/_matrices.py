@@ -1,4 +1,4 @@
-"""What the twins and the modal system ask of masses and matrices."""
+"""Checks and factors of masses and matrices, for the twins and the modal system."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check
 
-# What the implicit scheme solves with, as errors name it.
+# The matrix that the implicit scheme solves with, as errors name it.
 IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
 
 
 def require(good: Tensor, error: Callable[[int], ValueError]) -> None:
-    """Raises ``error`` of the first flat index that is not good; in a compiled graph, its text without the place."""
+    """Raises ``error`` of the first flat index that is not good; in a compiled graph the error names no index."""
     if torch.compiler.is_compiling():
         torch._assert_async(  # pyright: ignore[reportPrivateImportUsage]
             good.all(), "a mass or a matrix of biomechau is not what its op needs: run it uncompiled"

@@ -19,7 +19,7 @@ _NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = map(_core.spans.index, ("none", "sha
 
 
 class RolloutOperators(NamedTuple):
-    """What both directions of a rollout read, in the arguments of its ops: tensors, then settings."""
+    """What forward and backward of a rollout read, as arguments of its ops: tensors, then settings."""
 
     mass: Tensor
     c0: Tensor
@@ -31,7 +31,7 @@ class RolloutOperators(NamedTuple):
 
     @property
     def inverted(self) -> Tensor:
-        """The widest of the matrices that the scheme solves with: there are as many inverses."""
+        """Of the matrices that the scheme solves with, the one with the most axes: the inverses have its shape."""
         widest = self.mass
         if SCHEMES[self.scheme] == "implicit":
             for matrix in (self.damping, self.stiffness):
@@ -81,8 +81,8 @@ def euler_rollout(
         TypeError: a tensor is not float32 or float64, or they differ; dt is not a Python number.
         ValueError: a shape does not fit, the devices differ, dt is not positive, the scheme is unknown, a matrix is not
             symmetric, M is not positive definite, or M + h D + h^2 K is not (``implicit``). The sequence is named.
-            On a GPU nobody waits for what a matrix holds: such a sequence is NaN from the frame on that uses it,
-            unless ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
+            On a GPU a check of the matrices would mean waiting for it: there such a sequence is NaN from the frame on
+            that uses the matrix, unless ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
 
     Example:
         >>> c, v = ops.euler_rollout(torch.eye(1), torch.tensor([[2.0], [0.0], [0.0]]), torch.zeros(1), torch.ones(1))
@@ -113,7 +113,7 @@ def euler_rollout(
 
 
 def _check_matrix(name: str, matrix: Tensor | None, force: Tensor) -> None:
-    """A matrix (K, K) is shared, or there is one per sequence, or one mass per frame."""
+    """There is one matrix (K, K) in all, or one per sequence, or (for the mass) one per frame."""
     if matrix is None:
         return
     batch, (num_frames, num_shapes) = force.shape[:-2], force.shape[-2:]
@@ -129,7 +129,7 @@ def _check_matrix(name: str, matrix: Tensor | None, force: Tensor) -> None:
 
 
 def _span(matrix: Tensor | None, states: Tensor) -> int:
-    """Which axes a matrix has beside (K, K), in a rollout with states (..., T, K)."""
+    """Which axes a matrix has before (K, K), in a rollout with states (..., T, K)."""
     if matrix is None:
         return _NONE
     if matrix.ndim == 2:
@@ -138,7 +138,7 @@ def _span(matrix: Tensor | None, states: Tensor) -> int:
 
 
 def _core_operators(operators: RolloutOperators, states: Tensor) -> tuple[_core.RolloutOperators, object]:
-    """The kernels' view of the operators, and what must be held while the view is used."""
+    """The kernels' view of the operators, and what must stay alive while the view is used."""
     fields: list[Any] = [*operators]
     held = [dense_or_none(tensor) for tensor in fields[:_NUM_TENSORS]]
     spans = [_span(matrix, states) for matrix in (operators.mass, operators.damping, operators.stiffness)]
@@ -163,7 +163,7 @@ def _forward(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Te
 
 
 def _fault(kind: int, index: int, operators: RolloutOperators, inverse: Tensor, num_batch_axes: int) -> ValueError:
-    """What the kernel found wrong, in words."""
+    """The error for a fault that the kernel found."""
     name, matrix, error = {
         "mass_asymmetric": ("mass", operators.mass, _check.not_symmetric),
         "damping_asymmetric": ("damping", operators.damping, _check.not_symmetric),
@@ -205,7 +205,7 @@ def _bwd(*arguments: Any) -> list[Tensor]:
 
 
 def _bwd_fake(*arguments: Any) -> list[Tensor]:
-    # The adjoint passes through the gradient of the force, of the shape of c: it is always computed.
+    # The adjoint goes through the gradient of the force, which has the shape of c: it is always computed.
     c, (_, *needs) = arguments[_NUM_ARGUMENTS], arguments[-1]
     return empty_gradients([True, *needs], c, *arguments[:_NUM_TENSORS])
 
