@@ -121,7 +121,21 @@ def test_files_are_short(files: dict[str, Path]) -> None:
     assert {name: count for name, count in lines.items() if count > 400} == {}
 
 
-@pytest.mark.parametrize("room", ["analysis", "reports"])
+def test_rooms_keep_their_private_files(graph: Graph) -> None:
+    """A file whose name begins with an underscore is imported in its own folder only."""
+    parents = {module: module.rpartition(".")[0] for module in graph}
+    private = {module for module in graph if module.rpartition(".")[2].startswith("_")}
+    assert "biomechau.ops._backend" in private
+    borrowed = [
+        (module, other)
+        for module, others in graph.items()
+        for other in others & private
+        if not f"{module}.".startswith(f"{parents[other]}.")
+    ]
+    assert borrowed == []
+
+
+@pytest.mark.parametrize("room", ["analysis", "ops", "reports"])
 def test_what_is_public_is_listed(room: str, files: dict[str, Path]) -> None:
     """A room's ``__all__`` names exactly what its ``__init__.py`` imports."""
     tree = ast.parse(files[f"biomechau.{room}"].read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from biomechau import _core, ops
 from biomechau.ops._distribution import DistributionIndex
-from biomechau.ops._packed import UNPACKED, UNSORTED
+from biomechau.ops._packed_arguments import UNPACKED, UNSORTED
 
 
 def check(function, inputs: dict[str, Tensor | None], wanted: str) -> None:

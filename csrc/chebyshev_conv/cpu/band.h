@@ -1,21 +1,21 @@
-// The operator with its rows in visiting order, and the rows of its operand as far as they are needed at one time.
+// The operator with its rows in visiting order, and those rows of its operand that are needed at a time.
 #pragma once
 
 #include <type_traits>
 
 #include "chebyshev_conv/chebyshev_conv.h"
-#include "common/cpu.h"
-#include "common/vector.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-constexpr std::int64_t block = 32;  // rows that are taken from one term to the next together
+constexpr std::int64_t block = 32;  // rows that pass from one term to the next together
 
 // Row i is vertex order[i]; columns are counted in the same order.
 template <class T> struct Band {
   std::int64_t num_rows, num_blocks;
-  std::int64_t reach;  // blocks from that of a row to that of its farthest neighbour, at most
+  std::int64_t reach;  // largest distance of a row's block from that of its farthest neighbour, in blocks
   Scratch<std::int64_t> vertex, start;
   Scratch<std::int32_t> col;
   Scratch<T> val;
@@ -57,7 +57,7 @@ template <class T> struct Ring {
   T* row(std::int64_t i) const { return data + (i & mask) * stride; }
 };
 
-// Rows of a ring that must hold so many blocks of a matrix that has only `num_blocks`.
+// Rows of a ring that must hold a number of blocks of a matrix that has only `num_blocks`.
 inline std::int64_t ring_rows(std::int64_t blocks, std::int64_t num_blocks) {
   std::int64_t rows = block;
   while (rows < block * min_of(blocks, num_blocks)) rows *= 2;

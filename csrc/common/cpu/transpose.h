@@ -1,7 +1,7 @@
 // Symmetric parts of matrices, by blocks that are transposed in registers.
 #pragma once
 
-#include "common/panel.h"
+#include "common/cpu/panel.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -40,7 +40,7 @@ template <class T> inline void transpose(Vector<T> (&rows)[width_of<T>]) {
 }
 
 // Stores mean(x, y) for each vector x of a matrix (n, n) and y of its transpose, in all columns below `columns`; beyond
-// n both are 0. A pair of blocks is met once, and its mean stored at both places.
+// n both are 0. A pair of blocks is visited once, and its mean stored at both places.
 template <class T, class Mean, class Store>
 inline void symmetrize(std::int64_t n, const T* matrix, std::int64_t row, std::int64_t columns, const Mean& mean,
                        const Store& store) {

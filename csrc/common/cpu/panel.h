@@ -1,13 +1,13 @@
 // Products of short rows with small matrices that stay in cache.
 //
-// A panel is a matrix whose rows are padded to whole vectors of 16 elements, so that kernels load and store nothing but
+// A panel is a matrix whose rows are padded to whole vectors of 16 elements, so that kernels load and store only
 // whole vectors; the padding is 0 or never read as a result. Rows of tensors are not padded: they enter as the left
 // factor of a product, element by element, or through Vector::load_first and leave through Vector::store_first.
 #pragma once
 
-#include "common/cpu.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 #include "common/isa.h"
-#include "common/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

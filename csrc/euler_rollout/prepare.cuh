@@ -1,4 +1,4 @@
-// The matrices of a rollout on a GPU: checked, made symmetric, inverted; one block a matrix.
+// The matrices of a rollout on a GPU: checked, made symmetric, inverted; one block per matrix.
 #pragma once
 
 #include "common/launch.cuh"
@@ -8,16 +8,15 @@
 namespace biomechau {
 namespace cuda {
 
-constexpr double symmetry_tolerance = 1e-3;  // as the CPU kernel's
 constexpr int prepare_threads = 256;
 
 template <class T> __device__ inline T not_a_number() { return T(NAN); }
 
-// Keeps the first of all faults.
+// Reports a fault; the first of all faults is kept.
 __device__ inline void report(std::int64_t* fault, RolloutFault::Kind kind, std::int64_t index) {
   if (fault && threadIdx.x == 0)
     atomicMin(reinterpret_cast<unsigned long long*>(fault),
-              (static_cast<unsigned long long>(kind) << 48) + static_cast<unsigned long long>(index));
+              (static_cast<unsigned long long>(kind) << fault_index_bits) + static_cast<unsigned long long>(index));
 }
 
 // Calls fn(row, col) for every entry of an (n, n) matrix, warps along rows.
@@ -112,20 +111,20 @@ __device__ void prepare_symmetric(const T* matrix, std::int64_t n, T* out, std::
   });
 }
 
-// Checks the mass and inverts what the scheme solves with, in memory of the block for `work` (n, n) and `diagonal` (n).
+// Checks the mass and inverts the matrix that the scheme solves with. The block owns `work` (n, n) and `diagonal` (n).
 template <class Work, class T>
-__device__ void prepare_factor(const System<T>& system, std::int64_t index, Work* work, Work* diagonal, T* scratch) {
+__device__ void prepare_inverse(const System<T>& system, std::int64_t index, Work* work, Work* diagonal, T* scratch) {
   const EulerRollout<T>& args = system.args;
   const std::int64_t n = args.num_coordinates;
   const Work tolerance = pivot_tolerance<T, Work>(n);
   const bool implicit = args.scheme == Scheme::implicit;
-  // With the implicit scheme a factor is shared or one a sequence, and its number is that of a sequence that uses it.
+  // With the implicit scheme an inverse is shared or per sequence, and its index is that of a sequence that uses it.
   const std::int64_t mass_index = implicit ? args.index(args.mass_span, index, 0) : index;
   const T* mass = args.mass + mass_index * n * n;
 
   bool good = block_is_symmetric(n, mass, scratch);
   if (!good) report(system.fault, RolloutFault::mass_asymmetric, mass_index);
-  // The mass must be positive definite in every scheme: a negative one could hide behind stiffness.
+  // The mass must be positive definite in every scheme: stiffness could hide a negative one.
   if (good) {
     for_entries(n, [&](std::int64_t i, std::int64_t j) { work[i * n + j] = symmetric_entry(mass, n, i, j); });
     __syncthreads();
@@ -149,7 +148,7 @@ __device__ void prepare_factor(const System<T>& system, std::int64_t index, Work
   }
   if (good) multiply_factor(n, work, diagonal);
   __syncthreads();
-  T* out = args.factor + index * n * n;
+  T* out = args.inverse + index * n * n;
   for_entries(n, [&](std::int64_t i, std::int64_t j) {
     out[i * n + j] = good ? static_cast<T>(work[i * n + j]) : not_a_number<T>();
   });
@@ -157,18 +156,18 @@ __device__ void prepare_factor(const System<T>& system, std::int64_t index, Work
 
 // Where a block prepares a matrix: in shared memory and in double precision, whatever T is, as the CPU kernels do; or,
 // where the matrix does not fit there, in place and in its own precision.
-template <class T> __device__ void prepare_factor(const System<T>& system, std::int64_t index, bool work_in_shared) {
+template <class T> __device__ void prepare_inverse(const System<T>& system, std::int64_t index, bool work_in_shared) {
   const std::int64_t n = system.args.num_coordinates;
   if (work_in_shared) {
     double *diagonal = shared_memory<double>(), *work = diagonal + n;
-    prepare_factor(system, index, work, diagonal, reinterpret_cast<T*>(work + n * n));
+    prepare_inverse(system, index, work, diagonal, reinterpret_cast<T*>(work + n * n));
   } else {
     T* diagonal = shared_memory<T>();
-    prepare_factor(system, index, system.args.factor + index * n * n, diagonal, diagonal + n);
+    prepare_inverse(system, index, system.args.inverse + index * n * n, diagonal, diagonal + n);
   }
 }
 
-// One matrix a block: those of D, those of K, then the factors.
+// One block per matrix: those of D, those of K, then the inverses.
 template <class T>
 __global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> system, bool work_in_shared) {
   const EulerRollout<T>& args = system.args;
@@ -192,7 +191,7 @@ __global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> syst
     }
     index -= count;
   }
-  prepare_factor(system, index, work_in_shared);
+  prepare_inverse(system, index, work_in_shared);
 }
 
 }  // namespace cuda

@@ -1,16 +1,16 @@
-// What forward and backward pass of the generalized mass share: sizes of tiles, pairs of shapes, panels of masses.
+// Shared by the forward and backward pass of the generalized mass: sizes of tiles, pairs of shapes, panels of masses.
 #pragma once
 
 #include <type_traits>
 
-#include "common/shape_group.h"
+#include "common/cpu/shape_group.h"
 #include "generalized_mass/generalized_mass.h"
 #include "generalized_mass/math.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// From here on vectors hold sequences, below it vertices.
+// With at least this many, vectors hold sequences; with fewer, vertices.
 constexpr std::int64_t many_sequences = 12;
 
 // Tiles whose sums fit the registers.
@@ -19,7 +19,7 @@ constexpr int tile_columns = 4;                        // many sequences: vector
 constexpr int tile_pairs = 4, tile_sequences = 4;      // forward, several sequences
 constexpr int tile_shapes = 4;                         // forward, one sequence: two shapes times so many
 constexpr int tile_vectors = 2, tile_gradients = 8;    // backward to the masses, several sequences
-constexpr int gradient_rows = 4;                           // backward, one sequence
+constexpr int gradient_rows = 4;                       // backward, one sequence
 #else
 constexpr int tile_columns = 1;
 constexpr int tile_pairs = 2, tile_sequences = 2;

@@ -4,14 +4,14 @@
 #include <cmath>
 #include <cstring>
 
+#include "common/cpu/transpose.h"
 #include "common/pivots.h"
-#include "common/transpose.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// panel = (matrix + matrix^T) / 2 of a matrix (n, n) of a tensor. Whether that is finite and the matrix equals its
-// transpose up to `tolerance` times the largest entry.
+// panel = (matrix + matrix^T) / 2 of a matrix (n, n) of a tensor. Returns whether that is finite and the matrix equals
+// its transpose up to `tolerance` times the largest entry.
 template <class T> inline bool symmetric_part(std::int64_t n, T tolerance, const T* matrix, T* panel) {
   constexpr std::int64_t width = width_of<T>;
   using V = Vector<T>;
@@ -71,7 +71,7 @@ struct PivotBlock {
     return good;
   }
 
-  // The end of a product: row r becomes what solves with the factor give for minus the sums.
+  // The end of a product: row r becomes the solution with the factor for minus the sums.
   auto solve_into(double* rows, std::int64_t row) const {
     return [this, rows, row](std::int64_t r, std::int64_t j, Vector<double> sum) BIOMECHAU_INLINE_LAMBDA {
       for (std::int64_t q = 0; q < r; ++q) sum.add_scaled(factor[q][r], Vector<double>::load(rows + q * row + j));
@@ -81,13 +81,13 @@ struct PivotBlock {
 };
 
 // Inverts a symmetric positive definite matrix (n, n): with S = L L^T, S^-1 = L^-T L^-1. `entries(i, j)` is the vector
-// of row i from column j on; `inverse` is a panel, or null if only the definiteness is asked for. False when a pivot is
-// rounding: singular or indefinite.
+// of row i from column j on; `inverse` is a panel, or null if only the definiteness is wanted. False if a pivot is
+// rounding: the matrix is singular or indefinite.
 //
-// In double precision whatever T is. An inverse in single precision, made in that precision, would bring the error of
-// its making to every right side, however small the solution; one that is rounded at the end keeps a solution about as
-// good as substitution with a factor in single precision. That costs no time: Gauss-Jordan elimination, which knows
-// nothing of symmetry, takes twice the operations, on vectors of twice the elements.
+// In double precision whatever T is. An inverse computed in single precision would add its own error to the solution of
+// every right-hand side, however small the solution; one that is only rounded at the end gives solutions about as good
+// as substitution with a factor in single precision. It costs no extra time: Gauss-Jordan elimination in single
+// precision does not use the symmetry and takes twice the operations, on vectors of twice the elements.
 template <class T, class Entries> bool invert(std::int64_t n, const Entries& entries, T* inverse) {
   constexpr std::int64_t width = width_of<double>, group = (tile_cols > 1 ? 2 : 1) * width;
   using V = Vector<double>;

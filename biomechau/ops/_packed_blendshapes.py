@@ -1,4 +1,4 @@
-"""Blendshapes that stay as they are, laid out once for the CPU kernels."""
+"""Constant blendshapes, laid out once for the CPU kernels."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau.ops import _check
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import refuse_in_jit_trace
 
 _Length = TypeVar("_Length", int, Tensor)
 
 # Vertices that start as one group; groups are then merged where that saves work.
 _SEED = 32
-_MOST_SEEDS = 1024  # every pair of seeds is weighed
-# A larger group is cut: its displacements should stay in the second-level cache, and threads need pieces to share.
+_MOST_SEEDS = 1024  # every pair of seeds is compared
+# Larger groups are cut: the displacements should stay in the second-level cache, and threads need pieces to share.
 _LARGEST = 256
-# Rows of displacements that are read together, once for each muscle: they should stay in the first-level cache.
+# Rows of displacements that are read together, once per muscle: they should stay in the first-level cache.
 _BLOCK_BYTES = 20_480
 _LANES = 16  # vertices that a vector register holds in float32
-# What a pair of shapes costs in a group: three multiply-adds a vector of vertices, and about so much to sum its lanes.
+# A pair of shapes costs three multiply-adds per vector of vertices in a group, and about this much to sum the lanes.
 _PAIR_OVERHEAD = 4
 
 
 class SortedEntries(NamedTuple):
-    """The entries of P in lists, a list being those of one muscle at a block of a group's vertices.
+    """The entries of P in lists, one for each muscle at each block of a group's vertices.
 
     Attributes:
         group_crow: (G + 1,) int64, start of each group's lists; they are sorted by block and muscle.
         muscle: (L,) int32, muscle of each list.
         list_crow: (L + 1,) int64, start of each list's entries.
         vertex: int32, vertex of each entry in a list, counted in its group.
-        entry: (nnz,) int32, place of each among the values of P; then the entries of vertices that no shape moves.
+        entry: (nnz,) int32, position of each among the values of P; last the entries of vertices that no shape moves.
     """
 
     group_crow: Tensor
@@ -48,16 +48,16 @@ class SortedEntries(NamedTuple):
 
 
 class KeptProjection:
-    """The reduced projection of a constant P and constant directions, and the state that these were in."""
+    """The reduced projection of a constant P and constant directions, and the versions of these tensors."""
 
     def __init__(self, distribution: SparseMatrix, directions: Tensor | None, matrix: Tensor) -> None:
         self.matrix = matrix
         self._version = distribution.val._version
-        # Not the tensor itself, which nobody else may need any more, and not its address, which another may get.
+        # Not the tensor itself, which may be unused elsewhere, and not its address, which another tensor may get.
         self._directions = None if directions is None else (ref(directions), directions._version)
 
     def is_of(self, distribution: SparseMatrix, directions: Tensor | None) -> bool:
-        """Whether the tensors are those that the projection was made of, and nobody has written to them since."""
+        """Whether the projection was made from these tensors, and they have not been written to since."""
         if distribution.val._version != self._version:
             return False
         if self._directions is None or directions is None:
@@ -68,25 +68,25 @@ class KeptProjection:
 
 @dataclass(frozen=True, eq=False)
 class PackedBlendshapes:
-    """Constant blendshapes B, given to the ops in place of the tensor: made once, faster in every call.
+    """Constant blendshapes B, passed to the ops instead of the tensor: made once, faster in every call.
 
-    At a vertex only some of the shapes move. Vertices that about the same shapes move are put into groups, and each
-    group holds the displacements of its own shapes only. The kernels of the CPU read nothing else; other devices and
-    the plain-torch twins read ``dense``.
+    A vertex is moved by only some of the shapes. Vertices moved by about the same shapes form a group, which holds the
+    displacements of its own shapes only. The CPU kernels read nothing else; other devices and the plain-torch twins
+    read ``dense``.
 
     Attributes:
         dense: B, displacements [length], shape (K, N, 3), float32 or float64: a copy, so that nothing changes it.
         vertex_crow: (G + 1,) int64, start of each group's vertices.
         shape_crow: (G + 1,) int64, start of each group's shapes.
         vertices: (N,) int32, the vertices group by group, then those that no shape moves.
-        shapes: int32, the shapes of each group, rising.
+        shapes: int32, the shapes of each group, ascending.
         lanes: each group's displacements, vertex fastest: (vectors of vertices, shapes, 3, vertices of a vector).
         rows: each group's displacements by vertex: (vertices, shapes x 3, with zeros to a multiple of 16).
-        kept: the projections of the distributions that ``force_projection`` has met.
+        kept: the reduced projections of distributions that ``force_projection`` was called with.
 
     Raises:
         TypeError: ``dense`` is not a float32 or float64 tensor.
-        ValueError: its shape is not (K, N, 3), or it requires grad: learned blendshapes are given as they are.
+        ValueError: its shape is not (K, N, 3), or it requires grad: pass learned blendshapes as a tensor.
 
     Example:
         >>> B = ops.PackedBlendshapes(torch.ones(2, 4, 3))
@@ -141,10 +141,10 @@ class PackedBlendshapes:
         return self.dense.shape
 
     def sorted_entries(self, distribution: SparseMatrix) -> SortedEntries:
-        """The entries of a P (N, M) in the order of the groups; made once for its pattern, whatever its values."""
+        """The entries of a P (N, M) in the order of the groups; computed once per pattern, whatever its values."""
         found = self._sorted.get(distribution.col)
         if found is None or found[0]() is not distribution.crow:
-            with torch.inference_mode(False):  # they are kept, for calls with a gradient too
+            with torch.inference_mode(False):  # they are kept, also for calls with a gradient
                 entries = self._sort(distribution)
             found = self._sorted[distribution.col] = ref(distribution.crow), entries
         return found[1]
@@ -174,7 +174,7 @@ class PackedBlendshapes:
         )
 
     def __reduce__(self) -> tuple[type[PackedBlendshapes], tuple[Tensor]]:
-        return PackedBlendshapes, (self.dense,)  # without what is kept
+        return PackedBlendshapes, (self.dense,)  # without the kept projections and entries
 
     def to(self, *args: object, **kwargs: object) -> PackedBlendshapes:
         """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
@@ -212,12 +212,12 @@ def _padded(length: _Length) -> _Length:
 
 
 def _grouped(moves: np.ndarray) -> tuple[list[Tensor], Tensor]:
-    """Which shapes move which vertex (N, K) to groups of vertices, and the vertices that none moves."""
+    """Groups of vertices, from which shapes move which vertex (N, K), and the vertices that no shape moves."""
     moving = moves.any(1)
     still = torch.from_numpy((~moving).nonzero()[0])
     if not moving.any():
         return [], still
-    # Alike sets of shapes side by side: vertices in the order of their sets, read as binary numbers.
+    # Similar sets of shapes side by side: vertices in the order of their sets, read as binary numbers.
     order = moving.nonzero()[0]
     order = order[np.lexsort(moves[order].T[::-1])]
     length = max(_SEED, -(-len(order) // (_MOST_SEEDS * _SEED)) * _SEED)
@@ -232,7 +232,7 @@ def _grouped(moves: np.ndarray) -> tuple[list[Tensor], Tensor]:
 
 
 def _merged(moves: np.ndarray, seeds: list[np.ndarray]) -> list[list[int]]:
-    """Merges the two groups that save the most work by it, as long as any do."""
+    """Merges the two groups whose merger saves the most work, as long as any does."""
     sets = np.stack([moves[seed].any(0) for seed in seeds]).astype(np.float64)
     vertices = np.array([len(seed) for seed in seeds], dtype=np.float64)
     members = [[i] for i in range(len(seeds))]

@@ -1,26 +1,26 @@
 // Groups of vertices with the shapes that move them: the unit of work of the ops that read blendshapes.
 #pragma once
 
-#include "common/axes.h"
-#include "common/cpu.h"
+#include "common/cpu/axes.h"
+#include "common/cpu/panel.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 #include "common/packed_blendshapes.h"
-#include "common/panel.h"
-#include "common/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
 template <class T> struct ShapeGroup {
   std::int64_t num_vertices, num_shapes;
-  std::int64_t num_slots;  // shapes that the arrangement has room for
+  std::int64_t num_slots;  // shapes that the layout has room for
   const std::int32_t* vertex;
   const std::int32_t* shape;
   const T* values;
 };
 
-// The two arrangements of a group's displacements. Each says how many values a group has and about what work.
+// The two layouts of a group's displacements. Each gives a group's number of values and an estimate of its work.
 
-// (vector of vertices, slot of a shape, 3, width), 0 beyond the last vertex. Also of blocks of vertices of a tensor.
+// (vector of vertices, slot of a shape, 3, width), 0 beyond the last vertex. Blocks of vertices of a tensor have it too.
 template <class T> struct Lanes {
   static constexpr bool packed_only = false;
   static constexpr std::int64_t width = Vector<T>::width, block = 128;
@@ -42,7 +42,7 @@ template <class T> struct Lanes {
   }
 };
 
-// A row a vertex, the three axes of a shape side by side, 0 beyond the last shape.
+// One row per vertex, the three axes of a shape side by side, 0 beyond the last shape.
 template <class T> struct VertexRows {
   static constexpr bool packed_only = true;
 
@@ -50,23 +50,24 @@ template <class T> struct VertexRows {
   static std::int64_t cost(std::int64_t vertices, std::int64_t shapes) { return vertices * (3 * shapes + 16); }
 };
 
-// The groups of packed blendshapes, or blocks of vertices in order that are filled when they are asked for.
+// The groups of packed blendshapes, or else blocks of vertices in order, which are filled when they are requested.
 template <class T, class Layout> class ShapeGroups {
  public:
-  // `blendshapes` (K, N, 3), or null: packed.
-  ShapeGroups(const T* blendshapes, const PackedBlendshapes<T>& packed, std::int64_t num_shapes,
+  // Reads `packed` if `is_packed`, else `blendshapes` (K, N, 3).
+  ShapeGroups(bool is_packed, const T* blendshapes, const PackedBlendshapes<T>& packed, std::int64_t num_shapes,
               std::int64_t num_vertices)
-      : blendshapes_(blendshapes),
+      : is_packed_(is_packed),
+        blendshapes_(blendshapes),
         packed_(packed),
         num_shapes_(num_shapes),
         num_vertices_(num_vertices),
-        count_(blendshapes ? (num_vertices + block() - 1) / block() : packed.num_groups),
+        count_(is_packed ? packed.num_groups : (num_vertices + block() - 1) / block()),
         start_(count_ + 1),
         cost_(count_ + 1) {
     start_[0] = 0;
     cost_[0] = 0;
     for (std::int64_t g = 0; g < count_; ++g) {
-      const std::int64_t shapes = blendshapes ? num_shapes : packed.shape_crow[g + 1] - packed.shape_crow[g];
+      const std::int64_t shapes = is_packed ? packed.shape_crow[g + 1] - packed.shape_crow[g] : num_shapes;
       const std::int64_t vertices = num_group_vertices(g);
       start_[g + 1] = start_[g] + Layout::size(vertices, shapes);
       cost_[g + 1] = cost_[g] + Layout::cost(vertices, shapes);
@@ -81,7 +82,7 @@ template <class T, class Layout> class ShapeGroups {
   // First vertex of a group where B is not packed.
   std::int64_t first(std::int64_t g) const { return min_of(num_vertices_, g * block()); }
   // Vertices that are in a group; the others do not move.
-  std::int64_t num_moving() const { return blendshapes_ ? num_vertices_ : packed_.vertex_crow[count_]; }
+  std::int64_t num_moving() const { return is_packed_ ? packed_.vertex_crow[count_] : num_vertices_; }
 
   // Where piece `piece` of `pieces` of about the same cost begins.
   std::int64_t begin(std::int64_t piece, std::int64_t pieces) const {
@@ -99,14 +100,14 @@ template <class T, class Layout> class ShapeGroups {
   }
 
   // Memory that `get` needs.
-  std::int64_t values_size() const { return blendshapes_ ? Layout::size(block(), num_shapes_) : 0; }
-  std::int64_t index_size() const { return blendshapes_ ? num_shapes_ + block() : 0; }
+  std::int64_t values_size() const { return is_packed_ ? 0 : Layout::size(block(), num_shapes_); }
+  std::int64_t index_size() const { return is_packed_ ? 0 : num_shapes_ + block(); }
 
   ShapeGroup<T> get(std::int64_t g, T* values, std::int32_t* index) const {
     ShapeGroup<T> group{};
     group.num_vertices = num_group_vertices(g);
     if constexpr (!Layout::packed_only)
-      if (blendshapes_) {
+      if (!is_packed_) {
         fill(first(g), values, index, group);
         return group;
       }
@@ -125,8 +126,8 @@ template <class T, class Layout> class ShapeGroups {
       return Layout::block;
   }
   std::int64_t num_group_vertices(std::int64_t g) const {
-    return blendshapes_ ? min_of(block(), num_vertices_ - g * block())
-                        : packed_.vertex_crow[g + 1] - packed_.vertex_crow[g];
+    return is_packed_ ? packed_.vertex_crow[g + 1] - packed_.vertex_crow[g]
+                      : min_of(block(), num_vertices_ - g * block());
   }
 
   // The shapes that move a vertex of the block, while the rows of the next block are on their way.
@@ -149,6 +150,7 @@ template <class T, class Layout> class ShapeGroups {
     group.values = values;
   }
 
+  bool is_packed_;
   const T* blendshapes_;
   const PackedBlendshapes<T>& packed_;
   std::int64_t num_shapes_, num_vertices_, count_, largest_ = 0;

@@ -3,12 +3,12 @@
 
 #include <type_traits>
 
-#include "common/axes.h"
-#include "common/lane_sums.h"
-#include "common/panel.h"
+#include "common/cpu/axes.h"
+#include "common/cpu/lane_sums.h"
+#include "common/cpu/panel.h"
+#include "force_projection/cpu/muscle_lanes.h"
+#include "force_projection/cpu/pieces.h"
 #include "force_projection/math.h"
-#include "force_projection/muscle_lanes.h"
-#include "force_projection/pieces.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -33,9 +33,9 @@ template <int Most, class Fn> void for_each_part(std::int64_t count, const Fn& f
     call_with_size<Most>(count * i / parts, count * (i + 1) / parts - count * i / parts, fn);
 }
 
-// Blocks of vertices one after the other, with room for what is known of one.
+// Blocks of vertices one after the other, with room for the data of one.
 //
-// A row of B is a stream of its own for the memory: blocks are long, and a tile of shapes is copied row after row, from
+// For the memory every row of B is a separate stream: blocks are long, and a tile of shapes is copied row after row, from
 // the tensor or to it, before or after its arithmetic.
 template <bool fibre, class T> class DenseProjection {
  public:
@@ -189,7 +189,7 @@ template <bool fibre, class T> class DenseProjection {
     repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { join_axes(sum[c], &moved_[c * row_size + 3 * v]); });
   }
 
-  // Past the caches: nothing here reads the gradient again, and it would drive B out of them.
+  // Writes past the caches: nothing here reads the gradient again, and it would push B out of them.
   void stream_row(const T* from, T* to) const {
     const std::int64_t size = 3 * num_;
     const std::int64_t unaligned = reinterpret_cast<std::uintptr_t>(to) % 64 / sizeof(T);

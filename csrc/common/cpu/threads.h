@@ -13,10 +13,10 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Below so many operations in all, of about a nanosecond each, waking the threads may cost more than it saves.
+// With fewer operations in all, of about a nanosecond each, waking the threads may cost more than it saves.
 constexpr double min_work = 2e5;
 
-// Calls fn(i, thread) for i in [0, count), thread in [0, num_threads), on several threads if that is worth its `work`.
+// Calls fn(i, thread) for i in [0, count), thread in [0, num_threads), on several threads if its `work` is worth it.
 // Which thread runs which i never changes a result: every task owns what it writes.
 //
 // A task may throw std::bad_alloc, as Scratch does, and nothing else: the exception must not leave the parallel region,
@@ -26,8 +26,8 @@ constexpr double min_work = 2e5;
 // runtime spin for the next one, on the cores that the other pool needs. On Linux torch loads its libgomp into the
 // global scope of the process, under whatever name its wheel bundles it; symbols are looked up there first, so these
 // regions run in that copy even where the loader maps a libgomp of the system beside it. That needs torch to be loaded
-// before this module (biomechau/__init__.py), and the same number of threads asked for as torch does, as a libgomp
-// that is asked for fewer ends the others and starts them again.
+// before this module (biomechau/__init__.py), and the same number of threads that torch requests: a libgomp that is
+// asked for fewer ends the others and starts them again.
 template <class Fn> void parallel_tasks(std::int64_t count, double work, int num_threads, const Fn& fn) {
 #if defined(_OPENMP)
   if (num_threads > 1 && count > 1 && work > min_work) {
@@ -56,7 +56,7 @@ template <class Fn> void parallel_for(std::int64_t count, double work, int num_t
   parallel_tasks(count, work, num_threads, [&fn](std::int64_t i, int) { fn(i); });
 }
 
-// An uninitialised array that frees itself, aligned as a cache line is.
+// An uninitialised array that frees itself, aligned to cache lines.
 template <class T> class Scratch {
  public:
   explicit Scratch(std::int64_t size)
@@ -73,10 +73,10 @@ template <class T> class Scratch {
   T* data_;
 };
 
-// What follows is always inlined, as must be what does nothing else: GCC takes a function of prefetches only for one
-// without effect, and drops the call.
+// These functions, and functions that do nothing but call them, must be inlined: GCC takes a function of prefetches only
+// for one without effect, and drops the call.
 
-// Asks for the cache line of an address that is read soon.
+// Fetches the cache line of an address that is read soon.
 BIOMECHAU_INLINE void prefetch(const void* address) {
 #if defined(__GNUC__)
   __builtin_prefetch(address);
@@ -85,7 +85,7 @@ BIOMECHAU_INLINE void prefetch(const void* address) {
 #endif
 }
 
-// Asks for [begin, end) ahead of its use: reads into the second-level cache, or writes into the first.
+// Fetches [begin, end) ahead of its use: into the second-level cache for reads, into the first for writes.
 template <class T> BIOMECHAU_INLINE void prefetch_for_read(const T* begin, const T* end) {
 #if defined(__GNUC__)
   for (; begin < end; begin += 64 / sizeof(T)) __builtin_prefetch(begin, 0, 2);

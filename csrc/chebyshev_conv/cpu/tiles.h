@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "common/vector.h"
+#include "common/cpu/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

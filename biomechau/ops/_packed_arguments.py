@@ -1,4 +1,4 @@
-"""How the ops take packed blendshapes apart, and put them together for the kernels."""
+"""Packed blendshapes as arguments of the ops, and as the kernels read them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops._backend import Buffer, buffer
-from biomechau.ops._records import left_out
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
+from biomechau.ops._records import is_left_out, left_out
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher
 
 
 class PackedArguments(NamedTuple):
-    """Packed blendshapes in the arguments of an op; all None where B is an ordinary tensor."""
+    """Packed blendshapes as arguments of an op; all None if B is an ordinary tensor."""
 
     vertex_crow: Tensor | None
     shape_crow: Tensor | None
@@ -26,7 +26,7 @@ class PackedArguments(NamedTuple):
 
 
 class SortedArguments(NamedTuple):
-    """The entries of P in the order of the groups, in the arguments of an op; all None where the kernels sort them."""
+    """The entries of P in the order of the groups, as arguments of an op; all None if the kernels are to sort them."""
 
     group_crow: Tensor | None
     list_muscle: Tensor | None
@@ -39,14 +39,14 @@ UNPACKED, UNSORTED = left_out(PackedArguments), left_out(SortedArguments)
 
 
 def unpacked(blendshapes: Tensor | PackedBlendshapes) -> Tensor:
-    """B (K, N, 3) as a tensor, whichever way it is given."""
+    """B (K, N, 3) as a tensor, packed or not."""
     return blendshapes.dense if isinstance(blendshapes, PackedBlendshapes) else blendshapes
 
 
 def packed_arguments(
     blendshapes: Tensor | PackedBlendshapes, values: Literal["lanes", "rows"]
 ) -> tuple[Tensor | None, ...]:
-    """What the fields of ``PackedArguments`` say. Kernels of other devices read the tensor."""
+    """The fields of ``PackedArguments``. Kernels of other devices read the tensor."""
     if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu":
         return UNPACKED
     index = (blendshapes.vertex_crow, blendshapes.shape_crow, blendshapes.vertices, blendshapes.shapes)
@@ -54,22 +54,22 @@ def packed_arguments(
 
 
 def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Tensor | None, ...]:
-    """What the fields of ``SortedArguments`` say."""
+    """The fields of ``SortedArguments``."""
     if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu" or goes_to_dispatcher():
         return UNSORTED
     return blendshapes.sorted_entries(distribution)
 
 
 def core_sorted(entries: Sequence[Tensor | None]) -> _core.SortedEntries | None:
-    """Sorted entries as the kernels read them. Hold the tensors while it is used."""
-    return None if entries[0] is None else _core.SortedEntries(*map(buffer, entries))
+    """Sorted entries as the kernels read them. Keep the tensors alive while the result is used."""
+    return None if is_left_out(entries) else _core.SortedEntries(*map(buffer, entries))
 
 
 def core_blendshapes(
     blendshapes: Tensor, packed: Sequence[Tensor | None]
 ) -> tuple[Buffer | None, _core.PackedBlendshapes | None]:
-    """B as the kernels read it: a dense tensor, or packed. Hold the tensors while it is used."""
-    if packed[0] is None:
+    """B as the kernels read it: a dense tensor, or packed. Keep the tensors alive while the result is used."""
+    if is_left_out(packed):
         return buffer(blendshapes), None
     num_shapes, num_vertices, _ = blendshapes.shape
     return None, _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, packed))

@@ -42,8 +42,8 @@ class SparseMatrix:
         col: (nnz,) int64, column of each entry, strictly ascending within a row.
         val: (nnz,) float32 or float64; may require grad.
         shape: (N, M).
-        row: (nnz,) int64, row of each entry; made from ``crow``.
-        transpose: the same index by column; made once and kept with the matrix.
+        row: (nnz,) int64, row of each entry; derived from ``crow``.
+        transpose: the same index by column; derived once and kept with the matrix.
 
     Raises:
         TypeError: an index is not an int64 tensor, or ``val`` is not float32 or float64.
@@ -78,7 +78,7 @@ class SparseMatrix:
             raise ValueError(f"crow must rise from 0 to {nnz}, the number of entries")
         if nnz and (int(self.col.min()) < 0 or int(self.col.max()) >= num_cols):
             raise ValueError(f"col must lie in [0, {num_cols}), got {int(self.col.min())} to {int(self.col.max())}")
-        # object.__setattr__: the two derived fields of a frozen class.
+        # object.__setattr__: these are derived fields of a frozen class.
         row = torch.repeat_interleave(torch.arange(num_rows, device=self.crow.device), self.crow.diff())
         object.__setattr__(self, "row", row)
         object.__setattr__(self, "transpose", _transpose(row, self.col, num_cols))
@@ -93,7 +93,7 @@ class SparseMatrix:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether the matrix equals its transpose; looked at once."""
+        """Whether the matrix equals its transpose; checked once."""
         if self._is_symmetric is None:
             other = self.transpose
             same = self.shape[0] == self.shape[1] and torch.equal(other.crow, self.crow)
@@ -102,18 +102,18 @@ class SparseMatrix:
         return bool(self._is_symmetric)
 
     def neighbourhood_order(self, compute: bool = True) -> Tensor | None:
-        """The vertices of a graph with this symmetric pattern, so that neighbours come soon after one another.
+        """The vertices of a graph with this symmetric pattern, ordered so that neighbours are close to each other.
 
-        Breadth first from a vertex at the rim, component after component; made once and kept with the matrix.
+        Breadth first from a vertex at the rim, component after component; computed once and kept with the matrix.
 
         Args:
-            compute: make it if it is not there yet.
+            compute: compute it if there is none yet.
 
         Returns:
             A permutation (N,) int64, or None if there is none yet.
         """
         if self._order is None and compute:
-            with torch.inference_mode(False):  # it is kept, for calls with a gradient too
+            with torch.inference_mode(False):  # it is kept, also for calls with a gradient
                 object.__setattr__(self, "_order", _breadth_first(self.crow, self.col))
         return self._order
 
@@ -128,7 +128,7 @@ class SparseMatrix:
             raise ValueError(f"val must be on {self.col.device} as col is, got {val.device}")
 
     def with_values(self, val: Tensor) -> Self:
-        """The same pattern with other values (nnz,), without looking at the index again."""
+        """The same pattern with other values (nnz,), without checking the index again."""
         self._check_values(val)
         new = copy.copy(self)
         object.__setattr__(new, "val", val)
@@ -172,7 +172,7 @@ def _transpose(row: Tensor, col: Tensor, num_cols: int) -> Transpose:
     return Transpose(crow, row[order], order)
 
 
-# Vertices that the kernels take together.
+# Vertices that the kernels process together.
 _RUN = 32
 
 
@@ -184,7 +184,7 @@ def _breadth_first(crow: Tensor, col: Tensor) -> Tensor:
     first = np.unique(component, return_index=True)[1]
     orders = []
     for start in first:
-        # The last vertex that is reached lies farthest away; from there once more ends up at the rim.
+        # The last vertex reached is the farthest; repeating the search from there ends at the rim.
         for _ in range(3):
             reached = breadth_first_order(graph, start, directed=False, return_predecessors=False)
             start = reached[-1]

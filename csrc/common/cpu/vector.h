@@ -22,7 +22,7 @@ constexpr int register_bytes = 32;
 constexpr int register_bytes = 16;
 #endif
 
-// So many bytes in registers of the processor's size: GCC keeps variables of a vector type that is wider in memory.
+// That many bytes in registers of the processor's size: GCC keeps variables of wider vector types in memory.
 template <class T, int bytes> struct Registers {
   static constexpr int half = bytes / 2 / sizeof(T);
   Registers<T, bytes / 2> low, high;
@@ -37,7 +37,7 @@ template <class T, int bytes> struct Registers {
   BIOMECHAU_INLINE void operator*=(T a) { low *= a, high *= a; }
 };
 
-// One register, or a plain array for compilers that know no vector types.
+// One register, or a plain array for compilers without vector types.
 template <class T> struct Registers<T, register_bytes> {
 #if defined(__GNUC__)
   typedef T Lanes __attribute__((vector_size(register_bytes)));

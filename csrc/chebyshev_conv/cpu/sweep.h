@@ -1,11 +1,11 @@
-// One thread's way through the operator's rows: what it computes, how the work is cut into tasks, and the way itself.
+// How one thread passes through the rows of the operator: what it computes, how the work is cut into tasks, and the pass.
 #pragma once
 
 #include <cstring>
 
-#include "chebyshev_conv/band.h"
+#include "chebyshev_conv/cpu/band.h"
+#include "chebyshev_conv/cpu/tiles.h"
 #include "chebyshev_conv/math.h"
-#include "chebyshev_conv/tiles.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -38,8 +38,8 @@ template <class T> struct Job {
   T* gram;                    // of each task (K, x.channels, y.channels), y.channels padded
 };
 
-// How the work is cut into tasks, each a run of panels of frames and a chunk of blocks. A function of the sizes alone:
-// the order of every sum, and so its last bit, is the same for any number of threads.
+// How the work is cut into tasks, each a run of panels of frames and a chunk of blocks. They depend on the sizes
+// alone: the order of every sum, and so its last bit, is the same for any number of threads.
 template <class T> struct Plan {
   std::int64_t frames, stride;  // of a panel, and the length of a row that holds `channels` of each
   std::int64_t panels, runs, chunks;
@@ -49,7 +49,7 @@ template <class T> struct Plan {
     std::int64_t least = 0;
     for (std::int64_t f = 1; f <= min_of(most_frames, num_frames); ++f) {
       if (f > 1 && f * channels > most) break;
-      // One more for what a row costs whatever its length.
+      // One more for the cost of a row whatever its length.
       const std::int64_t work = (num_frames + f - 1) / f * (padded<T>(f * channels) / Vector<T>::width + 1);
       if (f == 1 || work < least) least = work, frames = f;
     }
@@ -75,8 +75,8 @@ template <class T> inline void copy_row(std::int64_t n, const T* from, T* to) {
   for (; i < n; ++i) to[i] = from[i];
 }
 
-// One thread's way through the rows for one panel of frames: block after block, term k following `reach` blocks behind
-// term k - 1, so that every row is still in cache when its neighbours ask for it.
+// One thread's pass through the rows for one panel of frames: block after block, term k following `reach` blocks behind
+// term k - 1, so that every row is still in cache when its neighbours need it.
 template <class T> class Sweep {
  public:
   Sweep(Band<T>& s, const Job<T>& job, const Plan<T>& plan, bool clenshaw, T* memory)
@@ -134,7 +134,7 @@ template <class T> class Sweep {
     frames_ = min_of(plan_.frames, job_.num_frames - frame);
   }
 
-  // Rows are read in visiting order, from anywhere: those of a block are asked for while the one before it is at work.
+  // Rows are read in visiting order, from anywhere: those of a block are fetched during the work on the one before it.
   BIOMECHAU_INLINE void fetch(std::int64_t b, const T* data, std::int64_t num_rows, std::int64_t channels,
                               const std::int64_t* row_of) const {
     if (b >= s_.num_blocks) return;
@@ -247,7 +247,7 @@ template <class T> class Sweep {
     }
   }
 
-  // h_k = x V_k for all k, in the place of b_k
+  // h_k = x V_k for all k, stored where b_k goes
   void load_products(std::int64_t b) {
     const std::int64_t width = padded<T>(num_terms_ * job_.y.channels), first = b * block;
     fetch(b + 1, job_.x.data, job_.x.num_rows, job_.x.channels, job_.x.row);

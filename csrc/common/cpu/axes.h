@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "common/vector.h"
+#include "common/cpu/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

@@ -1,7 +1,7 @@
 // Sums over the lanes of many vectors at once: cheaper than one after the other, and always in the same order.
 #pragma once
 
-#include "common/vector.h"
+#include "common/cpu/vector.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {

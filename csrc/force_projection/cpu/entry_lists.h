@@ -1,7 +1,7 @@
 // The entries of the distribution matrix in the order in which the reduced projection visits them.
 #pragma once
 
-#include "common/shape_group.h"
+#include "common/cpu/shape_group.h"
 #include "force_projection/force_projection.h"
 
 namespace biomechau {
@@ -16,7 +16,7 @@ struct EntryLists {
   const std::int32_t* entry;
 };
 
-// Makes the lists of a group where the caller has none.
+// Makes the lists of a group if the caller has none.
 class EntrySorter {
  public:
   EntrySorter(std::int64_t num_muscles, std::int64_t most_entries)

@@ -1,17 +1,14 @@
 // The matrices of a rollout: checked, made symmetric, inverted.
 #pragma once
 
-#include "common/inverse.h"
+#include "common/cpu/inverse.h"
 #include "euler_rollout/euler_rollout.h"
 #include "euler_rollout/math.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Far above rounding, far below a matrix passed by mistake.
-constexpr double symmetry_tolerance = 1e-3;
-
-// The first matrix with the first kind of fault, or else with the second.
+// The first matrix with the first kind of fault, otherwise the first with the second kind.
 inline RolloutFault first_fault(const unsigned char* faults, std::int64_t count, RolloutFault::Kind first,
                                 RolloutFault::Kind second = RolloutFault::none) {
   for (std::int64_t i = 0; i < count; ++i)
@@ -21,7 +18,7 @@ inline RolloutFault first_fault(const unsigned char* faults, std::int64_t count,
   return {};
 }
 
-// What every step of a rollout reads: D and K as symmetric panels, and F^-1 of args.factor.
+// What every step of a rollout reads: D and K as symmetric panels, and F^-1 of args.inverse.
 template <class T> class System {
  public:
   explicit System(const EulerRollout<T>& args)
@@ -32,18 +29,16 @@ template <class T> class System {
         stiffness_(args.stiffness ? args.count(args.stiffness_span) * size_ : 0) {}
 
   bool elastic() const { return args_.damping_span != Span::none || args_.stiffness_span != Span::none; }
-  // F is M, unless the new state of the implicit scheme is pulled back by D or K.
+  // F is M, unless the scheme is implicit and there is D or K.
   bool solves_mass() const { return args_.scheme != Scheme::implicit || !elastic(); }
 
-  Step<T> step() const {
-    return {args_.dt, args_.scheme == Scheme::implicit ? args_.dt : T(0), args_.scheme == Scheme::explicit_euler};
-  }
+  Step<T> step() const { return step_of(args_.scheme, args_.dt); }
   const T* damping(std::int64_t s) { return panel(args_.damping, damping_, args_.damping_span, s); }
   const T* stiffness(std::int64_t s) { return panel(args_.stiffness, stiffness_, args_.stiffness_span, s); }
 
   // F^-1 of frame t of sequence s as a panel.
   void load_inverse(std::int64_t s, std::int64_t t, T* panel) const {
-    to_panel(n_, n_, args_.factor + args_.index(args_.factor_span(), s, t) * n_ * n_, panel);
+    to_panel(n_, n_, args_.inverse + args_.index(args_.inverse_span(), s, t) * n_ * n_, panel);
   }
 
   // The symmetric parts of D and K.
@@ -54,17 +49,17 @@ template <class T> class System {
     return prepare(args_.stiffness, args_.stiffness_span, stiffness_, RolloutFault::stiffness_asymmetric, num_threads);
   }
 
-  // Mass i checked and inverted into the panel and args.factor; returns what is wrong with it.
+  // Mass i checked and inverted into the panel and args.inverse; returns what is wrong with it.
   RolloutFault::Kind invert_mass(std::int64_t i, T* panel) const {
     if (!symmetric_part(n_, T(symmetry_tolerance), args_.mass + i * n_ * n_, panel))
       return RolloutFault::mass_asymmetric;
     if (!invert(n_, PanelEntries<T>{panel, padded(n_)}, solves_mass() ? panel : nullptr))
       return RolloutFault::mass_indefinite;
-    if (solves_mass()) from_panel(n_, n_, panel, args_.factor + i * n_ * n_);
+    if (solves_mass()) from_panel(n_, n_, panel, args_.inverse + i * n_ * n_);
     return RolloutFault::none;
   }
 
-  // All of args.factor. The mass must be positive definite in every scheme: a negative one could hide behind stiffness.
+  // All of args.inverse. The mass must be positive definite in every scheme: stiffness could hide a negative one.
   RolloutFault invert_all(int num_threads) {
     const std::int64_t num_masses = args_.count(args_.mass_span);
     const RolloutFault fault =
@@ -72,7 +67,7 @@ template <class T> class System {
                 [&](std::int64_t i, T* panel) { return invert_mass(i, panel); });
     if (fault.kind != RolloutFault::none || solves_mass()) return fault;
     const double h = args_.dt;
-    return for_all(args_.count(args_.factor_span()), num_threads, RolloutFault::system_indefinite, RolloutFault::none,
+    return for_all(args_.count(args_.inverse_span()), num_threads, RolloutFault::system_indefinite, RolloutFault::none,
                    [&](std::int64_t s, T* panel) {
                      symmetric_part(n_, T(1), args_.mass + args_.index(args_.mass_span, s, 0) * n_ * n_, panel);
                      const std::int64_t row = padded(n_);
@@ -85,7 +80,7 @@ template <class T> class System {
                        return entry;
                      };
                      if (!invert(n_, entries, panel)) return static_cast<int>(RolloutFault::system_indefinite);
-                     from_panel(n_, n_, panel, args_.factor + s * n_ * n_);
+                     from_panel(n_, n_, panel, args_.inverse + s * n_ * n_);
                      return static_cast<int>(RolloutFault::none);
                    });
   }

@@ -1,8 +1,8 @@
 // The forward pass of one group of vertices: masses times products of shapes, summed over the vertices.
 #pragma once
 
-#include "common/lane_sums.h"
-#include "generalized_mass/tiles.h"
+#include "common/cpu/lane_sums.h"
+#include "generalized_mass/cpu/tiles.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -81,7 +81,7 @@ void for_each_tile(const ShapeGroup<T>& group, Pairs pairs, T* products, const F
 }
 
 // out (pairs, sequences) += the sums over the vertices of products times masses (sequences, vertices): vectors of
-// vertices, whose lanes are summed in the end.
+// vertices, whose lanes are summed at the end.
 template <class T> void add_tile(const ProductTile<T>& tile, const T* mass, std::int64_t sequences, T* out) {
   constexpr int width = Vector<T>::width, P = tile_pairs, Q = tile_sequences;
   const std::int64_t stride = tile.stride;

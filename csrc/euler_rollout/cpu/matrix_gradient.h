@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "common/transpose.h"
+#include "common/cpu/transpose.h"
 #include "euler_rollout/euler_rollout.h"
 
 namespace biomechau {
@@ -26,7 +26,7 @@ template <class T> inline void negative_symmetric_product(std::int64_t n, const 
   }
 }
 
-// Which sums a backward pass needs. `sums` are three panels (n, K'), those of M, D and K, used if wanted.
+// Which sums a backward pass needs. `sums` are three panels (n, K'), for M, D and K, used only if wanted.
 template <class T> class MatrixGradients {
  public:
   explicit MatrixGradients(const EulerRollout<T>& args) : args_(args), n_(args.num_coordinates) {
@@ -45,7 +45,7 @@ template <class T> class MatrixGradients {
   }
   std::int64_t sums_size() const { return any() ? 3 * size() : 0; }
 
-  // sums (columns [begin, end)) = 0, where wanted and the matrix has these axes
+  // sums (columns [begin, end)) = 0 of wanted matrices with this span
   void clear(Span span, std::int64_t begin, std::int64_t end, T* sums) const {
     for (int m = 0; m < 3; ++m)
       if (terms_[m].grad && terms_[m].span == span)
@@ -96,7 +96,7 @@ template <class T> class MatrixGradients {
       }
   }
 
-  // A mass per frame: its gradient is that of its one frame.
+  // A mass per frame gets the gradient of its own frame only.
   void add_frame(std::int64_t s, std::int64_t t, const T* r) const {
     if (args_.mass_span != Span::per_frame || !args_.grad_mass) return;
     const std::int64_t frame = s * args_.num_frames + t;

@@ -1,14 +1,14 @@
 // The distribution matrix at a block of vertices: for every muscle that a vector of them meets, a vector of entries.
 #pragma once
 
-#include "common/cpu.h"
-#include "common/vector.h"
+#include "common/cpu/threads.h"
+#include "common/cpu/vector.h"
 #include "force_projection/force_projection.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// A slot is one muscle at one vector of vertices; it holds P, or the three axes of P d where forces follow fibres.
+// A slot is one muscle at one vector of vertices; it holds P, or the three axes of P d if forces follow fibres.
 template <class T> class MuscleLanes {
  public:
   static constexpr std::int64_t width = Vector<T>::width;
@@ -16,7 +16,7 @@ template <class T> class MuscleLanes {
   // `part`: vertices that are sorted together, a multiple of the vector's width.
   MuscleLanes(const Distribution<T>& p, std::int64_t most_vertices, std::int64_t part)
       : p_(p),
-        depth_(p.directions ? 3 : 1),
+        depth_(p.fibre ? 3 : 1),
         most_vectors_((most_vertices + width - 1) / width),
         part_(part),
         most_slots_(min_of(p.num_entries, most_vectors_ * p.num_muscles)),
@@ -51,7 +51,7 @@ template <class T> class MuscleLanes {
             ++count;
           }
           *entry_slot++ = slot;
-          if (p_.directions)
+          if (p_.fibre)
             for (int a = 0; a < 3; ++a) lanes(slot, a)[lane] = p_.val[e] * p_.directions[3 * e + a];
           else
             lanes(slot, 0)[lane] = p_.val[e];

@@ -1,15 +1,15 @@
-// What the two ways to the reduced projection share: the pieces of its sum over vertices, and its gradients by muscle.
+// Shared by dense and packed reduced projection: the pieces of the sum over vertices, and the gradient of A by muscle.
 #pragma once
 
-#include "common/cpu.h"
-#include "common/panel.h"
+#include "common/cpu/panel.h"
+#include "common/cpu/threads.h"
 #include "force_projection/force_projection.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// How many pieces the groups are cut into. A function of the sizes alone: the order of the sum, and so its
-// last bit, is the same for every number of threads.
+// How many pieces the groups are cut into. It depends on the sizes alone: the order of the sum, and so its last bit, is
+// the same for every number of threads.
 inline std::int64_t num_pieces(std::int64_t num_groups) { return max_of(1, min_of(num_groups, 16)); }
 
 template <class T> double projection_work(const ReducedProjection<T>& args) {
@@ -21,7 +21,7 @@ template <class T, class Fn>
 void sum_pieces(const ReducedProjection<T>& args, std::int64_t num_groups, std::int64_t slot, int num_threads,
                 const Fn& fn) {
   const std::int64_t num_muscles = args.distribution.num_muscles, num_shapes = args.num_shapes;
-  const std::int64_t depth = args.distribution.directions ? 1 : 3;
+  const std::int64_t depth = args.distribution.force_size();
   const std::int64_t pieces = num_pieces(num_groups), size = num_muscles * num_shapes * slot;
   Scratch<T> partial(pieces * size);
   parallel_for(pieces, projection_work(args), num_threads, [&](std::int64_t piece) {
@@ -38,7 +38,8 @@ void sum_pieces(const ReducedProjection<T>& args, std::int64_t num_groups, std::
   }
 }
 
-// The gradient of A, a row a muscle: (K, axes), those of fibres as often as there are axes; then 0, at least once.
+// The gradient of A, one row per muscle: (K, axes), with the scalars of fibres repeated for every axis; then at least one
+// 0.
 template <class T> class GradientRows {
  public:
   GradientRows(const ReducedProjection<T>& args, std::int64_t axes)
@@ -47,8 +48,8 @@ template <class T> class GradientRows {
     for (std::int64_t m = 0; m < num_muscles; ++m) {
       T* to = &rows_[m * length_];
       for (std::int64_t k = 0; k < args.num_shapes; ++k) {
-        const T* from = args.grad_out + (k * num_muscles + m) * (args.distribution.directions ? 1 : 3);
-        for (std::int64_t a = 0; a < axes; ++a) to[axes * k + a] = args.distribution.directions ? *from : from[a];
+        const T* from = args.grad_out + (k * num_muscles + m) * args.distribution.force_size();
+        for (std::int64_t a = 0; a < axes; ++a) to[axes * k + a] = args.distribution.fibre ? *from : from[a];
       }
       for (std::int64_t i = axes * args.num_shapes; i < length_; ++i) to[i] = 0;
     }

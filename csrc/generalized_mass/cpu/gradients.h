@@ -1,13 +1,13 @@
 // The backward pass of one group of vertices.
 #pragma once
 
-#include "generalized_mass/tiles.h"
+#include "generalized_mass/cpu/tiles.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// What meets the product of shapes k and l in the gradients: scale (grad_out_kl + grad_out_lk), at (k, l, sequence) of a
-// (K, K, sequences) table. For the masses only pairs k <= l are met; entries of the diagonal then count half.
+// The factor of the product of shapes k and l in the gradients: scale (grad_out_kl + grad_out_lk), at (k, l, sequence) of
+// a (K, K, sequences) table. For the masses only pairs k <= l are visited; entries of the diagonal then count half.
 template <class T> struct PairGradients {
   std::int64_t num_shapes, sequences;
   Scratch<T> table;
@@ -69,7 +69,7 @@ void mass_gradient(const ShapeGroup<T>& group, const PairGradients<T>& gradients
   }
 }
 
-// The same of all sequences, Q at a time: each product of shapes meets its Q gradients in registers.
+// The same for all sequences, Q at a time: each product of shapes is multiplied by its Q gradients in registers.
 template <int Q, class T>
 void mass_gradient(const GeneralizedMass<T>& args, const ShapeGroup<T>& group, const PairGradients<T>& gradients) {
   constexpr int width = Vector<T>::width, V = tile_vectors;

@@ -1,29 +1,28 @@
-"""Constant matrices made ready for the rollout: factored once, in coordinates where all of them are diagonal."""
+"""Constant matrices prepared for the rollout: once, in coordinates where all of them are diagonal (normal modes)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from biomechau import _core
 from biomechau.ops import _check
 from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, symmetric
 from biomechau.ops.tracing import refuse_in_jit_trace
 
-# Rows of the constants, as in csrc/modal_rollout/modal_rollout.h.
-_ROW_MULTIPLE = 16
-# Share of the damping that may lie off the diagonal of the modes: rounding of the matrices, no more. Those in float64
-# may have been rounded to float32 before, as in a model that is loaded; on faces that leaves up to 7e-7.
+# Largest share of the damping off the diagonal of the modes: rounding of the matrices, no more. Matrices in float64 may
+# have been rounded to float32 before, as in a loaded model; on faces that leaves up to 7e-7.
 _OFF_DIAGONAL = {torch.float32: 2e-5, torch.float64: 2e-6}
 
 
 class ModalSystem(nn.Module):
     """M c'' + D c' + K c = Q + A F with constant matrices and Rayleigh damping, for :func:`ops.modal_rollout`.
 
-    The generalized eigenproblem K E = M E diag(w^2), E^T M E = 1, turns the equation into one scalar oscillator a mode;
-    D must be diagonal in the same modes, as a M + b K is (Rayleigh) and as E diag E^T in general. Without D and K the
-    coordinates stay and M is inverted. All of it is computed in float64 from the matrices as given.
+    The generalized eigenproblem K E = M E diag(w^2), E^T M E = 1, turns the equation into one scalar oscillator per
+    normal mode; D must be diagonal in the same modes, like a M + b K (Rayleigh damping). Without D and K the
+    coordinates stay and M is inverted. Everything is computed in float64 from the matrices as given.
 
-    The tensors are buffers that ``.to()`` moves and ``state_dict`` leaves out: their owner keeps the matrices.
+    The tensors are buffers that ``.to()`` moves and ``state_dict`` omits: whoever made the system keeps the matrices.
 
     Args:
         mass: M [mass], shape (K, K).
@@ -37,7 +36,7 @@ class ModalSystem(nn.Module):
         TypeError: a tensor is not float32 or float64, or they differ; dt is not a Python number.
         ValueError: a shape does not fit, the devices differ, dt is not positive, the scheme is unknown, a matrix is not
             symmetric, M (or M + h D + h^2 K for ``implicit``) is not positive definite, D couples the modes, or a
-            tensor requires grad: learned matrices belong into :func:`ops.euler_rollout`.
+            tensor requires grad: use :func:`ops.euler_rollout` to learn matrices.
 
     Example:
         >>> system = ops.ModalSystem(torch.eye(1), stiffness=torch.eye(1))
@@ -84,7 +83,7 @@ class ModalSystem(nn.Module):
         return len(self.mass)
 
     def _constants(self) -> Tensor:
-        """What the kernels read, laid out as csrc/modal_rollout/modal_rollout.h says."""
+        """What the kernels read, in the layout of csrc/modal_rollout/modal_rollout.h."""
         size, dtype = self.num_coordinates, self.mass.dtype
         mass = symmetric("mass", self.mass, 0)
         cholesky("mass", mass, 0)
@@ -104,9 +103,9 @@ class ModalSystem(nn.Module):
                 root, damping if self.stiffness is None else stiffness, upper=False
             )
             whitened = torch.linalg.solve_triangular(root, whitened.mT, upper=False)
-            modes = torch.linalg.solve_triangular(root.mT, torch.linalg.eigh(whitened)[1], upper=True)
-            inverse = modes.mT @ mass
-            rates, squares = (((modes.mT @ matrix) * modes.mT).sum(1) for matrix in (damping, stiffness))
+            load = torch.linalg.solve_triangular(root.mT, torch.linalg.eigh(whitened)[1], upper=True).mT  # E^T
+            inverse = load @ mass
+            rates, squares = (((load @ matrix) * load).sum(1) for matrix in (damping, stiffness))
             rest = damping - (inverse.mT * rates) @ inverse
             if bool(rest.abs().max() > _OFF_DIAGONAL[dtype] * damping.abs().max()):
                 raise ValueError(
@@ -115,8 +114,7 @@ class ModalSystem(nn.Module):
                 )
             if implicit:
                 gain = 1 / (1 + self.dt * rates + self.dt**2 * squares)
-            load = modes.mT
-            matrices = [modes, load, inverse.mT, inverse]
+            matrices = [load.mT, load, inverse.mT, inverse]
         else:
             load = torch.linalg.inv(mass)
             load = (load + load.mT) / 2
@@ -141,5 +139,5 @@ def _check_constant(name: str, tensor: Tensor | None, size: int) -> None:
 
 
 def _padded(block: Tensor) -> Tensor:
-    """Rows filled up with zeros."""
-    return nn.functional.pad(block, (0, -block.shape[-1] % _ROW_MULTIPLE))
+    """Rows padded with zeros."""
+    return nn.functional.pad(block, (0, -block.shape[-1] % _core.modal_row_multiple))

@@ -1,11 +1,11 @@
-// The reduced projection A of packed blendshapes and the gradients of P: rows of displacements, a row a vertex, summed
+// The reduced projection A of packed blendshapes and the gradients of P: rows of displacements, one per vertex, summed
 // muscle by muscle.
 #pragma once
 
-#include "common/lane_sums.h"
-#include "force_projection/entry_lists.h"
+#include "common/cpu/lane_sums.h"
+#include "force_projection/cpu/entry_lists.h"
+#include "force_projection/cpu/pieces.h"
 #include "force_projection/math.h"
-#include "force_projection/pieces.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -38,7 +38,7 @@ template <class T> struct AxisMasks {
 
 template <class T> using RowGroups = ShapeGroups<T, VertexRows<T>>;
 
-// A row for each muscle that a group meets, as long as the group's own rows, with room for a vector more.
+// A row for each muscle that a group meets, as long as the group's own rows, with room for one more vector.
 template <class T> class GroupRows {
  public:
   GroupRows(std::int64_t num_muscles, std::int64_t longest)
@@ -52,7 +52,7 @@ template <class T> class GroupRows {
     length_ = length;
   }
   std::int64_t length() const { return length_; }
-  // The row of a muscle; make(row) fills it where the group has not met the muscle before.
+  // The row of a muscle; make(row) fills it when the group meets the muscle for the first time.
   template <class Make> T* get(std::int32_t muscle, const Make& make) {
     T* row = at(muscle);
     if (!is_met_[muscle]) {
@@ -77,18 +77,18 @@ template <class T> class GroupRows {
   std::int64_t count_ = 0, length_ = 0;
 };
 
-// Calls fn(group, lists, rows, and after each list `ahead(list)`) for every group of a piece; `rows` are yet to be made.
+// Calls fn(group, lists, rows, ahead) for every group of a piece. `rows` are empty; fn calls ahead(list) after each list.
 template <class T, class Fn>
 void for_each_group(const ReducedProjection<T>& args, const RowGroups<T>& groups, std::int64_t piece, const Fn& fn) {
   const Distribution<T>& p = args.distribution;
   const SortedEntries& sorted = args.sorted;
   const std::int64_t pieces = num_pieces(groups.count()), end = groups.begin(piece + 1, pieces);
   GroupRows<T> rows(p.num_muscles, padded(3 * args.num_shapes));
-  EntrySorter sorter(p.num_muscles, sorted.entry ? 0 : min_of(p.num_entries, groups.largest() * p.num_muscles));
+  EntrySorter sorter(p.num_muscles, args.is_sorted ? 0 : min_of(p.num_entries, groups.largest() * p.num_muscles));
   for (std::int64_t g = groups.begin(piece, pieces); g < end; ++g) {
     const ShapeGroup<T> group = groups.get(g, nullptr, nullptr);
     EntryLists lists;
-    if (sorted.entry) {
+    if (args.is_sorted) {
       const std::int64_t first = sorted.group_crow[g];
       lists = {sorted.group_crow[g + 1] - first, sorted.muscle + first, sorted.list_crow + first, sorted.vertex,
                sorted.entry};
@@ -139,13 +139,13 @@ void sum_whole_rows(const Distribution<T>& p, std::int64_t begin, std::int64_t e
 template <class T, class Entry, class Row>
 void sum_rows(const Distribution<T>& p, std::int64_t begin, std::int64_t end, const Entry& entry, const Row& row,
               std::int64_t length, const AxisMasks<T>& masks, T* out) {
-  if (p.directions)
+  if (p.fibre)
     sum_whole_rows<true, tile_row>(p, begin, end, entry, row, length, masks, out);
   else
     sum_whole_rows<false, tile_row>(p, begin, end, entry, row, length, masks, out);
 }
 
-// to (4) = from (4), or += : the three axes of a shape and one number more, as an instruction takes four.
+// to (4) = from (4), or += : the three axes of a shape and one more number, because an instruction takes four.
 template <class T> BIOMECHAU_INLINE void copy_four(const T* from, T* to) {
   const T four[4] = {from[0], from[1], from[2], from[3]};
   for (int a = 0; a < 4; ++a) to[a] = four[a];
@@ -157,8 +157,8 @@ template <class T> BIOMECHAU_INLINE void add_four(const T* from, T* to) {
 
 template <class T> void packed_projection_fwd(const ReducedProjection<T>& args, int num_threads) {
   const Distribution<T>& p = args.distribution;
-  const std::int64_t slot = p.directions ? 1 : 4;
-  const RowGroups<T> groups(nullptr, args.packed, args.num_shapes, p.num_vertices);
+  const std::int64_t slot = p.fibre ? 1 : 4;
+  const RowGroups<T> groups(true, nullptr, args.packed, args.num_shapes, p.num_vertices);
   const AxisMasks<T> masks;
   sum_pieces(args, groups.count(), slot, num_threads, [&](std::int64_t piece, T* out) {
     for_each_group(args, groups, piece, [&](const auto& group, const auto& lists, auto& sums, const auto& ahead) {
@@ -175,7 +175,7 @@ template <class T> void packed_projection_fwd(const ReducedProjection<T>& args, 
       sums.for_each([&](std::int64_t m, const T* sum) {
         T* muscle = out + m * args.num_shapes * slot;
         for (std::int64_t j = 0; j < group.num_shapes; ++j) {
-          if (p.directions)
+          if (p.fibre)
             muscle[group.shape[j]] += sum[3 * j] + sum[3 * j + 1] + sum[3 * j + 2];
           else
             add_four(sum + 3 * j, muscle + 4 * group.shape[j]);
@@ -186,8 +186,8 @@ template <class T> void packed_projection_fwd(const ReducedProjection<T>& args, 
 }
 
 // Gradients of the entries of a list from `first` to `end`, at most C. grad (padded 3 U) are those of A at the group's
-// shapes, thrice for fibres: then w = sum over shapes of grad b, grad_P = <w, d>, grad_d = P w; otherwise grad_P =
-// <grad, b>.
+// shapes, three times each for fibres: then w = sum over shapes of grad b, grad_P = <w, d>, grad_d = P w; otherwise
+// grad_P = <grad, b>.
 template <bool fibre, int C, class T>
 BIOMECHAU_INLINE void entry_gradients(const ReducedProjection<T>& args, const EntryLists& lists, std::int64_t first,
                                       std::int64_t end, const ShapeGroup<T>& group, const AxisMasks<T>& masks,
@@ -246,7 +246,7 @@ void list_gradients(const ReducedProjection<T>& args, const EntryLists& lists, s
 template <class T> void packed_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
   if (!args.grad_val && !args.grad_directions) return;
   const Distribution<T>& p = args.distribution;
-  const RowGroups<T> groups(nullptr, args.packed, args.num_shapes, p.num_vertices);
+  const RowGroups<T> groups(true, nullptr, args.packed, args.num_shapes, p.num_vertices);
   const AxisMasks<T> masks;
   const GradientRows<T> by_muscle(args, 3);
   parallel_for(num_pieces(groups.count()), projection_work(args), num_threads, [&](std::int64_t piece) {
@@ -257,7 +257,7 @@ template <class T> void packed_projection_bwd(const ReducedProjection<T>& args, 
           for (std::int64_t j = 0; j < group.num_shapes; ++j) copy_four(muscle + 3 * group.shape[j], fresh + 3 * j);
           for (std::int64_t i = 3 * group.num_shapes; i < grads.length(); ++i) fresh[i] = 0;
         });
-        if (p.directions)
+        if (p.fibre)
           list_gradients<true>(args, lists, list, group, masks, grad);
         else
           list_gradients<false>(args, lists, list, group, masks, grad);
@@ -271,7 +271,7 @@ template <class T> void packed_projection_bwd(const ReducedProjection<T>& args, 
     for (int a = 0; a < 3; ++a)
       if (args.grad_directions) args.grad_directions[3 * e + a] = 0;
   };
-  if (args.sorted.entry) {
+  if (args.is_sorted) {
     const std::int64_t moving = args.sorted.list_crow[args.sorted.group_crow[groups.count()]];
     for (std::int64_t i = moving; i < p.num_entries; ++i) still(args.sorted.entry[i]);
   } else {
