@@ -121,10 +121,10 @@ def table_sequence(
         return tracked_sequence(sequence)
 
 
-def channel_notes(channels: Channels, others: Sequence[str]) -> list[str]:
-    """What a recording has beside the known shapes, and what it lacks, in words."""
+def channel_notes(channels: Channels, others: Sequence[str], name_missing: bool = True) -> list[str]:
+    """What a recording has beside the known shapes and, if asked, what it lacks of ARKit's, in words."""
     unknown = [name for name in others if name.lower() not in _SILENT]
-    missing = channels.missing
+    missing = channels.missing if name_missing else ()
     return [
         *([listed("columns that are no blendshapes, left out", unknown)] if unknown else []),
         *([listed("blendshapes that are missing", missing)] if missing else []),

@@ -123,7 +123,7 @@ def _named_sequence(
             lost=~valid,
             confidence=confidence,
             frame=None if count_rows else _frame_numbers(arrays, len(values)),
-            notes=channel_notes(channels, channels.others),
+            notes=channel_notes(channels, channels.others, name_missing=not wanted),
             name_dead=False,
         )
     )
