@@ -38,6 +38,12 @@ def describe_input(forces: FaceForces) -> dict[str, Any]:
             "filled": np.flatnonzero(~sequence.valid.numpy()).tolist(),
             "dropped": [{"after_recorded_frame": after, "count": count} for after, count in sequence.dropped],
             "repeated": list(sequence.repeated),
+            "recorded": {
+                "count": len(sequence.recorded),
+                "fps": sequence.recorded.fps,
+                "without_face": sequence.num_faceless,
+                "lone_detections": list(sequence.recorded.lone),
+            },
         },
         "channels": {
             "unused": list(forces.channels.unused_channels),

@@ -11,7 +11,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from biomechau.analysis import analyse
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.commands.terminal import forces_notes, forces_table, progress_bar, say, show, tell
-from biomechau.corpus import read_sequence
+from biomechau.corpus import ChannelTable, read_sequence
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json, write_report
@@ -26,13 +26,25 @@ class Forces(Command):
     """
 
     input: Annotated[
-        str, Positional, arg(metavar="INPUT", help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, or OBJ folder.")
+        str,
+        Positional,
+        arg(
+            metavar="INPUT",
+            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), or OBJ folder.",
+        ),
     ]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use in place of the built-in one.")] = None
     recorded_fps: Annotated[
         float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
+    ] = None
+    count_rows: Annotated[
+        Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
+    ] = False
+    face: Annotated[int | None, arg(metavar="N", help="Face to read, where a table has several (face_id).")] = None
+    channels: Annotated[
+        Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
@@ -50,8 +62,19 @@ class Forces(Command):
             config = PhysicsConfig.paper(config.fps)
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
+        channels = None if self.channels is None else ChannelTable.load(self.channels)
         with progress_bar("reading meshes", self.json) as progress:
-            sequence = read_sequence(self.input, rig, self.recorded_fps, self.rigid, self.scale, progress)
+            sequence = read_sequence(
+                self.input,
+                rig,
+                self.recorded_fps,
+                self.rigid,
+                self.scale,
+                progress,
+                count_rows=self.count_rows,
+                face=self.face,
+                channels=channels,
+            )
         with progress_bar("inverse dynamics", self.json) as progress:
             found = analyse(sequence, rig, config, self.inverse, muscles, progress)
         summary = found.summary()

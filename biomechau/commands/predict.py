@@ -20,7 +20,7 @@ from biomechau.commands.terminal import (
     show,
     tell,
 )
-from biomechau.corpus import Corpus, read_sequence
+from biomechau.corpus import ChannelTable, Corpus, read_sequence
 from biomechau.corpus.manifest import MANIFEST, SEQUENCES
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json, write_prediction
@@ -40,8 +40,8 @@ class Predict(Command):
         Positional,
         arg(
             metavar="INPUT",
-            help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, folder of OBJ meshes, "
-            "CORPUS/sequences/ID.safetensors, or a corpus.",
+            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), folder of OBJ "
+            "meshes, CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
@@ -50,6 +50,13 @@ class Predict(Command):
     sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to take, where INPUT is a corpus.")] = None
     recorded_fps: Annotated[
         float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
+    ] = None
+    count_rows: Annotated[
+        Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
+    ] = False
+    face: Annotated[int | None, arg(metavar="N", help="Face to read, where a table has several (face_id).")] = None
+    channels: Annotated[
+        Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
@@ -72,12 +79,10 @@ class Predict(Command):
         show(prediction_table(summary, prediction.action_units))
         if prediction.forces is not None:
             show(forces_table(prediction.face, summary, count=6))
-        filled = len(summary["frames"]["filled"])
         folds = ", ".join(map(str, prediction.folds))
         notes = [
             f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}",
             *input_notes(summary),
-            f"{filled} frames were not recorded: their cells are empty" if filled else "",
             *(
                 muscle_notes(summary)
                 if prediction.forces is not None
@@ -94,12 +99,25 @@ class Predict(Command):
             runs = {self.fold: runs[self.fold]}
         place = corpus_sequence(Path(self.input), self.sequence)
         if place is not None:
+            if self.count_rows or self.face is not None or self.channels is not None:
+                raise ValueError("--count-rows, --face and --channels are of recordings, not of sequences of a corpus")
             corpus, id = place
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(runs, corpus, id, progress)
         ensemble = Ensemble.of(runs)
+        channels = None if self.channels is None else ChannelTable.load(self.channels)
         with progress_bar("reading meshes", self.json) as progress:
-            recording = read_sequence(self.input, ensemble.rig, self.recorded_fps, self.rigid, self.scale, progress)
+            recording = read_sequence(
+                self.input,
+                ensemble.rig,
+                self.recorded_fps,
+                self.rigid,
+                self.scale,
+                progress,
+                count_rows=self.count_rows,
+                face=self.face,
+                channels=channels,
+            )
         for note in recording.notes:
             tell("warning", note)
         with progress_bar("predicting", self.json) as progress:

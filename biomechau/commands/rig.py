@@ -14,7 +14,7 @@ from biomechau.commands.terminal import progress_bar, rig_table, say, show
 from biomechau.files import replacing
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json
-from biomechau.rig import FaceRig
+from biomechau.rig import FaceRig, Muscles
 from biomechau.rig.ict import NEUTRAL
 
 
@@ -54,15 +54,33 @@ class RigInfo(Command):
     """Show what a rig holds: sizes, shapes, muscles found and missing, coverage, conditioning."""
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
+    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to test in place of the built-in one.")] = (
+        None
+    )
     json: Annotated[Switch, arg(help="Print JSON.")] = False
 
     def run(self) -> None:
         """Print the table, or JSON."""
-        description = describe_rig(load_rig(self.file))
+        muscles = None if self.muscles is None else Muscles.load(self.muscles)
+        description = describe_rig(load_rig(self.file), muscles)
         if self.json:
             print(to_json({"file": self.file, **description}))
         else:
             show(rig_table(self.file, description))
+
+
+@dataclass(frozen=True)
+class RigMuscles(Command):
+    """Write the built-in table of muscles, to edit and give as --muscles."""
+
+    out: Annotated[Path, arg(metavar="CSV", help="Table to write.")]
+
+    def run(self) -> None:
+        """Write the table."""
+        muscles = Muscles.facs()
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        muscles.save(self.out)
+        say(f"{self.out}: {len(muscles)} muscles; rig info RIG --muscles {self.out} tests it on a rig")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,9 @@ from biomechau.rig.muscles import split_identifier
 
 # As many names as fit on a line or two; the rest is in the JSON.
 NUM_NAMES = 8
+NUM_GAPS = 4
+# Rates that differ by no more than this are one.
+SAME_RATE = 0.01
 
 
 def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> Table:
@@ -42,9 +45,6 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
     slack = summary["slack_share"]
     notes = [
         *input_notes(summary),
-        f"{len(summary['frames']['filled'])} frames filled in by interpolation, not counted in peaks and means"
-        if summary["frames"]["filled"]
-        else "",
         *muscle_notes(summary),
         f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
         f"{1 - summary['residual_share']:.1%} of the motion of the muscles' shapes is explained; "
@@ -55,16 +55,30 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
 
 def input_notes(summary: dict[str, Any]) -> list[str]:
     """What was read, dropped and unused: one line each."""
-    frames, channels = summary["frames"], summary["channels"]
-    missing = sum(gap["count"] for gap in frames["dropped"])
-    gaps = ", ".join(f"{gap['count']} after frame {gap['after_recorded_frame']}" for gap in frames["dropped"])
+    frames, channels, recorded = summary["frames"], summary["channels"], summary["frames"]["recorded"]
+    slower = f"{recorded['fps']:.4g} to {frames['fps']:g} frames a second"
+    keeps = "" if "inverse" not in summary else f"; --fps {recorded['fps']:.4g} keeps them"
+    empty = len(frames["filled"])
     notes = [
         f"{frames['count']} frames at {frames['fps']:g} fps, {frames['end'] - frames['start']:.2f} s",
-        f"{missing} frames dropped in the recording: {gaps}" if missing else "",
+        f"resampled from {slower}{keeps}" if abs(recorded["fps"] / frames["fps"] - 1) > SAME_RATE else "",
+        f"no face in {recorded['without_face']} of {recorded['count']} frames" if recorded["without_face"] else "",
+        _drops(frames["dropped"]),
+        f"{empty} frames were not recorded: their cells are empty" if empty else "",
         listing("channels that drive no shape", channels["unused"]),
         listing("shapes that no channel drives", channels["missing_shapes"]),
     ]
     return [note for note in notes if note]
+
+
+def _drops(dropped: Sequence[dict[str, int]]) -> str:
+    """Frames that are missing in the recording, the longest gaps by name."""
+    if not dropped:
+        return ""
+    longest = sorted(dropped, key=lambda gap: -gap["count"])[:NUM_GAPS]
+    gaps = ", ".join(f"{g['count']} after frame {g['after_recorded_frame']}" for g in longest)
+    more = f" and {len(dropped) - len(longest)} shorter gaps" if len(dropped) > len(longest) else ""
+    return f"{sum(gap['count'] for gap in dropped)} frames dropped in the recording: {gaps}{more}"
 
 
 def muscle_notes(summary: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command
 from biomechau.commands.terminal import progress_bar, say, tell
-from biomechau.corpus import read_mediapipe
+from biomechau.corpus import read_sequence
 from biomechau.corpus.tracking import face_landmarker, track_video
 
 
@@ -29,7 +29,7 @@ class Track(Command):
         """Track, write, and say what was found."""
         with face_landmarker(self.model) as tracker, progress_bar("tracking") as progress:
             track_video(self.video, tracker, self.out, progress)
-        sequence = read_mediapipe(self.out)
+        sequence = read_sequence(self.out)
         for note in sequence.notes:
             tell("note", note)
         lost = int((~sequence.valid).sum())

@@ -32,7 +32,7 @@ class Tracker(Protocol):
 def track_video(
     video: str | Path, tracker: Tracker, out: str | Path, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    """Track the face of a video and write a CSV file that :func:`biomechau.corpus.read_mediapipe` reads.
+    """Track the face of a video and write a CSV file that :func:`biomechau.corpus.read_sequence` reads.
 
     Columns are ``frame`` (from 0), ``timestamp`` [s] after the first frame, ``_neutral`` and the 51 shapes; a frame
     without a face has empty values.

@@ -24,6 +24,8 @@ def write_report(
 ) -> list[Path]:
     """Write ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra, ``forces.png``.
 
+    Cells of frames that were not recorded are empty.
+
     Args:
         found: the forces.
         summary: of them.
@@ -37,7 +39,7 @@ def write_report(
         OSError: ``out`` cannot be written.
     """
     with staged_directory(out) as stage:
-        write_forces(found, stage / "forces.csv")
+        write_forces(found, stage / "forces.csv", ~found.sequence.valid.numpy())
         write_summary(summary, stage / "summary.json")
         Replay.of_forces(found).save(stage / REPLAY)
         if viz_available():
@@ -84,7 +86,7 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
 
 
 def write_forces(face: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | None = None) -> None:
-    """Write ``forces.csv``: ``frame,timestamp`` and one column a muscle; vector forces add its ``_x,_y,_z`` before.
+    """Write ``forces.csv``: one column a muscle below :func:`write_frames`; vector forces add its ``_x,_y,_z`` before.
 
     Args:
         face: the face and its forces.
@@ -106,15 +108,19 @@ def write_frames(
     path: Path,
     masked: npt.NDArray[np.bool_] | None = None,
 ) -> None:
-    """Write ``frame,timestamp`` and these columns, each (T,); cells of masked frames (T,) stay empty."""
+    """Write ``frame,timestamp,recorded_frame`` and these columns, each (T,); cells of masked frames (T,) stay empty.
+
+    ``recorded_frame`` is the number of the frame in the recording, empty where none is near.
+    """
+    recorded = ["" if number < 0 else str(number) for number in sequence.recorded_frame.tolist()]
     values = np.column_stack(list(columns.values()))
 
     def rows() -> Iterator[list[str]]:
         for frame, (time, row) in enumerate(zip(sequence.timestamp.tolist(), values.tolist(), strict=True)):
             hidden = masked is not None and masked[frame]
-            yield [str(frame), f"{time:.6f}", *("" if hidden else f"{value:.6g}" for value in row)]
+            yield [str(frame), f"{time:.6f}", recorded[frame], *("" if hidden else f"{value:.6g}" for value in row)]
 
-    write_rows(path, ["frame", "timestamp", *columns], rows())
+    write_rows(path, ["frame", "timestamp", "recorded_frame", *columns], rows())
 
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:

@@ -21,7 +21,7 @@ KINDS = ("sheet", "sphincter", "relax")
 # A letter first: what begins with a sign is a formula to a spreadsheet.
 _NAME = re.compile(r"[^\W\d_][\w.-]{0,79}")
 # Columns of the tables that muscles are columns of.
-_RESERVED = ("frame", "timestamp")
+_RESERVED = ("frame", "timestamp", "recorded_frame")
 _AXES = ("x", "y", "z")
 _COLUMNS = ("name", "side", "kind", "action_units", "shapes", "source")
 
@@ -201,8 +201,9 @@ class MuscleMatch:
 def check_muscle_names(names: Sequence[str]) -> None:
     """Raise ``ValueError`` unless these can name muscles, or be their identifiers, side by side in tables and columns.
 
-    A name is 1 to 80 letters, digits, ``_``, ``.`` or ``-``, the first a letter; ``frame`` and ``timestamp`` are other
-    columns of the tables of forces, and ``NAME_x`` is a column of the muscle ``NAME`` where forces are vectors.
+    A name is 1 to 80 letters, digits, ``_``, ``.`` or ``-``, the first a letter; ``frame``, ``timestamp`` and
+    ``recorded_frame`` are other columns of the tables of forces, and ``NAME_x`` is a column of the muscle ``NAME``
+    where forces are vectors.
     """
     taken: set[str] = set()
     for name in names:

@@ -29,7 +29,16 @@ _SEPARATORS = re.compile(r"[\W_]+")
 # Of a name in a list of names, in characters.
 _LONGEST_NAME = 40
 # Here left and right say where the shape moves, not which half of the face it belongs to.
-_DIRECTIONS = frozenset({"jawleft", "jawright", "mouthleft", "mouthright"})
+_DIRECTIONS = {
+    f"{part}{end}": f"{part}{way}" for part in ("jaw", "mouth") for way in ("left", "right") for end in (way, way[0])
+}
+# In small letters throughout nothing sets the side off.
+_SMALL = {
+    name.lower(): f"{name.lower().removesuffix(way)}_{way[0]}"
+    for name in ARKIT_SHAPES
+    for way in ("left", "right")
+    if name.lower().endswith(way) and name.lower() not in _DIRECTIONS
+}
 
 
 def canonical(name: str) -> str:
@@ -41,7 +50,7 @@ def canonical(name: str) -> str:
     plain = _SEPARATORS.sub("", name).lower()
     side = _SIDE.fullmatch(name.strip())
     if plain in _DIRECTIONS or side is None:
-        return plain
+        return _DIRECTIONS.get(plain) or _SMALL.get(plain, plain)
     base = _SEPARATORS.sub("", side["base"]).lower()
     return f"{base}_{side['side'][0].lower()}"
 

@@ -40,7 +40,7 @@ def test_predictions_are_the_mean_of_the_folds(
     trained = [n for n, run in open_runs(run_folder).items() if "S002" not in run.fold.test]
     assert f"trained on subject 'S002': fold(s) {trained[0]}, {trained[1]}" in err
     rows = read_csv(tmp_path / "out" / "action_units.csv")
-    assert list(rows[0]) == ["frame", "timestamp", "AU06", "AU07", "AU10", "AU12"]
+    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", "AU06", "AU07", "AU10", "AU12"]
     found = np.array([[float(row[f"AU{int(unit):02d}"]) for unit in UNITS] for row in rows])
     expected, forces = [], []
     for run in open_runs(run_folder).values():
@@ -52,7 +52,7 @@ def test_predictions_are_the_mean_of_the_folds(
     np.testing.assert_allclose(found, torch.stack(expected).mean(0), atol=2e-6)
     muscles = detector.dynamics.muscles.names
     rows = read_csv(tmp_path / "out" / "forces.csv")
-    assert list(rows[0]) == ["frame", "timestamp", *muscles]
+    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", *muscles]
     found = np.array([[float(row[muscle]) for muscle in muscles] for row in rows])
     np.testing.assert_allclose(found, torch.stack(forces).mean(0), rtol=1e-4, atol=1e-6)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

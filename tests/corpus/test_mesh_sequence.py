@@ -126,8 +126,9 @@ def test_reader_is_picked_by_kind(tiny_rig: FaceRig, folder: Path, vertices: Ten
     (folder / "take.csv").write_text("frame,AU01\n")
     with pytest.raises(ValueError, match=r"take\.csv: no frames"):
         read_sequence(folder / "take.csv")
-    with pytest.raises(ValueError, match=r"notes\.txt: expected a \.csv or \.npz file"):
-        read_sequence(folder / "notes.txt")
+    (folder / "notes.md").touch()
+    with pytest.raises(ValueError, match=r"notes\.md: expected a table of blendshapes"):
+        read_sequence(folder / "notes.md")
     with pytest.raises(ValueError, match="a rig must be given"):
         read_sequence(folder, fps=30)
 

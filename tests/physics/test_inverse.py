@@ -286,9 +286,9 @@ def test_forces_of_the_ict_face_return_from_noisy_motion(ict_rig: FaceRig, ict_d
 def test_forces_of_a_real_capture_follow_its_channels(
     ict_rig: FaceRig, ict_distribution: Distribution, capture_csv: Path
 ) -> None:
-    from biomechau.corpus.live_link import read_live_link
+    from biomechau.corpus import read_blendshape_table
 
-    sequence = read_live_link(capture_csv).resample(25.0)
+    sequence = read_blendshape_table(capture_csv).resample(25.0)
     coefficients = sequence.coefficients @ ict_rig.map_channels(sequence.channels).matrix
     dynamics = FaceDynamics(ict_rig, ict_distribution)
     c = coefficients[:, dynamics.shape_indices]
