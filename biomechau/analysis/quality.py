@@ -20,8 +20,8 @@ _FULL = 0.999
 
 QUALITY = (
     "0 to 1: the product of the tracker's confidence (where the file has it), 1 less the share of the motion that the "
-    "forces leave unexplained, 0.5 to 1 within 0.1 s of frames that were not recorded, and 1 less the share of the "
-    "activation in channels that are at their upper end; 0 where no face was recorded"
+    "forces leave unexplained, 0.5 to 1 within 0.1 s of frames that were not recorded, and 1 less half "
+    "of the share of the activation in channels that are at their upper end; 0 where no face was recorded"
 )
 
 
@@ -55,7 +55,7 @@ def _beside_gaps(timestamp: Floats, valid: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _unsaturated(coefficients: Floats) -> Floats:
-    """(T,) share of each frame's activation in channels that are below their upper end; 1 at rest."""
+    """(T,) 1 less half of the share of each frame's activation in channels at their upper end; 1 at rest."""
     size = np.abs(coefficients)
     full = np.where(size >= _FULL, size, 0.0).sum(1)
-    return 1.0 - full / np.maximum(size.sum(1), 1.0)
+    return 1.0 - 0.5 * full / np.maximum(size.sum(1), 1.0)

@@ -158,7 +158,9 @@ class Analyze(Command):
                 stack.enter_context(parallel_config(backend="dask"))
             progress = stack.enter_context(progress_bar("analysing"))
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-            for outcome in parallel(delayed(analyze_one)(recording, self.out.absolute(), how) for recording in recordings):
+            for outcome in parallel(
+                delayed(analyze_one)(recording, self.out.absolute(), how) for recording in recordings
+            ):
                 found.append(outcome)
                 progress(len(found), len(recordings))
                 _announce(outcome, len(found), len(recordings))

@@ -81,7 +81,9 @@ def find_recordings(inputs: Iterable[str | Path], excluded: Iterable[str | Path]
     if not found:
         raise ValueError(f"no recordings in {', '.join(map(str, inputs))}")
     names = _unique_names([path for path, _, _ in found.values()])
-    return [Recording(path, kind, name, folder) for (path, kind, folder), name in zip(found.values(), names, strict=True)]
+    return [
+        Recording(path, kind, name, folder) for (path, kind, folder), name in zip(found.values(), names, strict=True)
+    ]
 
 
 def _search(path: Path, excluded: set[Path]) -> list[tuple[Path, Kind]]:
