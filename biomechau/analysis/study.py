@@ -13,8 +13,8 @@ def study_row(summary: Mapping[str, Any]) -> Row:
 
     Columns are ``seconds``, ``fps``, ``frames``, ``frames_without_face``, ``quality`` (mean over all frames, 0 to 1),
     ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and ``NAME_time_of_peak``
-    [s]; for every paired muscle ``NAME_asymmetry``; and for every action unit ``AU12_rate``, the share of the frames with
-    a face in which it is on, and ``AU12_mean``, its mean probability.
+    [s]; for every paired muscle ``NAME_asymmetry``; and for every action unit ``AU12_rate``, the share of the frames
+    with a face in which it is on, and ``AU12_mean``, its mean probability.
 
     Args:
         summary: what :meth:`CaptureForces.summary` gives, with "quality" and, where there are any, "action_units".

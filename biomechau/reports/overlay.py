@@ -81,7 +81,7 @@ def write_overlay(
 
 
 def _draw_curves(face: FaceForces, width: int) -> tuple[Picture, list[Strip]]:
-    """A picture of the strongest curves, of even width and height, and where in it time runs: (left, right, top, bottom)."""
+    """A picture of the strongest curves, of even size, and where in it time runs: (left, right, top, bottom)."""
     dpi = 100
     width += width % 2
     figure = new_figure(width / dpi, _CURVES_HEIGHT / dpi)

@@ -45,7 +45,7 @@ def test_a_broken_recording_stops_no_other_and_what_is_done_is_kept(
     out = tmp_path / "out"
     command = ["analyze", str(recordings), "--run", str(run_folder), "--out", str(out), "--jobs", "1"]
     assert main(command) == 2
-    said, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert "biomechau: error: broken: " in err
     assert "1 of 4 recordings could not be analysed" in err
     rows = {row["recording"]: row for row in read_csv(out / "study.csv")}
