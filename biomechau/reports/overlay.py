@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from biomechau.analysis import FaceForces
 from biomechau.corpus.video import MISSING_AV, VideoFrame
-from biomechau.reports.curves import ForceCurves, draw_curves
+from biomechau.reports.curves import SIDE_COLOURS, ForceCurves, draw_curves
 from biomechau.reports.figures import new_figure
 from biomechau.reports.render import FaceRenderer
 
@@ -42,7 +42,7 @@ def write_overlay(
         progress: called with (frames done, frames in all).
 
     Raises:
-        ImportError: PyAV or pyvista is not installed.
+        ImportError: PyAV, Pillow or pyvista is not installed.
         ValueError: the video that was tracked cannot be decoded.
         OSError: the file cannot be written.
     """
@@ -65,7 +65,7 @@ def write_overlay(
                 vertices, level = neutral, None
                 if valid[frame]:
                     vertices, level = face.vertices(frame), face.vertex_force(face.forces[frame]) / scale
-                picture = renderer.picture(vertices, level)
+                picture = _sided(renderer.picture(vertices, level))
                 if at_each is not None:
                     picture = np.concatenate([_of_height(next(at_each), _FACE_HEIGHT), picture], 1)
                 if curves is None:
@@ -130,3 +130,15 @@ def _centred(picture: Picture, width: int) -> Picture:
     left = (width - picture.shape[1]) // 2
     whole[: picture.shape[0], left : left + picture.shape[1]] = picture
     return whole
+
+
+def _sided(picture: Picture) -> Picture:
+    """With the subject's own left and right marked below the face, in the colours of the curves."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(picture)
+    height, width = picture.shape[:2]
+    for x, side, anchor in ((4, "right", "ls"), (width - 4, "left", "rs")):
+        words = {"fill": SIDE_COLOURS[side], "anchor": anchor, "font_size": 15}
+        ImageDraw.Draw(image).text((x, height - 6), f"subject's {side}", **words)
+    return np.asarray(image)
