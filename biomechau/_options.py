@@ -15,6 +15,8 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from biomechau.file_errors import quote
+
 T = TypeVar("T", bound="Options")
 _KINDS: dict[Any, tuple[type, str]] = {int: (Integral, "an integer"), float: (Real, "a finite number")}
 
@@ -129,11 +131,11 @@ def _checked(name: str, value: Any, annotation: Any) -> Any:
     if origin is tuple:
         item = get_args(kind)[0]
         if not isinstance(value, (list, tuple)) or not value:
-            raise ValueError(f"{name} must be one or more values, got {value!r}")
+            raise ValueError(f"{name} must be one or more values, got {quote(value)}")
         return tuple(_checked(name, each, item) for each in value)
     if origin is Literal:
         if value not in get_args(kind):
-            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {quote(value)}")
         return value
     if kind not in _KINDS:
         if not isinstance(value, kind):
@@ -147,5 +149,5 @@ def _checked_number(name: str, value: Any, kind: Any, interval: Interval | None,
     fits = isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
     if not fits or (interval is not None and value not in interval):
         expected = words if interval is None else f"{words} {interval}"
-        raise ValueError(f"{name} must be {expected}{' or None' if optional else ''}, got {value!r}")
+        raise ValueError(f"{name} must be {expected}{' or None' if optional else ''}, got {quote(value)}")
     return kind(value)

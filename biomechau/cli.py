@@ -39,6 +39,7 @@ class Group(NamedTuple):
 
 
 COMMANDS: Mapping[str, Entry | Group] = {
+    "analyze": Entry("analyze.Analyze", "Find forces and action units of any number of recordings."),
     "forces": Entry("forces.Forces", "Find the muscle forces behind a capture; nothing is trained."),
     "track": Entry("track.Track", "Track the face of a video with MediaPipe."),
     "demo": Entry("demo.Demo", "Show the package on the built-in face, in a minute or two."),

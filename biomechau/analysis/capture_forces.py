@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from biomechau.analysis.face_forces import FaceForces, Floats
+from biomechau.analysis.quality import QUALITY, frame_quality
 from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.driving import drive
@@ -65,6 +66,11 @@ class CaptureForces(FaceForces):
         """(T,) that of what the muscle forces leave unexplained of it [mm]."""
         return self.distance(self.result.coefficients - self.reconstructed)
 
+    @cached_property
+    def quality(self) -> Floats:
+        """(T,) how far each frame can be trusted, 0 to 1; see :data:`biomechau.analysis.quality.QUALITY`."""
+        return frame_quality(self.sequence, self.motion, self.residual)
+
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``: plain numbers, strings, lists and dictionaries."""
         result, about = self.result, describe_input(self)
@@ -73,6 +79,8 @@ class CaptureForces(FaceForces):
             **about,
             "inverse": asdict(self.options),
             **describe_forces(self),
+            "quality": float(self.quality.mean()),
+            "quality_definition": QUALITY,
             "residual_share": 1.0 - float(result.explained),
             "slack_share": float(result.slack_share),
             "rank": result.rank,

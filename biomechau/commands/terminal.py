@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,6 +18,8 @@ from biomechau.analysis import Demonstration, FaceForces
 from biomechau.reports.curves import ForceCurves
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.rig.muscles import split_identifier
+
+_MINUTE = 60.0  # seconds
 
 # As many names as fit on a line or two; the rest is in the JSON.
 NUM_NAMES = 8
@@ -167,11 +170,43 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
 
 @contextmanager
 def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, drawn on a terminal only; yields the function to call with (done, total)."""
+    """A bar on stderr or, where that is no terminal, a line a minute; yields what to call with (done, total)."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
+    if not quiet and not console.is_terminal:
+        yield MinuteLines(what)
+        return
+    with Progress(console=console, transient=True, disable=quiet) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+class MinuteLines:
+    """Says on stderr, once a minute, what is done and how long the rest will take: for logs and batch systems.
+
+    Args:
+        what: the work.
+        first: say it also when the first part is done.
+    """
+
+    def __init__(self, what: str, first: bool = False) -> None:
+        self._what = what
+        self._first = first
+        self._start = self._said = monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = monotonic()
+        if not 0 < done < total or not (self._first or now - self._said >= _MINUTE):
+            return
+        self._first, self._said = False, now
+        left = (now - self._start) * (total - done) / done
+        tell("progress", f"{self._what}: {done:,} of {total:,}, about {_duration(left)} left")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 1.5 * _MINUTE:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / _MINUTE)
+    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 def printable(text: str) -> str:

@@ -14,7 +14,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from biomechau.commands.command import Switch
-from biomechau.commands.terminal import say, tell
+from biomechau.commands.terminal import MinuteLines, say, tell
 from biomechau.commands.training_options import TrainingCommand
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
 from biomechau.training.run import Run
@@ -65,7 +65,10 @@ class Train(TrainingCommand):
                 say(f"fold {number} of {self.num_folds}: {_words(fold)}", flush=True)
             try:
                 with _warnings_in_words(main_process):
-                    run = train(corpus, fold, config, folder, main_process and sys.stderr.isatty(), self.resume)
+                    bar = main_process and sys.stderr.isatty()
+                    # A bar knows the time that is left; a log is told after the first epoch, and then once a minute.
+                    count = MinuteLines(f"fold {number}, epochs", first=True) if main_process and not bar else None
+                    run = train(corpus, fold, config, folder, bar, self.resume, count)
             except KeyboardInterrupt:
                 if main_process:
                     tell("note", f"stopped in fold {number}; the same command with --resume goes on with it")

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from biomechau.file_errors import reason
+from biomechau.file_errors import quote, reason
 from biomechau.files import read_description, staged_directory
 from biomechau.finite import check_finite
 from biomechau.models.detector_config import DetectorConfig
@@ -123,7 +123,7 @@ def readable(folder: str | Path) -> Iterator[None]:
 def _read_description(path: Path) -> dict[str, Any]:
     description = read_description(path, "a detector", FORMAT)
     if description.get("version") != VERSION:
-        raise ValueError(f"{path}: detector version {VERSION} expected, found {description.get('version')!r}")
+        raise ValueError(f"{path}: detector version {VERSION} expected, found {quote(description.get('version'))}")
     if not isinstance(description.get("sha256"), dict):
         raise ValueError(f"{path}: lacks the digests of its files")
     return description

@@ -11,6 +11,8 @@ from biomechau._options import Interval, NotNegative, Options, Positive
 Law = Literal["elastic", "newton"]
 Force = Literal["fibre", "vector"]
 Scheme = Literal["implicit", "semi_implicit", "explicit"]
+# Positive, and with room for squares and sums.
+_Moderate = Annotated[float, Interval("[1e-9, 1e9]")]
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class PhysicsConfig(Options):
     # share of the stiffness that comes from springs along the mesh edges, 0 to 1; the rest anchors each vertex [1]
     edge_fraction: Annotated[float, Interval("[0, 1]")] = 0.15
     # factor s of the generalized mass M = s sum_i m_i B(i)^T B(i), > 0; 1 is the kinetic energy, 0.5 Eq. 4 [1]
-    mass_scale: Positive = 1.0
+    mass_scale: _Moderate = 1.0
     # sum of the vertex masses, > 0 [mass of the face]
-    total_mass: Positive = 1.0
+    total_mass: _Moderate = 1.0
 
     @property
     def dt(self) -> float:

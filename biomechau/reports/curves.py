@@ -134,7 +134,7 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
     from matplotlib.patches import Patch
 
     present = {side for _, sides in rows for side in sides}
-    labels = {"left": "left", "right": "right", "both": "unpaired"}
+    labels = {"left": "subject's left", "right": "subject's right", "both": "unpaired"}
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=SIDE_COLOURS[side], linewidth=SIDE_WIDTHS[side], label=label)
         for side, label in labels.items()

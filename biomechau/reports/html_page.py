@@ -59,6 +59,19 @@ class Cell:
     share: float
 
 
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads to another page.
+
+    Attributes:
+        text: what it says.
+        address: relative, as a URL.
+    """
+
+    text: str
+    address: str
+
+
 def page(title: str, subtitle: Sequence[str], sections: Iterable[str], shown: Sequence[Shown] = ()) -> str:
     """The page.
 
@@ -87,7 +100,7 @@ def page(title: str, subtitle: Sequence[str], sections: Iterable[str], shown: Se
 def table(
     title: str,
     headings: Sequence[str],
-    rows: Iterable[Sequence[str | Cell]],
+    rows: Iterable[Sequence[str | Cell | Link]],
     notes: Sequence[str] = (),
     total: bool = False,
     words: int = 1,
@@ -148,7 +161,9 @@ def _read(name: str) -> str:
     return (_PAGE / name).read_text(encoding="utf-8")
 
 
-def _cell(cell: str | Cell, words: bool) -> str:
+def _cell(cell: str | Cell | Link, words: bool) -> str:
+    if isinstance(cell, Link):
+        return f'<td class="words"><a href="{escape(cell.address)}">{escape(cell.text)}</a></td>'
     if isinstance(cell, Cell):
         return f'<td><meter min="0" max="1" value="{cell.share:.4f}"></meter>{escape(cell.text)}</td>'
     return f"<td{_CLASS if words else ''}>{escape(cell)}</td>"

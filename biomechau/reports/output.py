@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.analysis import CaptureForces, FaceForces, Prediction
+from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis
 from biomechau.corpus import FaceSequence
 from biomechau.csv_output import write_rows
 from biomechau.files import staged_directory
@@ -69,12 +69,10 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     Raises:
         OSError: ``out`` cannot be written.
     """
-    masked, probabilities = ~prediction.sequence.valid.numpy(), prediction.probabilities.double().numpy()
-    columns = {column_name(unit): probabilities[:, r] for r, unit in enumerate(prediction.action_units)}
     with staged_directory(out) as stage:
-        write_frames(prediction.sequence, columns, stage / "action_units.csv", masked)
+        _write_action_units(prediction, stage / "action_units.csv")
         if prediction.forces is not None:
-            write_forces(prediction.face, stage / "forces.csv", masked)
+            write_forces(prediction.face, stage / "forces.csv", ~prediction.sequence.valid.numpy())
         write_summary(summary, stage / "summary.json")
         Replay.of_prediction(prediction).save(stage / REPLAY)
         if viz_available():
@@ -83,6 +81,49 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
             draw_prediction(prediction, stage / "prediction.png")
         names = sorted(path.name for path in stage.iterdir())
     return [Path(out) / name for name in names]
+
+
+def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: str | Path, overlay: bool) -> list[Path]:
+    """Write ``forces.csv``, ``action_units.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
+    ``forces.png`` and ``report.html``.
+
+    Args:
+        analysis: of one recording.
+        summary: of it.
+        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
+        overlay: whether to write ``overlay.mp4``, too.
+
+    Returns:
+        The files, in order of their names.
+
+    Raises:
+        OSError: ``out`` cannot be written.
+        ImportError: PyAV is not installed and ``overlay`` is set.
+    """
+    found, prediction = analysis.found, analysis.prediction
+    with staged_directory(out) as stage:
+        write_forces(found, stage / "forces.csv", ~found.sequence.valid.numpy())
+        _write_action_units(prediction, stage / "action_units.csv")
+        write_summary(summary, stage / "summary.json")
+        Replay.of_analysis(analysis).save(stage / REPLAY)
+        if viz_available():
+            from biomechau.reports.html_report import recording_page
+            from biomechau.reports.picture_files import draw_forces
+
+            draw_forces(found, stage / "forces.png")
+            (stage / "report.html").write_text(recording_page(stage), encoding="utf-8", errors="backslashreplace")
+        if overlay:
+            from biomechau.reports.overlay import write_overlay
+
+            write_overlay(found, stage / "overlay.mp4")
+        names = sorted(path.name for path in stage.iterdir())
+    return [Path(out) / name for name in names]
+
+
+def _write_action_units(prediction: Prediction, path: Path) -> None:
+    probabilities = prediction.probabilities.double().numpy()
+    columns = {column_name(unit): probabilities[:, r] for r, unit in enumerate(prediction.action_units)}
+    write_frames(prediction.sequence, columns, path, ~prediction.sequence.valid.numpy())
 
 
 def write_forces(face: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | None = None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biomechau.reports.curves import INVALID_COLOUR, SIDE_COLOURS, Floats, invalid_spans
-from biomechau.reports.figures import RESOLUTION, draw_colour_bar, new_figure
+from biomechau.reports.figures import RESOLUTION, draw_colour_bar, draw_sides, new_figure
 from biomechau.reports.render import SKIN, FaceRenderer
 from biomechau.rig import Distribution, FaceRig
 from biomechau.rig.muscles import split_identifier
@@ -92,7 +92,7 @@ def area_pictures(rig: FaceRig, distribution: Distribution, height: int) -> dict
 
 
 def area_figure(pictures: Mapping[str, Image], names: Mapping[str, str], caption: str) -> Figure:
-    """Fig. 2: one face a muscle.
+    """Fig. 2: one face per muscle.
 
     Args:
         pictures: by the muscle's name.
@@ -160,12 +160,13 @@ def correlation_figure(columns: Sequence[tuple[str, Sequence[Panel]]], unit: str
     return figure
 
 
-def moments_figure(rows: Sequence[Moments], unit: str, caption: str) -> Figure:
+def moments_figure(rows: Sequence[Moments], scale: float, unit: str, caption: str) -> Figure:
     """Fig. 5: faces above, forces on the mesh below.
 
     Args:
         rows: of each sequence.
-        unit: text of the colour bar, which runs from 0 to 1.
+        scale: value at the top of the colour bar.
+        unit: text of the colour bar.
         caption: beneath the figure.
     """
     count = max(len(row.headings) for row in rows)
@@ -186,10 +187,12 @@ def moments_figure(rows: Sequence[Moments], unit: str, caption: str) -> Figure:
                 )
                 axes.imshow(image)
                 axes.set_axis_off()
-                if place == 0:
+                if place:
+                    draw_sides(axes, 6)
+                else:
                     axes.set_title("\n".join(fill(line, 26) for line in words.split("\n")), fontsize=8.5, pad=3)
     box = (1 - 0.7 / width, (foot + 0.15 * block) / total, 0.12 / width, 0.7 * block / total)
-    draw_colour_bar(figure, box, 1.0, unit, upright=True)
+    draw_colour_bar(figure, box, scale, unit, upright=True)
     _draw_caption(figure, caption, 1.0)
     return figure
 

@@ -171,13 +171,16 @@ def _moments(
     stage: Path,
 ) -> dict[str, Any]:
     rows, numbers, photographed = [], [], False
-    for prediction, title in zip(predictions, titles, strict=True):
+    moments = []
+    for prediction in predictions:
         face = prediction.face
         frames = expressive_frames(face.strength.sum(1), face.sequence.valid.numpy(), NUM_MOMENTS)
+        moments.append((frames, [face.vertex_force(face.forces[frame]) for frame in frames]))
+    peak = max(float(force.max()) for _, forces in moments for force in forces) or 1.0
+    for prediction, title, (frames, forces) in zip(predictions, titles, moments, strict=True):
+        face = prediction.face
         times = [float(face.sequence.timestamp[frame]) for frame in frames]
         vertices = [face.vertices(frame) for frame in frames]
-        forces = [face.vertex_force(face.forces[frame]) for frame in frames]
-        peak = max(float(force.max()) for force in forces) or 1.0
         photos = [photograph(face.sequence.name, time) for time in times] if photograph is not None else []
         with FaceRenderer(vertices, face.rig.faces.numpy(), height=height) as renderer:
             below = tuple(renderer.picture(v, force / peak) for v, force in zip(vertices, forces, strict=True))
@@ -187,14 +190,16 @@ def _moments(
                 above = tuple(map(renderer.picture, vertices))
         headings = tuple(f"{time:.2f} s\n{_labelled(prediction, f)}" for time, f in zip(times, frames, strict=True))
         rows.append(Moments(title, headings, above, below))
-        numbers.append({"sequence": face.sequence.name, "frames": frames, "times": times, "peak": peak})
+        highest = max(float(force.max()) for force in forces)
+        numbers.append({"sequence": face.sequence.name, "frames": frames, "times": times, "peak": highest})
+    unit = predictions[0].face.vertex_force_unit
     above = "Images, or rendered faces where there are none" if photographed else "Rendered faces"
     caption = (
         f"{above} (above) and the predicted muscle forces on the mesh (below) at the {NUM_MOMENTS} moments of the "
         f"largest forces that lie apart, with the action units labelled. {how[0].upper()}{how[1:]}. Colours: "
-        f"{predictions[0].face.vertex_force_unit} as a share of the highest peak of the sequence's moments."
+        f"{unit}."
     )
-    figure = moments_figure(rows, "muscle force, share of the peak", caption)
+    figure = moments_figure(rows, peak, unit, caption)
     files = save_all(figure, stage / "figure5", "Faces and muscle forces", caption, vector=False)
     return {"files": files, "caption": caption, "moments": numbers}
 

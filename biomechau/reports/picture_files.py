@@ -52,14 +52,15 @@ def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, 
     timestamp = found.sequence.timestamp.numpy()
     frames = [int(np.abs(timestamp - time).argmin()) for time in moments.values()]
     forces = [found.vertex_force(found.forces[frame]) for frame in frames]
+    scale = max(float(force.max()) for force in forces) or 1.0
     faces = [found.vertices(frame) for frame in frames]
     with FaceRenderer(faces, found.rig.faces.numpy(), height=500) as renderer:
         pictures = [
-            FacePicture(renderer.picture(face, _share(force)), float(timestamp[frame]), f"{name}, {time:.1f} s")
+            FacePicture(renderer.picture(face, force / scale), float(timestamp[frame]), f"{name}, {time:.1f} s")
             for face, force, frame, (name, time) in zip(faces, forces, frames, moments.items(), strict=True)
         ]
     curves = ForceCurves.of(found, truth.double().numpy())
-    save_figure(strip_figure(curves, pictures, "muscle force, share of the moment's peak", title), path)
+    save_figure(strip_figure(curves, pictures, scale, found.vertex_force_unit, title), path)
 
 
 def draw_prediction(prediction: Prediction, path: Path) -> None:
@@ -90,7 +91,7 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
     )
     curves = None if prediction.forces is None else ForceCurves.of(face)
     title = f"{sequence.name}: action units and muscle forces"
-    save_figure(prediction_figure(rows, curves, pictures, "muscle force, share of the highest peak", title), path)
+    save_figure(prediction_figure(rows, curves, pictures, peak, face.vertex_force_unit, title), path)
 
 
 def _likely(prediction: Prediction, frame: int, count: int = 5) -> str:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from biomechau.analysis import CaptureForces, FaceForces, Prediction, asymmetry
+from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis, asymmetry
 from biomechau.analysis.face_forces import Floats, force_strength
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import entry, is_count, is_text, list_of, parse_json
@@ -71,6 +71,14 @@ class Replay:
         """The forces of a capture."""
         words = "the recorded motion less that of the muscle forces alone"
         return cls._of(found, words, found.motion, found.residual)
+
+    @classmethod
+    def of_analysis(cls, analysis: RecordingAnalysis) -> Replay:
+        """The forces of a recording, and its action units."""
+        found, prediction = analysis.found, analysis.prediction
+        return replace(
+            cls.of_forces(found), action_units=prediction.action_units, probabilities=prediction.probabilities
+        )
 
     @classmethod
     def of_prediction(cls, prediction: Prediction) -> Replay:

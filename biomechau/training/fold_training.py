@@ -6,7 +6,7 @@ import csv
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +39,7 @@ def train(
     out: str | Path = "run",
     progress: bool = True,
     resume: bool = False,
+    on_epoch: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Train a detector, and keep the weights of the epoch that is best on the validation subjects.
 
@@ -54,6 +55,7 @@ def train(
         progress: show a progress bar on stderr.
         resume: go on after the last epoch that the folder holds, if any; a training that has ended stays as it is. A
             checkpoint that is broken is warned of, and training goes on from the one before, or begins again.
+        on_epoch: called after each epoch with (epochs done, epochs in all), both counted from where training goes on.
 
     Returns:
         The run.
@@ -77,11 +79,11 @@ def train(
     with locked_folder(run.path, "another training is at work here") if main_process else nullcontext():
         _check_folder(run, resume)
         if not (resume and run.finished):
-            _fit(run, corpus, progress)
+            _fit(run, corpus, progress, on_epoch)
     return run
 
 
-def _fit(run: Run, corpus: Corpus, progress: bool) -> None:
+def _fit(run: Run, corpus: Corpus, progress: bool, on_epoch: Callable[[int, int], None] | None) -> None:
     """Train, go on where the folder holds a checkpoint, and save the detector."""
     fold, config = run.fold, run.config
     if config.detector.uses_mesh and "vertices_residual" not in corpus.tensor_names:
@@ -107,7 +109,7 @@ def _fit(run: Run, corpus: Corpus, progress: bool) -> None:
         )
         module = DetectorModule(detector, config, weights_of_units(corpus, fold, config))
         checkpoint = checkpoint_to_resume(run.path, module.state_dict())
-        trainer = _trainer(run, protocol_card(corpus, fold, config), progress)
+        trainer = _trainer(run, protocol_card(corpus, fold, config), progress, on_epoch)
         with _interruptible(trainer):
             # weights_only: a checkpoint is data, and must not run code when it is read.
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -168,6 +170,21 @@ class EpochLog(Callback):
                 writer.writerows(self.rows)
 
 
+class EpochCount(Callback):
+    """Calls a function after each epoch with (epochs done, epochs in all) of this process."""
+
+    def __init__(self, on_epoch: Callable[[int, int], None]) -> None:
+        self.on_epoch = on_epoch
+        self.first = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.first = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert trainer.max_epochs is not None
+        self.on_epoch(trainer.current_epoch + 1 - self.first, trainer.max_epochs - self.first)
+
+
 def _check_folder(run: Run, resume: bool) -> None:
     """Make sure that a training may begin or go on in its folder."""
     if not has_begun(run.path):
@@ -217,10 +234,12 @@ def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torc
     return positive_weights(rates)
 
 
-def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
+def _trainer(run: Run, card: dict[str, Any], progress: bool, on_epoch: Callable[[int, int], None] | None) -> Trainer:
     config = run.config
     place = {"dirpath": run.path, "enable_version_counter": False, "save_on_train_epoch_end": True}
     callbacks: list[Callback] = [RunDescription(run, card), EpochLog(run.path / METRICS)]
+    if on_epoch is not None:
+        callbacks.append(EpochCount(on_epoch))
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     monitor, mode = config.monitor

@@ -289,6 +289,8 @@ def test_bad_input_is_refused(tiny_rig: FaceRig, tiny_distribution: Distribution
         FaceDynamics(tiny_rig, sparse)  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"not finite in torch.float32: f0, fps or the masses"):
         FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(f0=1e25))
+    with pytest.raises(ValueError, match="total_mass must be a finite number in"):
+        PhysicsConfig(total_mass=1e308)
 
 
 def test_shapes_that_stretch_nothing_need_no_springs(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:

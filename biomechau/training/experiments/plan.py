@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
+from biomechau.file_errors import quote, reason
 from biomechau.training.evaluation import SUMMARY, Evaluation
 from biomechau.training.experiments.experiment import Experiment, Row, Setup, changed
 from biomechau.training.metrics import scores_of_counts
@@ -177,7 +178,7 @@ class Plan:
             card = {"fold_seed": 0, **json.loads(path.read_bytes())}  # 0.1.0 knew no other
             found = {name: card[name] for name in _FIXED}
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not the card of an experiment of this version: {error!r}") from error
+            raise ValueError(f"{path}: not the card of an experiment of this version: {reason(error)}") from error
         expected = self.fixed()
         for name in _FIXED:
             if found[name] != expected[name]:
@@ -210,4 +211,4 @@ def _difference(found: Any, expected: Any, place: str = "") -> str:
         return _difference(found[name], expected[name], f"{place}.{name}" if place else name)
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
         return next(_difference(a, b, place) for a, b in zip(found, expected, strict=True) if a != b)
-    return f"{place} {found!r} there, {expected!r} now".strip()
+    return f"{place} {quote(found)} there, {quote(expected)} now".strip()
