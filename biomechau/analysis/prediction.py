@@ -10,6 +10,7 @@ from torch import Tensor
 
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, Floats
+from biomechau.analysis.quality import QUALITY, frame_quality
 from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.rig.action_unit_names import column_name
@@ -82,6 +83,11 @@ class Prediction:
             return None
         return self.face.distance(self.coefficients - self.neutral - self.reconstructed)
 
+    @cached_property
+    def quality(self) -> Floats:
+        """(T,) how far each frame can be trusted, 0 to 1; see :data:`biomechau.analysis.quality.QUALITY`."""
+        return frame_quality(self.sequence, self.motion, self.residual)
+
     def scores(self) -> dict[str, Any] | None:
         """F1 of this sequence alone, by action unit; None without labels."""
         if self.labels is None:
@@ -113,5 +119,7 @@ class Prediction:
                 for column, unit in enumerate(self.action_units)
             },
             "labels": self.scores(),
+            "quality": float(self.quality.mean()),
+            "quality_definition": QUALITY,
             **(describe_forces(self.face) if self.forces is not None else {}),
         }

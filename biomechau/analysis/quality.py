@@ -38,6 +38,8 @@ def frame_quality(sequence: FaceSequence, motion: Floats, residual: Floats | Non
     """
     valid = sequence.valid.numpy()
     quality = _beside_gaps(sequence.timestamp.numpy(), valid) * _unsaturated(sequence.coefficients.double().numpy())
+    if sequence.confidence is not None:
+        quality *= sequence.confidence.double().numpy()
     if residual is not None:
         quality *= 1.0 - np.clip(residual / np.maximum(motion, _FLOOR), 0.0, 1.0)
     return np.where(valid, quality, 0.0)

@@ -11,10 +11,10 @@ Row = dict[str, str | float | int | None]
 def study_row(summary: Mapping[str, Any]) -> Row:
     """One recording in numbers, by column, from its ``summary.json``.
 
-    Columns are ``seconds``, ``fps``, ``frames``, ``frames_without_face``, ``quality`` (mean over all frames, 0 to 1),
-    ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and ``NAME_time_of_peak``
-    [s]; for every paired muscle ``NAME_asymmetry``; and for every action unit ``AU12_rate``, the share of the frames
-    with a face in which it is on, and ``AU12_mean``, its mean probability.
+    Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over all
+    frames, 0 to 1), ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and
+    ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_asymmetry``; and for every action unit ``AU12_rate``, the
+    share of the frames with a face in which it is on, and ``AU12_mean``, its mean probability.
 
     Args:
         summary: what :meth:`CaptureForces.summary` gives, with "quality" and, where there are any, "action_units".
@@ -23,8 +23,8 @@ def study_row(summary: Mapping[str, Any]) -> Row:
     row: Row = {
         "seconds": frames["end"] - frames["start"],
         "fps": frames["fps"],
-        "frames": frames["count"],
-        "frames_without_face": len(frames["filled"]),
+        "recorded_frames": frames["recorded"]["count"],
+        "frames_without_face": frames["recorded"]["without_face"],
         "quality": summary["quality"],
         "residual_share": summary["residual_share"],
     }

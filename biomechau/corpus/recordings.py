@@ -11,7 +11,7 @@ from typing import Literal
 
 Kind = Literal["capture", "meshes", "video"]
 
-_CAPTURES = frozenset({".csv", ".json", ".npy", ".npz", ".zip"})
+_CAPTURES = frozenset({".csv", ".json", ".npy", ".npz", ".tsv", ".zip"})
 _VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 _MESHES = frozenset({".obj", ".ply"})
 _PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png"})

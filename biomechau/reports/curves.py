@@ -25,6 +25,8 @@ SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00", "both": "#4D4D4D"}
 SIDE_WIDTHS = {"left": 2.2, "right": 1.1, "both": 1.3}
 INVALID_COLOUR = "#E3E3E3"
 MARK_COLOUR = "#333333"
+# From here on the grey of doubt is seen.
+_DOUBTED = 0.9
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class ForceCurves:
         valid: (T,) frames that were captured, not filled in.
         unit: text of the force axis.
         reference: (T, M) known forces to draw beneath, if any [force unit].
+        quality: (T,) how far each frame can be trusted, 0 to 1, if that is known.
     """
 
     timestamp: Floats
@@ -46,13 +49,14 @@ class ForceCurves:
     valid: npt.NDArray[np.bool_]
     unit: str
     reference: Floats | None = None
+    quality: Floats | None = None
 
     @classmethod
-    def of(cls, face: FaceForces, reference: Floats | None = None) -> ForceCurves:
+    def of(cls, face: FaceForces, reference: Floats | None = None, quality: Floats | None = None) -> ForceCurves:
         """The curves of a face's muscles."""
         sequence, unit = face.sequence, f"muscle force [{face.force_unit}]"
         timestamp, valid = sequence.timestamp.numpy(), sequence.valid.numpy()
-        return cls(timestamp, face.strength, face.identifiers, valid, unit, reference)
+        return cls(timestamp, face.strength, face.identifiers, valid, unit, reference, quality)
 
     def strongest(self, count: int) -> Rows:
         """The ``count`` muscles with the highest peaks, strongest first: readable name, column of each side."""
@@ -109,6 +113,20 @@ def draw_curves(
 def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: Sequence[float]) -> None:
     for start, stop in invalid_spans(curves.timestamp, ~curves.valid):
         axes.axvspan(start, stop, color=INVALID_COLOUR, linewidth=0, zorder=0)
+    if curves.quality is not None:
+        doubt = np.where(curves.valid, 1 - curves.quality, np.nan)[None]
+        first, last = curves.timestamp[[0, -1]]
+        axes.imshow(
+            doubt,
+            aspect="auto",
+            extent=(first, last, 0, 1),
+            transform=axes.get_xaxis_transform(),
+            cmap="Greys",
+            vmin=0,
+            vmax=2.5,
+            interpolation="nearest",
+            zorder=0,
+        )
     for mark in marks:
         axes.axvline(mark, color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     for side, column in sides.items():
@@ -145,6 +163,8 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
         handles.append(Line2D([], [], color="#888888", linewidth=1.3, label="recovered"))
     if marked:
         handles.append(Line2D([], [], color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), label="moment shown"))
+    if curves.quality is not None and bool((curves.quality[curves.valid] < _DOUBTED).any()):
+        handles.append(Patch(color="#B5B5B5", label="the darker, the less to be trusted"))
     if not curves.valid.all():
         handles.append(Patch(color=INVALID_COLOUR, label="dropped or filled frames"))
     parent.legend(

@@ -39,7 +39,7 @@ def write_report(
         OSError: ``out`` cannot be written.
     """
     with staged_directory(out) as stage:
-        write_forces(found, stage / "forces.csv", ~found.sequence.valid.numpy())
+        write_forces(found, found.quality, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
         Replay.of_forces(found).save(stage / REPLAY)
         if viz_available():
@@ -72,7 +72,7 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     with staged_directory(out) as stage:
         _write_action_units(prediction, stage / "action_units.csv")
         if prediction.forces is not None:
-            write_forces(prediction.face, stage / "forces.csv", ~prediction.sequence.valid.numpy())
+            write_forces(prediction.face, prediction.quality, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
         Replay.of_prediction(prediction).save(stage / REPLAY)
         if viz_available():
@@ -102,7 +102,7 @@ def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: st
     """
     found, prediction = analysis.found, analysis.prediction
     with staged_directory(out) as stage:
-        write_forces(found, stage / "forces.csv", ~found.sequence.valid.numpy())
+        write_forces(found, found.quality, stage / "forces.csv")
         _write_action_units(prediction, stage / "action_units.csv")
         write_summary(summary, stage / "summary.json")
         Replay.of_analysis(analysis).save(stage / REPLAY)
@@ -123,16 +123,16 @@ def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: st
 def _write_action_units(prediction: Prediction, path: Path) -> None:
     probabilities = prediction.probabilities.double().numpy()
     columns = {column_name(unit): probabilities[:, r] for r, unit in enumerate(prediction.action_units)}
-    write_frames(prediction.sequence, columns, path, ~prediction.sequence.valid.numpy())
+    write_frames(prediction.sequence, columns, path)
 
 
-def write_forces(face: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | None = None) -> None:
-    """Write ``forces.csv``: one column a muscle below :func:`write_frames`; vector forces add its ``_x,_y,_z`` before.
+def write_forces(face: FaceForces, quality: npt.NDArray[np.float64], path: Path) -> None:
+    """Write ``forces.csv``: one column per muscle as of :func:`write_frames`; vector forces add ``_x,_y,_z`` before.
 
     Args:
         face: the face and its forces.
+        quality: (T,) how far each frame can be trusted.
         path: of the file.
-        masked: (T,) frames whose cells stay empty, if any.
     """
     forces = face.forces.double().numpy()
     columns: dict[str, npt.NDArray[np.floating]] = {}
@@ -140,28 +140,30 @@ def write_forces(face: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | N
         if forces.ndim == 3:
             columns |= {f"{identifier}_{axis}": forces[:, index, a] for a, axis in enumerate("xyz")}
         columns[identifier] = face.strength[:, index]
-    write_frames(face.sequence, columns, path, masked)
+    write_frames(face.sequence, columns, path, quality)
 
 
 def write_frames(
     sequence: FaceSequence,
     columns: Mapping[str, npt.NDArray[np.floating]],
     path: Path,
-    masked: npt.NDArray[np.bool_] | None = None,
+    quality: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """Write ``frame,timestamp,recorded_frame`` and these columns, each (T,); cells of masked frames (T,) stay empty.
+    """Write ``frame,timestamp,recorded_frame``, ``quality`` if given, and these columns, each (T,).
 
-    ``recorded_frame`` is the number of the frame in the recording, empty where none is near.
+    ``recorded_frame`` is the number of the frame in the recording, empty where none is near. Of frames without a
+    measurement the cells of the columns are empty, and the quality is 0.
     """
     recorded = ["" if number < 0 else str(number) for number in sequence.recorded_frame.tolist()]
-    values = np.column_stack(list(columns.values()))
+    trust = [] if quality is None else [f"{value:.3f}" for value in quality.tolist()]
+    valid, values = sequence.valid.tolist(), np.column_stack(list(columns.values()))
 
     def rows() -> Iterator[list[str]]:
         for frame, (time, row) in enumerate(zip(sequence.timestamp.tolist(), values.tolist(), strict=True)):
-            hidden = masked is not None and masked[frame]
-            yield [str(frame), f"{time:.6f}", recorded[frame], *("" if hidden else f"{value:.6g}" for value in row)]
+            cells = (f"{value:.6g}" if valid[frame] else "" for value in row)
+            yield [str(frame), f"{time:.6f}", recorded[frame], *trust[frame : frame + 1], *cells]
 
-    write_rows(path, ["frame", "timestamp", "recorded_frame", *columns], rows())
+    write_rows(path, ["frame", "timestamp", "recorded_frame", *(["quality"] if trust else []), *columns], rows())
 
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:

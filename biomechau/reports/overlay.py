@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.analysis import FaceForces
+from biomechau.analysis import CaptureForces
 from biomechau.corpus.video import MISSING_AV, VideoFrame
 from biomechau.reports.curves import SIDE_COLOURS, ForceCurves, draw_curves
 from biomechau.reports.figures import new_figure
@@ -25,7 +25,7 @@ _SAMPLED = 40
 
 
 def write_overlay(
-    face: FaceForces,
+    face: CaptureForces,
     path: Path,
     filmed: Iterable[VideoFrame] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -80,12 +80,19 @@ def write_overlay(
             container.mux(packet)
 
 
-def _draw_curves(face: FaceForces, width: int) -> tuple[Picture, list[Strip]]:
+def _draw_curves(face: CaptureForces, width: int) -> tuple[Picture, list[Strip]]:
     """A picture of the strongest curves, of even size, and where in it time runs: (left, right, top, bottom)."""
     dpi = 100
     width += width % 2
     figure = new_figure(width / dpi, _CURVES_HEIGHT / dpi)
-    draw_curves(figure.add_subfigure(figure.add_gridspec(1, 1)[0]), ForceCurves.of(face), [], 3, 2, above=0.4)
+    draw_curves(
+        figure.add_subfigure(figure.add_gridspec(1, 1)[0]),
+        ForceCurves.of(face, quality=face.quality),
+        [],
+        3,
+        2,
+        above=0.4,
+    )
     figure.set_dpi(dpi)
     figure.canvas.draw()
     drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()  # pyright: ignore[reportAttributeAccessIssue]

@@ -36,7 +36,10 @@ def draw_forces(found: CaptureForces, path: Path) -> None:
         picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
     title = f"{found.sequence.name}: muscle forces"
     scale = float(force.max()) or 1.0
-    save_figure(forces_figure(ForceCurves.of(found), picture, scale, found.vertex_force_unit, title), path)
+    save_figure(
+        forces_figure(ForceCurves.of(found, quality=found.quality), picture, scale, found.vertex_force_unit, title),
+        path,
+    )
 
 
 def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, float], path: Path, title: str) -> None:
@@ -89,7 +92,7 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
         sequence.valid.numpy(),
         None if labels is None else labels.numpy(),
     )
-    curves = None if prediction.forces is None else ForceCurves.of(face)
+    curves = None if prediction.forces is None else ForceCurves.of(face, quality=prediction.quality)
     title = f"{sequence.name}: action units and muscle forces"
     save_figure(prediction_figure(rows, curves, pictures, peak, face.vertex_force_unit, title), path)
 

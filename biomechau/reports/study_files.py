@@ -51,14 +51,15 @@ def _index(
     rows = []
     for name, summary in summaries.items():
         frames = summary["frames"]
-        lost = len(frames["filled"])
+        recorded = frames["recorded"]
+        lost = recorded["without_face"]
         link = Link(name, f"{quote(name)}/{PAGE}") if (out / name / PAGE).is_file() else name
         rows.append(
             [
                 link,
                 folders[name],
                 f"{frames['end'] - frames['start']:.1f}",
-                f"{lost} of {frames['count']}" if lost else "",
+                f"{lost} of {recorded['count']}" if lost else "",
                 Cell(f"{summary['quality']:.2f}", summary["quality"]),
                 *_strongest(summary),
                 _units(summary),

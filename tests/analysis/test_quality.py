@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -41,3 +43,8 @@ def test_full_scores_and_residuals_lower_it() -> None:
     c = torch.tensor([[0.0, 0.0], [1.0, 0.5], [1.0, 1.0], [0.3, 0.2]])
     motion, residual = np.array([0.1, 4.0, 4.0, 4.0]), np.array([0.05, 0.0, 0.0, 1.0])
     np.testing.assert_allclose(frame_quality(_sequence(c), motion, residual), [0.95, 2 / 3, 0.5, 0.75])
+
+
+def test_the_tracker_is_believed_when_it_doubts() -> None:
+    sequence = replace(_sequence(torch.full((3, 2), 0.4)), confidence=torch.tensor([1.0, 0.5, 0.0]))
+    np.testing.assert_allclose(frame_quality(sequence, np.ones(3), None), [1.0, 0.5, 0.0])

@@ -52,7 +52,7 @@ def test_predictions_are_the_mean_of_the_folds(
     np.testing.assert_allclose(found, torch.stack(expected).mean(0), atol=2e-6)
     muscles = detector.dynamics.muscles.names
     rows = read_csv(tmp_path / "out" / "forces.csv")
-    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", *muscles]
+    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", "quality", *muscles]
     found = np.array([[float(row[muscle]) for muscle in muscles] for row in rows])
     np.testing.assert_allclose(found, torch.stack(forces).mean(0), rtol=1e-4, atol=1e-6)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

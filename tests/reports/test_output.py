@@ -32,7 +32,7 @@ def read_csv(path: Path) -> tuple[list[str], np.ndarray]:
 def test_csv_of_fibre_forces(report: CaptureForces, tmp_path: Path) -> None:
     write_forces(report, tmp_path / "forces.csv")
     header, values = read_csv(tmp_path / "forces.csv")
-    assert header == ["frame", "timestamp", "recorded_frame", *report.identifiers]
+    assert header == ["frame", "timestamp", "recorded_frame", "quality", *report.identifiers]
     assert (values[:, 0] == np.arange(40)).all()
     np.testing.assert_allclose(values[:, 1], np.arange(40) / 25, atol=1e-6)
     np.testing.assert_allclose(values[:, 3:], report.strength, rtol=1e-5, atol=1e-12)
