@@ -11,8 +11,8 @@ Row = dict[str, str | float | int | None]
 def study_row(summary: Mapping[str, Any]) -> Row:
     """One recording in numbers, by column, from its ``summary.json``.
 
-    Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over all
-    frames, 0 to 1), ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and
+    Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over
+    all frames, 0 to 1), ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and
     ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_asymmetry``; and for every action unit ``AU12_rate``, the
     share of the frames with a face in which it is on, and ``AU12_mean``, its mean probability.
 
