@@ -141,4 +141,4 @@ def test_what_is_public_is_listed(room: str, files: dict[str, Path]) -> None:
     tree = ast.parse(files[f"biomechau.{room}"].read_text(encoding="utf-8"))
     names = [alias.asname or alias.name for n in tree.body if isinstance(n, ast.ImportFrom) for alias in n.names]
     (listed,) = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
-    assert sorted(names) == listed
+    assert sorted(names) == sorted(listed)

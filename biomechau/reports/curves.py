@@ -141,7 +141,8 @@ def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: 
                 zorder=2,
             )
         style = {"color": SIDE_COLOURS[side], "linewidth": SIDE_WIDTHS[side]}
-        axes.plot(curves.timestamp, curves.strength[:, column], zorder=4 if side == "right" else 3, **style)
+        strength = np.where(curves.valid, curves.strength[:, column], np.nan)
+        axes.plot(curves.timestamp, strength, zorder=4 if side == "right" else 3, **style)
     axes.margins(x=0.0)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -164,9 +165,9 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
     if marked:
         handles.append(Line2D([], [], color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), label="moment shown"))
     if curves.quality is not None and bool((curves.quality[curves.valid] < _DOUBTED).any()):
-        handles.append(Patch(color="#B5B5B5", label="the darker, the less to be trusted"))
+        handles.append(Patch(color="#B5B5B5", label="in doubt"))
     if not curves.valid.all():
-        handles.append(Patch(color=INVALID_COLOUR, label="dropped or filled frames"))
+        handles.append(Patch(color=INVALID_COLOUR, label="not recorded"))
     parent.legend(
         handles=handles,
         loc="lower left",

@@ -108,7 +108,7 @@ def test_a_muscle_table_of_the_user(rig_file: str, capture_npz: str, tmp_path: P
     arguments = ["forces", capture_npz, "--rig", rig_file, "--muscles", str(tmp_path / "mine.csv")]
     assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
     header = (tmp_path / "out" / "forces.csv").read_text().splitlines()[0]
-    assert header == "frame,timestamp,recorded_frame,zygomaticus_major_left,zygomaticus_major_right"
+    assert header == "frame,timestamp,recorded_frame,quality,zygomaticus_major_left,zygomaticus_major_right"
 
 
 @pytest.mark.usefixtures("no_viz")

@@ -88,7 +88,7 @@ def test_dropped_frames_are_reported_and_their_cells_empty(
     assert f"{len(filled)} frames were not recorded: their cells are empty" in out
     for name in ("action_units.csv", "forces.csv"):
         rows = read_csv(tmp_path / "out" / name)
-        empty = [n for n, row in enumerate(rows) if set(list(row.values())[2:]) == {""}]
+        empty = [n for n, row in enumerate(rows) if set(list(row.values())[4:]) == {""}]
         assert empty == filled
         assert all("" not in row.values() for n, row in enumerate(rows) if n not in filled)
 

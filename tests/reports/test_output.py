@@ -30,7 +30,7 @@ def read_csv(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def test_csv_of_fibre_forces(report: CaptureForces, tmp_path: Path) -> None:
-    write_forces(report, tmp_path / "forces.csv")
+    write_forces(report, report.quality, tmp_path / "forces.csv")
     header, values = read_csv(tmp_path / "forces.csv")
     assert header == ["frame", "timestamp", "recorded_frame", "quality", *report.identifiers]
     assert (values[:, 0] == np.arange(40)).all()
@@ -40,7 +40,7 @@ def test_csv_of_fibre_forces(report: CaptureForces, tmp_path: Path) -> None:
 
 def test_csv_of_vector_forces(tiny_rig: FaceRig, clip: FaceSequence, tmp_path: Path) -> None:
     report = analyse(clip, tiny_rig, PhysicsConfig(force="vector"))
-    write_forces(report, tmp_path / "forces.csv")
+    write_forces(report, report.quality, tmp_path / "forces.csv")
     header, values = read_csv(tmp_path / "forces.csv")
     name = report.identifiers[3]
     assert header[15:19] == [f"{name}_x", f"{name}_y", f"{name}_z", name]
