@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from biomechau.analysis.face_forces import FaceForces, Floats
@@ -22,6 +23,8 @@ from biomechau.rig import Distribution, FaceRig, Muscles
 
 # Frames of a window in the paper's setting.
 _NEWTON_WINDOW = 16
+# What is further than this [s] from every recorded frame is not solved for: skin forgets within a third of it.
+_AROUND_GAP = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +124,30 @@ def analyse(
         distribution = Distribution.from_rig(rig, muscles)
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = coefficients[:, dynamics.shape_indices]
-        result = inverse_dynamics(dynamics, coefficients, None, options, progress, sequence.valid)
+        near = _near(sequence.valid, round(_AROUND_GAP * config.fps))
+        result = inverse_dynamics(dynamics, coefficients[near], None, options, progress, sequence.valid[near])
+        result = replace(
+            result,
+            forces=_spread(result.forces, near),
+            residual=_spread(result.residual, near),
+            coefficients=_spread(result.coefficients, near),
+        )
     notes = (*sequence.notes, *(str(entry.message) for entry in caught))
     return CaptureForces(
         rig, distribution, dynamics, sequence, channels, coefficients, result.forces, options, result, notes
     )
+
+
+def _near(valid: Tensor, margin: int) -> Tensor:
+    """(T,) frames within ``margin`` frames of a valid one."""
+    near = torch.nn.functional.max_pool1d(valid.float()[None], 2 * margin + 1, stride=1, padding=margin)
+    return near[0] > 0
+
+
+def _spread(values: Tensor, kept: Tensor) -> Tensor:
+    """Values of the kept frames among those of all T frames, which are 0."""
+    if kept.all():
+        return values
+    spread = values.new_zeros(len(kept), *values.shape[1:])
+    spread[kept] = values
+    return spread
