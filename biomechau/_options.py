@@ -54,7 +54,8 @@ class Interval:
 Count = Annotated[int, Interval("[1, inf)")]
 Whole = Annotated[int, Interval("[0, inf)")]
 Positive = Annotated[float, Interval("(0, inf)")]
-NotNegative = Annotated[float, Interval("[0, inf)")]
+# Far beyond what weights, damping ratios and seconds are, and far below where float32 overflows.
+NotNegative = Annotated[float, Interval("[0, 1e6]")]
 # A share that leaves something over.
 ProperShare = Annotated[float, Interval("[0, 1)")]
 Percentile = Annotated[float, Interval("[0, 100]")]

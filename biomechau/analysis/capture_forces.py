@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.face_forces import FaceForces, Floats
-from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.driving import drive
 from biomechau.physics import FaceDynamics, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics

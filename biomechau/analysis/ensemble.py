@@ -11,8 +11,7 @@ from biomechau.models import Detector, DetectorConfig
 from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.physics import FaceDynamics
 from biomechau.rig import Distribution, FaceRig
-from biomechau.training.run import Run
-from biomechau.training.runs import open_runs
+from biomechau.training.run import Run, open_runs
 from biomechau.training.training_config import TrainingConfig
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, Floats
-from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.rig.action_unit_names import column_name
 from biomechau.rig.names import ChannelMap

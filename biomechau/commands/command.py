@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from biomechau.rig import FaceRig
-
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from biomechau.rig import FaceRig
 
 Switch = FlagCreatePairsOff[bool]
 
@@ -44,6 +44,8 @@ def load_rig(text: str) -> FaceRig:
         ValueError: not a rig file, or an impossible number of vertices.
         OSError: the file cannot be read.
     """
+    from biomechau.rig import FaceRig
+
     rig = builtin_rig(text)
     return FaceRig.load(text) if rig is None else rig
 
@@ -54,6 +56,8 @@ def builtin_rig(text: str) -> FaceRig | None:
     Raises:
         ValueError: an impossible number of vertices.
     """
+    from biomechau.rig import FaceRig
+
     name, colon, count = text.partition(":")
     if name != "builtin":
         return None

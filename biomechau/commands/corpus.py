@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import progress_bar, say, show
-from biomechau.corpus import Corpus
-from biomechau.corpus.image_features import FEATURES
-from biomechau.reports.output import to_json
+from biomechau.commands.terminal import print_lines, print_tables, progress_bar
+
+if TYPE_CHECKING:
+    from biomechau.corpus import Corpus
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,14 @@ class CorpusInfo(Command):
 
     def run(self) -> None:
         """Print the tables, or JSON."""
+        from biomechau.corpus import Corpus
+        from biomechau.reports.output import to_json
+
         description = describe_corpus(Corpus.open(self.folder))
         if self.json:
             print(to_json({"folder": str(self.folder), **description}))
         else:
-            show(*corpus_tables(str(self.folder), description))
+            print_tables(*corpus_tables(str(self.folder), description))
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class CorpusCheck(Command):
 
     def run(self) -> None:
         """Read the rig and all sequences."""
+        from biomechau.corpus import Corpus
+
         corpus = Corpus.open(self.folder)
         with progress_bar("reading sequences") as progress:
             corpus.rig  # noqa: B018, reading it is the check
             for done, _ in enumerate(corpus, 1):
                 progress(done, len(corpus))
-        say(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no fault")
+        print_lines(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no fault")
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
@@ -85,6 +90,8 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
 
 def corpus_tables(title: str, description: dict[str, Any]) -> list[Table]:
     """The description as two tables: the corpus, and its action units."""
+    from biomechau.corpus.image_features import FEATURES
+
     about = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=False)
     about.add_column("what", style="bold")
     about.add_column("value")

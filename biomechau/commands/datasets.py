@@ -6,25 +6,17 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
-from biomechau.commands.terminal import progress_bar, say, show, tell
-from biomechau.corpus.datasets import (
-    Assembly,
-    BP4DFolder,
-    DISFAFolder,
-    Finding,
-    assemble,
-    read_exclusions,
-    write_assembly,
-)
-from biomechau.corpus.datasets.exclusions import Exclusions
-from biomechau.corpus.datasets.images import check_images, check_videos
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
+
+if TYPE_CHECKING:
+    from biomechau.corpus.datasets import Assembly, BP4DFolder, DISFAFolder, Finding
 
 
 @dataclass(frozen=True)
@@ -72,6 +64,8 @@ class CorpusFromDataSet(Command):
 
     def picture_findings(self, dataset: BP4DFolder | DISFAFolder) -> list[Finding]:
         """What is missing or odd about images and videos, where these are named."""
+        from biomechau.corpus.datasets.images import check_images
+
         return [] if self.images is None else check_images(dataset, self.images)
 
     def run(self) -> None:
@@ -80,6 +74,9 @@ class CorpusFromDataSet(Command):
             raise ValueError("--out must name the corpus to make, unless --check is given")
         if self.pictures and not self.check:
             raise ValueError(f"{self.pictures[0]} belongs to --check: images and videos are compared, not read")
+        from biomechau.corpus.datasets import assemble, read_exclusions, write_assembly
+        from biomechau.corpus.datasets.exclusions import Exclusions
+
         dataset, rig = self.folder(), load_rig(self.rig)
         exclusions = Exclusions() if self.exclude is None else read_exclusions(self.exclude)
         pictures = self.picture_findings(dataset)
@@ -92,9 +89,9 @@ class CorpusFromDataSet(Command):
             return
         write_assembly(assembly, self.out, self._settings(), self.skip_faulty, self.overwrite)
         for finding in assembly.findings:
-            tell("warning" if finding.fault else "note", str(finding))
-        show(*summary_tables(assembly))
-        say(f"wrote {self.out}")
+            print_message("warning" if finding.fault else "note", str(finding))
+        print_tables(*summary_tables(assembly))
+        print_lines(f"wrote {self.out}")
 
     def _settings(self) -> dict[str, Any]:
         """What decides the labels and coefficients, as JSON knows it."""
@@ -121,6 +118,8 @@ class CorpusBP4D(CorpusFromDataSet):
 
     def folder(self) -> BP4DFolder:
         """The data set."""
+        from biomechau.corpus.datasets import BP4DFolder
+
         return BP4DFolder(self.root, self.labels, self.action_units, self.threshold)
 
     def _settings(self) -> dict[str, Any]:
@@ -141,6 +140,8 @@ class CorpusDISFA(CorpusFromDataSet):
 
     def folder(self) -> DISFAFolder:
         """The data set."""
+        from biomechau.corpus.datasets import DISFAFolder
+
         return DISFAFolder(self.root, self.action_units, self.threshold)
 
     @property
@@ -150,6 +151,9 @@ class CorpusDISFA(CorpusFromDataSet):
 
     def picture_findings(self, dataset: BP4DFolder | DISFAFolder) -> list[Finding]:
         """See the base class."""
+        from biomechau.corpus.datasets import DISFAFolder
+        from biomechau.corpus.datasets.images import check_videos
+
         findings = super().picture_findings(dataset)
         if self.videos is not None and isinstance(dataset, DISFAFolder):
             findings += check_videos(dataset, self.videos)
@@ -163,10 +167,10 @@ def _list(assembly: Assembly, findings: Sequence[Finding]) -> None:
         ValueError: some are faults.
     """
     for finding in findings:
-        say(f"{'fault' if finding.fault else 'note'}: {finding}")
-    show(*summary_tables(assembly))
+        print_lines(f"{'fault' if finding.fault else 'note'}: {finding}")
+    print_tables(*summary_tables(assembly))
     faults = sum(finding.fault for finding in findings)
-    say(f"{len(findings)} findings, {faults} of them faults", flush=True)
+    print_lines(f"{len(findings)} findings, {faults} of them faults", flush=True)
     if faults:
         raise ValueError(f"{faults} fault{'s' * (faults > 1)}, listed on the standard output")
 

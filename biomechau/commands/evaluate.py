@@ -9,11 +9,7 @@ from typing import Annotated
 from tyro.conf import arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.scores import scores_notes, scores_table
-from biomechau.commands.terminal import progress_bar, say, show, tell
-from biomechau.corpus import Corpus
-from biomechau.reports.output import to_json
-from biomechau.training.runs import open_runs
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 
 
 @dataclass(frozen=True)
@@ -32,15 +28,20 @@ class Evaluate(Command):
 
     def run(self) -> None:
         """Test, write, print."""
+        from biomechau.commands._tables import scores_notes, scores_table
+        from biomechau.corpus import Corpus
+        from biomechau.reports.output import to_json
+        from biomechau.training import open_runs
+
         runs, corpus = open_runs(self.run_folder), Corpus.open(self.corpus)
 
-        from biomechau.training.cross_validation import cross_validate
+        from biomechau.training import cross_validate  # only now: Lightning takes seconds, and errors come first
 
         with progress_bar("testing folds", self.json) as progress:
             scores = cross_validate(runs, corpus, progress)
         namesakes = {s for run in runs.values() for s in (*run.fold.train, *run.fold.validation)} & set(corpus.subjects)
         if namesakes and not scores.same_corpus:
-            tell(
+            print_message(
                 "warning",
                 f"{self.corpus} is not the corpus trained on, but has subjects of the same names, as "
                 f"{min(namesakes)!r}: are they other people?",
@@ -49,5 +50,5 @@ class Evaluate(Command):
         if self.json:
             print(to_json(scores.summary()))
         else:
-            show(scores_table(scores))
-            say(*scores_notes(scores), f"wrote {self.out}")
+            print_tables(scores_table(scores))
+            print_lines(*scores_notes(scores), f"wrote {self.out}")

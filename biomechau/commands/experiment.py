@@ -13,13 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn
 from tyro.conf import OmitArgPrefixes, arg
 
-from biomechau.commands import training_options
+from biomechau.commands import _training_options as training_options
+from biomechau.commands._training_options import NoOption, TrainingCommand
 from biomechau.commands.command import Command
-from biomechau.commands.terminal import printable, progress_bar, say, tell
-from biomechau.commands.training_options import NoOption, TrainingCommand
-from biomechau.corpus import Corpus
+from biomechau.commands.terminal import print_lines, print_message, printable, progress_bar
 from biomechau.models.detector_config import HeadName
-from biomechau.reports.figures import MISSING_VIZ, viz_available
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -86,6 +84,7 @@ class _Table(TrainingCommand):
             ValueError: options or a corpus that do not fit, or trainings that failed; the table has the others.
             OSError: a file cannot be read or written.
         """
+        from biomechau.corpus import Corpus
         from biomechau.training.experiments import TABLES, Setup
         from biomechau.training.experiments.plan import Plan
         from biomechau.training.experiments.running import run_experiment
@@ -106,19 +105,19 @@ class _Table(TrainingCommand):
         )
         plan = Plan(TABLES[self.name](setup), setup, self.out / self.name)
         done = sum(job.evaluation() is not None for job in plan.jobs)
-        say(f"{self.name}: {len(plan.rows)} rows, {len(plan.jobs)} runs, {done} of them done", flush=True)
+        print_lines(f"{self.name}: {len(plan.rows)} rows, {len(plan.jobs)} runs, {done} of them done", flush=True)
         for row in plan.rows:
             if row.missing:
-                tell("note", f"{row.name} is left out: {row.missing}")
+                print_message("note", f"{row.name} is left out: {row.missing}")
         command = shlex.join(["biomechau", "experiment", self.name, *self.arguments])
         try:
             with _progress(done, len(plan.jobs)) as report:
                 failures = run_experiment(plan, self.jobs, command, report)
         except KeyboardInterrupt:
-            tell("note", "stopped; the same command goes on where it was")
+            print_message("note", "stopped; the same command goes on where it was")
             raise
-        say((plan.out / "table.md").read_text(encoding="utf-8"))
-        say(f"wrote {plan.out}")
+        print_lines((plan.out / "table.md").read_text(encoding="utf-8"))
+        print_lines(f"wrote {plan.out}")
         if failures:
             first, *others = failures
             more = f" and {len(others)} more" if others else ""
@@ -223,12 +222,15 @@ class Figures(Command):
             ValueError: a run or a corpus that do not fit.
             OSError: a file cannot be read or written.
         """
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+
         if not viz_available():
             raise ImportError(MISSING_VIZ)
         from biomechau.analysis import chosen_predictions
+        from biomechau.corpus import Corpus
         from biomechau.corpus.simulator.simulated_corpus import IMAGES
         from biomechau.reports.paper_figures import paper_figures, photographs
-        from biomechau.training.runs import open_runs
+        from biomechau.training import open_runs
 
         runs, corpus = open_runs(self.run_folder), Corpus.open(self.corpus)
         images = corpus.path / IMAGES if self.images is None else self.images
@@ -237,7 +239,7 @@ class Figures(Command):
             chosen = chosen_predictions(runs, corpus, self.sequences, progress)
         about = {"corpus": corpus.path.name, "folds": {number: run.path.name for number, run in runs.items()}}
         for path in paper_figures(chosen, self.out / "figures", pictures, about=about):
-            say(f"wrote {path}")
+            print_lines(f"wrote {path}")
 
 
 @contextmanager
@@ -254,7 +256,7 @@ def _progress(done: int, total: int) -> Iterator[Callable[[Progress], None]]:
             if console.is_terminal:
                 bar.console.print(printable(line), markup=False, emoji=False, highlight=False)
             else:
-                say(line, flush=True)
+                print_lines(line, flush=True)
 
         yield report
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import progress_bar, say, tell
-from biomechau.corpus import Corpus, corpus_folds
-from biomechau.corpus.folds import Validation
-from biomechau.training.image_training_config import ImageTrainingConfig
+from biomechau.commands.terminal import print_lines, print_message, progress_bar
+from biomechau.corpus.fold import Validation
+from biomechau.training import ImageTrainingConfig
 
 if TYPE_CHECKING:
+    from biomechau.corpus import Corpus
     from biomechau.training.feature_computation import FeatureReport
 
 
@@ -49,11 +49,13 @@ class CorpusFeatures(Command):
     replace: Annotated[Switch, arg(help="Begin again where the corpus has image features already.")] = False
 
     def run(self) -> None:
-        """Load, compute, tell."""
+        """Load the backbone, compute, print."""
+        from biomechau.corpus import Corpus
+
         corpus = Corpus.open(self.corpus)
 
         from biomechau.models import load_backbone
-        from biomechau.training.feature_computation import compute_image_features
+        from biomechau.training import compute_image_features
 
         backbone = load_backbone(self.backbone, self.revision, self.device, progress=True)
         with progress_bar("computing features") as progress:
@@ -66,7 +68,7 @@ class CorpusFeatures(Command):
                 replace=self.replace,
                 progress=progress,
             )
-        _tell(report, corpus)
+        _print_report(report, corpus)
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,14 @@ class CorpusTrainFeatures(Command):
     training: OmitArgPrefixes[ImageTrainingConfig] = field(default_factory=ImageTrainingConfig)
 
     def run(self) -> None:
-        """Train and compute fold after fold, tell."""
+        """Train and compute fold after fold, print."""
+        from biomechau.corpus import Corpus, corpus_folds
+
         corpus = Corpus.open(self.corpus)
         folds = corpus_folds(corpus, self.num_folds, self.fold_seed, validation=self.validation)
 
         from biomechau.corpus.simulator.simulated_corpus import IMAGES
-        from biomechau.training.backbone_training import train_fold_features
+        from biomechau.training import train_fold_features
 
         with ExitStack() as bars:
 
@@ -117,11 +121,11 @@ class CorpusTrainFeatures(Command):
                 begin,
             )
         for report in reports.values():
-            _tell(report, corpus)
+            _print_report(report, corpus)
 
 
-def _tell(report: FeatureReport, corpus: Corpus) -> None:
+def _print_report(report: FeatureReport, corpus: Corpus) -> None:
     for fault in report.faults:
-        tell("warning", f"{fault}: masked")
+        print_message("warning", f"{fault}: masked")
     card = report.features.card
-    say(f"{report.features.folder}: {card.size} features of {len(corpus)} sequences by {card}")
+    print_lines(f"{report.features.folder}: {card.size} features of {len(corpus)} sequences by {card}")

@@ -8,14 +8,9 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from biomechau.analysis import analyse
 from biomechau.commands.command import Command, Switch, load_rig
-from biomechau.commands.terminal import forces_notes, forces_table, progress_bar, say, show, tell
-from biomechau.corpus import read_sequence
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.physics import InverseOptions, PhysicsConfig
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json, write_report
-from biomechau.rig import Muscles
 
 
 @dataclass(frozen=True)
@@ -48,6 +43,13 @@ class Forces(Command):
             if config != PhysicsConfig(fps=config.fps):
                 raise ValueError("--paper sets every option of the physics but --fps; leave the others out")
             config = PhysicsConfig.paper(config.fps)
+        from biomechau.analysis import analyse
+        from biomechau.commands._tables import forces_notes, forces_table
+        from biomechau.corpus import read_sequence
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.reports.output import to_json, write_report
+        from biomechau.rig import Muscles
+
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
         with progress_bar("reading meshes", self.json) as progress:
@@ -57,12 +59,12 @@ class Forces(Command):
         summary = found.summary()
         summary["input"]["path"], summary["rig"]["path"] = self.input, self.rig
         for warning in found.warnings:
-            tell("warning", warning)
+            print_message("warning", warning)
         written = write_report(found, summary, self.out)
         if not viz_available():
-            tell("note", MISSING_VIZ)
+            print_message("note", MISSING_VIZ)
         if self.json:
             print(to_json(summary))
         else:
-            show(forces_table(found, summary))
-            say(*forces_notes(summary), *(f"wrote {path}" for path in written))
+            print_tables(forces_table(found, summary))
+            print_lines(*forces_notes(summary), *(f"wrote {path}" for path in written))

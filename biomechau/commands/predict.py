@@ -4,27 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from biomechau.analysis import Ensemble, Prediction, predict, predict_corpus_sequence
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import (
-    forces_table,
-    input_notes,
-    muscle_notes,
-    prediction_table,
-    progress_bar,
-    say,
-    show,
-    tell,
-)
-from biomechau.corpus import Corpus, read_sequence
-from biomechau.corpus.manifest import MANIFEST, SEQUENCES
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json, write_prediction
-from biomechau.training.runs import open_runs
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
+
+if TYPE_CHECKING:
+    from biomechau.analysis import Prediction
+    from biomechau.corpus import Corpus
 
 
 @dataclass(frozen=True)
@@ -57,21 +46,27 @@ class Predict(Command):
 
     def run(self) -> None:
         """Read, predict, write, print."""
+        from biomechau.commands._tables import forces_table, input_notes, muscle_notes, prediction_table
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.reports.output import to_json, write_prediction
+
         prediction = self._predict()
         summary = prediction.summary()
         summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
-            tell("warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone")
+            print_message(
+                "warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone"
+            )
         written = write_prediction(prediction, summary, self.out)
         if not viz_available():
-            tell("note", MISSING_VIZ)
+            print_message("note", MISSING_VIZ)
         if self.json:
             print(to_json(summary))
             return
-        show(prediction_table(summary, prediction.action_units))
+        print_tables(prediction_table(summary, prediction.action_units))
         if prediction.forces is not None:
-            show(forces_table(prediction.face, summary, count=6))
+            print_tables(forces_table(prediction.face, summary, count=6))
         filled = len(summary["frames"]["filled"])
         folds = ", ".join(map(str, prediction.folds))
         notes = [
@@ -84,24 +79,28 @@ class Predict(Command):
                 else ["no muscle forces: the head has no physics"]
             ),
         ]
-        say(*filter(None, notes), *(f"wrote {path}" for path in written))
+        print_lines(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
+        from biomechau.analysis import Ensemble, predict, predict_corpus_sequence
+        from biomechau.corpus import read_sequence
+        from biomechau.training import open_runs
+
         runs = open_runs(self.run_folder)
         if self.fold is not None:
             if self.fold not in runs:
                 raise ValueError(f"{self.run_folder} has no fold {self.fold}; it has {', '.join(map(str, runs))}")
             runs = {self.fold: runs[self.fold]}
-        place = corpus_sequence(Path(self.input), self.sequence)
-        if place is not None:
-            corpus, id = place
+        found = corpus_sequence(Path(self.input), self.sequence)
+        if found is not None:
+            corpus, id = found
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(runs, corpus, id, progress)
         ensemble = Ensemble.of(runs)
         with progress_bar("reading meshes", self.json) as progress:
             recording = read_sequence(self.input, ensemble.rig, self.recorded_fps, self.rigid, self.scale, progress)
         for note in recording.notes:
-            tell("warning", note)
+            print_message("warning", note)
         with progress_bar("predicting", self.json) as progress:
             return predict(ensemble, recording, progress)
 
@@ -113,6 +112,9 @@ def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
         ValueError: a corpus without the id of a sequence, or an id without a corpus.
         OSError: a file cannot be read.
     """
+    from biomechau.corpus import Corpus
+    from biomechau.corpus.manifest import MANIFEST, SEQUENCES
+
     if (path / MANIFEST).is_file():
         corpus = Corpus.open(path)
         if id is None:

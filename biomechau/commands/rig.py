@@ -8,14 +8,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from biomechau.analysis import describe_rig
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
-from biomechau.commands.terminal import progress_bar, rig_table, say, show
+from biomechau.commands.terminal import print_lines, print_tables, progress_bar
 from biomechau.files import replacing
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json
-from biomechau.rig import FaceRig
-from biomechau.rig.ict import NEUTRAL
 
 
 @dataclass(frozen=True)
@@ -34,6 +29,9 @@ class RigImport(Command):
 
     def run(self) -> None:
         """Read the source, write the rig file."""
+        from biomechau.rig import FaceRig
+        from biomechau.rig.ict import NEUTRAL
+
         folder = Path(self.src)
         with progress_bar("reading shapes") as progress:
             if (folder / NEUTRAL).is_file():
@@ -46,7 +44,9 @@ class RigImport(Command):
                 raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, an OBJ folder or "builtin"')
         self.out.parent.mkdir(parents=True, exist_ok=True)
         rig.save(self.out)
-        say(f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes")
+        print_lines(
+            f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes"
+        )
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,15 @@ class RigInfo(Command):
 
     def run(self) -> None:
         """Print the table, or JSON."""
+        from biomechau.analysis import describe_rig
+        from biomechau.commands._tables import rig_table
+        from biomechau.reports.output import to_json
+
         description = describe_rig(load_rig(self.file))
         if self.json:
             print(to_json({"file": self.file, **description}))
         else:
-            show(rig_table(self.file, description))
+            print_tables(rig_table(self.file, description))
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class RigShow(Command):
 
     def run(self) -> None:
         """Render the contact sheet."""
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+
         if not viz_available():
             raise ImportError(MISSING_VIZ)
         from biomechau.reports.picture_files import draw_shapes
@@ -84,4 +90,4 @@ class RigShow(Command):
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar("drawing") as progress, replacing(self.out) as partial:
             draw_shapes(rig, partial, Path(self.file).name, self.shape, progress)
-        say(f"wrote {self.out}")
+        print_lines(f"wrote {self.out}")

@@ -9,8 +9,8 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
-from biomechau.commands.terminal import progress_bar, say
-from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
+from biomechau.commands.terminal import print_lines, progress_bar
+from biomechau.corpus.simulator import SimulationConfig
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class Simulate(Command):
 
     def run(self) -> None:
         """Simulate and write."""
+        from biomechau.corpus.simulator import write_simulated_corpus
+
         config = self.simulation
         with progress_bar("simulating") as progress:
             write_simulated_corpus(load_rig(self.rig), self.out, config, progress, self.overwrite)
         count = config.subjects * config.sequences
-        say(f"{self.out}: {config.subjects} subjects, {count} sequences, {count * config.frames:,} frames")
+        print_lines(f"{self.out}: {config.subjects} subjects, {count} sequences, {count * config.frames:,} frames")

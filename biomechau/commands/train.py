@@ -9,17 +9,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
+from biomechau.commands._training_options import TrainingCommand
 from biomechau.commands.command import Switch
-from biomechau.commands.terminal import say, tell
-from biomechau.commands.training_options import TrainingCommand
-from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
-from biomechau.training.run import Run
-from biomechau.training.runs import fold_folder
+from biomechau.commands.terminal import print_lines, print_message
 from biomechau.training.training_config import VALIDATION_F1
+
+if TYPE_CHECKING:
+    from biomechau.corpus import Corpus, Fold
+    from biomechau.training import Run
 
 MISSING_TENSORBOARD = 'no log for TensorBoard, metrics.csv alone: pip install "biomechau[tensorboard]" to have one'
 
@@ -39,6 +40,9 @@ class Train(TrainingCommand):
 
     def run(self) -> None:
         """Train fold after fold."""
+        from biomechau.corpus import Corpus
+        from biomechau.training import fold_folder
+
         corpus = Corpus.open(self.corpus)
         folds = self._folds(corpus)
         config = self.config_for(corpus)
@@ -58,25 +62,27 @@ class Train(TrainingCommand):
 
         main_process = getattr(rank_zero_only, "rank", 0) == 0
         if main_process and not tensorboard_available():
-            tell("note", MISSING_TENSORBOARD)
+            print_message("note", MISSING_TENSORBOARD)
         for number, fold in folds.items():
             folder, start = fold_folder(self.out, number), time.monotonic()
             if main_process:
-                say(f"fold {number} of {self.num_folds}: {_words(fold)}", flush=True)
+                print_lines(f"fold {number} of {self.num_folds}: {_words(fold)}", flush=True)
             try:
                 with _warnings_in_words(main_process):
                     run = train(corpus, fold, config, folder, main_process and sys.stderr.isatty(), self.resume)
             except KeyboardInterrupt:
                 if main_process:
-                    tell("note", f"stopped in fold {number}; the same command with --resume goes on with it")
+                    print_message("note", f"stopped in fold {number}; the same command with --resume goes on with it")
                 raise
             except FileExistsError as error:
                 raise FileExistsError(str(error).replace("resume it", "resume it with --resume")) from error
             if main_process:
-                say(f"fold {number} of {self.num_folds}: {_result(run, time.monotonic() - start)}", flush=True)
+                print_lines(f"fold {number} of {self.num_folds}: {_result(run, time.monotonic() - start)}", flush=True)
 
     def _folds(self, corpus: Corpus) -> dict[int, Fold]:
         """The folds to train, by their numbers."""
+        from biomechau.corpus import check_folds, corpus_folds
+
         folds = corpus_folds(corpus, self.num_folds, self.fold_seed, validation=self.validation)
         check_folds(folds, corpus)
         numbered = dict(enumerate(folds, 1))
@@ -91,7 +97,7 @@ class Train(TrainingCommand):
 def _warnings_in_words(main_process: bool) -> Iterator[None]:
     """The warnings of a training each as one line, and of one process alone."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_: tell("warning", str(message)) if main_process else None
+        warnings.showwarning = lambda message, *_: print_message("warning", str(message)) if main_process else None
         yield
 
 

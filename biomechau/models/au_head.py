@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
-from biomechau.models.distributed import BatchNorm, Dropout
+from biomechau.models._distributed import BatchNorm, Dropout
 from biomechau.models.temporal import TemporalConv
 
 

@@ -47,6 +47,6 @@ def load_backbone(
 
     if (Path(name) / DESCRIPTION).is_file():
         return TrainedBackbone.load(name, device)
-    from biomechau.models.pretrained_backbone import PretrainedBackbone
+    from biomechau.models._pretrained_backbone import PretrainedBackbone
 
     return PretrainedBackbone(str(name), revision, device, progress)

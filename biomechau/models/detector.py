@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from biomechau.configured_module import ConfiguredModule
 from biomechau.models import losses
+from biomechau.models._detector_storage import (
+    DESCRIPTION,
+    RIG,
+    TENSORS,
+    DetectorParts,
+    load_parts,
+    readable,
+    save_parts,
+)
+from biomechau.models._identity import IdentityAugmentation
 from biomechau.models.au_head import AUHead
-from biomechau.models.detector_config import DetectorConfig
-from biomechau.models.detector_storage import DetectorParts, load_parts, readable, save_parts
-from biomechau.models.identity import IdentityAugmentation
+from biomechau.models.detector_config import DetectorConfig, LossWeights
 from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.physics_regressor import PhysicsParameters, PhysicsRegressor
@@ -86,6 +94,9 @@ class Detector(ConfiguredModule):
     Raises:
         TypeError, ValueError: as its parts; an image head without the size of the image features.
     """
+
+    # What ``save`` writes into a folder.
+    FILES: ClassVar = (DESCRIPTION, TENSORS, RIG)
 
     def __init__(
         self,
@@ -202,7 +213,7 @@ class Detector(ConfiguredModule):
         self,
         batch: Mapping[str, Tensor],
         output: DetectorOutput,
-        weights: losses.LossWeights | None = None,
+        weights: LossWeights | None = None,
         positive_weights: Tensor | None = None,
         class_weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -211,7 +222,7 @@ class Detector(ConfiguredModule):
         Raises:
             TypeError, ValueError: as the losses.
         """
-        weights = losses.LossWeights() if weights is None else weights
+        weights = LossWeights() if weights is None else weights
         c, valid = batch["coefficients"], batch.get("valid")
         forces, force, scale = output.forces, output.generalized_force, self.statistics.scale
         vector = self.config.physics.force == "vector"
@@ -235,7 +246,7 @@ class Detector(ConfiguredModule):
         return losses.total_loss(values, weights), values
 
     def save(self, folder: str | Path) -> None:
-        """Write the detector, see :func:`biomechau.models.detector_storage.save_parts`.
+        """Write the detector, see :func:`biomechau.models._detector_storage.save_parts`.
 
         Raises:
             OSError: the folder cannot be written.

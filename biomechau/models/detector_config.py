@@ -1,4 +1,4 @@
-"""DetectorConfig: every switch of the action-unit detector in one place."""
+"""DetectorConfig and LossWeights: every option of the action-unit detector and of its objective in one place."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from biomechau._options import Count, Interval, NotNegative, Options, Positive, ProperShare, Whole
-from biomechau.models.physics_regressor import MassModel
 from biomechau.physics.physics_config import PhysicsConfig
 
 Source = Literal["coefficients", "mesh", "both"]
+MassModel = Literal["fixed", "region", "spd"]
 HeadName = Literal["geometry", "force", "position", "physics", "position_temporal", "image", "physics_image"]
 # What the head of each row of Table 1 reads, by the arguments of ``AUHead``.
 HEAD_INPUTS: Mapping[HeadName, tuple[str, ...]] = {
@@ -129,3 +129,30 @@ class DetectorConfig(Options):
             image_dropout=0.0,
             num_image_features=num_image_features,
         )
+
+
+@dataclass(frozen=True)
+class LossWeights(Options):
+    """The lambdas of Eq. 17, and those of the two terms that the paper does not have.
+
+    Raises:
+        ValueError: a weight that is negative or not finite.
+    """
+
+    # lambda_3d, Eq. 13
+    reconstruction: NotNegative = 1.0
+    # lambda_au, Eq. 14; at 1 and above it turns the forces into mere features unless they are detached from the head
+    action_unit: NotNegative = 0.1
+    # lambda_c, Eq. 15
+    clean: NotNegative = 0.003
+    # lambda_s, Eq. 16; without it the forces follow the tracker's noise
+    smooth: NotNegative = 0.05
+    # of the slack force; much below 0.5 it takes over from the muscles
+    slack: NotNegative = 0.5
+    # of the inverse dynamics, frame by frame
+    inverse_dynamics: NotNegative = 1.0
+
+    @classmethod
+    def paper(cls) -> LossWeights:
+        """The four terms of Eq. 17. Under Eq. 5 the gradient of Eq. 13 grows with T, so its weight is small."""
+        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0)

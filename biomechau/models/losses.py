@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from biomechau._options import NotNegative, Options
+from biomechau.models.detector_config import LossWeights
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.physics.inverse import required_force
 from biomechau.physics.smoothing import whittaker_masked
-
-
-@dataclass(frozen=True)
-class LossWeights(Options):
-    """The lambdas of Eq. 17, and those of the two terms that the paper does not have.
-
-    Raises:
-        ValueError: a weight that is negative or not finite.
-    """
-
-    # lambda_3d, Eq. 13
-    reconstruction: NotNegative = 1.0
-    # lambda_au, Eq. 14; at 1 and above it turns the forces into mere features unless they are detached from the head
-    action_unit: NotNegative = 0.1
-    # lambda_c, Eq. 15
-    clean: NotNegative = 0.003
-    # lambda_s, Eq. 16; without it the forces follow the tracker's noise
-    smooth: NotNegative = 0.05
-    # of the slack force; much below 0.5 it takes over from the muscles
-    slack: NotNegative = 0.5
-    # of the inverse dynamics, frame by frame
-    inverse_dynamics: NotNegative = 1.0
-
-    @classmethod
-    def paper(cls) -> LossWeights:
-        """The four terms of Eq. 17. Under Eq. 5 the gradient of Eq. 13 grows with T, so its weight is small."""
-        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0)
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:

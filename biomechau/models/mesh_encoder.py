@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
+from biomechau.models._principal_components import EvenSample, PrincipalComponents
 from biomechau.models.chebyshev import ChebyshevConv, scaled_laplacian
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.pooling import MeshHierarchy
-from biomechau.models.principal_components import EvenSample, PrincipalComponents
 
 # Added to the standard deviation of each vertex and axis: the size of a scanner's noise [cm].
 _FLOOR = 0.02

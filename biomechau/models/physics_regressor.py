@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
+from biomechau.models.detector_config import MassModel
 from biomechau.models.mass import CholeskyMass, FixedMass, RegionMass
 from biomechau.models.temporal import TemporalConv
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.rig.face_rig import FaceRig
 
-MassModel = Literal["fixed", "region", "spd"]
 # What fibres pull before anything is learned [unit force]; vectors start around 0.
 _INITIAL_FORCE = 0.1
 # Factor of the initial weights of the output layers, so that forces and masses start near their rest values.

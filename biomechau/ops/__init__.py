@@ -12,3 +12,20 @@ from biomechau.ops.modal_system import ModalSystem as ModalSystem
 from biomechau.ops.packed_blendshapes import PackedBlendshapes as PackedBlendshapes
 from biomechau.ops.reduced_projection import reduced_projection as reduced_projection
 from biomechau.ops.sparse import SparseMatrix as SparseMatrix, Transpose as Transpose
+
+__all__ = [
+    "SCHEMES",
+    "ModalSystem",
+    "PackedBlendshapes",
+    "SparseMatrix",
+    "Transpose",
+    "backends",
+    "chebyshev_conv",
+    "distribute_forces",
+    "euler_rollout",
+    "force_projection",
+    "generalized_mass",
+    "modal_rollout",
+    "reduced_projection",
+    "reference",
+]

@@ -11,9 +11,9 @@ from torch import Tensor
 from biomechau import ops
 from biomechau.configured_module import ConfiguredModule
 from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace
-from biomechau.physics.elastic import ElasticLaw
-from biomechau.physics.inverse import InverseOptions, inverse_dynamics
-from biomechau.physics.physics_config import PhysicsConfig
+from biomechau.physics._elastic import ElasticLaw
+from biomechau.physics.inverse import inverse_dynamics
+from biomechau.physics.physics_config import InverseOptions, PhysicsConfig
 from biomechau.rig.distribution import Distribution, muscle_displacements
 from biomechau.rig.face_rig import FaceRig
 

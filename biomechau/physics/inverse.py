@@ -6,48 +6,40 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
-from biomechau.physics.equation_of_motion import EquationOfMotion
-from biomechau.physics.least_squares import smooth_least_squares
+from biomechau.physics._least_squares import smooth_least_squares
 from biomechau.physics.neutral import neutral_coefficients
-from biomechau.physics.physics_config import Scheme
+from biomechau.physics.physics_config import InverseOptions, Metric, PhysicsConfig, Scheme
 from biomechau.physics.smoothing import whittaker
+from biomechau.rig.muscles import Muscles
 
-Metric = Literal["coefficients", "mesh"]
 
+class EquationOfMotion(Protocol):
+    """M c'' + D c' + K c = A F of K' shapes and M muscles, as :class:`biomechau.physics.FaceDynamics` has it."""
 
-@dataclass(frozen=True)
-class InverseOptions(Options):
-    """How the forces are fitted.
+    mass: Tensor
+    stiffness: Tensor
+    damping: Tensor
+    projection: Tensor
+    config: PhysicsConfig
+    muscles: Muscles
+    shape_names: tuple[str, ...]
 
-    Raises:
-        ValueError: a value outside its range.
-    """
+    @property
+    def num_shapes(self) -> int: ...
 
-    # what counts as error: "coefficients", each weighed by the displacement of its own shape, as suits trackers, whose
-    # errors are independent from coefficient to coefficient; "mesh", the displacement of all vertices
-    metric: Metric = "coefficients"
-    # leave the shapes that belong to no muscle (gaze, cheek puff, jaw sideways) out of the fit, so that no muscle has
-    # to explain them
-    slack: bool = True
-    # frequency at which smoothing halves the coefficients before they are differentiated, > 0 [Hz]; None: off
-    cutoff: Positive | None = 6.0
-    # time constant tau of the forces, >= 0 [s]: Eq. 16 with the weight (tau fps)^2
-    smoothness: NotNegative = 0.05
-    # weight of Eq. 15, >= 0 [unit force]: about what a force must exceed to be kept
-    sparsity: NotNegative = 0.01
-    # percentile of each coefficient over its sequence to take as the neutral face, 0 to 100 (5 to 10 is usual); None: 0
-    neutral: Percentile | None = None
-    # violation of the optimality conditions at which the solver stops, > 0 [share of the largest gradient]
-    tolerance: Annotated[float, Interval("(0, 1)")] = 1e-6
-    # iterations at which it stops anyway, with a warning, >= 1
-    max_iterations: Count = 10000
+    @property
+    def num_muscles(self) -> int: ...
+
+    @property
+    def unit_acceleration(self) -> float: ...
+
+    def check(self, name: str, tensor: Tensor, last: tuple[int, ...]) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +58,7 @@ class InverseResult:
         null_space: (n, M) or (n, M, 3), n patterns of force that change nothing in the fit, orthonormal in the
             fit's own scaling of the unknowns.
         condition: largest over smallest non-zero singular value of the fitted system, with unit columns.
-        iterations, gap, converged: of the solver, see :class:`biomechau.physics.least_squares.Solution`.
+        iterations, gap, converged: of the solver, see :class:`biomechau.physics._least_squares.Solution`.
     """
 
     forces: Tensor

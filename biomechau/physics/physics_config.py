@@ -1,4 +1,4 @@
-"""PhysicsConfig: every switch of the physical model in one place."""
+"""PhysicsConfig and InverseOptions: every option of the physical model and of its inverse in one place."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from biomechau._options import Interval, NotNegative, Options, Positive
+from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
 
 Law = Literal["elastic", "newton"]
 Force = Literal["fibre", "vector"]
 Scheme = Literal["implicit", "semi_implicit", "explicit"]
+Metric = Literal["coefficients", "mesh"]
 
 
 @dataclass(frozen=True)
@@ -60,3 +61,31 @@ class PhysicsConfig(Options):
         accelerations ``fps`` squared times theirs, and forces are scaled per muscle (see ``FaceDynamics.force_scale``).
         """
         return cls(law="newton", force="vector", scheme="explicit", fps=fps, mass_scale=0.5)
+
+
+@dataclass(frozen=True)
+class InverseOptions(Options):
+    """How the forces are fitted.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    # what counts as error: "coefficients", each weighed by the displacement of its own shape, as suits trackers, whose
+    # errors are independent from coefficient to coefficient; "mesh", the displacement of all vertices
+    metric: Metric = "coefficients"
+    # leave the shapes that belong to no muscle (gaze, cheek puff, jaw sideways) out of the fit, so that no muscle has
+    # to explain them
+    slack: bool = True
+    # frequency at which smoothing halves the coefficients before they are differentiated, > 0 [Hz]; None: off
+    cutoff: Positive | None = 6.0
+    # time constant tau of the forces, >= 0 [s]: Eq. 16 with the weight (tau fps)^2
+    smoothness: NotNegative = 0.05
+    # weight of Eq. 15, >= 0 [unit force]: about what a force must exceed to be kept
+    sparsity: NotNegative = 0.01
+    # percentile of each coefficient over its sequence to take as the neutral face, 0 to 100 (5 to 10 is usual); None: 0
+    neutral: Percentile | None = None
+    # violation of the optimality conditions at which the solver stops, > 0 [share of the largest gradient]
+    tolerance: Annotated[float, Interval("(0, 1)")] = 1e-6
+    # iterations at which it stops anyway, with a warning, >= 1
+    max_iterations: Count = 10000

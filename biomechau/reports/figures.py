@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from biomechau.reports._heat_rows import HeatRows, draw_heat_rows
+from biomechau.reports._render import overlay_colours
 from biomechau.reports.curves import ForceCurves, draw_curves
-from biomechau.reports.heat_rows import HeatRows, draw_heat_rows
-from biomechau.reports.render import overlay_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from typing import Any
 from biomechau.analysis import Choice, Demonstration, Prediction
 from biomechau.file_errors import naming, reason
 from biomechau.json_file import entry, is_count, is_number, is_object, list_of, read_json_object
-from biomechau.reports.html_page import Cell, Shown, card, page, table
+from biomechau.reports._html_page import Cell, Shown, card, page, table
 from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.rig.muscles import split_identifier

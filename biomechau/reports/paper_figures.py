@@ -13,9 +13,7 @@ from biomechau.analysis import Choice, FaceForces, Prediction, UnitCorrelation, 
 from biomechau.corpus import Corpus
 from biomechau.corpus.pictures import SequencePictures, find_pictures
 from biomechau.files import staged_directory
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import write_summary
-from biomechau.reports.paper_drawings import (
+from biomechau.reports._paper_drawings import (
     Moments,
     Panel,
     area_figure,
@@ -24,7 +22,9 @@ from biomechau.reports.paper_drawings import (
     moments_figure,
     save_all,
 )
-from biomechau.reports.render import FaceRenderer
+from biomechau.reports._render import FaceRenderer
+from biomechau.reports.figures import MISSING_VIZ, viz_available
+from biomechau.reports.output import write_summary
 from biomechau.rig.action_unit_names import column_name
 from biomechau.rig.muscles import split_identifier
 

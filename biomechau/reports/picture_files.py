@@ -10,6 +10,8 @@ from torch import Tensor
 
 from biomechau.analysis import CaptureForces, Prediction, expressive_frames
 from biomechau.analysis.face_forces import Floats
+from biomechau.reports._heat_rows import HeatRows
+from biomechau.reports._render import FaceRenderer
 from biomechau.reports.curves import ForceCurves
 from biomechau.reports.figures import (
     FacePicture,
@@ -19,8 +21,6 @@ from biomechau.reports.figures import (
     save_figure,
     strip_figure,
 )
-from biomechau.reports.heat_rows import HeatRows
-from biomechau.reports.render import FaceRenderer
 from biomechau.rig import FaceRig
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.training.metrics import THRESHOLD

@@ -16,9 +16,9 @@ from biomechau.analysis import CaptureForces, FaceForces, Prediction, asymmetry
 from biomechau.analysis.face_forces import Floats, force_strength
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import entry, is_count, is_text, list_of, parse_json
+from biomechau.reports._face_scene import FaceScene
+from biomechau.reports._replay_tensors import check_replay_tensors
 from biomechau.reports.curves import ForceCurves
-from biomechau.reports.face_scene import FaceScene
-from biomechau.reports.replay_tensors import check_replay_tensors
 from biomechau.tensor_file import open_tensors
 
 FILE = "replay.safetensors"

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from biomechau.file_errors import quote
 from biomechau.rig import names as naming
-from biomechau.rig.fit import Bound, fit_coefficients
+from biomechau.rig._fit import Bound, fit_coefficients
+from biomechau.rig._obj_directory import read_obj_directory
+from biomechau.rig._rig_parts import RigParts
+from biomechau.rig._storage import load_rig, save_rig
 from biomechau.rig.ict import read_ict
-from biomechau.rig.obj_directory import read_obj_directory
-from biomechau.rig.rig_parts import RigParts
-from biomechau.rig.storage import load_rig, save_rig
 
 if TYPE_CHECKING:
     import trimesh
@@ -187,9 +187,9 @@ class FaceRig:
 
     @classmethod
     def builtin(cls, num_vertices: int = 5000) -> FaceRig:
-        """The procedural face that ships with the package, see :func:`biomechau.rig.builtin.builtin_face`."""
+        """The procedural face that ships with the package, see :func:`biomechau.rig._builtin.builtin_face`."""
         # Here, because only this face needs those parts of scipy, which take a third of a second to import.
-        from biomechau.rig.builtin import builtin_face
+        from biomechau.rig._builtin import builtin_face
 
         return cls(*builtin_face(num_vertices))
 
@@ -212,12 +212,12 @@ class FaceRig:
         scale: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
     ) -> FaceRig:
-        """The rig of a folder of OBJ meshes, see :func:`biomechau.rig.obj_directory.read_obj_directory`."""
+        """The rig of a folder of OBJ meshes, see :func:`biomechau.rig._obj_directory.read_obj_directory`."""
         return cls(*read_obj_directory(folder, neutral, scale, progress))
 
     @classmethod
     def load(cls, path: str | Path) -> FaceRig:
-        """Read a rig file, see :func:`biomechau.rig.storage.load_rig`."""
+        """Read a rig file, see :func:`biomechau.rig._storage.load_rig`."""
         parts = load_rig(path)
         try:
             return cls(*parts)
@@ -225,7 +225,7 @@ class FaceRig:
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write a rig file, see :func:`biomechau.rig.storage.save_rig`."""
+        """Write a rig file, see :func:`biomechau.rig._storage.save_rig`."""
         save_rig(RigParts(*(getattr(self, field) for field in RigParts._fields)), path)
 
     def fit(

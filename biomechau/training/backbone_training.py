@@ -20,9 +20,9 @@ from biomechau.models import ImageBackbone, TrainedBackbone, action_unit_loss
 from biomechau.models.image_backbone import resized
 from biomechau.training.data import positive_weights
 from biomechau.training.feature_computation import FeatureReport, compute_image_features
-from biomechau.training.image_training_config import ImageTrainingConfig
 from biomechau.training.module import ADVICE
-from biomechau.training.runs import fold_folder
+from biomechau.training.run import fold_folder
+from biomechau.training.training_config import ImageTrainingConfig
 
 # Folder of the backbone itself, beside its features.
 BACKBONE = "backbone"

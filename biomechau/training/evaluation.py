@@ -15,10 +15,11 @@ from biomechau.corpus import Corpus, LabelledCorpus, ResampledCorpus
 from biomechau.csv_output import write_rows
 from biomechau.file_errors import naming
 from biomechau.files import staged_directory
-from biomechau.json_file import between, entry, is_number, is_object, or_null, read_json_object
+from biomechau.json_file import read_json_object
 from biomechau.models import Detector
+from biomechau.training._protocol import part
 from biomechau.training.data import DetectorWindows
-from biomechau.training.evaluation_entries import read_unit_scores
+from biomechau.training.evaluation_entries import check_fold
 from biomechau.training.metrics import (
     ActionUnitScore,
     ActionUnitScores,
@@ -27,8 +28,7 @@ from biomechau.training.metrics import (
     force_recovery,
     relative_error,
 )
-from biomechau.training.protocol import part
-from biomechau.training.run import CARD, Run, save_json
+from biomechau.training.run import PROTOCOL, Run, save_json
 
 SCORES, RECOVERY, SUMMARY = "action_unit_scores.csv", "force_recovery.csv", "evaluation.json"
 
@@ -91,15 +91,9 @@ class Evaluation:
         path = Path(folder) / SUMMARY
         values = read_json_object(path)
         with naming(f"{path}: not an evaluation of this version"):
-            r = entry(values, "force_recovery", "an object or null", or_null(is_object))
-            for muscle in r or {}:
-                entry(r, muscle, "a number in [-1, 1] or null", or_null(between(-1, 1)), "force_recovery.")
-            return cls(
-                ActionUnitScores(read_unit_scores(values)),
-                None if r is None else ForceRecovery(tuple(r), tuple(r.values())),
-                entry(values, "reconstruction_error_over_std", "a number or null", or_null(is_number)),
-                entry(values, "protocol", "an object", is_object),
-            )
+            units, r = check_fold(values), values["force_recovery"]
+            recovery = None if r is None else ForceRecovery(tuple(r), tuple(r.values()))
+            return cls(ActionUnitScores(units), recovery, values["reconstruction_error_over_std"], values["protocol"])
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
@@ -131,7 +125,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
         reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])
         if "muscle_forces" in frames:
             forces = _recovery(frames["forces"], detector, frames["muscle_forces"], corpus.muscles)
-    card = read_json_object(run.path / CARD)
+    card = read_json_object(run.path / PROTOCOL)
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
     card["test"] = {**part(seen, tested), **other, **rates, "corpus": dict(corpus.provenance)}

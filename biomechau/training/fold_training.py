@@ -23,12 +23,12 @@ from biomechau.files import replacing
 from biomechau.locks import locked_folder
 from biomechau.models import Detector
 from biomechau.rig import Distribution
-from biomechau.training.checkpoint_files import BEST, LAST, CheckpointFiles, checkpoint_to_resume, read_checkpoint
+from biomechau.training._checkpoint_files import CheckpointFiles, checkpoint_to_resume, read_checkpoint
+from biomechau.training._few_labels import counts_of, labelled_sequences
+from biomechau.training._protocol import protocol_card
 from biomechau.training.data import CorpusData, positive_weights
-from biomechau.training.few_labels import counts_of, labelled_sequences
 from biomechau.training.module import DetectorModule
-from biomechau.training.protocol import protocol_card
-from biomechau.training.run import CARD, CONFIG, METRICS, TENSORBOARD, Run, has_begun, save_json
+from biomechau.training.run import BEST, CONFIG, LAST, METRICS, PROTOCOL, TENSORBOARD, Run, has_begun, save_json
 from biomechau.training.training_config import TrainingConfig, check_units
 
 
@@ -138,7 +138,7 @@ class RunDescription(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             self.run.save()
-            save_json(self.card, self.run.path / CARD)
+            save_json(self.card, self.run.path / PROTOCOL)
 
 
 class EpochLog(Callback):

@@ -1,8 +1,10 @@
-"""Run: the folder of one training."""
+"""Run: the folder of one training; several folds lie in ``fold1``, ``fold2``, ..."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +20,12 @@ from biomechau.training.training_config import TrainingConfig
 
 FORMAT = "biomechau-run"
 VERSION = 1
-CONFIG, METRICS, CARD = "config.json", "metrics.csv", "protocol.json"
+CONFIG, METRICS, PROTOCOL = "config.json", "metrics.csv", "protocol.json"
 TENSORBOARD = "tensorboard"
+# Checkpoints: the state after the last epoch, that after the one before, and the weights of the best one.
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+# All that a training writes into its folder.
+FILES = frozenset({CONFIG, METRICS, PROTOCOL, TENSORBOARD, LAST, PREVIOUS, BEST, *Detector.FILES})
 
 
 @dataclass(frozen=True)
@@ -158,10 +164,66 @@ class Run:
             raise ValueError(f"subject {known[0]!r} was trained on in {self.path}, so it cannot test it")
 
 
+def fold_folder(path: str | Path, number: int) -> Path:
+    """Where fold ``number``, from 1, goes."""
+    return Path(path) / f"fold{number}"
+
+
+def holds_runs(path: str | Path) -> bool:
+    """Whether a folder holds a run, or the folders of its folds."""
+    path = Path(path)
+    return (path / CONFIG).is_file() or any((folder / CONFIG).is_file() for folder in path.glob("fold*"))
+
+
+def open_runs(path: str | Path) -> dict[int, Run]:
+    """The runs of a folder by the number of their fold, in ascending order; a run's own folder holds just that.
+
+    Raises:
+        ValueError: no run, a fold whose training has not begun, or folds that do not belong together: of another
+            corpus or other options, or with a subject that two of them test.
+        OSError: a file cannot be read.
+    """
+    path = Path(path)
+    if (path / CONFIG).is_file():
+        return {_number(path) or 1: Run.open(path)}
+    if not path.is_dir():
+        raise FileNotFoundError(f"no such folder: {path}")
+    found = {number: folder for folder in path.iterdir() if (number := _number(folder)) and folder.is_dir()}
+    if not found:
+        raise ValueError(f"{path} holds no run: expected {CONFIG}, or the folders fold1, fold2, ... of a training")
+    for folder in found.values():
+        if not (folder / CONFIG).is_file():
+            raise ValueError(f"{folder} holds no run: its training has not begun, resume it first")
+    runs = {number: Run.open(found[number]) for number in sorted(found)}
+    _check_together(runs)
+    return runs
+
+
+def _number(folder: Path) -> int | None:
+    match = re.fullmatch(r"fold([1-9]\d*)", folder.name)
+    return int(match[1]) if match else None
+
+
+def _check_together(runs: dict[int, Run]) -> None:
+    first, *others = runs.values()
+    for run in others:
+        if (run.corpus_sha256, run.rig_sha256) != (first.corpus_sha256, first.rig_sha256):
+            raise ValueError(f"{run.path} was trained on another corpus than {first.path}")
+        # As JSON, because two equal configurations may differ in their types: 3 and 3.0.
+        if run.config.to_json() != first.config.to_json():
+            raise ValueError(f"{run.path} was trained with other options than {first.path}")
+    for subject, count in Counter(subject for run in runs.values() for subject in run.fold.test).items():
+        if count > 1:
+            folds = [str(run.path) for run in runs.values() if subject in run.fold.test]
+            raise ValueError(f"subject {subject!r} is tested in {' and '.join(folds)}, expected in one of them")
+
+
 def has_begun(folder: Path) -> bool:
     """Whether a folder holds more than a log, or a configuration whose writing was cut short."""
     held = {path.name for path in folder.iterdir() if not is_unfinished(path)} if folder.is_dir() else set()
-    held = {name for name in held - {METRICS, CARD, TENSORBOARD, "hparams.yaml"} if not name.startswith("events.out.")}
+    held = {
+        name for name in held - {METRICS, PROTOCOL, TENSORBOARD, "hparams.yaml"} if not name.startswith("events.out.")
+    }
     if held != {CONFIG}:
         return bool(held)
     try:

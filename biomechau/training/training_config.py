@@ -1,4 +1,4 @@
-"""TrainingConfig: every option of a training in one place."""
+"""TrainingConfig and ImageTrainingConfig: every option of a training in one place."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-import torch
 from tyro.conf import OmitArgPrefixes
 
-from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive, Whole
+from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive, ProperShare, Whole
 from biomechau.models import DetectorConfig, LossWeights
 
 if TYPE_CHECKING:
+    import torch
+
     from biomechau.corpus import Corpus
     from biomechau.corpus.labelled_corpus import LabelledCorpus
 
@@ -91,6 +92,8 @@ class TrainingConfig(Options):
     @property
     def dtype(self) -> torch.dtype:
         """Of the detector."""
+        import torch  # here, because options do without
+
         return torch.float64 if self.precision == "64-true" else torch.float32
 
     @classmethod
@@ -135,6 +138,37 @@ class TrainingConfig(Options):
         if detector.uses_images:
             detector = replace(detector, num_image_features=corpus.num_image_features)
         return replace(self, detector=detector)
+
+
+@dataclass(frozen=True)
+class ImageTrainingConfig(Options):
+    """How a small image backbone is trained.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+
+    # side of the pictures it sees, a multiple of 16 [pixels]
+    image_size: Annotated[int, Interval("[16, inf)")] = 64
+    # D, number of image features, >= 1
+    features: Count = 64
+    # times that every picture of the training subjects is seen, >= 1
+    epochs: Count = 8
+    # pictures of a step, >= 2
+    batch_size: Annotated[int, Interval("[2, inf)")] = 64
+    # highest learning rate of the one-cycle schedule, > 0
+    learning_rate: Positive = 2e-3
+    # of AdamW, >= 0
+    weight_decay: NotNegative = 0.05
+    # share of the features dropped in training, in [0, 1)
+    dropout: ProperShare = 0.3
+    # of weights, dropout, order and changes of the pictures, >= 0
+    seed: Whole = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size % 16:
+            raise ValueError(f"image_size must be a multiple of 16, got {self.image_size!r}")
 
 
 def check_units(corpus: LabelledCorpus, action_units: Sequence[int]) -> None:

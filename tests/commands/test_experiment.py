@@ -27,7 +27,7 @@ from biomechau.models import LossWeights
 from biomechau.rig import FaceRig
 from biomechau.training import Run, TrainingConfig, evaluate
 from biomechau.training.experiments import TABLES, Setup, running
-from biomechau.training.experiments.paper_tables import published_rows
+from biomechau.training.experiments._paper_tables import published_rows
 from biomechau.training.experiments.plan import Plan
 
 ROWS = ("position", "physics")

@@ -13,7 +13,7 @@ from commands.small import SMALL, UNITS
 from biomechau.analysis import choose, chosen_predictions, predictions
 from biomechau.cli import main
 from biomechau.corpus import Corpus
-from biomechau.reports.paper_drawings import area_pictures
+from biomechau.reports._paper_drawings import area_pictures
 from biomechau.reports.paper_figures import paper_figures
 from biomechau.rig import Distribution, FaceRig
 from biomechau.training import open_runs

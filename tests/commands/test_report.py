@@ -246,7 +246,7 @@ def test_what_cannot_be_reported(run_folder: Path, corpus: Corpus, tmp_path: Pat
 
 
 def test_without_the_viz_extra(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
-    monkeypatch.setattr("biomechau.commands.report.viz_available", lambda: False)
+    monkeypatch.setattr("biomechau.reports.figures.viz_available", lambda: False)
     fails("report", run_folder, "--out", tmp_path / "a.html", words='pip install "biomechau[viz]"')
 
 

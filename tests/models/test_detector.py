@@ -239,7 +239,7 @@ def test_other_identities_are_added_to_the_meshes_in_training_alone(
         ({"hidden": 1.5}, "hidden must be an integer"),
         ({"dropout": 1.0}, r"dropout must be a finite number in \[0, 1\)"),
         ({"image_dropout": 1.0}, r"image_dropout must be a finite number in \[0, 1\)"),
-        ({"identity_strength": -0.1}, "identity_strength must be a finite number of at least 0, got -0.1"),
+        ({"identity_strength": -0.1}, r"identity_strength must be a finite number in \[0, 1e6\], got -0.1"),
     ],
 )
 def test_bad_configurations(values: dict, message: str) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from biomechau.models import Detector, DetectorConfig
-from biomechau.models.detector_storage import DESCRIPTION, RIG, TENSORS
+from biomechau.models._detector_storage import DESCRIPTION, RIG, TENSORS
 from biomechau.rig import Distribution, FaceRig
 
 

@@ -11,10 +11,10 @@ import torch
 
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
+from biomechau.reports._render import FaceRenderer, overlay_colours
 from biomechau.reports.curves import ForceCurves
 from biomechau.reports.figures import FacePicture, forces_figure
 from biomechau.reports.picture_files import draw_forces, draw_performance, draw_shapes
-from biomechau.reports.render import FaceRenderer, overlay_colours
 from biomechau.rig import FaceRig
 from biomechau.rig.muscles import split_identifier
 

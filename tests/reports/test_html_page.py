@@ -12,7 +12,7 @@ from browser import opened
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
-from biomechau.reports.html_page import Cell, Shown, card, page, table
+from biomechau.reports._html_page import Cell, Shown, card, page, table
 from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 

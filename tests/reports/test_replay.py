@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
-from biomechau.reports.face_scene import FaceScene
+from biomechau.reports._face_scene import FaceScene
 from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 

@@ -13,7 +13,7 @@ import torch
 from biomechau.corpus import Corpus, Fold
 from biomechau.models import Detector
 from biomechau.training import Run, TrainingConfig, train
-from biomechau.training.checkpoint_files import BEST, LAST, PREVIOUS, CheckpointFiles, read_checkpoint
+from biomechau.training._checkpoint_files import BEST, LAST, PREVIOUS, CheckpointFiles, read_checkpoint
 from biomechau.training.run import has_begun
 
 

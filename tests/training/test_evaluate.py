@@ -104,7 +104,7 @@ def test_what_was_saved_comes_back(evaluation: Evaluation, tmp_path: Path) -> No
     assert Evaluation.load(tmp_path) == evaluation
     (tmp_path / "evaluation.json").write_text('{"action_units": []}')
     with pytest.raises(
-        ValueError, match='evaluation.json: not an evaluation of this version: "force_recovery" is missing'
+        ValueError, match='evaluation.json: not an evaluation of this version: "mean_f1" is missing'
     ):
         Evaluation.load(tmp_path)
 

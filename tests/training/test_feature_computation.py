@@ -21,7 +21,7 @@ from biomechau.locks import locked_folder
 from biomechau.rig import FaceRig
 from biomechau.training import compute_image_features
 from biomechau.training.backbone_training import LabelledPictures, train_fold_features, train_image_backbone
-from biomechau.training.image_training_config import ImageTrainingConfig
+from biomechau.training.training_config import ImageTrainingConfig
 
 LENGTHS = {"F001_T1": 12, "F001_T2": 9, "M002_T1": 5}
 

@@ -12,8 +12,8 @@ from biomechau.corpus import Corpus, Fold
 from biomechau.models import Detector
 from biomechau.rig import Distribution
 from biomechau.training import TrainingConfig, train
+from biomechau.training._few_labels import counts_of, labelled_sequences
 from biomechau.training.data import DetectorWindows
-from biomechau.training.few_labels import counts_of, labelled_sequences
 from biomechau.training.fold_training import labelled_of, weights_of_units
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biomechau.corpus import Corpus
-from biomechau.corpus.folds import Validation
+from biomechau.corpus.fold import Validation
 from biomechau.training.training_config import TrainingConfig
 
 

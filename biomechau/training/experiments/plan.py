@@ -13,8 +13,7 @@ from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
 from biomechau.training.evaluation import SUMMARY, Evaluation
 from biomechau.training.experiments.experiment import Experiment, Row, Setup, changed
 from biomechau.training.metrics import scores_of_counts
-from biomechau.training.run import CONFIG, Run, has_begun
-from biomechau.training.runs import fold_folder
+from biomechau.training.run import CONFIG, Run, fold_folder, has_begun
 from biomechau.training.training_config import TrainingConfig
 
 CARD = "card.json"

@@ -18,8 +18,8 @@ import torch
 from biomechau.corpus import Corpus
 from biomechau.threads import one_thread
 from biomechau.training.evaluation import Evaluation, evaluate
+from biomechau.training.experiments._result_files import Failure, write_experiment
 from biomechau.training.experiments.plan import Job, Plan
-from biomechau.training.experiments.result_files import Failure, write_experiment
 from biomechau.training.fold_training import train, weights_of_units
 
 

@@ -12,9 +12,9 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import KDTree
 from torch import Tensor
 
-from biomechau.corpus.simulator.coarse_face import CoarseFace, product
-from biomechau.corpus.simulator.performance import Array
-from biomechau.corpus.simulator.person import Person
+from biomechau.corpus.simulator._coarse_face import CoarseFace, product
+from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._person import Person
 from biomechau.rig import FaceRig
 
 _RESIDUAL_IDENTITY = 0.2  # share of a person's identity that the capture's neutral has missed

@@ -13,14 +13,15 @@ import tyro
 from tyro.conf import Fixed, OmitArgPrefixes, Suppress, arg
 
 from biomechau.commands.command import Command
-from biomechau.corpus import Corpus
-from biomechau.corpus.folds import Validation
+from biomechau.corpus.fold import Validation
 from biomechau.models import DetectorConfig
 from biomechau.physics import PhysicsConfig
 from biomechau.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from biomechau.corpus import Corpus
 
 T = TypeVar("T")
 # A field that is no option.

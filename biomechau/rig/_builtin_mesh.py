@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 from scipy.spatial import KDTree
 
-from biomechau.rig.builtin_surface import (
+from biomechau.rig._builtin_surface import (
     CANTHUS_INNER,
     CANTHUS_OUTER,
     LID_MARGIN,
@@ -28,7 +28,7 @@ from biomechau.rig.builtin_surface import (
     roll,
     unroll,
 )
-from biomechau.rig.builtin_triangles import Index, even_out, triangulate
+from biomechau.rig._builtin_triangles import Index, even_out, triangulate
 
 OUTLINE_CENTRE, OUTLINE_RADII, OUTLINE_POWER = -2.8, (9.6, 10.9), 2.5
 _HILBERT_LEVEL = 9  # the density is tabulated on 2^9 x 2^9 cells

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from biomechau.files import replacing
 from biomechau.finite import check_finite
+from biomechau.training.run import BEST, LAST, PREVIOUS
 
-# The state after the last epoch, that after the one before, and the weights of the best one.
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # What reading a broken file raises: of the archive, of the pickle in it, and of torch.
 _BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError)
 _BROKEN += (AttributeError, EOFError, NotImplementedError, zlib.error)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from biomechau.reports._render import SKIN, FaceRenderer
 from biomechau.reports.curves import INVALID_COLOUR, SIDE_COLOURS, Floats, invalid_spans
 from biomechau.reports.figures import RESOLUTION, draw_colour_bar, new_figure
-from biomechau.reports.render import SKIN, FaceRenderer
 from biomechau.rig import Distribution, FaceRig
 from biomechau.rig.muscles import split_identifier
 

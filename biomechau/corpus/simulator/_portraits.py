@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from biomechau.corpus.simulator.performance import Array
-from biomechau.corpus.simulator.scene import Markings, Scene
+from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._scene import Markings, Scene
 from biomechau.rig import FaceRig
 from biomechau.rig.mesh_holes import backing, mesh_holes
 from biomechau.rig.offscreen import OVERSAMPLING, OffscreenFace, distance_to_fill

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from biomechau.rig.builtin_mesh import face_mesh
-from biomechau.rig.builtin_shapes import face_blendshapes
-from biomechau.rig.builtin_surface import face_surface
-from biomechau.rig.rig_parts import RigParts
+from biomechau.rig._builtin_mesh import face_mesh
+from biomechau.rig._builtin_shapes import face_blendshapes
+from biomechau.rig._builtin_surface import face_surface
+from biomechau.rig._rig_parts import RigParts
 
 MIN_VERTICES, MAX_VERTICES = 1_000, 50_000
 

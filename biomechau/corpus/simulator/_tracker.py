@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from scipy.signal import lfilter
 
-from biomechau.corpus.simulator.coarse_face import CoarseFace, product
-from biomechau.corpus.simulator.performance import Array
-from biomechau.corpus.simulator.tissue import Tissue
+from biomechau.corpus.simulator._coarse_face import CoarseFace, product
+from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._tissue import Tissue
 from biomechau.rig import FaceRig
 from biomechau.rig.bounded_least_squares import solve_bounded
 from biomechau.rig.names import ARKIT_SHAPES, canonical

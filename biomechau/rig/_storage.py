@@ -12,7 +12,7 @@ from safetensors.torch import save
 from biomechau.file_errors import quote, shorten
 from biomechau.files import replacing
 from biomechau.json_file import parse_json
-from biomechau.rig.rig_parts import RigParts
+from biomechau.rig._rig_parts import RigParts
 from biomechau.tensor_file import open_tensors
 
 FORMAT = "biomechau-rig"

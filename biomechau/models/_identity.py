@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from biomechau.models.distributed import whole_batch
+from biomechau.models._distributed import whole_batch
 from biomechau.rig.face_rig import FaceRig
 
 # rms of a random face of a rig without identity modes, as a share of the rms radius; ICT-FaceKit's modes make 0.077.
@@ -20,7 +20,7 @@ class IdentityAugmentation(nn.Module):
 
     A mesh of a face that is not quite the one of its neutral holds some of the difference of the two: an encoder that
     has met few people takes it for expression, and learns to tell them apart by it. Draws as
-    :class:`biomechau.models.distributed.Dropout` does.
+    :class:`biomechau.models._distributed.Dropout` does.
 
     Args:
         rig: the face; smooth fields take the place of identity modes that it does not have.

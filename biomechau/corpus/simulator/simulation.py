@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from biomechau.corpus.simulator.coarse_face import CoarseFace
-from biomechau.corpus.simulator.fine_face import FineFace
-from biomechau.corpus.simulator.labels import VISIBILITY, clean_labels, coded_labels, thresholds
-from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS, GeneratorMuscle, find_muscles
-from biomechau.corpus.simulator.performance import (
+from biomechau.corpus.simulator._coarse_face import CoarseFace
+from biomechau.corpus.simulator._fine_face import FineFace
+from biomechau.corpus.simulator._labels import VISIBILITY, clean_labels, coded_labels, thresholds
+from biomechau.corpus.simulator._performance import (
     APPROACH,
     STEPS_PER_FRAME,
     Actor,
@@ -24,11 +23,12 @@ from biomechau.corpus.simulator.performance import (
     perform,
     saturate,
 )
-from biomechau.corpus.simulator.person import Person
-from biomechau.corpus.simulator.scene import Scene
+from biomechau.corpus.simulator._person import Person
+from biomechau.corpus.simulator._scene import Scene
+from biomechau.corpus.simulator._tissue import FREQUENCIES, Tissue, weighted_rms
+from biomechau.corpus.simulator._tracker import Tracker, fit_shapes, tracked_names
+from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS, GeneratorMuscle, find_muscles
 from biomechau.corpus.simulator.simulation_config import SimulationConfig
-from biomechau.corpus.simulator.tissue import FREQUENCIES, Tissue, weighted_rms
-from biomechau.corpus.simulator.tracker import Tracker, fit_shapes, tracked_names
 from biomechau.rig import FaceRig
 from biomechau.threads import one_thread
 

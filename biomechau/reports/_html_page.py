@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.reports.face_scene import FaceScene
-from biomechau.reports.render import INSIDE, overlay_colours
+from biomechau.reports._face_scene import FaceScene
+from biomechau.reports._render import INSIDE, overlay_colours
 from biomechau.reports.replay import Replay
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.rig.muscles import split_identifier

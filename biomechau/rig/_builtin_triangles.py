@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
-from biomechau.rig.builtin_surface import Array, face_surface
+from biomechau.rig._builtin_surface import Array, face_surface
 
 Index = NDArray[np.int64]
 _Field = Callable[[Array], Array]  # of points of the sheet

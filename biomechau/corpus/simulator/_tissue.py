@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from biomechau.corpus.simulator.coarse_face import CoarseFace
+from biomechau.corpus.simulator._coarse_face import CoarseFace
+from biomechau.corpus.simulator._performance import STEPS_PER_FRAME, Array
+from biomechau.corpus.simulator._person import Person
 from biomechau.corpus.simulator.muscle_table import GeneratorMuscle
-from biomechau.corpus.simulator.performance import STEPS_PER_FRAME, Array
-from biomechau.corpus.simulator.person import Person
 
 CUBIC = 0.08  # stiffening of the anchor springs, relative to their linear stiffness [1/cm^2]
 FREQUENCIES = (2.2, 4.0)  # of people's faces [Hz]

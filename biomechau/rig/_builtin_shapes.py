@@ -13,8 +13,8 @@ from functools import cached_property
 
 import numpy as np
 
-from biomechau.rig.builtin_mesh import FaceMesh
-from biomechau.rig.builtin_surface import (
+from biomechau.rig._builtin_mesh import FaceMesh
+from biomechau.rig._builtin_surface import (
     CANTHUS_INNER,
     CANTHUS_OUTER,
     LID_MARGIN,

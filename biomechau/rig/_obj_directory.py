@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from biomechau.rig._rig_parts import RigParts
 from biomechau.rig.obj import face_lines, read_obj, read_obj_vertices
-from biomechau.rig.rig_parts import RigParts
 
 
 def read_obj_directory(

@@ -9,12 +9,12 @@ from typing import Any
 
 from biomechau.corpus import Corpus, Fold
 from biomechau.files import staged_directory
+from biomechau.training._protocol import package_versions, subject_sets_of
 from biomechau.training.evaluation import Evaluation
+from biomechau.training.experiments._results import RowResult
+from biomechau.training.experiments._table_formats import Table
 from biomechau.training.experiments.experiment import PublishedRow, Row
 from biomechau.training.experiments.plan import CARD, Job, Plan
-from biomechau.training.experiments.results import RowResult
-from biomechau.training.experiments.table_formats import Table
-from biomechau.training.protocol import package_versions, subject_sets_of
 from biomechau.training.run import save_json
 
 TABLE, RESULTS = "table", "results.json"
