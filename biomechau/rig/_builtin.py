@@ -14,16 +14,16 @@ MIN_VERTICES, MAX_VERTICES = 1_000, 50_000
 
 
 def builtin_face(num_vertices: int = 5000) -> RigParts:
-    """A human face mask made by formula, with ARKit-style blendshapes; the same bytes every time.
+    """A procedural human face mask with ARKit-style blendshapes; every call returns the same bytes.
 
     Hairline to chin, ear to ear, exactly mirror-symmetric; finer triangles at eyes, mouth and nose; one connected
     piece with two open borders, the outline and the lips. x points to the subject's left, y up, z out of the face.
 
     Args:
-        num_vertices: N, met exactly, 1,000 to 50,000.
+        num_vertices: the exact number of vertices N, 1,000 to 50,000.
 
     Returns:
-        A rig with N vertices and 45 shapes, left and right apart as ``_L`` and ``_R`` [cm].
+        A rig with N vertices and 45 shapes [cm]; shapes of one side end in ``_L`` or ``_R``.
 
     Raises:
         TypeError: ``num_vertices`` is not an integer.

@@ -32,7 +32,7 @@ from biomechau.rig._builtin_triangles import Index, even_out, triangulate
 
 OUTLINE_CENTRE, OUTLINE_RADII, OUTLINE_POWER = -2.8, (9.6, 10.9), 2.5
 _HILBERT_LEVEL = 9  # the density is tabulated on 2^9 x 2^9 cells
-_CLEARANCE = 0.8  # inner points start no nearer than this many edge lengths to the points that stay put
+_CLEARANCE = 0.8  # least initial distance of inner points from the fixed points [edge lengths]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class FaceMesh:
     """Mesh of the sheet: the midline's vertices first, then the left half, then its mirror image.
 
     Attributes:
-        uv: (N, 2) float64, place of each vertex on the sheet [cm].
+        uv: (N, 2) float64, position of each vertex on the sheet [cm].
         faces: (F, 3) int64, counter-clockwise seen from outside.
         mirror: (N,) int64, the vertex on the other side of each vertex; itself on the midline.
     """
@@ -83,7 +83,7 @@ def face_mesh(num_vertices: int) -> FaceMesh:
 
 
 def _fixed_points(spacing: float, num_vertices: int) -> tuple[int, Index, Array, Index]:
-    """Points that stay put: midline (first), outline, mouth hole, lip line and three lines along the lids.
+    """Fixed points: midline (first), outline, mouth hole, lip line and three lines along the lids.
 
     Returns the number of points on the midline, the indices on the hole, the points and the edges to keep.
     """
@@ -194,7 +194,7 @@ class _MetricTable:
         return cls(cells.reshape(-1, 2), order, density, float(density.sum()), position, low, step)
 
     def sample(self, count: int, fixed: Array, spacing: float) -> Array:
-        """(count, 2) points at the wanted density, clear of the fixed points; the same ones every time."""
+        """(count, 2) points at the wanted density, clear of the fixed points; deterministic."""
         where = self.locate(self.cells)
         gap, _ = KDTree(self.locate(fixed)).query(where, distance_upper_bound=_CLEARANCE * spacing)
         density = np.where(gap < _CLEARANCE * spacing * edge_size(self.cells), 0.0, self.density)[self.order]
@@ -212,7 +212,7 @@ class _MetricTable:
 
 
 def _hilbert_rank(i: Index, j: Index) -> Index:
-    """Place of cell (i, j) along the Hilbert curve."""
+    """Rank of cell (i, j) along the Hilbert curve."""
     rank = np.zeros_like(i)
     i, j = i.copy(), j.copy()
     for level in reversed(range(_HILBERT_LEVEL)):
@@ -230,7 +230,7 @@ def _hilbert_rank(i: Index, j: Index) -> Index:
 
 
 def _mirrored(uv: Array, faces: Index, midline: int) -> FaceMesh:
-    """Both halves: the midline's vertices are shared, faces of the mirror image turn the other way."""
+    """Both halves: vertices of the midline are shared, and the faces of the mirror image are reversed."""
     half = len(uv) - midline
     other = np.concatenate([np.arange(midline), np.arange(half) + len(uv)])
     mirror = np.concatenate([other, np.arange(half) + midline])

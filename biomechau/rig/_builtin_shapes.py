@@ -38,7 +38,7 @@ LID_TUCK = 0.2  # how far the strip sinks under the eye, per cm that the lid clo
 LID_LINING = 0.15  # width of the strip of eye under the lid that stretches when the lid moves
 LIP_MEETING = 0.25  # share of the open jaw's gap that the upper lip closes in mouthClose
 
-# Skin pulled along a muscle's line. One row a pull: centre (u, height), radii, displacement (x, y, z) at the centre
+# Skin pulled along a muscle's line. One row per pull: centre (u, height), radii, displacement (x, y, z) at the centre
 # [cm], and the lip it moves (both, or only the upper or lower one where a muscle ends in a lip).
 _Pull = tuple[float, float, float, float, float, float, float, str]
 _PULLS: dict[str, tuple[_Pull, ...]] = {
@@ -81,7 +81,7 @@ _PULLS: dict[str, tuple[_Pull, ...]] = {
 
 @dataclass(frozen=True)
 class _Sheet:
-    """What the shapes need to know of the vertices, (N,) each."""
+    """Properties of the vertices that the shapes depend on, (N,) each."""
 
     mesh: FaceMesh
     rest: Array  # (N, 3)

@@ -228,7 +228,7 @@ def _nose(x: Array, v: Array, z: Array) -> Array:
 def face_surface(u: Array, v: Array, eyes_open: bool = True) -> Array:
     """Position of the points (u, v) of the sheet, (..., 3) [cm]; odd in u for x, even for y and z.
 
-    With ``eyes_open`` false the lids' skin goes on over the eyes.
+    With ``eyes_open`` false the skin of the lids covers the eyes.
     """
     mouth = mouth_frame(u, v)
     level = MOUTH_V + mouth.side * mouth.outside

@@ -1,4 +1,4 @@
-"""Triangles of the built-in face's sheet: well shaped in space, where the sheet is bent and stretched."""
+"""Triangles of the built-in face's sheet, well shaped in space, where the sheet is bent and stretched."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from biomechau.rig._builtin_surface import Array, face_surface
 Index = NDArray[np.int64]
 _Field = Callable[[Array], Array]  # of points of the sheet
 
-_STEP = 0.5  # part of the way to the neighbours' mean; more overshoots, as the weights grow with length
+_STEP = 0.5  # fraction of the way to the neighbours' mean; larger steps overshoot, as weights grow with length
 _MIN_QUALITY = 0.3  # smoothing makes no triangle worse than this
-_FLAT, _REPAIRS = 0.5, 3  # triangles below this quality are mended one by one, in so many passes
+_FLAT, _REPAIRS = 0.5, 3  # triangles below this quality are repaired one by one, in this many passes
 _ROUNDS = 24  # of smoothing and flipping; the smallest angle no longer grows after about twenty
 _PASSES = 60  # of edge flips at the end; about ten are used
 
 
 def triangulate(uv: Array, hole: Index) -> Index:
-    """Delaunay triangles of the sheet without those that span the mouth hole."""
+    """Delaunay triangles of the sheet, except those that span the mouth hole."""
     faces = Delaunay(uv).simplices.astype(np.int64)
     in_hole = np.zeros(len(uv), bool)
     in_hole[hole] = True
@@ -52,7 +52,7 @@ def even_out(uv: Array, faces: Index, num_fixed: int, locked: Index, locate: _Fi
 
 
 def _repair(uv: Array, faces: Index, num_fixed: int, position: Array) -> None:
-    """Move single inner points (in place) to where the worst of their own triangles is best, if that one is flat."""
+    """Move single inner points of flat triangles (in place) to where the worst of their own triangles is best."""
     flat = np.unique(faces[_quality(uv, faces, position) < _FLAT])
     turn = np.linspace(0.0, 2.0 * np.pi, 12, endpoint=False)
     compass = np.stack([np.cos(turn), np.sin(turn)], -1)
@@ -62,15 +62,16 @@ def _repair(uv: Array, faces: Index, num_fixed: int, position: Array) -> None:
         local = local.reshape(own.shape)
         at = np.searchsorted(points, point)
         reach = np.linalg.norm(uv[points] - uv[point], axis=-1).mean()
-        tries = np.concatenate([uv[[point]], *(uv[point] + reach * step * compass for step in (0.1, 0.2, 0.4, 0.6))])
-        places = face_surface(*tries.T)
+        steps = (uv[point] + reach * step * compass for step in (0.1, 0.2, 0.4, 0.6))
+        candidates = np.concatenate([uv[[point]], *steps])
+        candidate_positions = face_surface(*candidates.T)
         scores = []
-        for place_uv, place in zip(tries, places, strict=True):
+        for candidate, candidate_position in zip(candidates, candidate_positions, strict=True):
             trial_uv, trial = uv[points], position[points]
-            trial_uv[at], trial[at] = place_uv, place
+            trial_uv[at], trial[at] = candidate, candidate_position
             scores.append(_quality(trial_uv, local, trial).min())
         best = int(np.argmax(scores))
-        uv[point], position[point] = tries[best], places[best]
+        uv[point], position[point] = candidates[best], candidate_positions[best]
 
 
 def _smooth(uv: Array, faces: Index, num_fixed: int, locate: _Field, size: _Field) -> None:
@@ -92,7 +93,7 @@ def _smooth(uv: Array, faces: Index, num_fixed: int, locate: _Field, size: _Fiel
         bad = faces[(after < _MIN_QUALITY) & (after < before)]
         if not bad.size:
             return
-        uv[bad.ravel()] = old[bad.ravel()]  # would flatten or fold: those points stay
+        uv[bad.ravel()] = old[bad.ravel()]  # these would flatten or fold: their points stay
 
 
 def _quality(uv: Array, faces: Index, position: Array) -> Array:
@@ -104,7 +105,7 @@ def _quality(uv: Array, faces: Index, position: Array) -> Array:
 
 
 def _delaunay(uv: Array, faces: Index, locked_keys: Index, position: Array, passes: int) -> Index:
-    """Flip edges until none wants to, or for so many passes."""
+    """Flip edges until the mesh is Delaunay, or for this many passes."""
     for _ in range(passes):
         faces, changed = _flip(uv, faces, locked_keys, position)
         if not changed:

@@ -1,4 +1,4 @@
-"""Mesh sequences to blendshape coefficients."""
+"""Blendshape coefficients of mesh sequences, by bounded least squares."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 from biomechau.rig.bounded_least_squares import solve_bounded
 
 Bound = float | Sequence[float] | Tensor
-# Frames whose displacements are formed at a time: 29 MB at 9,409 vertices.
+# Frames solved at a time; their displacements take 29 MB at 9,409 vertices.
 _CHUNK = 256
-# An alignment is done when the motion still found is below this, in radians; each round gains about two digits.
+# An alignment has converged when the remaining motion is below this [rad]; each round gains about two digits.
 _ALIGNED = 1e-8
 _MAX_ALIGNMENTS = 50
 
@@ -30,15 +30,15 @@ def fit_coefficients(
     rigid: bool,
     progress: Callable[[int, int], None] | None,
 ) -> Tensor:
-    """What :meth:`biomechau.FaceRig.fit` does, without a rig.
+    """Implementation of :meth:`biomechau.FaceRig.fit` on plain tensors.
 
     Args:
         neutral: (N, 3) positions at rest [cm].
         blendshapes: (K, N, 3) [cm].
         vertices: (..., N, 3) positions [cm].
-        chosen: positions of the shapes to fit.
+        chosen: indices of the shapes to fit.
         masses: (N,) weights.
-        ridge, bounds, rigid, progress: as there.
+        ridge, bounds, rigid, progress: as for :meth:`biomechau.FaceRig.fit`.
     """
     _check_vertices(neutral, vertices)
     if not (math.isfinite(ridge) and ridge >= 0):
@@ -69,16 +69,16 @@ def fit_coefficients(
     frames = vertices.reshape(-1, *vertices.shape[-2:])
     coefficients = vertices.new_zeros((len(frames), len(blendshapes)))
     for start in range(0, len(frames), _CHUNK):
-        part = frames[start : start + _CHUNK].to(dtype)
-        fitted = _solve_with_motion(part, start, rest, weights, solve) if rigid else solve(part)
-        coefficients[start : start + len(part), chosen] = fitted[:, : len(chosen)].to(vertices.dtype)
+        chunk = frames[start : start + _CHUNK].to(dtype)
+        solution = _solve_with_motion(chunk, start, rest, weights, solve) if rigid else solve(chunk)
+        coefficients[start : start + len(chunk), chosen] = solution[:, : len(chosen)].to(vertices.dtype)
         if progress is not None:
-            progress(start + len(part), len(frames))
+            progress(start + len(chunk), len(frames))
     return coefficients.reshape(*vertices.shape[:-2], len(blendshapes))
 
 
 def _rigid_modes(offsets: Tensor) -> Tensor:
-    """Six further shapes (6, N, 3): unit translations, and unit rotations about the origin of ``offsets``."""
+    """Six more shapes (6, N, 3): unit translations, and unit rotations about the origin of ``offsets``."""
     axes = torch.eye(3, dtype=torch.float64, device=offsets.device)
     translations = axes[:, None].expand(3, len(offsets), 3)
     return torch.cat([translations, torch.linalg.cross(translations, offsets.double().expand(3, -1, 3))])
@@ -87,7 +87,7 @@ def _rigid_modes(offsets: Tensor) -> Tensor:
 def _solve_with_motion(
     positions: Tensor, first: int, neutral: Tensor, weights: Tensor, solve: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Gauss-Newton over pose and coefficients: solve for a small motion with the shapes, undo it, and again."""
+    """Gauss-Newton over pose and coefficients: solve for a small motion along with the shapes, undo it, repeat."""
     share = (weights / weights.sum())[:, None]
     center = (share * neutral).sum(-2)
     positions = positions - (share * positions).sum(-2, keepdim=True)
@@ -117,7 +117,7 @@ def _check_vertices(neutral: Tensor, vertices: Tensor) -> None:
         raise TypeError(f"vertices must be float32 or float64, got {vertices.dtype}")
     expected = tuple(neutral.shape)
     if vertices.ndim < 2 or tuple(vertices.shape[-2:]) != expected:
-        raise ValueError(f"vertices must have shape (..., {expected[0]}, 3) as the rig, got {tuple(vertices.shape)}")
+        raise ValueError(f"vertices must have shape (..., {expected[0]}, 3) like the rig, got {tuple(vertices.shape)}")
     if vertices.device != neutral.device:
         raise ValueError(f"vertices are on {vertices.device}, the rig is on {neutral.device}")
     sums = vertices.sum((-2, -1), dtype=torch.float64)
@@ -125,8 +125,8 @@ def _check_vertices(neutral: Tensor, vertices: Tensor) -> None:
         frame = (~torch.isfinite(sums)).nonzero()[0].tolist()
         broken = vertices[tuple(frame)]
         vertex = int((~torch.isfinite(broken)).any(-1).nonzero()[0])
-        place = ", ".join(map(str, frame)) or "0"
-        raise ValueError(f"vertices are not finite in frame {place} at vertex {vertex}: {broken[vertex].tolist()}")
+        index = ", ".join(map(str, frame)) or "0"
+        raise ValueError(f"vertices are not finite in frame {index} at vertex {vertex}: {broken[vertex].tolist()}")
 
 
 def _check_bounds(bounds: tuple[Bound, Bound], num_shapes: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -19,18 +19,18 @@ def read_obj_directory(
     scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RigParts:
-    """The parts of a rig from every OBJ file of a folder; each file but the neutral is one shape, named as the file.
+    """Read a rig from all OBJ files of a folder; every file except the neutral is one shape, named after the file.
 
-    Shapes equal to the neutral are dropped and named in ``provenance["dropped_shapes"]``.
+    Shapes equal to the neutral are dropped and listed in ``provenance["dropped_shapes"]``.
 
     Args:
-        folder: folder with at least two OBJ files of the same vertices and faces.
-        neutral: name of the neutral's file, in any case, with or without ``.obj``.
+        folder: contains at least two OBJ files with the same vertices and faces.
+        neutral: name of the neutral's file, case-insensitive, with or without ``.obj``.
         scale: centimetres per unit of the files.
         progress: called with (shapes read, shapes in all).
 
     Raises:
-        ValueError: no OBJ files, no neutral, no shapes, other vertices or faces than the neutral's, a broken OBJ file.
+        ValueError: no OBJ files, no neutral, no shapes, vertices or faces unlike the neutral's, a broken OBJ file.
         OSError: the folder or a file cannot be read.
     """
     if not (math.isfinite(scale) and scale > 0):
@@ -42,10 +42,10 @@ def read_obj_directory(
     neutrals = [path for path in paths if path.stem.lower() == wanted]
     if len(neutrals) != 1:
         found = ", ".join(path.name for path in neutrals or paths)
-        raise ValueError(f"{folder}: expected one neutral named {neutral!r} in any case, found {found}")
+        raise ValueError(f"{folder}: expected one neutral named {neutral!r} (in any case), found {found}")
     shapes = [path for path in paths if path != neutrals[0]]
     if not shapes:
-        raise ValueError(f"{folder}: no shapes beside the neutral {neutrals[0].name}")
+        raise ValueError(f"{folder}: no shapes besides the neutral {neutrals[0].name}")
 
     rest = read_obj(neutrals[0])
     lines = face_lines(neutrals[0])
@@ -56,13 +56,13 @@ def read_obj_directory(
             raise ValueError(
                 f"{path}: expected {len(rest.vertices)} vertices as in {neutrals[0].name}, found {len(vertices)}"
             )
-        # Equal lines are equal faces; only lines that differ (in texture coordinates, say) are worth reading.
+        # Equal lines mean equal faces; parsing is needed only where they differ, for example in texture coordinates.
         if face_lines(path) != lines:
             mesh = read_obj(path)
             if not (
                 np.array_equal(mesh.polygon_sizes, rest.polygon_sizes) and np.array_equal(mesh.corners, rest.corners)
             ):
-                raise ValueError(f"{path}: its faces are not those of {neutrals[0].name}")
+                raise ValueError(f"{path}: its faces differ from those of {neutrals[0].name}")
         blendshapes.append(torch.from_numpy((scale * (vertices - rest.vertices)).astype(np.float32)))
         if progress is not None:
             progress(done, len(shapes))

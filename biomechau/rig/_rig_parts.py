@@ -1,4 +1,4 @@
-"""RigParts: what a rig is made of, as importers and files give it."""
+"""RigParts: the fields of a rig, as importers and files return them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class RigParts(NamedTuple):
-    """The fields of :class:`biomechau.FaceRig`, not yet checked; ``FaceRig(*parts)`` is the rig."""
+    """The fields of :class:`biomechau.FaceRig`, not yet checked: ``FaceRig(*parts)`` makes the rig."""
 
     neutral: Tensor
     faces: Tensor

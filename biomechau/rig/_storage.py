@@ -1,4 +1,4 @@
-"""Rig files: one safetensors file with the tensors, and names and provenance in its metadata."""
+"""Rig files: one safetensors file, with names and provenance in its metadata."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Kind = TypeVar("_Kind", list, dict)
 
 
 def save_rig(rig: RigParts, path: str | Path) -> None:
-    """Write a rig as one safetensors file; a failure leaves what was there before.
+    """Write a rig as one safetensors file; on failure an existing file stays as it was.
 
     Raises:
         OSError: the file cannot be written.
@@ -34,14 +34,14 @@ def save_rig(rig: RigParts, path: str | Path) -> None:
     texts = {"names": rig.names, "identity_names": rig.identity_names, "provenance": dict(rig.provenance)}
     metadata = {"format": FORMAT, "version": VERSION, **{key: json.dumps(text) for key, text in texts.items()}}
     with replacing(path) as partial:
-        # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
+        # Not safetensors' save_file, which ignores the umask and does not report failures as OSError.
         partial.write_bytes(_with_sorted_metadata(save(tensors, metadata)))
 
 
 def _with_sorted_metadata(data: bytes) -> bytes:
-    """The same safetensors file with its metadata in order, so that the same rig gives the same bytes.
+    """The same safetensors file with sorted metadata, so that equal rigs give equal bytes.
 
-    safetensors writes them in no certain order. The header is 8 bytes of length (little endian), then JSON.
+    safetensors writes metadata in no particular order. The header is 8 bytes of length (little endian), then JSON.
     """
     length = int.from_bytes(data[:8], "little")
     header = json.loads(data[8 : 8 + length])
