@@ -1,4 +1,4 @@
-"""The physical model of the face: its equation of motion, forwards and backwards, and the oracle that checks it."""
+"""The physical model of the face: forward and inverse dynamics, and the full-space simulation that checks them."""
 
 from typing import TYPE_CHECKING
 

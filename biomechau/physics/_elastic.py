@@ -1,4 +1,4 @@
-"""Elastic terms: springs along the mesh edges, seen by vertices and by blendshape coefficients."""
+"""Elastic terms: springs along the mesh edges, acting on vertices and projected on blendshape coefficients."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from biomechau.physics.physics_config import PhysicsConfig
 from biomechau.rig.face_rig import FaceRig
 
-# Stretch of the edges, as a share of the mass, below which only rounding moves them.
+# Stretch of the edges, as a fraction of the mass, that is nothing but rounding.
 _RIGID = 1e-9
 
 
 class ElasticLaw:
     """K = w0^2 [(1 - e) M + e kappa Kel] and D = 2 zeta w0 M, with kappa = tr M / tr Kel.
 
-    Every vertex is anchored where it rests, and springs along the edges tie it to its neighbours.
+    Every vertex is anchored at its rest position and tied to its neighbours by springs along the edges.
 
     Args:
         rig: the face at rest.
@@ -39,7 +39,7 @@ class ElasticLaw:
         self._anchor = config.omega**2 * (1 - config.edge_fraction)
         stretch = float(springs.trace())
         if config.edge_fraction > 0 and stretch <= _RIGID * float(mass.trace()):
-            raise ValueError("the shapes stretch no edge, so springs cannot hold them; set edge_fraction to 0")
+            raise ValueError("the shapes stretch no edge, so springs do not act on them; set edge_fraction to 0")
         kappa = float(mass.trace()) / stretch if stretch > 0 else 0.0
         self._spring = config.omega**2 * config.edge_fraction * kappa
         self.stiffness = self._anchor * mass + self._spring * springs
@@ -75,7 +75,7 @@ def edge_stiffness(rig: FaceRig) -> Tensor:
 
 
 def edge_laplacian(edges: Tensor, stiffness: Tensor, num_vertices: int) -> scipy.sparse.csr_matrix:
-    """L with (L x)_i = sum_j k_ij (x_i - x_j): the pull of isotropic linear springs, one axis at a time.
+    """L with (L x)_i = sum_j k_ij (x_i - x_j): the pull of isotropic linear springs along one axis.
 
     Args:
         edges: (E, 2) int64, each edge once.

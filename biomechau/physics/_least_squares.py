@@ -1,4 +1,4 @@
-"""Regularised least squares over whole sequences, solved to a measured optimality."""
+"""Regularised least squares over whole sequences, solved to a measured violation of the optimality conditions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Iterations between two looks at the optimality, which costs one gradient.
+# Iterations between two checks of the optimality conditions, each of which costs one gradient.
 _CHECK_EVERY = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What the solver found.
+    """Result of the solver.
 
     Attributes:
         x: (..., T, M), the minimiser.
@@ -43,18 +43,18 @@ def smooth_least_squares(
 ) -> Solution:
     """Minimise 1/2 |y_t - G x_t|^2 + sum_m w_m |x_tm| (Eq. 15) + smoothness/2 |x_t - x_{t-1}|^2 (Eq. 16) over all t.
 
-    Accelerated proximal gradient (FISTA) with restarts, all frames and sequences at once. Best with columns of G of
-    about unit length.
+    Accelerated proximal gradient descent (FISTA) with restarts, all frames and sequences at once. Converges best if
+    the columns of G have about unit length.
 
     Args:
         matrix: G, (R, M).
         target: y, (..., T, R).
         sparsity: w >= 0, (M,).
         smoothness: >= 0.
-        nonnegative: ask for x >= 0.
-        observed: (..., T) bool, frames whose target counts; all if not given. The others follow from their neighbours.
+        nonnegative: constrain x >= 0.
+        observed: (..., T) bool, frames whose target counts, all if not given; the others follow from their neighbours.
         tolerance: gap at which to stop.
-        max_iterations: iterations at which to stop anyway.
+        max_iterations: maximum number of iterations.
         progress: called with (done, 100), on a logarithmic scale of the gap.
     """
     gram = matrix.T @ matrix
@@ -85,7 +85,7 @@ def smooth_least_squares(
         iteration += 1
         new = shrink(ahead - gradient(ahead) / lipschitz, threshold)
         step = new - x
-        if float(((ahead - new) * step).sum()) > 0:  # the momentum points uphill: forget it
+        if float(((ahead - new) * step).sum()) > 0:  # the momentum points uphill: restart
             momentum = 1.0
         grown = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead = torch.add(new, step, alpha=(momentum - 1) / grown)
