@@ -1,4 +1,4 @@
-"""The networks around the physics: encoder, regressor, head, losses, and the detector that joins them."""
+"""The networks around the physics: encoder, regressor, head, losses, and the detector that combines them."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Detector folders: JSON and safetensors, nothing that runs code when it is read."""
+"""Detector folders: JSON and safetensors, which run no code when they are read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DESCRIPTION, TENSORS, RIG = "detector.json", "detector.safetensors", "rig.safete
 
 
 class DetectorParts(NamedTuple):
-    """What a detector is made of, and its state.
+    """Arguments and state of a detector.
 
     Attributes:
         rig, distribution, config, hierarchy, dtype: arguments of :class:`biomechau.models.Detector`.
@@ -48,7 +48,7 @@ class DetectorParts(NamedTuple):
 def save_parts(parts: DetectorParts, folder: str | Path) -> None:
     """Write a detector as ``detector.json``, ``detector.safetensors`` and ``rig.safetensors``.
 
-    The first names the digests of the others, so that a folder left half-written is seen when it is read.
+    The first holds the digests of the others, by which a half-written folder is recognised.
 
     Raises:
         ValueError: a weight is not finite; the message names it.
@@ -90,7 +90,7 @@ def load_parts(folder: str | Path) -> DetectorParts:
     description = _read_description(path)
     for name in (TENSORS, RIG):
         if _digest(folder / name) != description["sha256"].get(name):
-            raise ValueError(f"{folder / name}: not the file that {path} was written with")
+            raise ValueError(f"{folder / name}: its SHA-256 is not the one in {path}")
     try:
         tensors = load((folder / TENSORS).read_bytes())
     except SafetensorError as error:
@@ -113,7 +113,7 @@ def load_parts(folder: str | Path) -> DetectorParts:
 
 @contextmanager
 def readable(folder: str | Path) -> Iterator[None]:
-    """Turn what does not fit together within into a ``ValueError`` that names the file of a detector's folder."""
+    """Turn errors of inconsistent contents into a ``ValueError`` that names the detector's description."""
     try:
         yield
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -125,7 +125,7 @@ def _read_description(path: Path) -> dict[str, Any]:
     if description.get("version") != VERSION:
         raise ValueError(f"{path}: detector version {VERSION} expected, found {description.get('version')!r}")
     if not isinstance(description.get("sha256"), dict):
-        raise ValueError(f"{path}: lacks the digests of its files")
+        raise ValueError(f"{path}: the digests of its files are missing")
     return description
 
 

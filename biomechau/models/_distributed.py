@@ -1,4 +1,4 @@
-"""Dropout and batch normalisation over the batch of all processes that train together."""
+"""Dropout and batch normalisation over the common batch of all processes of a training."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.nn import functional
 
 
 def whole_batch(count: int) -> tuple[int, slice]:
-    """Sequences of all processes' batch, and which of them are this process's, if each has ``count``.
+    """Number of sequences in the batch of all processes, and the slice of this process, if each has ``count``.
 
-    Process r of P has those at r, r + P, ... What is random is drawn for the whole batch, and each process takes its
-    own: so any number of processes draws what one would, provided that all have the same random state.
+    Process r of P has the sequences r, r + P, ... Random numbers are drawn for the whole batch and each process takes
+    its own, so that results do not depend on the number of processes, provided that all have the same random state.
     """
     if not distributed.is_available() or not distributed.is_initialized():
         return count, slice(None)
@@ -22,17 +22,17 @@ def whole_batch(count: int) -> tuple[int, slice]:
 
 
 class Dropout(nn.Module):
-    """``torch.nn.Dropout`` of (S, ...), with one mask for the batch of all processes that train together.
+    """``torch.nn.Dropout`` of (S, ...), with one mask for the common batch of all processes.
 
-    Each process draws the mask of the whole batch and takes its own sequences, see
-    :func:`whole_batch`. So two processes with half a batch each drop what one drops of the
-    whole, provided that all have the same random state and the same number of sequences.
+    Each process draws the mask of the whole batch and takes its own sequences, see :func:`whole_batch`. So two
+    processes with half a batch each drop the same as one with the whole, provided that they have the same random state
+    and the same number of sequences.
 
     Args:
-        p: share dropped in training, in [0, 1).
+        p: probability of dropping in training, in [0, 1).
 
     Raises:
-        ValueError: a share out of range.
+        ValueError: a probability out of range.
     """
 
     def __init__(self, p: float) -> None:
@@ -42,7 +42,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, input: Tensor) -> Tensor:
-        """(S, ...), with a share p set to 0 and the rest divided by 1 - p; the input itself when not training."""
+        """(S, ...), elements set to 0 with probability p, the others divided by 1 - p; unchanged when not training."""
         if not self.training or not self.p:
             return input
         count, own = whole_batch(len(input))
@@ -53,10 +53,10 @@ class Dropout(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """``torch.nn.BatchNorm1d`` over (B, C), with the statistics of all processes when several train together.
+    """``torch.nn.BatchNorm1d`` over (B, C), with statistics over all processes of a training.
 
-    So two processes with half a batch each learn what one does with the whole. ``torch.nn.SyncBatchNorm`` does this on
-    GPUs only.
+    So two processes with half a batch each learn the same as one with the whole. ``torch.nn.SyncBatchNorm`` does this
+    on GPUs only.
 
     Args:
         num_features: C.
@@ -87,7 +87,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class _SumOfAll(torch.autograd.Function):
-    """The sum of a tensor over all processes, whose gradient is the sum of theirs."""
+    """The sum of a tensor over all processes; its gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Augmentation of meshes by the faces of other people."""
+"""Augmentation of meshes with random identities."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SPREAD = 0.07
 class IdentityAugmentation(nn.Module):
     """u + strength * sum_i w_i V_i in training, with w ~ N(0, 1) of each sequence and the identity modes V of the rig.
 
-    A mesh of a face that is not quite the one of its neutral holds some of the difference of the two: an encoder that
-    has met few people takes it for expression, and learns to tell them apart by it. Draws as
-    :class:`biomechau.models._distributed.Dropout` does.
+    If the face of a mesh differs from its neutral, the displacements contain part of that difference. An encoder that
+    was trained on few people takes it for expression, and recognises the people by it. Random numbers are drawn as in
+    :class:`biomechau.models._distributed.Dropout`.
 
     Args:
-        rig: the face; smooth fields take the place of identity modes that it does not have.
-        vertices: (N_in,) int64, those of the rig to augment.
-        strength: share of a random identity, > 0.
+        rig: the face; if it has no identity modes, smooth random fields are used.
+        vertices: (N_in,) int64, vertices of the rig to augment.
+        strength: factor of a random identity, > 0.
 
     Attributes:
         modes: (I, N_in, 3), strength * V [cm].
@@ -46,11 +46,11 @@ class IdentityAugmentation(nn.Module):
 
     @property
     def std(self) -> Tensor:
-        """Standard deviation of what is added, (N_in, 3) [cm]."""
+        """Standard deviation of the augmentation, (N_in, 3) [cm]."""
         return self.modes.square().sum(0).sqrt()
 
     def forward(self, displacements: Tensor) -> Tensor:
-        """u (..., T, N_in, 3) [cm], all frames of a sequence alike; u itself when not training."""
+        """u (..., T, N_in, 3) [cm], the same identity in all frames of a sequence; unchanged when not training."""
         if not self.training:
             return displacements
         lead = displacements.shape[:-3] or (1,)
@@ -61,9 +61,10 @@ class IdentityAugmentation(nn.Module):
 
 
 def _smooth_fields(positions: Tensor) -> Tensor:
-    """(87, N, 3) orthogonal in no sense, but all smooth: waves as long as the face or half as long, and slopes.
+    """(87, N, 3) smooth fields, not orthogonal: waves as long as the face or half as long, and slopes.
 
-    Each of the 29 functions moves the face in x, y and z; together, with weights N(0, 1), by ``_SPREAD`` of the radius.
+    Each of the 29 functions is used along x, y and z; with weights N(0, 1) their sum has the rms ``_SPREAD`` times the
+    radius.
     """
     centred = positions - positions.mean(0)
     radius = centred.square().sum(1).mean().sqrt()

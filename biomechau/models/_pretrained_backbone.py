@@ -1,4 +1,4 @@
-"""Vision backbones of the Hugging Face Hub, off the shelf. Needs the ``image`` extra."""
+"""Pretrained vision backbones from the Hugging Face Hub. Needs the ``image`` extra."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from biomechau.corpus.image_features import BackboneCard
 from biomechau.finite import check_finite
 
 MISSING_TRANSFORMERS = 'pretrained backbones need transformers: pip install "biomechau[image]"'
-# Entries of a processor's description that say who wrote it, and nothing of what it does.
+# Entries of a processor's description that name its class, and say nothing about what it does.
 _ABOUT = ("_processor_class", "image_processor_type", "processor_class", "feature_extractor_type")
 
 
 class PretrainedBackbone:
     """A vision model with its image processor, frozen; see :func:`biomechau.models.load_backbone` for the arguments.
 
-    Its features are the model's pooled output; the mean of the last hidden state over the picture where the weights
-    hold no pooling. Of models of pictures and words, the vision part is taken.
+    Its features are the model's pooled output, or the mean of the last hidden state over the picture if the weights
+    contain no pooling. Of models of pictures and text, the vision model is used.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class PretrainedBackbone:
         except ImportError as error:
             raise ImportError(MISSING_TRANSFORMERS) from error
         folder = Path(name)
-        # A folder never asks the network; code of others never runs; pickled weights are never read.
+        # A folder never uses the network; remote code never runs; pickled weights are never read.
         safe = {"revision": revision, "trust_remote_code": False, "local_files_only": folder.is_dir()}
         try:
             with _messages(progress):
@@ -50,10 +50,10 @@ class PretrainedBackbone:
             raise ValueError(f"{name}: not a vision backbone with safetensors weights: {words}") from error
         model = getattr(model, "vision_model", model)
         missing = set(info["missing_keys"])
-        # Poolings that the weights lack would be random.
+        # Pooling layers that the weights lack would be random.
         self._pooled = not any("pooler" in key for key in missing)
         if others := sorted(key for key in missing if "pooler" not in key):
-            raise ValueError(f"{name}: its weights lack {len(others)} tensors of the model, as {others[0]}")
+            raise ValueError(f"{name}: its weights lack {len(others)} tensors of the model, such as {others[0]}")
         check_finite(name, dict(model.named_parameters()))
         self._model: torch.nn.Module = model.to(device).eval().requires_grad_(False)
         self._device = device
@@ -86,13 +86,13 @@ class PretrainedBackbone:
         return pooled.flatten(1).float().cpu().clone()
 
     def _pixels(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-        # Said, because pictures 3 pixels high could be taken for channels first.
+        # Stated, because pictures 3 pixels high could be taken for channels first.
         found = self._processor(list(pictures), return_tensors="pt", input_data_format="channels_last")
         return found["pixel_values"]
 
 
 def _description(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a processor does, as JSON knows it."""
+    """Settings of a processor, as JSON values."""
     kept = {name: value for name, value in values.items() if name not in _ABOUT and value is not None}
     text = json.dumps(dict(sorted(kept.items())), default=lambda value: getattr(value, "__dict__", str(value)))
     return json.loads(text)
@@ -110,7 +110,7 @@ def _digest(folder: Path) -> str:
 
 @contextmanager
 def _messages(progress: bool) -> Iterator[None]:
-    """The library's progress bars as wanted, and no notes on weights: those that matter are errors here."""
+    """The library's progress bars if wanted, and no messages about weights: those that matter are errors here."""
     from transformers.utils import logging
 
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

@@ -7,20 +7,18 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-# Samples that components are taken from, at least where there are as many; neighbouring frames are nearly alike.
+# Least number of samples that components are computed from, if there are as many; neighbouring frames are nearly alike.
 _NUM_SAMPLES = 1024
-
-
-# Components of less than this share of the largest variance fade out.
+# Components with less than this share of the largest variance fade out.
 _SHRINKAGE = 0.03
 
 
 class PrincipalComponents(nn.Module):
-    """The first components of x over the training data, those of large variance scaled to variance 1.
+    """The first principal components of x over the training data; those of large variance are scaled to variance 1.
 
-    Neighbouring vertices move together. A linear map of thousands of such inputs moves by the sum of all its weights'
-    steps, so that Adam's first steps throw it far; a map of uncorrelated features of like variance learns evenly. Small
-    components stay smaller, var / (var + 0.03 max(var)): they are what people seen once differ in.
+    Neighbouring vertices move together. In a linear map of thousands of such inputs the steps of all weights add up, so
+    that Adam's first steps are far too large; a map of uncorrelated features of similar variance learns evenly. Small
+    components stay small, var / (var + 0.03 max(var)): they mostly show differences between single people.
 
     Until :meth:`fit` is called the features are zeros.
 
@@ -44,11 +42,11 @@ class PrincipalComponents(nn.Module):
 
     @torch.no_grad()
     def fit(self, samples: Tensor, modes: Tensor | None = None) -> None:
-        """Take the components of samples.
+        """Compute the components of samples.
 
         Args:
             samples: (n, D) with n > 0, of x or as many times the same affine map of it.
-            modes: (I, D), what augmentation adds to x with independent weights N(0, 1).
+            modes: (I, D), modes that augmentation adds to x with independent weights N(0, 1).
         """
         rows = samples.double()
         rows = (rows - rows.mean(0)) / len(rows) ** 0.5
@@ -65,7 +63,7 @@ class PrincipalComponents(nn.Module):
 
 
 class EvenSample:
-    """Every n-th of the frames that pass by, evenly spread: ``_NUM_SAMPLES`` to twice as many, or all if fewer."""
+    """An evenly spaced sample of the frames that pass: ``_NUM_SAMPLES`` to twice as many, or all if fewer."""
 
     def __init__(self) -> None:
         self._step = 1
@@ -73,7 +71,7 @@ class EvenSample:
         self._kept: list[Tensor] = []
 
     def passing(self, chunks: Iterable[Tensor], ndim: int) -> Iterator[Tensor]:
-        """The chunks, each (..., *shape) with a shape of ``ndim`` axes."""
+        """Yield the chunks, each (..., *shape) with a shape of ``ndim`` axes, and sample them."""
         for chunk in chunks:
             frames = chunk.detach().reshape(-1, *chunk.shape[chunk.ndim - ndim :])
             self._kept.append(frames[-self._seen % self._step :: self._step].cpu())
@@ -85,5 +83,5 @@ class EvenSample:
 
     @property
     def frames(self) -> Tensor:
-        """(n, *shape)."""
+        """The sample, (n, *shape)."""
         return torch.cat(self._kept)
