@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> Table:
-    """The strongest muscles: peak of each side, its time, asymmetry."""
+    """The strongest muscles: peak of each side, time of the peak, asymmetry."""
     table = new_table(f"Strongest muscles, peak force [{face.force_unit}]")
     table.add_column("muscle")
     for heading in ("left", "right", "unpaired", "time [s]", "asymmetry"):
@@ -33,7 +33,7 @@ def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> 
 
 
 def forces_notes(summary: dict[str, Any]) -> list[str]:
-    """What was read, dropped, unused and left unexplained: one line each, nothing where there is nothing to say."""
+    """Lines about the input, unused channels, and the share of the motion that is explained."""
     slack = summary["slack_share"]
     notes = [
         *input_notes(summary),
@@ -42,14 +42,14 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
         else "",
         *muscle_notes(summary),
         f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
-        f"{1 - summary['residual_share']:.1%} of the motion of the muscles' shapes is explained; "
-        f"rank {summary['rank']} of {summary['unknowns']} unknowns, condition {summary['condition']:.1f}",
+        f"{1 - summary['residual_share']:.1%} of the motion of the other shapes is explained by the forces; "
+        f"rank {summary['rank']} of {summary['unknowns']} unknown forces, condition number {summary['condition']:.1f}",
     ]
     return [note for note in notes if note]
 
 
 def input_notes(summary: dict[str, Any]) -> list[str]:
-    """What was read, dropped and unused: one line each."""
+    """Lines about frames and channels."""
     frames, channels = summary["frames"], summary["channels"]
     missing = sum(gap["count"] for gap in frames["dropped"])
     gaps = ", ".join(f"{gap['count']} after frame {gap['after_recorded_frame']}" for gap in frames["dropped"])
@@ -57,17 +57,17 @@ def input_notes(summary: dict[str, Any]) -> list[str]:
         f"{frames['count']} frames at {frames['fps']:g} fps, {frames['end'] - frames['start']:.2f} s",
         f"{missing} frames dropped in the recording: {gaps}" if missing else "",
         listing("channels that drive no shape", channels["unused"]),
-        listing("shapes that no channel drives", channels["missing_shapes"]),
+        listing("shapes without a channel", channels["missing_shapes"]),
     ]
     return [note for note in notes if note]
 
 
 def muscle_notes(summary: dict[str, Any]) -> list[str]:
-    """Muscles that say nothing: one line each."""
+    """Lines about muscles whose forces are not measured."""
     unmeasured = [name for name, row in summary["muscles"].items() if not row["measured"]]
     notes = [
         listing("muscles without a channel", unmeasured),
-        listing("muscles that the rig cannot show", summary["muscles_left_out"]),
+        listing("muscles without shapes in the rig", summary["muscles_left_out"]),
     ]
     return [note for note in notes if note]
 
@@ -94,7 +94,7 @@ def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> 
 
 
 def recovery_table(demonstration: Demonstration) -> Table:
-    """True against recovered force, muscle by muscle, and the medians."""
+    """True and recovered force of each muscle, and the medians."""
     table = new_table("Recovery of known muscle forces: peaks, correlation, relative error")
     table.add_column("muscle")
     for heading in ("side", "true peak", "recovered", "r", "error"):
@@ -105,12 +105,12 @@ def recovery_table(demonstration: Demonstration) -> Table:
         table.add_row(name, "" if side == "both" else side, f"{row.peak:.2f}", f"{row.recovered_peak:.2f}", *scores)
     table.add_section()
     medians = [f"{demonstration.median(what):.3f}" for what in ("correlation", "relative_error")]
-    table.add_row("median of muscles that act", "", "", "", *medians, style="bold")
+    table.add_row("median of active muscles", "", "", "", *medians, style="bold")
     return table
 
 
 def rig_table(file: str, description: dict[str, Any]) -> Table:
-    """What ``rig info`` says."""
+    """The contents of ``rig info``."""
     table = new_table(file, header=False)
     table.add_column("what", style="bold")
     table.add_column("value")
@@ -147,7 +147,7 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
 
 
 def scores_table(scores: CrossValidation) -> Table:
-    """F1 of each action unit in per cent: mean, every fold, MCC, and what to compare them with."""
+    """F1 of each action unit [%]: mean, each fold, MCC, and the baseline."""
     table = new_table("F1 and MCC of each action unit [%]")
     table.add_column("")
     folds, means = scores.evaluations.values(), scores.scores
@@ -166,24 +166,26 @@ def scores_table(scores: CrossValidation) -> Table:
 
 
 def scores_notes(scores: CrossValidation) -> list[str]:
-    """What was tested on what, forces and reconstruction, units without positives: one line each."""
+    """Lines about the test subjects, forces and reconstruction, and units without positives."""
     evaluations = scores.evaluations
-    tested = [len(evaluation.card["test"]["subjects"]) for evaluation in evaluations.values()]
-    frames = [evaluation.card["test"]["frames"] for evaluation in evaluations.values()]
-    where = "their own test subjects" if scores.same_corpus else "all subjects of a corpus that was not trained on"
+    tested = [len(evaluation.protocol["test"]["subjects"]) for evaluation in evaluations.values()]
+    frames = [evaluation.protocol["test"]["frames"] for evaluation in evaluations.values()]
+    where = "their own test subjects" if scores.same_corpus else "all subjects of another corpus"
     recovered = {n: e.forces.median for n, e in evaluations.items() if e.forces is not None}
     rebuilt = {n: e.reconstruction for n, e in evaluations.items() if e.reconstruction is not None}
     without = {f"AU{unit:02d}" for e in evaluations.values() for unit in e.scores.without_positives}
-    selection = {evaluation.card["selection"] for evaluation in evaluations.values()}
-    subject_sets = {evaluation.card["subject_sets"] for evaluation in evaluations.values()}
-    rates = {test["resampled_from_fps"]: test["fps"] for e in evaluations.values() if "fps" in (test := e.card["test"])}
+    selection = {evaluation.protocol["selection"] for evaluation in evaluations.values()}
+    subject_sets = {evaluation.protocol["subject_sets"] for evaluation in evaluations.values()}
+    rates = {
+        test["resampled_from_fps"]: test["fps"] for e in evaluations.values() if "fps" in (test := e.protocol["test"])
+    }
     notes = [
         f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}; threshold 0.5",
         f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
         f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
-        listing("without a positive label in some fold, left out of its means", sorted(without)),
+        listing("without positives in some fold, left out of its means", sorted(without)),
     ]
     return [note for note in notes if note]
 
@@ -202,7 +204,7 @@ def _with_folds(mean: float | None, by_fold: Mapping[int, float | None]) -> str:
 
 
 def _without_sides(identifiers: Iterable[str]) -> list[str]:
-    """Readable names, both sides as one: ``"zygomaticus major (2)"``."""
+    """Readable names, with both sides as one: ``"zygomaticus major (2)"``."""
     names = [split_identifier(identifier)[0] for identifier in identifiers]
     return [f"{name} (2)" if names.count(name) == 2 else name for name in dict.fromkeys(names)]
 

@@ -1,4 +1,4 @@
-"""Lightning's checkpoints as files that appear whole or not at all, and are looked at before they are used."""
+"""Lightning's checkpoints, written atomically and validated before use."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from biomechau.files import replacing
 from biomechau.finite import check_finite
 from biomechau.training.run import BEST, LAST, PREVIOUS
 
-# What reading a broken file raises: of the archive, of the pickle in it, and of torch.
+# Errors of reading a broken file: by the archive, by the pickle in it, and by torch.
 _BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError)
 _BROKEN += (AttributeError, EOFError, NotImplementedError, zlib.error)
-# What Lightning needs to go on.
+# Entries that Lightning needs to continue.
 _KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
 
 
 class CheckpointFiles(CheckpointIO):
-    """Writes checkpoints beside their place and renames them; keeps the one before the last.
+    """Writes checkpoints atomically, and keeps the previous one.
 
     Args:
-        folder: of the run, as the user named it: Lightning gives the full path.
+        folder: of the run, as the user named it; Lightning passes the absolute path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class CheckpointFiles(CheckpointIO):
         """
         path = self.folder / Path(path).name
         data = io.BytesIO()
-        torch.save(checkpoint, data)  # not to the file: torch reports a full disk as no OSError
+        torch.save(checkpoint, data)  # not to the file: torch does not report a full disk as OSError
         with replacing(path) as partial:
             partial.write_bytes(data.getbuffer())
             if path.name == LAST and path.exists():
@@ -53,7 +53,7 @@ class CheckpointFiles(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a checkpoint, which is data: code in it is refused, not run.
+        """Read a checkpoint as data: code in it is refused, not run.
 
         Raises:
             ValueError: not a complete checkpoint; the message names the file.
@@ -62,12 +62,12 @@ class CheckpointFiles(CheckpointIO):
         return read_checkpoint(Path(path), map_location)
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint, if it is there."""
+        """Remove a checkpoint if it exists."""
         Path(path).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint of a training, or of its best weights.
+    """Read a training checkpoint, or that of the best weights.
 
     Raises:
         ValueError: not a complete checkpoint, or weights that are not finite; the message names the file.
@@ -76,7 +76,7 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     data = io.BytesIO(path.read_bytes())
     try:
         with zipfile.ZipFile(data) as archive:
-            if (damaged := archive.testzip()) is not None:  # torch does not compare the checksums
+            if (damaged := archive.testzip()) is not None:  # torch does not verify the checksums
                 raise ValueError(f"{damaged} is damaged")
         data.seek(0)
         checkpoint = torch.load(data, map_location=map_location, weights_only=True)
@@ -84,19 +84,19 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise ValueError(f"{path}: not a complete checkpoint: {' '.join(str(error).split()):.200}") from error
     weights = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
-        raise ValueError(f"{path}: not a checkpoint of a training: it holds no weights")
+        raise ValueError(f"{path}: not a training checkpoint: it contains no weights")
     check_finite(path, weights)
     return checkpoint
 
 
 def checkpoint_to_resume(folder: Path, expected: Mapping[str, Tensor]) -> Path | None:
-    """The checkpoint to go on from: the last one or, where that is broken, the one before; None to begin again.
+    """The checkpoint to resume from: the last one or, if that is broken, the previous one; None to start over.
 
-    What is broken is warned of by name. Where the best weights are broken or missing, training begins again, too.
+    A warning names broken files. If the best weights are broken or missing, training also starts over.
 
     Args:
         folder: of the run.
-        expected: the weights that go on, with their names and shapes.
+        expected: weights of the model to resume, with their names and shapes.
 
     Raises:
         OSError: a file cannot be read.
@@ -119,7 +119,7 @@ def checkpoint_to_resume(folder: Path, expected: Mapping[str, Tensor]) -> Path |
             broken.append(f"{folder / BEST}: no such file" if isinstance(error, FileNotFoundError) else str(error))
             found = None
     if broken:
-        how = "begins again" if found is None else f"goes on from {found}"
+        how = "starts over" if found is None else f"continues from {found}"
         warnings.warn(f"{'; '.join(broken)}; training {how}", stacklevel=3)
     return found
 
@@ -129,7 +129,7 @@ def _check(path: Path, keys: tuple[str, ...], expected: Mapping[str, Tensor]) ->
     weights = checkpoint["state_dict"]
     for key in keys:
         if key not in checkpoint:
-            raise ValueError(f"{path}: not a checkpoint to go on from: it lacks {key!r}")
+            raise ValueError(f"{path}: not a checkpoint to resume from: it lacks {key!r}")
     for name in {**expected, **weights}:
         if name not in weights or name not in expected or weights[name].shape != expected[name].shape:
-            raise ValueError(f"{path}: a checkpoint of another model: its tensor {name} differs")
+            raise ValueError(f"{path}: a checkpoint of another model: tensor {name} differs")

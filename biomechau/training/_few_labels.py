@@ -1,4 +1,4 @@
-"""Training with the labels of a few sequences (the paper's Table 4); the others are learned from without labels."""
+"""Training with the labels of a few sequences (Table 4 of the paper); the others are used without labels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _MAX_DRAWS = 1000
 def labelled_sequences(
     corpus: Corpus, subjects: Iterable[str], share: float, action_units: Sequence[int], seed: int = 0
 ) -> tuple[str, ...]:
-    """A random share of the sequences of some subjects in which each action unit is on somewhere.
+    """A random subset of the sequences of some subjects, in which each action unit is on at least once.
 
     Args:
         corpus: to draw from.
         subjects: whose sequences to draw from.
-        share: of the sequences, rounded up to whole ones, in (0, 1]; 1 is all of them.
-        action_units: numbers of the units that a training needs positives of.
+        share: of the sequences, in (0, 1]; their number is rounded up.
+        action_units: numbers of the action units that must have positives.
         seed: of the draw.
 
     Returns:
-        Their ids, in the order of the corpus.
+        Ids of the sequences, in the order of the corpus.
 
     Raises:
         ValueError: a share out of range, or no such draw among 1,000.
@@ -44,13 +44,13 @@ def labelled_sequences(
         if bool(on[drawn].any(0).all()):
             return tuple(ids[i] for i in drawn.tolist())
     raise ValueError(
-        f"{count} of {len(ids)} sequences of {corpus.path} hold no positive of every action unit in "
+        f"no {count} of {len(ids)} sequences of {corpus.path} with positives of every action unit were found in "
         f"{_MAX_DRAWS:,} draws; keep the labels of a larger share than {share:g}"
     )
 
 
 def counts_of(corpus: Corpus, ids: Iterable[str], action_units: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Frames of some sequences in which each action unit is on, and in which it is known, two of (R,) int64."""
+    """Number of frames in which each action unit is on, and in which its label is known, each (R,) int64."""
     columns = [corpus.action_units.index(unit) for unit in action_units]
     on = torch.zeros(len(columns), dtype=torch.int64)
     known = on.clone()

@@ -1,4 +1,4 @@
-"""The protocol card: what a reader needs to judge a number."""
+"""The protocol of a training, which a reader needs to judge its scores."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _BEST = {"loss": "lowest loss", "f1": "highest mean F1"}
 _PACKAGES = ("biomechau", "torch", "lightning", "numpy")
 
 
-def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[str, Any]:
-    """Subjects, frames, threshold, action units, selection of the weights, seed and versions, as JSON knows them.
+def training_protocol(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[str, Any]:
+    """Subjects, frames, threshold, action units, selection of the weights, seed and versions, as JSON values.
 
     Args:
-        corpus: trained on.
-        fold: of it.
-        config: how.
+        corpus: to train on.
+        fold: its subjects.
+        config: training options.
     """
     own = set(fold.validation) != set(fold.test)
     return {
-        "train": part(corpus, fold.train),
-        "validation": part(corpus, fold.validation),
-        "test": part(corpus, fold.test),
+        "train": subjects_and_frames(corpus, fold.train),
+        "validation": subjects_and_frames(corpus, fold.validation),
+        "test": subjects_and_frames(corpus, fold.test),
         "subject_sets": subject_sets_of(corpus, fold),
         "action_units": list(config.detector.action_units),
         "threshold": THRESHOLD,
@@ -45,14 +45,14 @@ def protocol_card(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dict[st
 
 
 def subject_sets_of(corpus: Corpus, fold: Fold) -> str:
-    """Whether the test subjects of a fold are a set of the literature, in words."""
+    """Whether the test subjects of a fold are a set used in the literature, in words."""
     protocol = protocol_of(corpus)
     literature = protocol is not None and set(fold.test) in map(set, protocol.subject_sets.values())
     return f"{protocol.name}, as in the literature" if protocol is not None and literature else "own"
 
 
 def package_versions() -> dict[str, str]:
-    """Of Python and of the packages that decide on the numbers."""
+    """Versions of Python and of the packages that the numbers depend on."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
 
 
@@ -72,7 +72,7 @@ def _meshes(corpus: Corpus, config: TrainingConfig) -> str:
     return "the corpus's own" if own else "of the coefficients, exactly linear in them"
 
 
-def part(corpus: LabelledCorpus, subjects: Sequence[str]) -> dict[str, Any]:
-    """Some subjects of a corpus, and how many frames they have."""
+def subjects_and_frames(corpus: LabelledCorpus, subjects: Sequence[str]) -> dict[str, Any]:
+    """Some subjects of a corpus, and their number of frames."""
     frames = corpus.frames
     return {"subjects": list(subjects), "frames": sum(frames[subject] for subject in subjects)}

@@ -1,7 +1,6 @@
-"""The paper's experiments as data, and what runs them.
+"""The experiments of the paper: each entry of :data:`TABLES` defines the trainings of a table.
 
-Each entry of :data:`TABLES` says which trainings a table consists of;
-:func:`biomechau.training.experiments.running.run_experiment` makes it.
+:func:`biomechau.training.experiments.running.run_experiment` runs them.
 """
 
 from collections.abc import Callable, Mapping

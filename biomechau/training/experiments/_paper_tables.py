@@ -1,4 +1,4 @@
-"""The tables of the paper as data: which trainings each of them consists of."""
+"""The tables of the paper as lists of trainings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HEADINGS = {
 
 
 def table1(setup: Setup) -> Experiment:
-    """The paper's Table 1, with the baseline without physics that sees neighbouring frames too."""
+    """Table 1 of the paper, with a baseline without physics that also sees neighbouring frames."""
     (corpus,) = setup.corpora
     return Experiment(
         "table1",
@@ -37,12 +37,12 @@ def table1(setup: Setup) -> Experiment:
 
 
 def table2(setup: Setup) -> Experiment:
-    """The paper's Table 2: ours beside what was published on BP4D."""
+    """Table 2 of the paper: our scores and published ones on BP4D."""
     return _literature("table2", setup, BP4D)
 
 
 def table3(setup: Setup) -> Experiment:
-    """The paper's Table 3: ours beside what was published on DISFA."""
+    """Table 3 of the paper: our scores and published ones on DISFA."""
     return _literature("table3", setup, DISFA)
 
 
@@ -58,18 +58,18 @@ def _head_row(head: str, corpus: Corpus) -> Row:
 
 def _meshes(corpus: Corpus) -> str:
     if "vertices_residual" in corpus.tensor_names:
-        return "geometry reads the corpus's own meshes"
-    return "geometry reads meshes that are exactly linear in the coefficients: the corpus has none of its own"
+        return "geometry reads the meshes of the corpus"
+    return "geometry reads meshes that are computed from the coefficients: the corpus has none of its own"
 
 
 def _literature(name: str, setup: Setup, protocol: Protocol) -> Experiment:
     (corpus,) = setup.corpora
     source = corpus.provenance.get("source")
     if source != protocol.name or protocol_of(corpus) is not protocol:
-        odd = "some of its subjects are missing, or others" if source == protocol.name else f"it is from {source!r}"
+        odd = "some are missing, or there are others" if source == protocol.name else f"the corpus is from {source!r}"
         raise ValueError(
-            f"{corpus.path}: {name} sets results beside those published on {protocol.name}, which only its own "
-            f"{sum(map(len, protocol.subject_sets.values()))} subjects can be compared with; {odd}"
+            f"{corpus.path}: {name} compares with results published on {protocol.name}, which needs its "
+            f"{sum(map(len, protocol.subject_sets.values()))} subjects; {odd}"
         )
     if setup.units(corpus) != protocol.action_units:
         raise ValueError(
@@ -90,7 +90,7 @@ def _literature(name: str, setup: Setup, protocol: Protocol) -> Experiment:
 
 
 def published_rows(protocol: Protocol) -> tuple[PublishedRow, ...]:
-    """The published rows of a data set, in the order they were printed; slips are corrected and marked."""
+    """The published rows of a data set, in printed order; errors are corrected and marked."""
     file = files("biomechau.training.experiments") / f"published_{protocol.name.lower()}.csv"
     return tuple(
         PublishedRow(
@@ -105,14 +105,14 @@ def published_rows(protocol: Protocol) -> tuple[PublishedRow, ...]:
 
 
 SHARES = (0.5, 0.2, 0.05)
-# Every term of Eq. 17 but that of the action units.
+# All terms of Eq. 17 except that of the action units.
 ACTION_UNITS_ONLY = {
     f"losses.{term}": 0.0 for term in ("reconstruction", "clean", "smooth", "slack", "inverse_dynamics")
 }
 
 
 def table4(setup: Setup) -> Experiment:
-    """The paper's Table 4: AU loss alone against all losses, with the labels of a few sequences."""
+    """Table 4 of the paper: AU loss alone against all losses, with the labels of a few sequences."""
     return Experiment(
         "table4",
         "Labels of a few sequences",
@@ -140,17 +140,17 @@ def _few_label_rows(share: float) -> Iterator[Row]:
 
 
 def table5(setup: Setup) -> Experiment:
-    """The paper's Table 5, in both directions, over the action units that both corpora have.
+    """Table 5 of the paper, in both directions, over the action units of both corpora.
 
     Raises:
-        ValueError: not two different corpora of one rig that share action units.
+        ValueError: not two corpora of one rig that share action units.
     """
     if len(setup.corpora) != 2:
         raise ValueError("table5 trains on one corpus and tests on another: give the other one with --other")
     first, second = setup.corpora
     if first.rig_sha256 != second.rig_sha256:
         raise ValueError(
-            f"{first.path} and {second.path} were made with different rigs: expected SHA-256 "
+            f"{first.path} and {second.path} have different rigs: expected SHA-256 "
             f"{first.rig_sha256[:12]}..., found {second.rig_sha256[:12]}..."
         )
     shared = tuple(unit for unit in setup.units(first) if unit in second.action_units)
@@ -199,20 +199,20 @@ def _crossed_rows(way: tuple[int, int], names: tuple[str, str], units: tuple[int
         )
 
 
-# Options and the values they are tried at; those of the base are its default row.
+# Options and their values; those of the base are the default row.
 _FACTORS: dict[str, tuple[Any, ...]] = {
     "detector.physics.law": ("elastic", "newton"),
     "detector.physics.force": ("fibre", "vector"),
     "detector.mass": ("fixed", "region", "spd"),
     "detector.context": (0, 1, 4, 8),
 }
-# Explicit steps of one frame are not stable with stiffness.
-_BESIDE = {("detector.physics.law", "elastic"): {"detector.physics.scheme": "implicit"}}
+# Explicit steps of one frame are unstable with stiffness.
+_ALONG_WITH = {("detector.physics.law", "elastic"): {"detector.physics.scheme": "implicit"}}
 DEFAULT = "default"
 
 
 def ablation(setup: Setup) -> Experiment:
-    """The default, each loss off, and each other law, kind of force, mass and context."""
+    """The default, without each of the losses, and with each other law, kind of force, mass and context."""
     rows = (Row(DEFAULT, DEFAULT, {"detector.head": "physics"}), *_losses(setup.base), *_factors(setup.base))
     return Experiment(
         "ablation",
@@ -233,14 +233,14 @@ def _losses(base: TrainingConfig) -> Iterator[Row]:
 
 
 def _factors(base: TrainingConfig) -> Iterator[Row]:
-    for place, values in _FACTORS.items():
+    for path, values in _FACTORS.items():
         now: Any = base
-        *_, option = names = place.split(".")
+        *_, option = names = path.split(".")
         for name in names:
             now = getattr(now, name)
         for value in values:
             if value != now:
-                changes = {place: value, **_BESIDE.get((place, value), {})}
+                changes = {path: value, **_ALONG_WITH.get((path, value), {})}
                 yield _ablation_row(f"{option}_{value}", f"{option} {value}", changes)
 
 

@@ -1,4 +1,4 @@
-"""The files of an experiment, each of which appears whole or not at all."""
+"""The result files of an experiment, written atomically."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Failure:
     """A training that failed.
 
     Attributes:
-        job: which.
-        reason: in words.
+        job: the training.
+        reason: of the failure.
     """
 
     job: Job
@@ -43,9 +43,9 @@ def write_experiment(
 
     Args:
         plan: of the experiment.
-        found: by the trainings that are done.
+        found: results of finished trainings.
         failures: trainings that failed.
-        command: that asked for it.
+        command: command line that started it.
 
     Raises:
         OSError: the folder cannot be written.
@@ -59,7 +59,7 @@ def write_experiment(
 
 
 def experiment_table(plan: Plan, found: Mapping[Job, Evaluation], failures: Sequence[Failure] = ()) -> Table:
-    """The table of what is done; its notes say how much that is."""
+    """The table of the finished trainings; its notes say how many are missing."""
     results = {
         row.name: RowResult({(j.seed, j.fold): e for j, e in found.items() if j.row is row}) for row in plan.rows
     }
@@ -78,14 +78,14 @@ def experiment_table(plan: Plan, found: Mapping[Job, Evaluation], failures: Sequ
 
 
 class _Columns:
-    """Which columns a table has, and how a row fills them."""
+    """The columns of a table, and the cells of a row."""
 
     def __init__(self, plan: Plan, units: Sequence[int]) -> None:
         self.units = units
         self.seeds = len(plan.seeds) > 1
         self.folds = len(plan.folds_of(0)) > 1
         self.gains = any(row.against for row in plan.rows)
-        # Coders of another corpus may ask for more or less, which moves the best threshold.
+        # Coders of another corpus may be more or less strict, which shifts the best threshold.
         self.crossed = any(row.train_on != row.test_on for row in plan.rows)
 
     @property
@@ -126,7 +126,7 @@ class _Columns:
 
 
 def _units(plan: Plan) -> tuple[int, ...]:
-    """All action units of the rows, in the order they come."""
+    """All action units of the rows, in order of appearance."""
     units = (unit for row in plan.rows if not row.missing for unit in plan.config(row).detector.action_units)
     return tuple(dict.fromkeys(units))
 
@@ -155,13 +155,13 @@ def _notes(plan: Plan, found: Mapping[Job, Evaluation], failures: Sequence[Failu
 
 
 def _folds_note(plan: Plan) -> str:
-    """Which folds were trained, where that is not all of them."""
+    """Which folds are trained; empty if all of them are."""
     of_seeds = {seed: " and ".join(map(str, plan.folds_of(seed))) for seed in plan.seeds}
     if all(len(plan.folds_of(seed)) == plan.setup.num_folds for seed in plan.seeds):
         return ""
     if plan.setup.folds is not None:
         return f"of these, fold {of_seeds[0]}"
-    return f"one fold a seed: {', '.join(f'fold {fold} for seed {seed}' for seed, fold in of_seeds.items())}"
+    return f"one fold per seed: {', '.join(f'fold {fold} for seed {seed}' for seed, fold in of_seeds.items())}"
 
 
 def _result(job: Job, evaluation: Evaluation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the trainings of a row found together."""
+"""Results of all trainings of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RowResult:
     """Means over the folds of each seed, then over the seeds.
 
     Attributes:
-        evaluations: by seed and fold.
+        evaluations: by (seed, fold).
     """
 
     evaluations: Mapping[tuple[int, int], Evaluation]
@@ -59,7 +59,7 @@ class RowResult:
 
     @property
     def force_recovery(self) -> float | None:
-        """Median r over the muscles; None where no true forces are known."""
+        """Median r over the muscles; None if no true forces are known."""
         return mean_of_known(scores.force_recovery for scores in self.seeds.values())
 
     @property
@@ -68,7 +68,7 @@ class RowResult:
         return mean_of_known(scores.reconstruction for scores in self.seeds.values())
 
     def gain(self, other: RowResult) -> tuple[float | None, float | None]:
-        """Mean F1 less that of another row, over the seeds and folds that both have: mean and spread of the seeds."""
+        """Mean F1 minus that of another row over the seeds and folds of both: mean and standard deviation."""
         common = self.evaluations.keys() & other.evaluations.keys()
         mine, theirs = (RowResult({key: result.evaluations[key] for key in common}).seeds for result in (self, other))
         pairs = [(mine[seed].scores.mean_f1, theirs[seed].scores.mean_f1) for seed in mine]

@@ -1,4 +1,4 @@
-"""One table in three spellings: CSV, Markdown and LaTeX, with the same cells."""
+"""One table in three formats with the same cells: CSV, Markdown and LaTeX."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as text.
+    """A table of text cells.
 
     Attributes:
         title: of the table.
-        headings: of the columns; the first one is that of the rows' names.
-        rows: each as many cells as there are headings.
-        notes: sentences below.
+        headings: of the columns; the first column contains the names of the rows.
+        rows: each with as many cells as there are headings.
+        notes: sentences below the table.
     """
 
     title: str
@@ -40,20 +40,20 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def csv(self) -> str:
-        """Headings and rows alone, for programs."""
+        """Only headings and rows, for programs."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([self.headings, *self.rows])
         return text.getvalue()
 
     def markdown(self) -> str:
-        """With the title above and the notes below."""
+        """Title, table and notes."""
         rule = ("---", *["---:"] * (len(self.headings) - 1))
         lines = [_line(map(_in_markdown, cells)) for cells in (self.headings, rule, *self.rows)]
         notes = [f"- {_in_markdown(note)}" for note in self.notes]
         return "\n".join([f"### {_in_markdown(self.title)}", "", *lines, "", *notes]).rstrip() + "\n"
 
     def latex(self) -> str:
-        """A ``table`` environment that compiles as it is, and with better rules after ``\\usepackage{booktabs}``."""
+        """A ``table`` environment that needs no packages, with better rules after ``\\usepackage{booktabs}``."""
         lines = [f"{' & '.join(map(_in_latex, cells))} \\\\" for cells in (self.headings, *self.rows)]
         rules = [f"\\providecommand{{\\{name}}}{{\\hline}}" for name in ("toprule", "midrule", "bottomrule")]
         notes = [f"\\par\\noindent {_in_latex(note)}." for note in self.notes]
