@@ -1,4 +1,4 @@
-"""What the ``summary.json`` of every recording says: what was read, on which rig, and the forces in few numbers."""
+"""Common entries of ``summary.json``: input, rig, versions, and key figures of the forces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from biomechau.analysis.face_forces import ASYMMETRY, FaceForces, asymmetry
 
 
 def describe_input(forces: FaceForces) -> dict[str, Any]:
-    """What was read, on which rig, by which versions: the first part of every ``summary.json``."""
+    """Input, rig and versions: the first entries of every ``summary.json``."""
     sequence = forces.sequence
     return {
         "input": {"name": sequence.name, "source": sequence.source},
