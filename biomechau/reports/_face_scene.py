@@ -1,4 +1,4 @@
-"""FaceScene: a coarse face that a browser can move and colour by force."""
+"""FaceScene: a coarse face that a browser can deform and colour by force."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from biomechau.analysis import FaceForces
 from biomechau.models.pooling import coarsen
 from biomechau.rig.mesh_holes import mesh_holes
 
-# A face of this size looks like that of the rig at the size of a page, and takes a few milliseconds a frame.
+# A face of this size looks like the rig at the size of a page, and takes a few milliseconds per frame.
 NUM_VERTICES = 2500
 
 
 @dataclass(frozen=True, eq=False)
 class FaceScene:
-    """A face of N' vertices; all that is linear in coefficients or forces is kept, so that frames cost no storage.
+    """A face of N' vertices with all maps that are linear in coefficients or forces, so that frames need no storage.
 
     Attributes:
         neutral: (N', 3) [cm].
         faces: (F', 3) int64.
-        backing: (E, 3) int64, triangles behind the eyes and the mouth, of vertices of their own at the end.
+        backing: (E, 3) int64, triangles behind the eyes and the mouth, with extra vertices at the end.
         blendshapes: (K', N', 3) [cm].
         fields: (M, N', 3) or (M, N'), see :meth:`biomechau.analysis.FaceForces.muscle_fields`.
     """
@@ -36,7 +36,7 @@ class FaceScene:
 
     @classmethod
     def of(cls, face: FaceForces, num_vertices: int = NUM_VERTICES) -> FaceScene:
-        """The face, down-sampled to some of its own vertices where it has more than ``num_vertices``."""
+        """The face, down-sampled to a subset of its vertices if it has more than ``num_vertices``."""
         faces = face.rig.faces.cpu().numpy()
         positions = face.rig.neutral.double().cpu().numpy()
         kept = np.arange(len(positions))
@@ -50,7 +50,7 @@ class FaceScene:
         for edges in rims:
             vertices, corners = np.unique(edges, return_inverse=True)
             first, rim = moved.shape[1], torch.from_numpy(vertices)
-            # A fan to a point behind the middle of the hole; the middle of a moving rim is linear in its vertices.
+            # A fan to a point behind the middle of the hole; the middle of the rim is linear in its vertices.
             apex = moved[:, rim].mean(1, keepdim=True)
             apex[0, 0, 2] -= 0.25 * float(np.ptp(positions[kept][vertices, 0]))
             moved = torch.cat([moved, moved[:, rim], apex], 1)

@@ -1,4 +1,4 @@
-"""Probabilities of action units over time: one row a unit, darker where it is more likely."""
+"""Probabilities of action units over time: one row per unit, darker for higher probabilities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
 
 COLOUR_MAP = "Blues"
-# Green stays apart from the rows' blue and the colours of the sides for every kind of colour vision.
+# Green differs from the blue of the rows and the colours of the sides for every kind of colour vision.
 LABEL_COLOUR = "#009E73"
 # Share of a row's height that the label's line takes.
 _LABEL = 0.16
@@ -23,13 +23,13 @@ _LABEL = 0.16
 
 @dataclass(frozen=True)
 class HeatRows:
-    """What the rows show.
+    """Data of the rows.
 
     Attributes:
         timestamp: (T,) time of each frame [s].
         probabilities: (T, R).
         names: of the R rows.
-        valid: (T,) frames that were captured.
+        valid: (T,) frames that were recorded.
         labels: (T, R) of 1, 0 and -1 (unknown), if any.
     """
 
@@ -41,7 +41,7 @@ class HeatRows:
 
 
 def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) -> None:
-    """Fill ``parent`` with one row an action unit, ``marks`` as dashed lines [s]."""
+    """Fill ``parent`` with one row per action unit, ``marks`` as dashed lines [s]."""
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
     from matplotlib.lines import Line2D

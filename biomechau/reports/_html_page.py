@@ -1,4 +1,4 @@
-"""One self-contained page: tables, cards and replays put into the files of ``page/``."""
+"""A self-contained page: tables, details and replays inserted into the templates of ``page/``."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.rig.muscles import split_identifier
 
 _PAGE = files("biomechau.reports") / "page"
-# Left and right are balanced only while they pull: below this share of their highest sum it would be that of noise.
+# The balance of left and right is shown only above this share of their highest sum: below, it would be noise.
 _AT_REST = 0.05
 _INT16 = 32767
 _CLASS = ' class="words"'
-# Columns from which a table is set narrower, and keeps its first column in sight when it scrolls in its box.
+# Number of columns from which a table is set narrower, with a first column that stays visible when scrolling.
 _WIDE = 10
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A replay, and what is said of it.
+    """A replay with notes.
 
     Attributes:
         replay: of the sequence.
-        note: beside its name, as why it was chosen.
-        unit_notes: of each action unit, as its F1; empty for none.
+        note: next to its name, such as why it was chosen.
+        unit_notes: for each action unit, such as its F1; empty for none.
     """
 
     replay: Replay
@@ -51,7 +51,7 @@ class Cell:
     """A cell with a bar.
 
     Attributes:
-        text: what it says.
+        text: of the cell.
         share: length of the bar in [0, 1].
     """
 
@@ -66,7 +66,7 @@ def page(title: str, subtitle: Sequence[str], sections: Iterable[str], shown: Se
         title: heading.
         subtitle: lines beneath it.
         sections: HTML of this module's functions, in order.
-        shown: the sequences to play back, of one or several faces.
+        shown: sequences to play back, of one or several faces.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -78,7 +78,7 @@ def page(title: str, subtitle: Sequence[str], sections: Iterable[str], shown: Se
         player=_read("player.html") if shown else "",
         sections="\n".join(sections),
         version=escape(version("biomechau")),
-        # Within a script element only this could end it.
+        # The only character that could end the script element.
         data=json.dumps(_data(shown), allow_nan=False).replace("<", "\\u003c") if shown else "{}",
         script=_read("face.js") + _read("report.js") if shown else "",
     )
@@ -99,17 +99,17 @@ def table(
         headings: of the columns.
         rows: cells of each row.
         notes: lines beneath.
-        total: whether the last row sums up the others.
-        words: columns at the left that hold words, not numbers.
+        total: whether the last row summarises the others.
+        words: number of columns on the left that contain text, not numbers.
     """
     rows = list(rows)
     head = "".join(
-        f'<th scope="col"{_CLASS if place < words else ""}>{escape(heading)}</th>'
-        for place, heading in enumerate(headings)
+        f'<th scope="col"{_CLASS if column < words else ""}>{escape(heading)}</th>'
+        for column, heading in enumerate(headings)
     )
     body = "\n".join(
         ('<tr class="total">' if total and index == len(rows) - 1 else "<tr>")
-        + "".join(_cell(cell, place < words) for place, cell in enumerate(row))
+        + "".join(_cell(cell, column < words) for column, cell in enumerate(row))
         + "</tr>"
         for index, row in enumerate(rows)
     )
@@ -122,8 +122,8 @@ def table(
     )
 
 
-def card(title: str, values: Mapping[str, Any], opened: bool = False) -> str:
-    """A section that unfolds into names and values, nested as they are."""
+def details(title: str, values: Mapping[str, Any], opened: bool = False) -> str:
+    """A collapsible section of nested names and values."""
     return (
         f"<section><details{' open' if opened else ''}><summary>{escape(title)}</summary>{_described(values)}"
         "</details></section>"
@@ -131,7 +131,7 @@ def card(title: str, values: Mapping[str, Any], opened: bool = False) -> str:
 
 
 def pack(array: npt.ArrayLike) -> dict[str, Any]:
-    """Numbers for ``unpack`` of ``report.js``: base64 of deflated little-endian bytes."""
+    """An array for ``unpack`` in ``report.js``: base64 of deflated little-endian bytes."""
     array = np.ascontiguousarray(array)
     little = array.astype(array.dtype.newbyteorder("<"))
     data = base64.b64encode(zlib.compress(little.tobytes(), 9)).decode()
@@ -155,7 +155,7 @@ def _cell(cell: str | Cell, words: bool) -> str:
 
 
 def _described(value: Any) -> str:
-    """A value of JSON as HTML."""
+    """A JSON value as HTML."""
     if isinstance(value, Mapping):
         pairs = (f"<dt>{escape(str(name).replace('_', ' '))}</dt><dd>{_described(v)}</dd>" for name, v in value.items())
         return f"<dl>{''.join(pairs)}</dl>"
@@ -234,7 +234,7 @@ def _sequence(shown: Shown) -> dict[str, Any]:
 
 
 def _muscles(replay: Replay) -> dict[str, Any]:
-    """Forces, strongest muscles first, and how they are balanced."""
+    """Forces, strongest muscles first, and their balance between the sides."""
     curves = replay.curves()
     if curves is None or replay.forces is None:
         return {}
@@ -253,7 +253,7 @@ def _muscles(replay: Replay) -> dict[str, Any]:
 
 
 def _balance(strength: npt.NDArray[np.floating], identifiers: Sequence[str]) -> npt.NDArray[np.floating]:
-    """(L - R) / (L + R) of all paired muscles at each frame (T,), infinite where they are at rest."""
+    """(L - R) / (L + R) of all paired muscles at each frame (T,), infinite if they are at rest."""
     sides = [split_identifier(identifier)[1] for identifier in identifiers]
     left, right = (strength[:, [side == which for side in sides]].sum(1) for which in ("left", "right"))
     total = left + right
@@ -262,7 +262,7 @@ def _balance(strength: npt.NDArray[np.floating], identifiers: Sequence[str]) -> 
 
 
 def _expressive(replay: Replay) -> int:
-    """The valid frame with the largest forces, or without physics the most probable action units."""
+    """The valid frame with the largest forces or, without physics, the most probable action units."""
     shown = replay.strength if replay.strength is not None else replay.probabilities
     if shown is None or not replay.valid.any():
         return 0

@@ -1,4 +1,4 @@
-"""The figures of the paper, drawn: effective areas, forces beside labels, faces above their forces."""
+"""Drawings of the figures of the paper: effective areas, forces with labels, faces above their forces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Image = npt.NDArray[np.uint8]
 FORCE_COLOUR, LABEL_COLOUR = SIDE_COLOURS["left"], SIDE_COLOURS["right"]
-# An area shows up to its rim, and is deepest where the muscle pulls most.
+# Opacity of an area at its rim; it is largest where the muscle pulls most.
 _RIM = 0.3
 _CAPTION = 8.5  # points
 
@@ -33,11 +33,11 @@ class Panel:
     """A muscle's force and an action unit's label over the T frames of one sequence.
 
     Attributes:
-        title: what it shows.
+        title: of the panel.
         timestamp: (T,) [s].
         force: (T,) magnitude, both sides together [force unit].
         label: (T,) of 1, 0 and -1 (unknown).
-        valid: (T,) frames that were captured.
+        valid: (T,) frames that were recorded.
         r: Pearson correlation of the two over the valid frames with a label.
     """
 
@@ -55,7 +55,7 @@ class Moments:
 
     Attributes:
         title: of the sequence.
-        headings: of each frame.
+        headings: of the frames.
         above: photograph or rendered face at each frame.
         below: the same face coloured by force.
     """
@@ -67,7 +67,7 @@ class Moments:
 
 
 def area_pictures(rig: FaceRig, distribution: Distribution, height: int) -> dict[str, Image]:
-    """The neutral face with the effective area of each muscle, its left and right in their colours.
+    """The neutral face with the effective area of each muscle, in the colours of the sides.
 
     Returns:
         By the muscle's readable name, in the order of the table.
@@ -92,11 +92,11 @@ def area_pictures(rig: FaceRig, distribution: Distribution, height: int) -> dict
 
 
 def area_figure(pictures: Mapping[str, Image], names: Mapping[str, str], caption: str) -> Figure:
-    """Fig. 2: one face a muscle.
+    """Fig. 2: one face per muscle.
 
     Args:
-        pictures: by the muscle's name.
-        names: what to write beneath each.
+        pictures: by muscle name.
+        names: text beneath each picture.
         caption: beneath the figure.
     """
     from matplotlib.patches import Patch
@@ -126,8 +126,8 @@ def correlation_figure(columns: Sequence[tuple[str, Sequence[Panel]]], unit: str
     """Fig. 4: force magnitude and label over time.
 
     Args:
-        columns: of each sequence its title and its panels.
-        unit: text of the force axis.
+        columns: title and panels of each sequence.
+        unit: label of the force axis.
         caption: beneath the figure.
     """
     rows = max(len(panels) for _, panels in columns)
@@ -164,8 +164,8 @@ def moments_figure(rows: Sequence[Moments], unit: str, caption: str) -> Figure:
     """Fig. 5: faces above, forces on the mesh below.
 
     Args:
-        rows: of each sequence.
-        unit: text of the colour bar, which runs from 0 to 1.
+        rows: one per sequence.
+        unit: label of the colour bar, which runs from 0 to 1.
         caption: beneath the figure.
     """
     count = max(len(row.headings) for row in rows)
@@ -179,14 +179,14 @@ def moments_figure(rows: Sequence[Moments], unit: str, caption: str) -> Figure:
         top = total - number * block
         figure.text(0.1 / width, (top - heading - tall) / total, row.title, rotation=90, va="center", fontsize=9.5)
         for index, (words, *images) in enumerate(zip(row.headings, row.above, row.below, strict=True)):
-            for place, image in enumerate(images):
-                bottom = top - heading - (place + 1) * tall
+            for index_below, image in enumerate(images):
+                bottom = top - heading - (index_below + 1) * tall
                 axes = figure.add_axes(
                     ((margin + index * cell) / width, bottom / total, 0.97 * cell / width, 0.98 * tall / total)
                 )
                 axes.imshow(image)
                 axes.set_axis_off()
-                if place == 0:
+                if index_below == 0:
                     axes.set_title("\n".join(fill(line, 26) for line in words.split("\n")), fontsize=8.5, pad=3)
     box = (1 - 0.7 / width, (foot + 0.15 * block) / total, 0.12 / width, 0.7 * block / total)
     draw_colour_bar(figure, box, 1.0, unit, upright=True)
@@ -195,7 +195,7 @@ def moments_figure(rows: Sequence[Moments], unit: str, caption: str) -> Figure:
 
 
 def save_all(figure: Figure, stem: Path, title: str, caption: str, vector: bool) -> list[str]:
-    """Write a figure as PNG, where it is lines as PDF and SVG too, with title and caption in the files' metadata.
+    """Write a figure as PNG, and line drawings also as PDF and SVG, with title and caption in the metadata.
 
     Returns:
         Names of the files.
@@ -227,7 +227,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
 
 
 def _draw_caption(figure: Figure, caption: str, share: float) -> None:
-    """At the lower left, over a share of the width."""
+    """Draw a caption at the lower left, over a share of the width."""
     width = figure.get_figwidth()
     letters = int(share * (width - 0.2) * 72 / (0.56 * _CAPTION))
     figure.text(0.1 / width, 0.08 / figure.get_figheight(), fill(caption, letters), fontsize=_CAPTION, va="bottom")

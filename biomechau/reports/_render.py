@@ -1,4 +1,4 @@
-"""Off-screen pictures of a face, coloured by what its muscles do. Needs the ``viz`` extra."""
+"""Off-screen pictures of a face, coloured by muscle force. Needs the ``viz`` extra."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.integer]
 
 SKIN = (0.93, 0.81, 0.73)
-# What is seen through the eyes and the mouth.
+# Colour behind the openings of the eyes and the mouth.
 INSIDE = (0.27, 0.19, 0.19)
-# Perceptually uniform and, over this part of it, darker than skin throughout: more force is always darker.
+# Perceptually uniform and, in this range, darker than skin throughout: more force is always darker.
 COLOUR_MAP = "magma_r"
 COLOUR_RANGE = (0.12, 0.82)
 # Force below this share of the scale fades into the skin, so that quiet regions look like a face.
@@ -43,12 +43,12 @@ def overlay_colours(level: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 class FaceRenderer(OffscreenFace):
-    """Renders one face topology from the front, always in the same frame and at the same scale.
+    """Renders faces of one topology from the front, all with the same view and scale.
 
     The face looks along +z with +y up, as every rig does. Use as a context manager.
 
     Args:
-        shown: the faces it will be asked for, each (N, 3) [cm]; together they set the frame.
+        shown: the faces to render, each (N, 3) [cm]; together they determine the view.
         faces: (F, 3) triangles.
         height: picture height [pixels]; the width follows from the face.
 
@@ -80,8 +80,8 @@ class FaceRenderer(OffscreenFace):
 
         Args:
             vertices: (N, 3) deformed face [cm].
-            level: (N,) relative force at each vertex for the overlay; skin everywhere without it.
-            colours: (N, 3) RGB in [0, 1] of the vertices in place of the overlay.
+            level: (N,) relative force at each vertex for the overlay; skin everywhere if not given.
+            colours: (N, 3) RGB in [0, 1] of the vertices, instead of the overlay.
 
         Returns:
             (height, width, 3) RGB.

@@ -1,4 +1,4 @@
-"""What the tensors of a replay file must be."""
+"""Checks of the tensors of a replay file."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _KINDS: Mapping[str, _Kind] = {
 
 
 def check_replay_tensors(tensors: Mapping[str, Tensor], num_muscles: int, num_units: int) -> None:
-    """Make sure that tensors make a replay of M muscles and R action units.
+    """Check that tensors make up a replay of M muscles and R action units.
 
     Raises:
-        ValueError: a tensor that is missing, unknown, of another dtype or shape, not finite or out of its range; the
+        ValueError: a tensor that is missing, unknown, of the wrong dtype or shape, not finite or out of range; the
             message names it.
     """
     for name in sorted(tensors.keys() - _KINDS.keys()):
@@ -62,14 +62,14 @@ def check_replay_tensors(tensors: Mapping[str, Tensor], num_muscles: int, num_un
     if not sizes["T"]:
         raise ValueError("tensor timestamp has no frames")
     if "forces" in tensors and tensors["forces"].ndim + tensors["scene.fields"].ndim != 5:
-        raise ValueError("tensors forces and scene.fields are of two kinds, fibres and vectors")
+        raise ValueError("tensors forces and scene.fields differ in kind: one has fibres, the other vectors")
     if name := not_finite(tensors):
-        place = (~tensors[name].isfinite()).nonzero()[0].tolist()
-        raise ValueError(f"tensor {name} is not finite at {place}")
+        index = (~tensors[name].isfinite()).nonzero()[0].tolist()
+        raise ValueError(f"tensor {name} is not finite at {index}")
     check_timestamp(tensors["timestamp"])
     for name in ("scene.faces", "scene.backing"):
         if bool(((tensors[name] < 0) | (tensors[name] >= sizes["N"])).any()):
-            raise ValueError(f"tensor {name} names vertices beyond the {sizes['N']} of scene.neutral")
+            raise ValueError(f"tensor {name} has vertex indices beyond the {sizes['N']} of scene.neutral")
     if "probabilities" in tensors and not bool(((tensors["probabilities"] - 0.5).abs() <= 0.5).all()):
         raise ValueError("tensor probabilities must lie in [0, 1]")
     if "labels" in tensors:

@@ -1,4 +1,4 @@
-"""Whole figures: muscle forces beside the face that they move, contact sheets. Needs the ``viz`` extra."""
+"""Complete figures: muscle forces next to the face that they move, contact sheets. Needs the ``viz`` extra."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class FacePicture:
 
     Attributes:
         image: (height, width, 3) RGB.
-        time: the moment it shows [s].
-        title: what it shows.
+        time: of the frame [s].
+        title: above the face.
     """
 
     image: npt.NDArray[np.uint8]
@@ -50,8 +50,8 @@ def forces_figure(curves: ForceCurves, face: FacePicture, scale: float, unit: st
         curves: the forces.
         face: the face at its strongest frame.
         scale: value at the top of the colour bar.
-        unit: text of the colour bar.
-        title: heading, as the name of the capture.
+        unit: label of the colour bar.
+        title: heading, such as the name of the recording.
     """
     figure = new_figure(11.5, 6.4)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.6, 1.0))
@@ -68,8 +68,8 @@ def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], unit: str, t
 
     Args:
         curves: the forces, with their reference.
-        faces: the face at each moment, each coloured on a scale of its own.
-        unit: text of the colour bar, which runs from 0 to 1.
+        faces: the face at each moment, each with its own colour scale.
+        unit: label of the colour bar, which runs from 0 to 1.
         title: heading.
     """
     # In inches: the faces fill the width that the colour bar leaves.
@@ -96,8 +96,8 @@ def prediction_figure(
     Args:
         rows: the action units.
         curves: the forces; None without physics.
-        faces: the face at each moment, all coloured on one scale.
-        unit: text of the colour bar, which runs from 0 to 1.
+        faces: the face at each moment, with a common colour scale.
+        unit: label of the colour bar, which runs from 0 to 1.
         title: heading.
     """
     # In inches.
@@ -129,7 +129,7 @@ def contact_sheet(faces: Sequence[tuple[str, npt.NDArray[np.uint8]]], unit: str,
 
     Args:
         faces: name and picture of each, of one size.
-        unit: text of the colour bar, which runs from 0 to 1.
+        unit: label of the colour bar, which runs from 0 to 1.
         title: heading.
     """
     num_columns = len(faces) if len(faces) <= 4 else 6 if len(faces) <= 24 else 8
