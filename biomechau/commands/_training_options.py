@@ -1,4 +1,4 @@
-"""The options of ``train`` that the tables of ``experiment`` take too."""
+"""The options of ``train``, which the tables of ``experiment`` share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from biomechau.corpus import Corpus
 
 T = TypeVar("T")
-# A field that is no option.
+# A field that is not an option.
 NoOption = Suppress[Fixed[T]]
 Setting = Literal["ours", "paper"]
 
@@ -36,9 +36,9 @@ class _Physics(PhysicsConfig):
 
 @dataclass(frozen=True)
 class Detector(DetectorConfig):
-    """The detector's parts and sizes."""
+    """Components of the detector and their sizes."""
 
-    # What the corpus decides: the command has options of its own for these.
+    # Determined by the corpus; the command has its own options for these.
     action_units: NoOption[tuple[int, ...]] = (1,)
     physics: _Physics = field(default_factory=_Physics)
     num_image_features: NoOption[int] = 0
@@ -46,31 +46,31 @@ class Detector(DetectorConfig):
 
 @dataclass(frozen=True)
 class Options(TrainingConfig):
-    """The options of a training on the command line; as JSON it is a :class:`TrainingConfig`."""
+    """Training options on the command line; their JSON is that of a :class:`TrainingConfig`."""
 
     detector: OmitArgPrefixes[Detector] = field(default_factory=Detector)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingCommand(Command):
-    """What every command that trains takes."""
+    """Base class of commands that train."""
 
     corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder to train on.")]
     setting: Annotated[
-        Setting, arg(help="What the other options start from: this package's defaults, or the letter of the paper.")
+        Setting, arg(help="Defaults of the other options: this package's, or exactly those of the paper.")
     ] = "ours"
     num_folds: Annotated[
         int,
-        arg(help="Folds to cut the subjects into; 3 are the literature's for the subjects of BP4D or DISFA."),
+        arg(help="Number of folds; with 3, subjects of BP4D or DISFA are split as in the literature."),
     ] = 3
-    fold_seed: Annotated[int, arg(help="Seed of the cut, and of the choice of the validation subjects.")] = 0
+    fold_seed: Annotated[int, arg(help="Seed of the split into folds and validation subjects.")] = 0
     validation: Annotated[
         Validation,
-        arg(help='Subjects that choose the weights: some of those to train on, or "test" as in many publications.'),
+        arg(help='Subjects that select the weights: some of the training subjects, or "test" as in many publications.'),
     ] = "train"
     action_units: Annotated[
         tuple[int, ...] | None,
-        arg(metavar="AU ...", help="Numbers of the action units to detect; all of the corpus if not given."),
+        arg(metavar="AU ...", help="Action units to detect, by number; all of the corpus if not given."),
     ] = None
     fps: Annotated[
         float | None, arg(metavar="FPS", help="Frame rate that the corpus must have [1/s]; any if not given.")
@@ -83,7 +83,7 @@ class TrainingCommand(Command):
 
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self:
-        """Defaults of the options, which depend on the setting among the arguments."""
+        """Defaults of the options, which depend on the setting in the arguments."""
         setting = _setting_of(arguments)
         config = TrainingConfig.paper() if setting == "paper" else TrainingConfig()
         own = {field.name: field for field in fields(cls)}
@@ -94,14 +94,14 @@ class TrainingCommand(Command):
 
     @property
     def config(self) -> TrainingConfig:
-        """The options of the training, before the corpus is known."""
+        """The training options, before the corpus is known."""
         return TrainingConfig.from_json(self.training.to_json())
 
     def config_for(self, corpus: Corpus) -> TrainingConfig:
-        """The options of the training on a corpus.
+        """The training options for a corpus.
 
         Raises:
-            ValueError: the corpus has not what the options ask for.
+            ValueError: the corpus does not meet the options.
         """
         return self.config.for_corpus(corpus, self.action_units, self.fps, self.num_image_features)
 
@@ -112,9 +112,9 @@ class _SettingAlone:
 
 
 def _setting_of(arguments: Sequence[str]) -> Setting:
-    """The setting that a command line asks for, which the defaults of its other options depend on."""
+    """The setting on a command line, which determines the defaults of its other options."""
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             return tyro.cli(_SettingAlone, args=arguments, return_unknown_args=True, add_help=False)[0].setting
-    except SystemExit:  # the parser of all options says what is wrong
+    except SystemExit:  # the parser of all options reports what is wrong
         return "ours"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CorpusInfo(Command):
-    """Show what a corpus holds: subjects, frames, rig, tensors, and how often each action unit is on."""
+    """Show the contents of a corpus: subjects, frames, rig, tensors, and how often each action unit is on."""
 
     folder: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
     json: Annotated[Switch, arg(help="Print JSON.")] = False
@@ -38,7 +38,7 @@ class CorpusInfo(Command):
 
 @dataclass(frozen=True)
 class CorpusCheck(Command):
-    """Read every value of a corpus, and stop at the first one that is not allowed."""
+    """Read and check every value of a corpus; stop at the first invalid one."""
 
     folder: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
 
@@ -48,17 +48,17 @@ class CorpusCheck(Command):
 
         corpus = Corpus.open(self.folder)
         with progress_bar("reading sequences") as progress:
-            corpus.rig  # noqa: B018, reading it is the check
+            corpus.rig  # noqa: B018, reading it checks it
             for done, _ in enumerate(corpus, 1):
                 progress(done, len(corpus))
-        print_lines(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no fault")
+        print_lines(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no faults")
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
-    """What ``corpus info`` says, as JSON can hold it.
+    """The contents of ``corpus info``, as JSON values.
 
-    Frames of an action unit are masked where its label is unknown or the frame not valid; its rate is the share of the
-    others that is on, None where there are none.
+    Frames of an action unit are masked if its label is unknown or the frame is not valid; its rate is the share of the
+    other frames in which it is on, None if there are none.
     """
     positive, known = (counts.tolist() for counts in corpus.label_counts())
     frames = sum(corpus.frames.values())
@@ -89,7 +89,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
 
 
 def corpus_tables(title: str, description: dict[str, Any]) -> list[Table]:
-    """The description as two tables: the corpus, and its action units."""
+    """Two tables of a description: the corpus, and its action units."""
     from biomechau.corpus.image_features import FEATURES
 
     about = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=False)

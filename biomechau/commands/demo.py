@@ -1,4 +1,4 @@
-"""``biomechau demo``: the package shown on a scripted performance."""
+"""``biomechau demo``: a demonstration on a scripted performance."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ EPOCHS = 10
 class Demo(Command):
     """Show the package on the built-in face, in a minute or two: forces first, then action units.
 
-    Moves the face by known muscle forces, adds noise, recovers the forces, and prints how well: forces.csv,
-    summary.json, forces.png, demo.png, and report.html, a page that plays it back. Then simulates a small corpus,
-    trains a detector on it, and prints its F1 on people that it was not trained on: corpus, run and scores; the page
-    then shows some of them too. It is a short training on few people; the full size is "biomechau simulate" and
-    "biomechau train".
+    Moves the face by known muscle forces, adds noise, recovers the forces, and prints how well. Writes forces.csv,
+    summary.json, forces.png, demo.png, and report.html, a page that plays everything back. Then simulates a small
+    corpus, trains a detector on it, and prints its F1 on people who were not used for training; writes the folders
+    corpus, run and scores, and adds some of these people to the page. It is a short training on few people; for full
+    size see "biomechau simulate" and "biomechau train".
     """
 
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-demo")
     num_vertices: Annotated[int, arg(help="Vertices of the face, 1,000 to 50,000.")] = 5000
     seed: Annotated[int, arg(help="Seed of the noise.")] = 0
-    no_training: Annotated[Switch, arg(help="Leave the second part out.")] = False
+    no_training: Annotated[Switch, arg(help="Skip the training.")] = False
 
     def run(self) -> None:
         """Simulate, invert, compare, write, print."""
@@ -95,13 +95,13 @@ class Demo(Command):
 
 
 def check_earlier(out: Path) -> list[Path]:
-    """Make sure that a folder holds no corpus and no run but those of an earlier demonstration.
+    """Check that a folder contains no corpus and no run except those of an earlier demonstration.
 
     Returns:
         The folders of its folds.
 
     Raises:
-        FileExistsError: ``out/corpus`` or ``out/run`` holds something else; the message names it.
+        FileExistsError: ``out/corpus`` or ``out/run`` contains something else; the message names it.
         ValueError: its corpus or a run is broken.
         OSError: a file cannot be read.
     """
@@ -129,7 +129,7 @@ def check_earlier(out: Path) -> list[Path]:
 
 
 def _in_the_way(path: Path) -> str:
-    return f"{path} is in the way: no earlier demo wrote it; move it, or name another folder with --out"
+    return f"{path} is in the way, and was not written by an earlier demo; move it, or choose another folder with --out"
 
 
 def _training_config() -> TrainingConfig:
@@ -139,7 +139,7 @@ def _training_config() -> TrainingConfig:
 def learn(rig: FaceRig, out: Path) -> CrossValidation:
     """Simulate ``out/corpus``, train three folds into ``out/run``, and test them.
 
-    What an earlier demonstration left there is replaced.
+    Results of an earlier demonstration are replaced.
 
     Args:
         rig: the face.

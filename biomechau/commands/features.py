@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CorpusFeatures(Command):
-    """Compute the image features of a corpus once, by a pretrained vision backbone, and cache them in it.
+    """Compute the image features of a corpus once with a pretrained vision backbone, and cache them in the corpus.
 
-    Then "biomechau train --head image" and "--head physics_image" read them. The backbone stays as it is. The
-    pictures of a sequence are IMAGES/ID/000123.png (or .jpg, .bmp; with or without zeros), or lie as BP4D's
-    (IMAGES/F001/T1/2440.jpg) or DISFA's do (the videos of the left camera, or IMAGES/SN001/1.png); they should show
-    the face and little else. After a stop, the same command goes on.
+    "biomechau train --head image" and "--head physics_image" use them. The backbone is not trained. The pictures of a
+    sequence are IMAGES/ID/000123.png (or .jpg, .bmp; with or without zeros), or laid out as in BP4D
+    (IMAGES/F001/T1/2440.jpg) or DISFA (the videos of the left camera, or IMAGES/SN001/1.png); they should be cropped
+    to the face. After an interruption the same command continues.
     """
 
     corpus: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
@@ -36,17 +36,17 @@ class CorpusFeatures(Command):
         str,
         arg(
             metavar="NAME",
-            help="Backbone of the Hugging Face Hub, or a local folder with config.json, preprocessor_config.json and "
-            "model.safetensors, for which no network is needed.",
+            help="Backbone on the Hugging Face Hub, or a local folder with config.json, preprocessor_config.json and "
+            "model.safetensors, which needs no network.",
         ),
     ] = "microsoft/resnet-50"
-    revision: Annotated[str | None, arg(metavar="REV", help="Branch, tag or commit of the Hub.")] = None
-    device: Annotated[str, arg(help='To run on: "cpu", "cuda", ...')] = "cpu"
-    batch_size: Annotated[int, arg(help="Pictures that go through the backbone at once.")] = 32
+    revision: Annotated[str | None, arg(metavar="REV", help="Branch, tag or commit on the Hub.")] = None
+    device: Annotated[str, arg(help='Device of the backbone: "cpu", "cuda", ...')] = "cpu"
+    batch_size: Annotated[int, arg(help="Pictures per forward pass.")] = 32
     skip_faulty: Annotated[
-        Switch, arg(help="Mask labelled frames without a picture, and broken pictures, in place of refusing them.")
+        Switch, arg(help="Mask labelled frames without a picture and broken pictures, instead of stopping.")
     ] = False
-    replace: Annotated[Switch, arg(help="Begin again where the corpus has image features already.")] = False
+    replace: Annotated[Switch, arg(help="Discard existing image features.")] = False
 
     def run(self) -> None:
         """Load the backbone, compute, print."""
@@ -75,23 +75,23 @@ class CorpusFeatures(Command):
 class CorpusTrainFeatures(Command):
     """Train a small convolutional net on the pictures of each fold's training subjects, and cache its features.
 
-    For pictures that no pretrained backbone suits, such as simulated ones. Each fold has a net of its own, which never
-    sees the fold's test subjects; give "biomechau train" the same fold options. For the pictures see "biomechau corpus
-    features". After a stop, the same command goes on with the fold.
+    For pictures that no pretrained backbone suits, such as simulated ones. Each fold has its own net, which never sees
+    the test subjects of the fold; use the same fold options for "biomechau train". For the layout of the pictures see
+    "biomechau corpus features". After an interruption the same command continues.
     """
 
     corpus: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
     images: Annotated[
         Path | None, arg(metavar="IMAGES", help="Folder of the pictures; CORPUS/images if not given.")
     ] = None
-    num_folds: Annotated[int, arg(help='As of "biomechau train".')] = 3
-    fold_seed: Annotated[int, arg(help='As of "biomechau train".')] = 0
-    validation: Annotated[Validation, arg(help='As of "biomechau train".')] = "train"
-    device: Annotated[str, arg(help='To train and run on: "cpu", "cuda", ...')] = "cpu"
+    num_folds: Annotated[int, arg(help='As for "biomechau train".')] = 3
+    fold_seed: Annotated[int, arg(help='As for "biomechau train".')] = 0
+    validation: Annotated[Validation, arg(help='As for "biomechau train".')] = "train"
+    device: Annotated[str, arg(help='Device for training and features: "cpu", "cuda", ...')] = "cpu"
     skip_faulty: Annotated[
-        Switch, arg(help="Mask labelled frames without a picture, and broken pictures, in place of refusing them.")
+        Switch, arg(help="Mask labelled frames without a picture and broken pictures, instead of stopping.")
     ] = False
-    replace: Annotated[Switch, arg(help="Begin again where the corpus has image features already.")] = False
+    replace: Annotated[Switch, arg(help="Discard existing image features.")] = False
     training: OmitArgPrefixes[ImageTrainingConfig] = field(default_factory=ImageTrainingConfig)
 
     def run(self) -> None:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Find the action units and muscle forces of a recording with a trained run.
+    """Predict the action units and muscle forces of a recording with a trained run.
 
-    With several folds in RUN, probabilities and forces are the mean of all of them, or those of --fold. Writes
-    action_units.csv (probabilities), forces.csv, summary.json and prediction.png. Cells of dropped frames are empty.
+    Probabilities and forces are the mean over all folds in RUN, or those of --fold. Writes action_units.csv
+    (probabilities), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau report"). Cells of
+    dropped frames are empty.
     """
 
     input: Annotated[
@@ -35,14 +36,14 @@ class Predict(Command):
     ]
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
-    fold: Annotated[int | None, arg(metavar="K", help="Use this fold alone; the mean of all if not given.")] = None
-    sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to take, where INPUT is a corpus.")] = None
+    fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
+    sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
     recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
+        float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
     ] = None
-    rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
-    json: Annotated[Switch, arg(help="Print summary.json in place of the tables.")] = False
+    json: Annotated[Switch, arg(help="Print summary.json instead of the tables.")] = False
 
     def run(self) -> None:
         """Read, predict, write, print."""
@@ -56,7 +57,7 @@ class Predict(Command):
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
             print_message(
-                "warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone"
+                "warning", f"fold(s) {folds} were trained on subject {prediction.subject!r}; --fold K uses one fold"
             )
         written = write_prediction(prediction, summary, self.out)
         if not viz_available():
@@ -106,7 +107,7 @@ class Predict(Command):
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
-    """The corpus and the sequence that a path names; None for a recording of another kind.
+    """The corpus and the sequence that a path denotes; None for other recordings.
 
     Raises:
         ValueError: a corpus without the id of a sequence, or an id without a corpus.
@@ -118,10 +119,12 @@ def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
     if (path / MANIFEST).is_file():
         corpus = Corpus.open(path)
         if id is None:
-            raise ValueError(f"{path} is a corpus: name one of its sequences with --sequence, as {corpus.ids[0]}")
+            raise ValueError(
+                f"{path} is a corpus: choose one of its sequences with --sequence, such as {corpus.ids[0]}"
+            )
         return corpus, id
     if id is not None:
-        raise ValueError(f"{path} is no corpus, so --sequence {id} cannot be found in it")
+        raise ValueError(f"{path} is not a corpus, so it has no --sequence {id}")
     if path.suffix == ".safetensors" and path.parent.name == SEQUENCES and (path.parent.parent / MANIFEST).is_file():
         return Corpus.open(path.parent.parent), path.stem
     return None

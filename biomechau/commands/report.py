@@ -1,4 +1,4 @@
-"""``biomechau report``: one page of what a run or a folder of results holds."""
+"""``biomechau report``: a page about a run or a folder of results."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LARGEST_PAGE = 20e6  # bytes; browsers take long to open larger ones
 
 @dataclass(frozen=True)
 class Report(Command):
-    """Write one page that a browser shows without a network: scores, curves, and the face as it moves.
+    """Write a page that any browser shows offline: scores, curves, and the moving face.
 
-    Of a run: scores, and three test sequences with action units, forces, residual and asymmetry over time. Of a folder
-    that predict, forces, evaluate or experiment wrote: what is there.
+    For a run: scores, and three test sequences with action units, forces, residual and asymmetry over time. For a
+    folder written by predict, forces, evaluate or experiment: its contents.
     """
 
     folder: Annotated[
-        Path, Positional, arg(metavar="RUN|DIR", help="A run, or a folder of predict, forces, evaluate, experiment.")
+        Path, Positional, arg(metavar="RUN|DIR", help="A run, or a folder of predict, forces, evaluate or experiment.")
     ]
     out: Annotated[Path, arg(metavar="FILE", help="Page to write.")] = Path("report.html")
     corpus: Annotated[Path | None, arg(metavar="CORPUS", help="Corpus with the test subjects, for a RUN.")] = None
@@ -35,12 +35,12 @@ class Report(Command):
     ] = ()
     every: Annotated[
         int | None,
-        arg(metavar="N", help="Show every N-th frame; all if not given, unless the page would be larger than 20 MB."),
+        arg(metavar="N", help="Show every N-th frame; all if not given, if the page is not larger than 20 MB."),
     ] = None
     quiet: Annotated[Switch, arg(help="Show no progress.")] = False
 
     def run(self) -> None:
-        """Find out what the folder is, and write its page."""
+        """Determine the kind of folder, and write its page."""
         if not self.folder.is_dir():
             raise FileNotFoundError(f"no such folder: {self.folder}")
 
@@ -49,7 +49,7 @@ class Report(Command):
 
         of_run = holds_runs(self.folder)
         if not of_run and (self.corpus is not None or self.sequence):
-            raise ValueError(f"{self.folder} is no run: --corpus and --sequence are for runs")
+            raise ValueError(f"{self.folder} is not a run: --corpus and --sequence are for runs")
         if not viz_available():
             raise ImportError(MISSING_VIZ)
         if self.every is not None and self.every < 1:
@@ -85,7 +85,7 @@ class Report(Command):
 
     def _of_run(self) -> str:
         if self.corpus is None:
-            raise ValueError(f"{self.folder} is a run: give the corpus with its test subjects by --corpus")
+            raise ValueError(f"{self.folder} is a run: name the corpus with its test subjects with --corpus")
 
         from biomechau.analysis import Ensemble, chosen_predictions
         from biomechau.corpus import Corpus

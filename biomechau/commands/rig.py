@@ -23,8 +23,8 @@ class RigImport(Command):
         Literal["face", "head", "all"],
         arg(help="Part of the ICT head: face, head and neck, or eyes and teeth too."),
     ] = "face"
-    no_identity: Annotated[Switch, arg(help="Leave the ICT identity modes out.")] = False
-    neutral: Annotated[str, arg(help="Name of the neutral in an OBJ folder.")] = "Neutral"
+    no_identity: Annotated[Switch, arg(help="Omit the ICT identity modes.")] = False
+    neutral: Annotated[str, arg(help="Name of the neutral mesh in an OBJ folder.")] = "Neutral"
     scale: Annotated[float, arg(help="Centimetres per unit of an OBJ folder.")] = 1.0
 
     def run(self) -> None:
@@ -51,7 +51,7 @@ class RigImport(Command):
 
 @dataclass(frozen=True)
 class RigInfo(Command):
-    """Show what a rig holds: sizes, shapes, muscles found and missing, coverage, conditioning."""
+    """Show the contents of a rig: sizes, shapes, muscles found and missing, coverage, conditioning."""
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
     json: Annotated[Switch, arg(help="Print JSON.")] = False
@@ -75,7 +75,7 @@ class RigShow(Command):
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
     out: Annotated[Path, arg(metavar="PNG", help="Picture to write.")]
-    shape: Annotated[tuple[str, ...], arg(metavar="NAME ...", help="Shapes to draw; all if none is named.")] = ()
+    shape: Annotated[tuple[str, ...], arg(metavar="NAME ...", help="Shapes to draw; all if not given.")] = ()
 
     def run(self) -> None:
         """Render the contact sheet."""

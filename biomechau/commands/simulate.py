@@ -20,9 +20,9 @@ class Simulate(Command):
     The rig needs shapes named as in ARKit. The same seed gives the same corpus.
     """
 
-    out: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder to make.")]
+    out: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder to create.")]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
-    overwrite: Annotated[Switch, arg(help="Replace a corpus that is at CORPUS.")] = False
+    overwrite: Annotated[Switch, arg(help="Replace an existing corpus at CORPUS.")] = False
     simulation: OmitArgPrefixes[SimulationConfig] = field(default_factory=SimulationConfig)
 
     def run(self) -> None:

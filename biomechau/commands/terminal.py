@@ -13,13 +13,13 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-# As many names as fit on a line or two; the rest is in the JSON.
+# Number of names that fit on a line or two; the JSON has all.
 NUM_NAMES = 8
 
 
 @contextmanager
 def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, drawn on a terminal only; yields the function to call with (done, total)."""
+    """Show a progress bar on stderr if that is a terminal; yields a function to call with (done, total)."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as progress:
         task = progress.add_task(what, total=None)
@@ -27,13 +27,13 @@ def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int]
 
 
 def printable(text: str) -> str:
-    """A text whose characters all stand for themselves: those that move the cursor, colour or turn the line, and those
-    that no encoding has, are written as Python writes them."""
+    """A text with escaped control characters: those that move the cursor, change colours or the direction of a line,
+    and those that cannot be encoded."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 class _Plain(Console):
-    """A console that takes no text for markup, and lets no control character through."""
+    """A console that does not interpret markup, and escapes control characters."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, highlight=False, **options)
@@ -53,12 +53,12 @@ def print_lines(*lines: object, flush: bool = False) -> None:
 
 
 def print_message(kind: str, message: str) -> None:
-    """One line on stderr, whatever the message holds."""
+    """Print a message of a kind ("error", "warning", "note") as one line on stderr."""
     print(printable(f"biomechau: {kind}: {' '.join(message.split())}"), file=sys.stderr)
 
 
 def new_table(title: str, header: bool = True) -> Table:
-    """An empty table in the style of all of them."""
+    """An empty table in the common style."""
     return Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=header)
 
 

@@ -14,9 +14,9 @@ from biomechau.commands.terminal import print_lines, print_message, progress_bar
 
 @dataclass(frozen=True)
 class Track(Command):
-    """Track the face of a video with MediaPipe, and write its blendshape coefficients.
+    """Track the face in a video with MediaPipe, and write its blendshape coefficients.
 
-    The file is an input of "biomechau forces" and "biomechau corpus". Needs the extra "track" and MediaPipe's model.
+    The file is an input for "biomechau forces" and "biomechau corpus". Needs the extra "track" and MediaPipe's model.
     """
 
     video: Annotated[Path, Positional, arg(metavar="VIDEO", help="Video file.")]

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from biomechau.corpus import Corpus, Fold
     from biomechau.training import Run
 
-MISSING_TENSORBOARD = 'no log for TensorBoard, metrics.csv alone: pip install "biomechau[tensorboard]" to have one'
+MISSING_TENSORBOARD = 'only metrics.csv is written; for a TensorBoard log: pip install "biomechau[tensorboard]"'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(TrainingCommand):
     """Train a detector on subject-exclusive folds of a corpus; fold K goes into RUN/foldK.
 
-    The subjects that test a fold never train it, nor choose its weights: those of the epoch that is best on the
-    validation subjects are kept. Action units and frame rate are those of the corpus unless others are given.
-    Evaluate with "biomechau evaluate", use with "biomechau predict".
+    The test subjects of a fold are not used to train it or to select its weights, which are those of the epoch that is
+    best on the validation subjects. Action units and frame rate are those of the corpus unless others are given.
+    Evaluate the run with "biomechau evaluate", apply it with "biomechau predict".
     """
 
-    out: Annotated[Path, arg(metavar="RUN", help="Folder of the run to make.")]
-    fold: Annotated[int | None, arg(metavar="K", help="Train this fold alone, from 1; all if not given.")] = None
-    resume: Annotated[Switch, arg(help="Go on with a run that was stopped; give the same options.")] = False
+    out: Annotated[Path, arg(metavar="RUN", help="Folder of the run to create.")]
+    fold: Annotated[int | None, arg(metavar="K", help="Train only this fold, from 1; all if not given.")] = None
+    resume: Annotated[Switch, arg(help="Continue an interrupted run, with the same options.")] = False
 
     def run(self) -> None:
         """Train fold after fold."""
@@ -54,7 +54,7 @@ class Train(TrainingCommand):
 
         from biomechau.training.fold_training import tensorboard_available, train, weights_of_units
 
-        for number, fold in folds.items():  # all of them first: the last may be hours away
+        for number, fold in folds.items():  # check all before training, which may take hours
             try:
                 weights_of_units(corpus, fold, config)
             except ValueError as error:
@@ -72,7 +72,7 @@ class Train(TrainingCommand):
                     run = train(corpus, fold, config, folder, main_process and sys.stderr.isatty(), self.resume)
             except KeyboardInterrupt:
                 if main_process:
-                    print_message("note", f"stopped in fold {number}; the same command with --resume goes on with it")
+                    print_message("note", f"stopped in fold {number}; the same command with --resume continues it")
                 raise
             except FileExistsError as error:
                 raise FileExistsError(str(error).replace("resume it", "resume it with --resume")) from error
@@ -80,7 +80,7 @@ class Train(TrainingCommand):
                 print_lines(f"fold {number} of {self.num_folds}: {_result(run, time.monotonic() - start)}", flush=True)
 
     def _folds(self, corpus: Corpus) -> dict[int, Fold]:
-        """The folds to train, by their numbers."""
+        """The folds to train, by number."""
         from biomechau.corpus import check_folds, corpus_folds
 
         folds = corpus_folds(corpus, self.num_folds, self.fold_seed, validation=self.validation)
@@ -95,7 +95,7 @@ class Train(TrainingCommand):
 
 @contextmanager
 def _warnings_in_words(main_process: bool) -> Iterator[None]:
-    """The warnings of a training each as one line, and of one process alone."""
+    """Print each warning of a training as one line, in the main process only."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_: print_message("warning", str(message)) if main_process else None
         yield

@@ -19,7 +19,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     image = pytest.importorskip("matplotlib.image")
     assert main(["demo", "--out", str(tmp_path), "--num-vertices", "1000", "--seed", "3", "--no-training"]) == 0
     out = capsys.readouterr().out
-    assert "median of muscles that act" in out
+    assert "median of active muscles" in out
     assert out.endswith(f"open {tmp_path / 'report.html'} in a browser\n")
     names = ["demo.png", "forces.csv", "forces.png", "replay.safetensors", "report.html", "summary.json"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
@@ -29,7 +29,7 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = Page(tmp_path / "report.html")
     assert page.reaching == []
     assert [sequence["name"] for sequence in page.data["sequences"]] == ["demo"]
-    at = page.text.index("median of muscles that act")
+    at = page.text.index("median of active muscles")
     assert page.text[at + 1] == f"{summary['recovery']['median_correlation']:.3f}"
     assert "Scores" not in page.text
     with opened(tmp_path / "report.html") as (shown, console, requests):
