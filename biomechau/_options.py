@@ -1,6 +1,6 @@
-"""Options: what the configuration dataclasses share, one check of their fields and one way to JSON and back.
+"""Options: base of the configuration dataclasses, with validation of their fields and conversion to and from JSON.
 
-The annotation of a field says what it takes: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, another
+The annotation of a field determines its values: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, another
 configuration, ``tuple[int, ...]``, or one of these or ``None``. Numbers may have an :class:`Interval`.
 """
 
@@ -23,7 +23,7 @@ _KINDS: dict[Any, tuple[type, str]] = {int: (Integral, "an integer"), float: (Re
 
 @dataclass(frozen=True)
 class Interval:
-    """The numbers that an option may have, as ``Interval("[0, 1)")``; ``inf`` is no bound.
+    """The allowed range of a number, as ``Interval("[0, 1)")``; ``inf`` means unbounded.
 
     Raises:
         ValueError: not an interval.
@@ -56,8 +56,9 @@ class Interval:
 Count = Annotated[int, Interval("[1, inf)")]
 Whole = Annotated[int, Interval("[0, inf)")]
 Positive = Annotated[float, Interval("(0, inf)")]
-NotNegative = Annotated[float, Interval("[0, inf)")]
-# A share that leaves something over.
+# Far beyond what weights, damping ratios and seconds are, and far below where float32 overflows.
+NotNegative = Annotated[float, Interval("[0, 1e6]")]
+# A share less than all.
 ProperShare = Annotated[float, Interval("[0, 1)")]
 Percentile = Annotated[float, Interval("[0, 100]")]
 
@@ -66,10 +67,10 @@ Percentile = Annotated[float, Interval("[0, 100]")]
 class Options:
     """Base of the configuration dataclasses.
 
-    Fields are checked when an object is made. Numbers become plain ``int`` and ``float``, lists of numbers tuples.
+    Fields are checked on construction. Numbers become plain ``int`` and ``float``, lists of numbers tuples.
 
     Raises:
-        ValueError: a value that its field does not take; the message names the field.
+        ValueError: a value that is not allowed; the message names the field.
         TypeError: a value that is not a configuration of the field's class.
     """
 
@@ -78,12 +79,12 @@ class Options:
             object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON knows them."""
+        """All fields, as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls: type[T], values: Any) -> T:
-        """The configuration whose :meth:`to_json` this is.
+        """The inverse of :meth:`to_json`.
 
         Raises:
             ValueError: a field that is missing, unknown or out of range.
@@ -123,7 +124,7 @@ def _parts(annotation: Any) -> tuple[Any, Interval | None, bool]:
 
 
 def _checked(name: str, value: Any, annotation: Any) -> Any:
-    """The value, if the field takes it."""
+    """The value, converted, if the annotation allows it."""
     kind, interval, optional = _parts(annotation)
     if value is None and optional:
         return None

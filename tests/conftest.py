@@ -15,7 +15,7 @@ import torch
 
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
-from biomechau.rig import FaceRig, builtin
+from biomechau.rig import FaceRig, _builtin
 
 _REPOSITORY = Path(__file__).parents[1]
 _AMPLITUDES = {"mouthSmile_L": 0.9, "mouthSmile_R": 0.3, "jawOpen": 0.5}
@@ -39,7 +39,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def built_in_faces_made_once() -> Iterator[None]:
     """Half a second each: those of one size are made once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(builtin, "builtin_face", functools.lru_cache(None, typed=True)(builtin.builtin_face))
+        patch.setattr(_builtin, "builtin_face", functools.lru_cache(None, typed=True)(_builtin.builtin_face))
         yield
 
 

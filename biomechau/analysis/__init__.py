@@ -1,4 +1,4 @@
-"""What is said of a recording: its muscle forces, its action units, what to look at. Nothing is drawn or written."""
+"""Results for recordings, as data: muscle forces, action units, sequences to look at. Nothing is drawn or written."""
 
 from biomechau.analysis.capture_forces import CaptureForces, analyse
 from biomechau.analysis.demonstration import Demonstration, demonstrate

@@ -1,4 +1,4 @@
-"""Muscle forces of a capture by inverse dynamics, and what they leave out."""
+"""Muscle forces of a recording by inverse dynamics, and what they leave unexplained."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biomechau.analysis._quality import QUALITY, frame_quality
+from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.face_forces import FaceForces, Floats
-from biomechau.analysis.quality import QUALITY, frame_quality
-from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.driving import drive
 from biomechau.physics import FaceDynamics, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
 from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig import Distribution, FaceRig, Muscles
 
-# Frames of a window in the paper's setting.
+# Frames per window in the setting of the paper.
 _NEWTON_WINDOW = 16
 # What is further than this [s] from every recorded frame is not solved for: skin forgets within a third of it.
 _AROUND_GAP = 1.0
@@ -34,7 +34,7 @@ class CaptureForces(FaceForces):
     Attributes:
         options: of the inverse dynamics.
         result: the forces, and what they do not explain.
-        warnings: what was left out or did not converge, in words.
+        warnings: messages about what was left out or did not converge.
     """
 
     options: InverseOptions
@@ -43,10 +43,10 @@ class CaptureForces(FaceForces):
 
     @cached_property
     def reconstructed(self) -> Tensor:
-        """The motion that the muscle forces alone give, to compare with ``result.coefficients``, (T, K').
+        """The motion that follows from the muscle forces alone, to compare with ``result.coefficients``, (T, K').
 
-        Under the law ``newton`` errors add up, so it starts anew every 16 frames, as the paper's windows do; the first
-        frame is given.
+        Under the law ``newton`` errors accumulate, so the motion is restarted every 16 frames, like the windows of the
+        paper; the first frame is given.
         """
         dynamics, c = self.dynamics, self.result.coefficients
         length = len(c) if dynamics.config.law == "elastic" else _NEWTON_WINDOW
@@ -61,21 +61,27 @@ class CaptureForces(FaceForces):
 
     @property
     def motion(self) -> Floats:
-        """(T,) distance of the motion that was explained from the neutral face, root mean square over the face [mm]."""
+        """(T,) displacement of the inverted motion from the neutral face, root mean square over the face [mm]."""
         return self.distance(self.result.coefficients)
 
     @property
     def residual(self) -> Floats:
-        """(T,) that of what the muscle forces leave unexplained of it [mm]."""
+        """(T,) displacement that the muscle forces leave unexplained, root mean square over the face [mm]."""
         return self.distance(self.result.coefficients - self.reconstructed)
 
     @cached_property
     def quality(self) -> Floats:
-        """(T,) how far each frame can be trusted, 0 to 1; see :data:`biomechau.analysis.quality.QUALITY`."""
+        """(T,) how far each frame can be trusted, 0 to 1; see :data:`biomechau.analysis._quality.QUALITY`."""
         return frame_quality(self.sequence, self.motion, self.residual)
 
     def summary(self) -> dict[str, Any]:
-        """The contents of ``summary.json``: plain numbers, strings, lists and dictionaries."""
+        """The contents of ``summary.json``, as JSON values.
+
+        ``residual_share`` is the share of the squared displacement in the fit that the forces do not explain,
+        ``slack_share`` that of shapes that belong to no muscle and were left out of the fit. ``rank``,
+        ``null_space_dimension`` and ``condition`` tell how well the forces are determined, see
+        :class:`biomechau.physics.InverseResult`.
+        """
         result, about = self.result, describe_input(self)
         about["channels"]["shapes_without_muscle"] = list(result.slack_shapes)
         return {
@@ -103,10 +109,10 @@ def analyse(
     muscles: Muscles | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CaptureForces:
-    """Muscle forces of a capture, by inverse dynamics on a rig; nothing is trained.
+    """Muscle forces of a recording by inverse dynamics on a rig, without training.
 
     Args:
-        sequence: the capture; it is resampled to an even grid of ``config.fps``.
+        sequence: the recording; it is resampled to ``config.fps``.
         rig: the face whose shapes its channels drive.
         config: the physical model.
         options: of the inverse dynamics.

@@ -4,35 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from biomechau.analysis import Ensemble, Prediction, predict, predict_corpus_sequence
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import (
-    forces_table,
-    input_notes,
-    muscle_notes,
-    prediction_table,
-    progress_bar,
-    say,
-    show,
-    tell,
-)
-from biomechau.corpus import ChannelTable, Corpus, read_sequence
-from biomechau.corpus.manifest import MANIFEST, SEQUENCES
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json, write_prediction
-from biomechau.training.runs import open_runs
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
+
+if TYPE_CHECKING:
+    from biomechau.analysis import Prediction
+    from biomechau.corpus import Corpus
 
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Find the action units and muscle forces of a recording with a trained run.
+    """Predict the action units and muscle forces of a recording with a trained run.
 
-    With several folds in RUN, probabilities and forces are the mean of all of them, or those of --fold. Writes
-    action_units.csv (probabilities), forces.csv, summary.json and prediction.png. Cells of dropped frames are empty.
+    Probabilities and forces are the mean over all folds in RUN, or those of --fold. Writes action_units.csv
+    (probabilities), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau report"). Cells of
+    dropped frames are empty.
     """
 
     input: Annotated[
@@ -46,10 +36,10 @@ class Predict(Command):
     ]
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
-    fold: Annotated[int | None, arg(metavar="K", help="Use this fold alone; the mean of all if not given.")] = None
-    sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to take, where INPUT is a corpus.")] = None
+    fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
+    sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
     recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
+        float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
     ] = None
     count_rows: Annotated[
         Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
@@ -58,27 +48,33 @@ class Predict(Command):
     channels: Annotated[
         Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
     ] = None
-    rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
-    json: Annotated[Switch, arg(help="Print summary.json in place of the tables.")] = False
+    json: Annotated[Switch, arg(help="Print summary.json instead of the tables.")] = False
 
     def run(self) -> None:
         """Read, predict, write, print."""
+        from biomechau.commands._tables import forces_table, input_notes, muscle_notes, prediction_table
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.reports.output import to_json, write_prediction
+
         prediction = self._predict()
         summary = prediction.summary()
         summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
-            tell("warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone")
+            print_message(
+                "warning", f"fold(s) {folds} were trained on subject {prediction.subject!r}; --fold K uses one fold"
+            )
         written = write_prediction(prediction, summary, self.out)
         if not viz_available():
-            tell("note", MISSING_VIZ)
+            print_message("note", MISSING_VIZ)
         if self.json:
             print(to_json(summary))
             return
-        show(prediction_table(summary, prediction.action_units))
+        print_tables(prediction_table(summary, prediction.action_units))
         if prediction.forces is not None:
-            show(forces_table(prediction.face, summary, count=6))
+            print_tables(forces_table(prediction.face, summary, count=6))
         folds = ", ".join(map(str, prediction.folds))
         notes = [
             f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}",
@@ -89,19 +85,23 @@ class Predict(Command):
                 else ["no muscle forces: the head has no physics"]
             ),
         ]
-        say(*filter(None, notes), *(f"wrote {path}" for path in written))
+        print_lines(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
+        from biomechau.analysis import Ensemble, predict, predict_corpus_sequence
+        from biomechau.corpus import ChannelTable, read_sequence
+        from biomechau.training import open_runs
+
         runs = open_runs(self.run_folder)
         if self.fold is not None:
             if self.fold not in runs:
                 raise ValueError(f"{self.run_folder} has no fold {self.fold}; it has {', '.join(map(str, runs))}")
             runs = {self.fold: runs[self.fold]}
-        place = corpus_sequence(Path(self.input), self.sequence)
-        if place is not None:
+        found = corpus_sequence(Path(self.input), self.sequence)
+        if found is not None:
             if self.count_rows or self.face is not None or self.channels is not None:
                 raise ValueError("--count-rows, --face and --channels are of recordings, not of sequences of a corpus")
-            corpus, id = place
+            corpus, id = found
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(runs, corpus, id, progress)
         ensemble = Ensemble.of(runs)
@@ -119,25 +119,30 @@ class Predict(Command):
                 channels=channels,
             )
         for note in recording.notes:
-            tell("warning", note)
+            print_message("warning", note)
         with progress_bar("predicting", self.json) as progress:
             return predict(ensemble, recording, progress)
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
-    """The corpus and the sequence that a path names; None for a recording of another kind.
+    """The corpus and the sequence that a path denotes; None for other recordings.
 
     Raises:
         ValueError: a corpus without the id of a sequence, or an id without a corpus.
         OSError: a file cannot be read.
     """
+    from biomechau.corpus import Corpus
+    from biomechau.corpus.manifest import MANIFEST, SEQUENCES
+
     if (path / MANIFEST).is_file():
         corpus = Corpus.open(path)
         if id is None:
-            raise ValueError(f"{path} is a corpus: name one of its sequences with --sequence, as {corpus.ids[0]}")
+            raise ValueError(
+                f"{path} is a corpus: choose one of its sequences with --sequence, such as {corpus.ids[0]}"
+            )
         return corpus, id
     if id is not None:
-        raise ValueError(f"{path} is no corpus, so --sequence {id} cannot be found in it")
+        raise ValueError(f"{path} is not a corpus, so it has no --sequence {id}")
     if path.suffix == ".safetensors" and path.parent.name == SEQUENCES and (path.parent.parent / MANIFEST).is_file():
         return Corpus.open(path.parent.parent), path.stem
     return None

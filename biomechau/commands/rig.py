@@ -8,14 +8,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from biomechau.analysis import describe_rig
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
-from biomechau.commands.terminal import progress_bar, rig_table, say, show
+from biomechau.commands.terminal import print_lines, print_tables, progress_bar
 from biomechau.files import replacing
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json
-from biomechau.rig import FaceRig, Muscles
-from biomechau.rig.ict import NEUTRAL
 
 
 @dataclass(frozen=True)
@@ -28,12 +23,15 @@ class RigImport(Command):
         Literal["face", "head", "all"],
         arg(help="Part of the ICT head: face, head and neck, or eyes and teeth too."),
     ] = "face"
-    no_identity: Annotated[Switch, arg(help="Leave the ICT identity modes out.")] = False
-    neutral: Annotated[str, arg(help="Name of the neutral in an OBJ folder.")] = "Neutral"
+    no_identity: Annotated[Switch, arg(help="Omit the ICT identity modes.")] = False
+    neutral: Annotated[str, arg(help="Name of the neutral mesh in an OBJ folder.")] = "Neutral"
     scale: Annotated[float, arg(help="Centimetres per unit of an OBJ folder.")] = 1.0
 
     def run(self) -> None:
         """Read the source, write the rig file."""
+        from biomechau.rig import FaceRig
+        from biomechau.rig.ict import NEUTRAL
+
         folder = Path(self.src)
         with progress_bar("reading shapes") as progress:
             if (folder / NEUTRAL).is_file():
@@ -46,12 +44,14 @@ class RigImport(Command):
                 raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, an OBJ folder or "builtin"')
         self.out.parent.mkdir(parents=True, exist_ok=True)
         rig.save(self.out)
-        say(f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes")
+        print_lines(
+            f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes"
+        )
 
 
 @dataclass(frozen=True)
 class RigInfo(Command):
-    """Show what a rig holds: sizes, shapes, muscles found and missing, coverage, conditioning."""
+    """Show the contents of a rig: sizes, shapes, muscles found and missing, coverage, conditioning."""
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to test in place of the built-in one.")] = (
@@ -61,12 +61,17 @@ class RigInfo(Command):
 
     def run(self) -> None:
         """Print the table, or JSON."""
+        from biomechau.analysis import describe_rig
+        from biomechau.commands._tables import rig_table
+        from biomechau.reports.output import to_json
+        from biomechau.rig import Muscles
+
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
         description = describe_rig(load_rig(self.file), muscles)
         if self.json:
             print(to_json({"file": self.file, **description}))
         else:
-            show(rig_table(self.file, description))
+            print_tables(rig_table(self.file, description))
 
 
 @dataclass(frozen=True)
@@ -77,10 +82,12 @@ class RigMuscles(Command):
 
     def run(self) -> None:
         """Write the table."""
+        from biomechau.rig import Muscles
+
         muscles = Muscles.facs()
         self.out.parent.mkdir(parents=True, exist_ok=True)
         muscles.save(self.out)
-        say(f"{self.out}: {len(muscles)} muscles; rig info RIG --muscles {self.out} tests it on a rig")
+        print_lines(f"{self.out}: {len(muscles)} muscles; rig info RIG --muscles {self.out} tests it on a rig")
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,12 @@ class RigShow(Command):
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
     out: Annotated[Path, arg(metavar="PNG", help="Picture to write.")]
-    shape: Annotated[tuple[str, ...], arg(metavar="NAME ...", help="Shapes to draw; all if none is named.")] = ()
+    shape: Annotated[tuple[str, ...], arg(metavar="NAME ...", help="Shapes to draw; all if not given.")] = ()
 
     def run(self) -> None:
         """Render the contact sheet."""
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+
         if not viz_available():
             raise ImportError(MISSING_VIZ)
         from biomechau.reports.picture_files import draw_shapes
@@ -102,4 +111,4 @@ class RigShow(Command):
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar("drawing") as progress, replacing(self.out) as partial:
             draw_shapes(rig, partial, Path(self.file).name, self.shape, progress)
-        say(f"wrote {self.out}")
+        print_lines(f"wrote {self.out}")

@@ -1,4 +1,4 @@
-"""Muscle forces over time as small multiples: one row a muscle, its sides in the same two colours everywhere."""
+"""Muscle forces over time as small multiples: one row per muscle, its sides in the same two colours everywhere."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.floating]
 Rows = Sequence[tuple[str, dict[str, int]]]
 
-# Blue and vermilion stay apart for every kind of colour vision; grey is for muscles without a side.
+# Blue and vermilion can be told apart with every kind of colour vision; grey is for unpaired muscles.
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00", "both": "#4D4D4D"}
-# The left is drawn first and wider, so that it shows beneath a right of the same force.
+# The left side is drawn first and wider, so that it shows beneath a right side of the same force.
 SIDE_WIDTHS = {"left": 2.2, "right": 1.1, "both": 1.3}
 INVALID_COLOUR = "#E3E3E3"
 MARK_COLOUR = "#333333"
@@ -31,14 +31,14 @@ _DOUBTED = 0.9
 
 @dataclass(frozen=True)
 class ForceCurves:
-    """What the curves of a figure show.
+    """Data of the curves in a figure.
 
     Attributes:
         timestamp: (T,) time of each frame [s].
         strength: (T, M) force of each muscle, its magnitude where forces are vectors [force unit].
         identifiers: M muscle identifiers.
-        valid: (T,) frames that were captured, not filled in.
-        unit: text of the force axis.
+        valid: (T,) frames that were recorded, not filled in.
+        unit: label of the force axis.
         reference: (T, M) known forces to draw beneath, if any [force unit].
         quality: (T,) how far each frame can be trusted, 0 to 1, if that is known.
     """
@@ -148,7 +148,7 @@ def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: 
 
 
 def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tuple[float, float], marked: bool) -> None:
-    """One line above the curves, with an entry for each kind of mark that occurs in them."""
+    """A legend in one line above the curves, with an entry for each kind of mark in them."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -183,7 +183,7 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
 
 
 def _two_lines(name: str) -> str:
-    """A muscle's name broken once, as near to its middle as a space allows."""
+    """A muscle's name on two lines, broken at the space nearest to its middle."""
     name = name[:1].upper() + name[1:]
     spaces = [index for index, letter in enumerate(name) if letter == " "]
     if not spaces or len(name) < 12:
@@ -193,7 +193,7 @@ def _two_lines(name: str) -> str:
 
 
 def invalid_spans(timestamp: Floats, marked: npt.NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Start and end time [s] of each run of marked frames, half a frame wider on either side."""
+    """Start and end time [s] of each stretch of marked frames, half a frame wider on either side."""
     half = 0.5 * float(np.median(np.diff(timestamp))) if len(timestamp) > 1 else 0.5
     edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(int)))
     return [

@@ -1,4 +1,4 @@
-"""Whole figures: muscle forces beside the face that they move, contact sheets. Needs the ``viz`` extra."""
+"""Complete figures: muscle forces next to the face that they move, contact sheets. Needs the ``viz`` extra."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from biomechau.reports._heat_rows import HeatRows, draw_heat_rows
+from biomechau.reports._render import overlay_colours
 from biomechau.reports.curves import SIDE_COLOURS, ForceCurves, draw_curves
-from biomechau.reports.heat_rows import HeatRows, draw_heat_rows
-from biomechau.reports.render import overlay_colours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,8 @@ class FacePicture:
 
     Attributes:
         image: (height, width, 3) RGB.
-        time: the moment it shows [s].
-        title: what it shows.
+        time: of the frame [s].
+        title: above the face.
     """
 
     image: npt.NDArray[np.uint8]
@@ -50,8 +50,8 @@ def forces_figure(curves: ForceCurves, face: FacePicture, scale: float, unit: st
         curves: the forces.
         face: the face at its strongest frame.
         scale: value at the top of the colour bar.
-        unit: text of the colour bar.
-        title: heading, as the name of the capture.
+        unit: label of the colour bar.
+        title: heading, such as the name of the recording.
     """
     figure = new_figure(11.5, 6.4)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.6, 1.0))
@@ -68,9 +68,9 @@ def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], scale: float
 
     Args:
         curves: the forces, with their reference.
-        faces: the face at each moment, all coloured on one scale.
+        faces: the face at each moment, with a common colour scale.
         scale: value at the top of the colour bar.
-        unit: text of the colour bar.
+        unit: label of the colour bar.
         title: heading.
     """
     # In inches: the faces fill the width that the colour bar leaves.
@@ -103,9 +103,9 @@ def prediction_figure(
     Args:
         rows: the action units.
         curves: the forces; None without physics.
-        faces: the face at each moment, all coloured on one scale.
+        faces: the face at each moment, with a common colour scale.
         scale: value at the top of the colour bar.
-        unit: text of the colour bar.
+        unit: label of the colour bar.
         title: heading.
     """
     # In inches.
@@ -137,7 +137,7 @@ def contact_sheet(faces: Sequence[tuple[str, npt.NDArray[np.uint8]]], unit: str,
 
     Args:
         faces: name and picture of each, of one size.
-        unit: text of the colour bar, which runs from 0 to 1.
+        unit: label of the colour bar, which runs from 0 to 1.
         title: heading.
     """
     num_columns = len(faces) if len(faces) <= 4 else 6 if len(faces) <= 24 else 8

@@ -1,4 +1,4 @@
-"""The files of a report: all of them appear, or none."""
+"""The files of a report, written all together or not at all."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def write_report(
 
     Args:
         found: the forces.
-        summary: of them.
-        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
-        draw: writes more pictures into the directory it is called with; called with the ``viz`` extra only.
+        summary: contents of ``summary.json``.
+        out: directory to write to, created if missing; see :func:`biomechau.files.staged_directory`.
+        draw: called with a directory to write more pictures into, if the ``viz`` extra is installed.
 
     Returns:
         The files, in order of their names.
@@ -59,9 +59,9 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     Cells of frames that were not recorded are empty. Without physics there are no forces.
 
     Args:
-        prediction: what the detectors say.
-        summary: of it.
-        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
+        prediction: of the recording.
+        summary: contents of ``summary.json``.
+        out: directory to write to, created if missing; see :func:`biomechau.files.staged_directory`.
 
     Returns:
         The files, in order of their names.
@@ -113,7 +113,7 @@ def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: st
             draw_forces(found, stage / "forces.png")
             (stage / "report.html").write_text(recording_page(stage), encoding="utf-8", errors="backslashreplace")
         if overlay:
-            from biomechau.reports.overlay import write_overlay
+            from biomechau.reports._overlay import write_overlay
 
             write_overlay(found, stage / "overlay.mp4")
         names = sorted(path.name for path in stage.iterdir())
@@ -172,6 +172,6 @@ def write_summary(summary: dict[str, Any], path: Path) -> None:
 
 
 def to_json(summary: dict[str, Any]) -> str:
-    """Indented JSON, as safe on a terminal as in a file; NaN and infinity, which JSON lacks, are refused."""
+    """Indented JSON without control characters; raises ``ValueError`` for NaN and infinity, which JSON lacks."""
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

@@ -1,4 +1,4 @@
-"""The picture files: a capture's strongest frame, a performance at several moments, the shapes of a rig."""
+"""Picture files: forces of a recording, a performance at several moments, a prediction, the shapes of a rig."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from biomechau.analysis import CaptureForces, Prediction, expressive_frames
 from biomechau.analysis.face_forces import Floats
+from biomechau.reports._heat_rows import HeatRows
+from biomechau.reports._render import FaceRenderer
 from biomechau.reports.curves import ForceCurves
 from biomechau.reports.figures import (
     FacePicture,
@@ -19,8 +21,6 @@ from biomechau.reports.figures import (
     save_figure,
     strip_figure,
 )
-from biomechau.reports.heat_rows import HeatRows
-from biomechau.reports.render import FaceRenderer
 from biomechau.rig import FaceRig
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.training.metrics import THRESHOLD
@@ -47,7 +47,7 @@ def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, 
 
     Args:
         found: the recovered forces.
-        truth: (T, M) the forces that made the motion, at the same frames.
+        truth: (T, M) the forces that caused the motion, at the same frames.
         moments: time of each face by its name.
         path: of the PNG.
         title: heading.
@@ -98,7 +98,7 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
 
 
 def _likely(prediction: Prediction, frame: int, count: int = 5) -> str:
-    """The most likely action units of a frame that are on: ``"AU 6 + 12"``."""
+    """The most probable action units above the threshold: ``"AU 6 + 12"``."""
     row = prediction.probabilities[frame].tolist()
     on = sorted((r for r in range(len(row)) if row[r] > THRESHOLD), key=lambda r: -row[r])[:count]
     units = sorted(prediction.action_units[r] for r in on)
@@ -140,5 +140,5 @@ def draw_shapes(
 
 
 def _share(values: Floats) -> Floats:
-    """Values over their peak; zeros stay zeros."""
+    """Values divided by their peak; zeros stay zeros."""
     return values / (values.max() or 1.0)

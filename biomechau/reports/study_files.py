@@ -10,7 +10,7 @@ from urllib.parse import quote
 from biomechau.analysis.study import Row, asymmetry_in_words, study_row
 from biomechau.csv_output import write_rows
 from biomechau.files import replacing
-from biomechau.reports.html_page import Cell, Link, page, table
+from biomechau.reports._html_page import Cell, Link, page, table
 from biomechau.rig.muscles import split_identifier
 
 STUDY, INDEX, PAGE = "study.csv", "index.html", "report.html"

@@ -59,7 +59,7 @@ def name_tuple(names: Iterable[str], what: str) -> tuple[str, ...]:
     """The names as a tuple.
 
     Raises:
-        TypeError: one string in place of several, or a name that is not a string.
+        TypeError: a single string instead of several, or a name that is not a string.
     """
     if isinstance(names, str):
         raise TypeError(f"{what} must be a sequence of strings, got the one string {quote(names)}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from biomechau.analysis.quality import frame_quality
+from biomechau.analysis._quality import frame_quality
 from biomechau.corpus import FaceSequence
 
 

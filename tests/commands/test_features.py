@@ -178,7 +178,7 @@ def test_trained_features_are_kept_and_gone_on_with(own: Path, tmp_path: Path, f
     assert call("corpus", "train-features", path, "--num-folds", 2, *NET) == 0
     assert lost.read_bytes() == features
     assert (first / "backbone" / "backbone.safetensors").stat().st_mtime_ns == weights
-    words = "of a fold of other subjects"
+    words = "of a fold with other subjects"
     fails("corpus", "train-features", path, "--num-folds", 2, "--fold-seed", 1, *NET, words=words)
 
 
@@ -199,7 +199,7 @@ def test_both_kinds_do_not_mix(
 ) -> None:
     given = ["corpus", "features", own, "--images", own / "images", "--backbone", resnet]
     fails(*given, words=("is not empty and holds no image features of one backbone", "--replace"))
-    fails("corpus", "train-features", pretrained, *NET, words="holds image features of one backbone for all folds")
+    fails("corpus", "train-features", pretrained, *NET, words="contains image features of one backbone for all folds")
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

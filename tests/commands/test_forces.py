@@ -53,7 +53,7 @@ def test_forces_writes_table_summary_and_picture(
     printed = capsys.readouterr()
     assert "zygomaticus major" in printed.out
     assert f"wrote {out / 'forces.csv'}" in printed.out
-    assert printed.err.startswith("biomechau: warning: left out")
+    assert printed.err.startswith("biomechau: warning: the rig has no moving shapes for these muscles (left out): ")
 
 
 @pytest.mark.usefixtures("no_viz")

@@ -13,7 +13,7 @@ from commands.small import SMALL, UNITS
 from biomechau.analysis import choose, chosen_predictions, predictions
 from biomechau.cli import main
 from biomechau.corpus import Corpus
-from biomechau.reports.paper_drawings import area_pictures
+from biomechau.reports._paper_drawings import area_pictures
 from biomechau.reports.paper_figures import paper_figures
 from biomechau.rig import Distribution, FaceRig
 from biomechau.training import open_runs
@@ -61,7 +61,7 @@ def test_chosen_sequences_with_photographs(run_folder: Path, corpus: Corpus, tmp
 
     paper_figures(chosen_predictions(run_folder, corpus, ["S002_T1"]), tmp_path, photograph, height=80)
     about = json.loads((tmp_path / "figures.json").read_text())
-    assert about["chosen"] == "sequences as asked for"
+    assert about["chosen"] == "sequences as requested"
     assert asked == [("S002_T1", time) for time in about["figure5"]["moments"][0]["times"]]
     assert about["figure5"]["caption"].startswith("Images")
     green = (imread(tmp_path / "figure5.png")[..., :3] == np.array((0, 200, 0), np.float32) / 255).all(-1)

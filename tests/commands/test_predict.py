@@ -38,7 +38,7 @@ def test_predictions_are_the_mean_of_the_folds(
     out, err = capsys.readouterr()
     assert "mean of the folds 1, 2, 3" in out
     trained = [n for n, run in open_runs(run_folder).items() if "S002" not in run.fold.test]
-    assert f"trained on subject 'S002': fold(s) {trained[0]}, {trained[1]}" in err
+    assert f"fold(s) {trained[0]}, {trained[1]} were trained on subject 'S002'" in err
     rows = read_csv(tmp_path / "out" / "action_units.csv")
     assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", "AU06", "AU07", "AU10", "AU12"]
     found = np.array([[float(row[f"AU{int(unit):02d}"]) for unit in UNITS] for row in rows])
@@ -146,11 +146,11 @@ def test_what_cannot_be_predicted(
 ) -> None:
     given = ["--run", run_folder, "--out", tmp_path / "out"]
     fails("predict", tmp_path / "nowhere.csv", *given, words="nowhere.csv")
-    fails("predict", corpus.path, *given, words=("is a corpus", "--sequence, as S001_T1"))
+    fails("predict", corpus.path, *given, words=("is a corpus", "--sequence, such as S001_T1"))
     fails("predict", corpus.path, "--sequence", "S099", *given, words=("no sequence 'S099'", "S001_T1"))
-    fails("predict", capture, "--sequence", "S001_T1", *given, words=("capture.npz is no corpus",))
+    fails("predict", capture, "--sequence", "S001_T1", *given, words=("capture.npz is not a corpus",))
     fails("predict", capture, *given, "--fold", "5", words=("no fold 5", "1, 2, 3"))
-    fails("predict", capture, "--run", tmp_path, "--out", tmp_path / "out", words="holds no run")
+    fails("predict", capture, "--run", tmp_path, "--out", tmp_path / "out", words="contains no run")
     assert not (tmp_path / "out").exists()
 
 

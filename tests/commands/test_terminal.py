@@ -8,7 +8,7 @@ import pytest
 from rich.table import Table
 
 from biomechau.commands import terminal
-from biomechau.commands.terminal import new_table, printable, say, show, tell
+from biomechau.commands.terminal import new_table, print_lines, print_message, print_tables, printable
 from biomechau.reports.output import to_json
 
 HOSTILE = "S[/red]1 [link=x]y[/] :smile: \x1b[31m\x1b]0;title\x07 \x9b2J \u202e \udcff\r\x08"
@@ -28,7 +28,7 @@ def test_tables_take_no_text_for_markup(capsys: pytest.CaptureFixture[str]) -> N
     table: Table = new_table(HOSTILE)
     table.add_column(HOSTILE)
     table.add_row(HOSTILE)
-    show(table)
+    print_tables(table)
     out = capsys.readouterr().out
     assert_harmless(out)
     assert out.count("S[/red]1") == 3
@@ -36,8 +36,8 @@ def test_tables_take_no_text_for_markup(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_lines_and_notes_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    say(HOSTILE, HOSTILE)
-    tell("note", HOSTILE)
+    print_lines(HOSTILE, HOSTILE)
+    print_message("note", HOSTILE)
     out, err = capsys.readouterr()
     assert out.count("\n") == 2
     assert err.count("\n") == 1

@@ -64,7 +64,7 @@ def test_a_writer_refuses(tiny_rig: FaceRig, tmp_path: Path, changes: dict[str, 
         ((1, 1), 25, (), "action_units must be different"),
         ((1,), 0, (), "fps must be positive, got 0"),
         ((1,), float("nan"), (), "fps must be positive"),
-        ((1,), 25, ("a", "a"), "muscle a comes twice"),
+        ((1,), 25, ("a", "a"), "muscle a is given twice"),
     ],
 )
 def test_a_writer_refuses_its_arguments(

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from biomechau.models.distributed import BatchNorm
+from biomechau.models._distributed import BatchNorm
 
 _PROCESS = """
 import sys
 import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed
-from biomechau.models.distributed import BatchNorm
+from biomechau.models._distributed import BatchNorm
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from biomechau.models import MeshEncoder, MeshHierarchy
-from biomechau.models.identity import IdentityAugmentation
+from biomechau.models._identity import IdentityAugmentation
 from biomechau.rig import FaceRig
 
 _PROCESS = """
@@ -21,7 +21,7 @@ import sys
 import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed
-from biomechau.models.identity import IdentityAugmentation
+from biomechau.models._identity import IdentityAugmentation
 from biomechau.rig import FaceRig
 
 rank, folder = int(sys.argv[1]), sys.argv[2]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from biomechau.models.principal_components import EvenSample
+from biomechau.models._principal_components import EvenSample
 
 
 @pytest.mark.parametrize("num_frames", [1, 5, 1000, 2048, 2049, 5000])

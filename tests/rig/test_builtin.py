@@ -9,8 +9,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from biomechau.rig import FaceRig
-from biomechau.rig.builtin import MAX_VERTICES, MIN_VERTICES, builtin_face
-from biomechau.rig.builtin_surface import CANTHUS_INNER, CANTHUS_OUTER, fissure
+from biomechau.rig._builtin import MAX_VERTICES, MIN_VERTICES, builtin_face
+from biomechau.rig._builtin_surface import CANTHUS_INNER, CANTHUS_OUTER, fissure
 
 SIZES = (1000, 5000, 9409, 26719)
 SIDED = (

@@ -52,7 +52,7 @@ def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
     [
         ("", "1: expected the columns name"),
         ("name,side,kind,action_units,shapes\n", "1: .*missing source"),
-        (HEADER, " expected one muscle a line"),
+        (HEADER, " expected one muscle per line"),
         (HEADER + "a,left,sheet,1,jawOpen,x\nb,up,sheet,1,jawOpen,x\n", "3: side of b must be one of left"),
         (HEADER + "a,left,round,1,jawOpen,x\n", "2: kind of a must be one of sheet"),
         (HEADER + "a,left,sheet,one,jawOpen,x\n", "2: action_units must be whole numbers"),
@@ -60,10 +60,10 @@ def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
         (HEADER + ",left,sheet,1,jawOpen,x\n", "2: name of a muscle must be 1 to 80 letters"),
         (HEADER + "a,left,sheet,1\n", "2: expected 6 cells, found no shapes"),
         (HEADER + "a,left,sheet,1,jawOpen,x,y\n", "2: expected 6 cells, found 7; quote"),
-        ("name," + HEADER, "1: column name comes twice"),
+        ("name," + HEADER, "1: column name is given twice"),
         (HEADER + "a,left,sheet,1,jawOpen JawOpen,x\n", "2: shapes of a_left must be unique: 'jawOpen' and 'JawOpen'"),
         (HEADER + 'a,left,sheet,1,jawOpen,"x\nb,left,sheet,1,jawOpen,x\n', "3: unexpected end of data"),
-        (HEADER + "a,left,sheet,1,jawOpen,x\na,left,sheet,2,jawOpen,x\n", "3: muscle a_left comes twice"),
+        (HEADER + "a,left,sheet,1,jawOpen,x\na,left,sheet,2,jawOpen,x\n", "3: muscle a_left is given twice"),
     ],
 )
 def test_a_broken_table_is_refused_by_file_and_line(tmp_path: Path, text: str, message: str) -> None:
@@ -106,7 +106,7 @@ def test_a_table_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> Non
 
 
 def test_identical_identifiers_are_refused() -> None:
-    with pytest.raises(ValueError, match="muscle digastric comes twice"):
+    with pytest.raises(ValueError, match="muscle digastric is given twice"):
         Muscles([Muscle("digastric", "both", "sheet", (27,), ())] * 2)
 
 
