@@ -2,10 +2,17 @@
 
 import dataclasses
 import math
+from typing import get_args
 
 import pytest
 
+from biomechau import ops
 from biomechau.physics import PhysicsConfig
+from biomechau.physics.physics_config import Scheme
+
+
+def test_schemes_are_those_of_the_rollout() -> None:
+    assert set(get_args(Scheme)) == set(ops.SCHEMES) == {"explicit", "semi_implicit", "implicit"}
 
 
 @pytest.mark.parametrize(
