@@ -109,6 +109,7 @@ def test_a_neutral_face_is_that_of_the_recording(corpus: Corpus, capture: Path, 
     assert all(neutral[name] == pytest.approx(before[name] + 0.1, abs=1e-5) for name in neutral)
 
 
+@pytest.mark.slow
 def test_the_picture(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("pyvista")
     image = pytest.importorskip("matplotlib.image")

@@ -40,6 +40,7 @@ def test_import_of_the_built_in_face(tmp_path: Path) -> None:
     assert FaceRig.load(tmp_path / "rig.safetensors").num_vertices == 1000
 
 
+@pytest.mark.slow
 def test_import_of_an_ict_folder(ict_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ict.safetensors"
     assert main(["rig", "import", str(ict_folder), "--out", str(out), "--no-identity"]) == 0

@@ -343,6 +343,7 @@ def test_command_writes_the_corpus_and_says_so(sequences, tmp_path: Path, capsys
     assert torch.equal(Corpus.open(tmp_path / "corpus")["S002_T1"].labels, sequences[1].labels)
 
 
+@pytest.mark.slow
 def test_vertices_in_one_place_do_no_harm(rig):
     """Every vertex of the rig twice, as a mesh that is cut along its seams has them."""
     offset = rig.faces + rig.num_vertices
