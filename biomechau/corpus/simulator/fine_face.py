@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from biomechau.corpus.simulator.coarse_face import CoarseFace, product
-from biomechau.corpus.simulator.performance import Array
+from biomechau.corpus.simulator.displays import Array
 from biomechau.corpus.simulator.person import Person
 from biomechau.rig import FaceRig
 

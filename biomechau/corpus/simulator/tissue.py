@@ -13,8 +13,9 @@ import torch
 from scipy import sparse
 
 from biomechau.corpus.simulator.coarse_face import CoarseFace
+from biomechau.corpus.simulator.displays import Array
 from biomechau.corpus.simulator.muscle_table import GeneratorMuscle
-from biomechau.corpus.simulator.performance import STEPS_PER_FRAME, Array
+from biomechau.corpus.simulator.performance import STEPS_PER_FRAME
 from biomechau.corpus.simulator.person import Person
 
 CUBIC = 0.08  # stiffening of the anchor springs, relative to their linear stiffness [1/cm^2]
