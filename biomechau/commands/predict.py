@@ -19,17 +19,18 @@ from biomechau.commands.terminal import (
     say,
     show,
     tell,
+    training_notes,
 )
 from biomechau.corpus import Corpus, read_sequence
 from biomechau.corpus.manifest import MANIFEST, SEQUENCES
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json, write_prediction
-from biomechau.training.runs import open_runs
+from biomechau.training.runs import DEFAULT_RUN, finished_folds, open_runs
 
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Find the action units and muscle forces of a recording with a trained run.
+    """Find the action units and muscle forces of a recording with a trained run, or with the default detector.
 
     With several folds in RUN, probabilities and forces are the mean of all of them, or those of --fold. Writes
     action_units.csv (probabilities), forces.csv, summary.json and prediction.png. Cells of dropped frames are empty.
@@ -44,7 +45,15 @@ class Predict(Command):
             "CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
-    run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
+    run_folder: Annotated[
+        Path | None,
+        arg(
+            name="run",
+            metavar="RUN",
+            help="Folder of the run, or of one of its folds; if not given, the default detector of the package, which "
+            "was trained on simulated people.",
+        ),
+    ] = None
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
     fold: Annotated[int | None, arg(metavar="K", help="Use this fold alone; the mean of all if not given.")] = None
     sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to take, where INPUT is a corpus.")] = None
@@ -59,7 +68,7 @@ class Predict(Command):
         """Read, predict, write, print."""
         prediction = self._predict()
         summary = prediction.summary()
-        summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
+        summary["input"]["path"], summary["run"] = self.input, str(self.run_folder or "default")
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
             tell("warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone")
@@ -74,8 +83,10 @@ class Predict(Command):
             show(forces_table(prediction.face, summary, count=6))
         filled = len(summary["frames"]["filled"])
         folds = ", ".join(map(str, prediction.folds))
+        ensemble = f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}"
         notes = [
-            f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}",
+            ensemble if self.run_folder else "by the default detector of the package",
+            *training_notes(summary),
             *input_notes(summary),
             f"{filled} frames were not recorded: their cells are empty" if filled else "",
             *(
@@ -87,23 +98,28 @@ class Predict(Command):
         say(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
-        runs = open_runs(self.run_folder)
-        if self.fold is not None:
-            if self.fold not in runs:
-                raise ValueError(f"{self.run_folder} has no fold {self.fold}; it has {', '.join(map(str, runs))}")
-            runs = {self.fold: runs[self.fold]}
+        ensemble = self._ensemble()
         place = corpus_sequence(Path(self.input), self.sequence)
         if place is not None:
             corpus, id = place
             with progress_bar("predicting", self.json) as progress:
-                return predict_corpus_sequence(runs, corpus, id, progress)
-        ensemble = Ensemble.of(runs)
+                return predict_corpus_sequence(ensemble, corpus, id, progress)
         with progress_bar("reading meshes", self.json) as progress:
             recording = read_sequence(self.input, ensemble.rig, self.recorded_fps, self.rigid, self.scale, progress)
         for note in recording.notes:
             tell("warning", note)
         with progress_bar("predicting", self.json) as progress:
             return predict(ensemble, recording, progress)
+
+    def _ensemble(self) -> Ensemble:
+        folder = self.run_folder or DEFAULT_RUN
+        try:
+            return Ensemble.of(open_runs(folder, self.fold))
+        except ValueError as error:
+            finished = finished_folds(folder) if self.fold is None else []
+            if not finished:
+                raise
+            raise ValueError(f"{error}; --fold {finished[0]} predicts with that fold, which has ended") from error
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:

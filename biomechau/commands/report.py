@@ -10,6 +10,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from biomechau.analysis import Ensemble, chosen_predictions
+from biomechau.analysis.background import SIMULATED, Background
 from biomechau.commands.command import Command, Switch
 from biomechau.commands.terminal import progress_bar, say
 from biomechau.corpus import Corpus
@@ -110,6 +111,7 @@ class Report(Command):
             ensemble = Ensemble.of(runs)
             chosen = chosen_predictions(ensemble, corpus, self.sequence, progress)
         about = f"corpus {corpus.path.name}, {len(corpus.subjects)} subjects, {len(corpus)} sequences"
+        about += f"; {SIMULATED}" if Background.of(ensemble).simulated else ""
         how = how_chosen([choice for choice, _ in chosen])
         shown = [replace(one, replay=one.replay.thinned(self.every or 1)) for one in shown_of(chosen)]
         return run_page(self.folder.resolve().name, ensemble.training, about, scores, shown, how)

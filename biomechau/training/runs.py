@@ -6,7 +6,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from biomechau import models
+from biomechau.models.detector_storage import DESCRIPTION
 from biomechau.training.run import CONFIG, Run
+
+# The default detector, which ships with the package; ``biomechau experiment default-detector`` makes it.
+DEFAULT_RUN = Path(models.__file__).parent / "default_detector"
 
 
 def fold_folder(path: str | Path, number: int) -> Path:
@@ -20,28 +25,48 @@ def holds_runs(path: str | Path) -> bool:
     return (path / CONFIG).is_file() or any((folder / CONFIG).is_file() for folder in path.glob("fold*"))
 
 
-def open_runs(path: str | Path) -> dict[int, Run]:
+def open_runs(path: str | Path, fold: int | None = None) -> dict[int, Run]:
     """The runs of a folder by the number of their fold, in ascending order; a run's own folder holds just that.
 
+    Args:
+        path: of the folder.
+        fold: to open alone, whatever the others are like; all if not given.
+
     Raises:
-        ValueError: no run, a fold whose training has not begun, or folds that do not belong together: of another
-            corpus or other options, or with a subject that two of them test.
+        ValueError: no run, not this fold, a fold whose training has not begun, or folds that do not belong together: of
+            another corpus or other options, or with a subject that two of them test.
         OSError: a file cannot be read.
     """
     path = Path(path)
     if (path / CONFIG).is_file():
-        return {_number(path) or 1: Run.open(path)}
+        found = {_number(path) or 1: path}
+        return {number: Run.open(folder) for number, folder in _only(found, fold, path).items()}
     if not path.is_dir():
         raise FileNotFoundError(f"no such folder: {path}")
     found = {number: folder for folder in path.iterdir() if (number := _number(folder)) and folder.is_dir()}
     if not found:
         raise ValueError(f"{path} holds no run: expected {CONFIG}, or the folders fold1, fold2, ... of a training")
+    found = _only(found, fold, path)
     for folder in found.values():
         if not (folder / CONFIG).is_file():
             raise ValueError(f"{folder} holds no run: its training has not begun, resume it first")
     runs = {number: Run.open(found[number]) for number in sorted(found)}
     _check_together(runs)
     return runs
+
+
+def finished_folds(path: str | Path) -> list[int]:
+    """Numbers of the folds in a folder whose training has ended."""
+    folders = {number: folder for folder in Path(path).glob("fold*") if (number := _number(folder))}
+    return sorted(number for number, folder in folders.items() if (folder / DESCRIPTION).is_file())
+
+
+def _only(found: dict[int, Path], fold: int | None, path: Path) -> dict[int, Path]:
+    if fold is None:
+        return found
+    if fold not in found:
+        raise ValueError(f"{path} has no fold {fold}; it has {', '.join(map(str, sorted(found)))}")
+    return {fold: found[fold]}
 
 
 def _number(folder: Path) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -71,9 +72,12 @@ class Actor:
         return cls(expressivity, np.exp(0.5 * rng.standard_normal(len(UNITS))) ** 0.6, mix / mix.sum())
 
 
-# Share of each kind of event, where people show more than the table of displays.
-KINDS: Mapping[str, float] = {"display": 0.30, "random set": 0.40, "single unit": 0.30}
-EVENTS = (0.5, 4.0)  # number after the first in the time of the recipe's sequence
+# What people show: displays of the table, random sets of units and single units; these without the displays; the first.
+Displays = Literal["mixed", "random", "table"]
+# Kinds of events, and their shares where people do not keep to the table.
+KINDS = ("display", "random set", "single unit")
+SHARES: Mapping[str, tuple[float, ...]] = {"mixed": (0.3, 0.4, 0.3), "random": (0.0, 0.6, 0.4)}
+MOST_EVENTS = 8.0  # after the first, on average in the time of the recipe's sequence, where there are the most
 RANDOM_SET = (1, 5)  # number of units in a random set
 RANDOM_APEX = 16  # scale of the duration of the apex of a random set or a single unit [frames of 25 per second]
 # In random sets units that coders label are twice as likely as the other movements.

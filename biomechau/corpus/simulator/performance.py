@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,15 @@ from scipy.signal import lfilter
 from biomechau.corpus.simulator.displays import (
     CHANCES,
     DISPLAYS,
-    EVENTS,
     KINDS,
+    MOST_EVENTS,
     RANDOM_APEX,
     RANDOM_SET,
+    SHARES,
     SPEECH,
     Actor,
     Array,
+    Displays,
     EventSides,
 )
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS
@@ -60,7 +63,7 @@ def perform(
     num_frames: int,
     fps: float,
     rng: np.random.Generator,
-    mixed: bool = True,
+    displays: Displays = "mixed",
     sides: np.random.Generator | None = None,
 ) -> Performance:
     """A random performance of ``num_frames`` frames.
@@ -70,15 +73,16 @@ def perform(
         num_frames: length.
         fps: frames per second [1/s].
         rng: of what is done when.
-        mixed: random sets of units and single units beside the displays of the table.
+        displays: "mixed" for displays of the table, random sets of units and single units; "random" for the latter
+            alone; "table" for the former, and single units that coders label.
         sides: of how left and right differ; None where they do not.
     """
     step = 1 / (STEPS_PER_FRAME * fps)
     time = step * np.arange(1, num_frames * STEPS_PER_FRAME + 1, dtype=np.float64)
     expression = np.zeros((len(time), len(COMMANDS), 2))
     relative_length = num_frames / fps / _RECIPE_LENGTH
-    if mixed:
-        _add_mixed(expression, time, actor, relative_length, rng, sides)
+    if displays != "table":
+        _add_mixed(expression, time, actor, relative_length, rng, sides, SHARES[displays])
     else:
         for _ in range(rng.poisson(3 * relative_length) + 1):
             _add_display(expression, time, actor, rng, EventSides.draw(sides))
@@ -126,11 +130,12 @@ def _add_mixed(
     relative_length: float,
     rng: np.random.Generator,
     sides: np.random.Generator | None,
+    shares: Sequence[float],
 ) -> None:
-    """Displays of the table, random sets of units and single units: few in some sequences, so that they stand alone,
-    and many in others, where they meet."""
-    for _ in range(rng.poisson(rng.uniform(*EVENTS) * relative_length) + 1):
-        kind = list(KINDS)[rng.choice(len(KINDS), p=list(KINDS.values()))]
+    """Displays of the table, random sets of units and single units: few in many sequences, so that they stand alone,
+    and many in a few, where they meet."""
+    for _ in range(rng.poisson(MOST_EVENTS * rng.uniform() ** 2 * relative_length) + 1):
+        kind = KINDS[rng.choice(len(KINDS), p=shares)]
         event = EventSides.draw(sides)
         if kind == "display":
             _add_display(expression, time, actor, rng, event)

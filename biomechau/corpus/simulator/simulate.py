@@ -108,7 +108,7 @@ def simulate(
     """
     config = SimulationConfig() if config is None else config
     tracked = tracked_names(rig)
-    muscles = find_muscles(rig.names, tracked, others=config.displays == "mixed")
+    muscles = find_muscles(rig.names, tracked, others=config.displays != "table")
     return _simulate(rig, config, muscles, rig.shape_indices(tracked), progress or (lambda done, total: None))
 
 
@@ -194,7 +194,7 @@ def _play(config: SimulationConfig, character: _Character, sequence: int) -> tup
         _approach(config) + config.frames,
         config.fps,
         rng,
-        mixed=config.displays == "mixed",
+        displays=config.displays,
         sides=sides if config.sides == "free" else None,
     )
     step = 1 / (STEPS_PER_FRAME * config.fps)

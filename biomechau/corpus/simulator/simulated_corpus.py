@@ -51,7 +51,7 @@ def write_simulated_corpus(
         tracked,
         ACTION_UNITS,
         config.fps,
-        muscles=[m.name for m in find_muscles(tracked.names, tracked.names, others=config.displays == "mixed")],
+        muscles=[m.name for m in find_muscles(tracked.names, tracked.names, others=config.displays != "table")],
         provenance={
             "source": "biomechau simulator",
             "version": version("biomechau"),

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff
 
 from biomechau._options import Interval, Options
+from biomechau.corpus.simulator.displays import Displays
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class SimulationConfig(Options):
     hardness: Annotated[float, Interval("[0, 4]")] = 2.0
     # seed of everything random, 0 to 4,294,967,295
     seed: Annotated[int, Interval("[0, 4294967295]")] = 0
-    # what people show: "mixed" is displays of a table, random sets of units and single units, of any strength; "table"
-    # is the displays of the table, where units that go together always do
-    displays: Literal["mixed", "table"] = "mixed"
+    # what people show: "mixed" is displays of a table, random sets of units and single units, of any strength; "random"
+    # is the last two alone; "table" is the displays of the table, where units that go together always do
+    displays: Displays = "mixed"
     # how the two sides of the face go together: "free" is other amplitudes left and right in every event, one-sided
     # events, and people with one weak side; "tied" is alike
     sides: Literal["free", "tied"] = "free"
