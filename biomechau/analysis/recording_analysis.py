@@ -14,6 +14,9 @@ from biomechau.corpus import FaceSequence
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.rig import FaceRig, Muscles
 
+# What the summary takes from that of the prediction.
+_OF_UNITS = ("action_units", "threshold", "folds", "training", "disagreement_definition")
+
 
 @dataclass(frozen=True, eq=False)
 class RecordingAnalysis:
@@ -35,7 +38,7 @@ class RecordingAnalysis:
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``: that of the forces, and the action units."""
         units = self.prediction.summary()
-        return {**self.found.summary(), **{name: units[name] for name in ("action_units", "threshold", "folds")}}
+        return {**self.found.summary(), **{name: units[name] for name in _OF_UNITS}}
 
 
 def analyse_recording(

@@ -21,6 +21,7 @@ from biomechau.json_file import read_json_object
 from biomechau.physics import InverseOptions
 from biomechau.reports.output import write_analysis
 from biomechau.rig import FaceRig, Muscles
+from biomechau.training.run import DEFAULT_RUN
 
 _SUMMARY = "summary.json"
 # In the summary of a recording: what it was made of and how, to know whether it is still right.
@@ -116,8 +117,11 @@ def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
 @lru_cache(maxsize=1)
 def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None]:
     """The rig, the detector and the muscles, once per process."""
-    ensemble = Ensemble.of(how.run) if how.run is not None else Ensemble.default()
-    return load_rig(how.rig), ensemble, None if how.muscles is None else Muscles.load(how.muscles)
+    return (
+        load_rig(how.rig),
+        Ensemble.of(how.run or DEFAULT_RUN),
+        None if how.muscles is None else Muscles.load(how.muscles),
+    )
 
 
 def kept(recording: Recording, out: Path, how: How) -> dict[str, Any] | None:

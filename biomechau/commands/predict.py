@@ -12,13 +12,13 @@ from biomechau.commands.command import Command, Switch
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 
 if TYPE_CHECKING:
-    from biomechau.analysis import Prediction
+    from biomechau.analysis import Ensemble, Prediction
     from biomechau.corpus import Corpus
 
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Predict the action units and muscle forces of a recording with a trained run.
+    """Predict the action units and muscle forces of a recording with a trained run, or with the default detector.
 
     Probabilities and forces are the mean over all folds in RUN, or those of --fold. Writes action_units.csv
     (probabilities), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau report"). Cells of
@@ -34,7 +34,15 @@ class Predict(Command):
             "meshes, CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
-    run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
+    run_folder: Annotated[
+        Path | None,
+        arg(
+            name="run",
+            metavar="RUN",
+            help="Folder of the run, or of one of its folds; if not given, the default detector of the package, which "
+            "was trained on simulated people.",
+        ),
+    ] = None
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
     fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
     sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
@@ -54,13 +62,13 @@ class Predict(Command):
 
     def run(self) -> None:
         """Read, predict, write, print."""
-        from biomechau.commands._tables import forces_table, input_notes, muscle_notes, prediction_table
+        from biomechau.commands._tables import forces_table, input_notes, muscle_notes, prediction_table, training_notes
         from biomechau.reports.figures import MISSING_VIZ, viz_available
         from biomechau.reports.output import to_json, write_prediction
 
         prediction = self._predict()
         summary = prediction.summary()
-        summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
+        summary["input"]["path"], summary["run"] = self.input, str(self.run_folder or "default")
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
             print_message(
@@ -76,8 +84,10 @@ class Predict(Command):
         if prediction.forces is not None:
             print_tables(forces_table(prediction.face, summary, count=6))
         folds = ", ".join(map(str, prediction.folds))
+        ensemble = f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}"
         notes = [
-            f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}",
+            ensemble if self.run_folder else "by the default detector of the package",
+            *training_notes(summary),
             *input_notes(summary),
             *(
                 muscle_notes(summary)
@@ -88,23 +98,17 @@ class Predict(Command):
         print_lines(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
-        from biomechau.analysis import Ensemble, predict, predict_corpus_sequence
+        from biomechau.analysis import predict, predict_corpus_sequence
         from biomechau.corpus import ChannelTable, read_sequence
-        from biomechau.training import open_runs
 
-        runs = open_runs(self.run_folder)
-        if self.fold is not None:
-            if self.fold not in runs:
-                raise ValueError(f"{self.run_folder} has no fold {self.fold}; it has {', '.join(map(str, runs))}")
-            runs = {self.fold: runs[self.fold]}
+        ensemble = self._ensemble()
         found = corpus_sequence(Path(self.input), self.sequence)
         if found is not None:
             if self.count_rows or self.face is not None or self.channels is not None:
                 raise ValueError("--count-rows, --face and --channels are of recordings, not of sequences of a corpus")
             corpus, id = found
             with progress_bar("predicting", self.json) as progress:
-                return predict_corpus_sequence(runs, corpus, id, progress)
-        ensemble = Ensemble.of(runs)
+                return predict_corpus_sequence(ensemble, corpus, id, progress)
         channels = None if self.channels is None else ChannelTable.load(self.channels)
         with progress_bar("reading meshes", self.json) as progress:
             recording = read_sequence(
@@ -122,6 +126,19 @@ class Predict(Command):
             print_message("warning", note)
         with progress_bar("predicting", self.json) as progress:
             return predict(ensemble, recording, progress)
+
+    def _ensemble(self) -> Ensemble:
+        from biomechau.analysis import Ensemble
+        from biomechau.training.run import DEFAULT_RUN, finished_folds, open_runs
+
+        folder = self.run_folder or DEFAULT_RUN
+        try:
+            return Ensemble.of(open_runs(folder, self.fold))
+        except ValueError as error:
+            finished = finished_folds(folder) if self.fold is None else []
+            if not finished:
+                raise
+            raise ValueError(f"{error}; --fold {finished[0]} predicts with that fold, which has ended") from error
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
