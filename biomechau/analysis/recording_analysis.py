@@ -1,4 +1,4 @@
-"""RecordingAnalysis: muscle forces and action units of one recording, without training anything."""
+"""RecordingAnalysis: muscle forces and action units of one recording, without training."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OF_UNITS = ("action_units", "threshold", "folds", "training", "disagreement_def
 
 @dataclass(frozen=True, eq=False)
 class RecordingAnalysis:
-    """What is said of one recording: the forces by inverse dynamics, the action units by a detector.
+    """Results for one recording: forces by inverse dynamics, action units by a detector.
 
     Attributes:
         found: the forces.
-        prediction: the action units at the same frames; the forces of its decoder are not shown beside ``found``.
+        prediction: the action units at the same frames; the forces of its decoder are not shown.
     """
 
     found: CaptureForces
@@ -32,7 +32,7 @@ class RecordingAnalysis:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know, in words."""
+        """Messages for the user."""
         return self.found.warnings
 
     def summary(self) -> dict[str, Any]:

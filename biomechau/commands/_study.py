@@ -1,4 +1,4 @@
-"""The recordings of a study, analysed one by one in this process or in others."""
+"""Analysis of the recordings of a study, in parallel processes or on a cluster."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from biomechau.rig import FaceRig, Muscles
 from biomechau.training.run import DEFAULT_RUN
 
 _SUMMARY = "summary.json"
-# In the summary of a recording: what it was made of and how, to know whether it is still right.
+# Entry in the summary of a recording: what the result depends on, to tell whether it is up to date.
 _MADE_OF = "made_of"
 
 
 @dataclass(frozen=True)
 class How:
-    """What the recordings of a study have in common; it is sent to the processes that analyse them.
+    """Options that all recordings of a study share; sent to the processes that analyse them.
 
     Attributes:
-        rig: as the command line names it.
+        rig: as on the command line.
         run: folder of the detector; None for the one that comes with the package.
         muscles: table of muscles; None for the built-in one.
-        recorded_fps: frame rate of the recordings, where they do not tell it [1/s].
+        recorded_fps: frame rate of the recordings, if the files have none [1/s].
         rigid, scale: of meshes, see :func:`biomechau.corpus.read_sequence`.
-        overlay: whether to write a video of each.
-        inverse: of the inverse dynamics.
+        overlay: also write a video of each.
+        inverse: options of inverse dynamics.
     """
 
     rig: str
@@ -52,13 +52,13 @@ class How:
     inverse: InverseOptions
 
     def made_of(self, recording: Recording) -> dict[str, Any]:
-        """What a result depends on, as JSON has it."""
+        """What a result depends on, as JSON values."""
         options = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         return {"files": recording.fingerprint(), "biomechau": __version__, "options": options}
 
 
 class Outcome(NamedTuple):
-    """Of one recording: its summary, or why there is none."""
+    """Result for one recording: its summary, or the error."""
 
     recording: Recording
     summary: dict[str, Any] | None
@@ -73,15 +73,15 @@ def analyze_all(
     cluster: str | None,
     on_done: Callable[[Outcome], None],
 ) -> None:
-    """Analyse recordings, several at a time.
+    """Analyse recordings in parallel.
 
     Args:
-        recordings: each goes into ``out/NAME``.
+        recordings: to analyse, each into ``out/NAME``.
         out: folder of the study.
-        how: what they have in common.
-        jobs: recordings at a time; one per processor if not given.
-        cluster: address of a Dask scheduler whose workers analyse, in place of processes of this machine.
-        on_done: called with each outcome as it comes.
+        how: their common options.
+        jobs: number of recordings at a time; one per processor if not given.
+        cluster: address of a Dask scheduler, to use its workers instead of processes of this machine.
+        on_done: called with each outcome.
 
     Raises:
         ImportError: Dask is not installed and ``cluster`` is given.
@@ -101,7 +101,7 @@ def analyze_all(
 
 
 def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
-    """Analyse one recording into ``out/NAME``; what is wrong with it is in the outcome."""
+    """Analyse one recording into ``out/NAME``; errors are part of the outcome."""
     try:
         rig, ensemble, muscles = tools(how)
         sequence = read_sequence(recording.path, rig, how.recorded_fps, how.rigid, how.scale)
@@ -125,7 +125,7 @@ def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None]:
 
 
 def kept(recording: Recording, out: Path, how: How) -> dict[str, Any] | None:
-    """The summary of a recording that was analysed before in the same way; None where there is none."""
+    """The summary of a recording that was analysed before in the same way; None if there is none."""
     file = out / recording.name / _SUMMARY
     try:
         summary = read_json_object(file) if file.is_file() else None

@@ -50,11 +50,11 @@ class Predict(Command):
         float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
     ] = None
     count_rows: Annotated[
-        Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
+        Switch, arg(help="Take the rows of a table as frames at --recorded-fps, and ignore its timestamps.")
     ] = False
-    face: Annotated[int | None, arg(metavar="N", help="Face to read, where a table has several (face_id).")] = None
+    face: Annotated[int | None, arg(metavar="N", help="Face to read, if a table has several (face_id).")] = None
     channels: Annotated[
-        Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
+        Path | None, arg(metavar="CSV", help="Table of channels and the shapes they drive: channel, shape, weight.")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
@@ -105,7 +105,7 @@ class Predict(Command):
         found = corpus_sequence(Path(self.input), self.sequence)
         if found is not None:
             if self.count_rows or self.face is not None or self.channels is not None:
-                raise ValueError("--count-rows, --face and --channels are of recordings, not of sequences of a corpus")
+                raise ValueError("--count-rows, --face and --channels are for recordings, not for a corpus")
             corpus, id = found
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(ensemble, corpus, id, progress)

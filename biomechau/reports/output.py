@@ -89,9 +89,9 @@ def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: st
 
     Args:
         analysis: of one recording.
-        summary: of it.
-        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
-        overlay: whether to write ``overlay.mp4``, too.
+        summary: contents of ``summary.json``.
+        out: directory to write to, created if missing; see :func:`biomechau.files.staged_directory`.
+        overlay: also write ``overlay.mp4``.
 
     Returns:
         The files, in order of their names.
@@ -127,7 +127,7 @@ def _write_action_units(prediction: Prediction, path: Path) -> None:
 
 
 def write_forces(face: FaceForces, quality: npt.NDArray[np.float64], path: Path) -> None:
-    """Write ``forces.csv``: one column per muscle as of :func:`write_frames`; vector forces add ``_x,_y,_z`` before.
+    """Write ``forces.csv``: one column per muscle, see :func:`write_frames`; vector forces add ``_x,_y,_z`` before it.
 
     Args:
         face: the face and its forces.
@@ -149,10 +149,10 @@ def write_frames(
     path: Path,
     quality: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """Write ``frame,timestamp,recorded_frame``, ``quality`` if given, and these columns, each (T,).
+    """Write ``frame,timestamp,recorded_frame``, ``quality`` if given, and some columns, each (T,).
 
-    ``recorded_frame`` is the number of the frame in the recording, empty where none is near. Of frames without a
-    measurement the cells of the columns are empty, and the quality is 0.
+    ``recorded_frame`` is the number of the frame in the recording, empty if none is near. Frames without a measurement
+    have empty cells in the columns, and quality 0.
     """
     recorded = ["" if number < 0 else str(number) for number in sequence.recorded_frame.tolist()]
     trust = [] if quality is None else [f"{value:.3f}" for value in quality.tolist()]
