@@ -208,11 +208,11 @@ class FaceRig:
     def from_obj_directory(
         cls,
         folder: str | Path,
-        neutral: str = "Neutral",
+        neutral: str | None = None,
         scale: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
     ) -> FaceRig:
-        """The rig of a folder of OBJ meshes, see :func:`biomechau.rig.obj_directory.read_obj_directory`."""
+        """The rig of a folder of OBJ or PLY meshes, see :func:`biomechau.rig.obj_directory.read_obj_directory`."""
         return cls(*read_obj_directory(folder, neutral, scale, progress))
 
     @classmethod
