@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from biomechau.analysis.rig_doubts import rig_doubts
 from biomechau.physics import FaceDynamics
 from biomechau.rig import Distribution, FaceRig, Muscles
+from biomechau.rig.names import ARKIT_SHAPES, canonical
 
 # Pairs of muscles that share the most vertices, as many as a person reads.
 NUM_OVERLAPS = 5
@@ -17,7 +19,8 @@ NUM_OVERLAPS = 5
 def describe_rig(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]:
     """Sizes, muscles, coverage and conditioning of a rig, as plain numbers, strings, lists and dictionaries.
 
-    What the model cannot use is listed under ``"problems"``; a rig that shows no muscle has no coverage.
+    What the model cannot use is listed under ``"problems"``, what looks wrong under ``"doubts"``
+    (:func:`biomechau.analysis.rig_doubts.rig_doubts`); a rig that shows no muscle has no coverage.
 
     Args:
         rig: the face.
@@ -32,11 +35,8 @@ def describe_rig(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]
         "extent_cm": [round(value, 3) for value in extent.tolist()],
         "provenance": dict(rig.provenance),
     }
-    match = (Muscles.facs() if muscles is None else muscles).match(rig.names)
-    description["muscles"] = {
-        "found": list(match.muscles.names),
-        "missing": {name: list(shapes) for name, shapes in match.left_out.items()},
-    }
+    description["muscles"] = describe_muscles(rig, muscles)
+    description["doubts"] = rig_doubts(rig)
     description |= {"coverage": None, "overlap": [], "mass_condition": None, "dropped_shapes": [], "problems": []}
     with warnings.catch_warnings():
         # The muscles left out are listed above.
@@ -58,3 +58,23 @@ def describe_rig(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]
         except ValueError as error:
             description["problems"].append(str(error))
     return description
+
+
+def describe_muscles(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]:
+    """The muscles ``found`` in a rig, how many it would have ``of`` with all of ARKit's shapes, those ``missing`` with
+    the shapes that they lack, and the names of all shapes that are ``needed`` for them.
+
+    Args:
+        rig: the face.
+        muscles: the muscle table; ``Muscles.facs()`` if not given.
+    """
+    table = Muscles.facs() if muscles is None else muscles
+    match = table.match(rig.names)
+    own = {canonical(name) for name in rig.names}
+    whole = table.match((*rig.names, *(name for name in ARKIT_SHAPES if canonical(name) not in own)))
+    return {
+        "found": list(match.muscles.names),
+        "of": len(whole.muscles),
+        "missing": {name: list(shapes) for name, shapes in match.left_out.items()},
+        "needed": list(dict.fromkeys(shape for shapes in match.left_out.values() for shape in shapes)),
+    }

@@ -12,6 +12,7 @@ from biomechau.analysis import analyse
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.commands.terminal import forces_notes, forces_table, progress_bar, say, show, tell
 from biomechau.corpus import read_sequence
+from biomechau.corpus.mesh_axes import SAME_AXES
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json, write_report
@@ -36,6 +37,14 @@ class Forces(Command):
     ] = None
     rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    axes: Annotated[
+        str,
+        arg(
+            metavar="AXES",
+            help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
+            "front.",
+        ),
+    ] = SAME_AXES
     paper: Annotated[Switch, arg(help="Physics to the letter of the paper; beside it only --fps may be given.")] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON in place of the table.")] = False
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
@@ -51,7 +60,9 @@ class Forces(Command):
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
         with progress_bar("reading meshes", self.json) as progress:
-            sequence = read_sequence(self.input, rig, self.recorded_fps, self.rigid, self.scale, progress)
+            sequence = read_sequence(
+                self.input, rig, self.recorded_fps, self.rigid, self.scale, progress, axes=self.axes
+            )
         with progress_bar("inverse dynamics", self.json) as progress:
             found = analyse(sequence, rig, config, self.inverse, muscles, progress)
         summary = found.summary()

@@ -22,6 +22,7 @@ from biomechau.commands.terminal import (
 )
 from biomechau.corpus import Corpus, read_sequence
 from biomechau.corpus.manifest import MANIFEST, SEQUENCES
+from biomechau.corpus.mesh_axes import SAME_AXES
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json, write_prediction
 from biomechau.training.runs import open_runs
@@ -53,6 +54,14 @@ class Predict(Command):
     ] = None
     rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    axes: Annotated[
+        str,
+        arg(
+            metavar="AXES",
+            help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
+            "front.",
+        ),
+    ] = SAME_AXES
     json: Annotated[Switch, arg(help="Print summary.json in place of the tables.")] = False
 
     def run(self) -> None:
@@ -99,7 +108,9 @@ class Predict(Command):
                 return predict_corpus_sequence(runs, corpus, id, progress)
         ensemble = Ensemble.of(runs)
         with progress_bar("reading meshes", self.json) as progress:
-            recording = read_sequence(self.input, ensemble.rig, self.recorded_fps, self.rigid, self.scale, progress)
+            recording = read_sequence(
+                self.input, ensemble.rig, self.recorded_fps, self.rigid, self.scale, progress, axes=self.axes
+            )
         for note in recording.notes:
             tell("warning", note)
         with progress_bar("predicting", self.json) as progress:

@@ -9,28 +9,38 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from biomechau.analysis import describe_rig
+from biomechau.analysis.rig_doubts import rig_doubts
+from biomechau.analysis.rig_summary import describe_muscles
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
-from biomechau.commands.terminal import progress_bar, rig_table, say, show
+from biomechau.commands.terminal import progress_bar, rig_table, say, show, tell
 from biomechau.files import replacing
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json
 from biomechau.rig import FaceRig
 from biomechau.rig.ict import NEUTRAL
+from biomechau.rig.names import shortened
 
 
 @dataclass(frozen=True)
 class RigImport(Command):
-    """Make a rig file from an ICT-FaceKit folder, a folder of OBJ files, or the built-in face."""
+    """Make a rig file from an ICT-FaceKit folder, a folder of OBJ or PLY files, or the built-in face.
 
-    src: Annotated[str, Positional, arg(metavar="SRC", help='FaceXModel or OBJ folder, "builtin" or "builtin:9409".')]
+    Says how large the face is, what looks wrong, and which muscles were found by the names of its shapes.
+    """
+
+    src: Annotated[
+        str, Positional, arg(metavar="SRC", help='FaceXModel, OBJ or PLY folder, "builtin" or "builtin:9409".')
+    ]
     out: Annotated[Path, arg(metavar="FILE", help="Rig file to write (.safetensors).")]
     region: Annotated[
         Literal["face", "head", "all"],
         arg(help="Part of the ICT head: face, head and neck, or eyes and teeth too."),
     ] = "face"
     no_identity: Annotated[Switch, arg(help="Leave the ICT identity modes out.")] = False
-    neutral: Annotated[str, arg(help="Name of the neutral in an OBJ folder.")] = "Neutral"
-    scale: Annotated[float, arg(help="Centimetres per unit of an OBJ folder.")] = 1.0
+    neutral: Annotated[
+        str | None, arg(metavar="NAME", help="Name of the neutral in a folder; found by its name if not given.")
+    ] = None
+    scale: Annotated[float, arg(help="Centimetres per unit of a folder of meshes.")] = 1.0
 
     def run(self) -> None:
         """Read the source, write the rig file."""
@@ -43,10 +53,31 @@ class RigImport(Command):
             elif (builtin := builtin_rig(self.src)) is not None:
                 rig = builtin
             else:
-                raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, an OBJ folder or "builtin"')
+                raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, a folder of meshes or "builtin"')
         self.out.parent.mkdir(parents=True, exist_ok=True)
         rig.save(self.out)
-        say(f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes")
+        self._tell(rig)
+
+    def _tell(self, rig: FaceRig) -> None:
+        for key, words in (
+            ("dropped_shapes", "equal to the neutral and left out"),
+            ("older_versions", "older versions left out"),
+            ("renamed", "renamed"),
+        ):
+            if names := rig.provenance.get(key):
+                tell("note", f"{words}: {shortened(names.split(', '))}")
+        for doubt in rig_doubts(rig):
+            tell("warning", doubt)
+        if not (muscles := describe_muscles(rig))["found"]:
+            tell("warning", "no shape has a name that is known: forces need a table of muscles with yours (--muscles)")
+        low, high = (rig.neutral.double() @ rig.axes.T).aminmax(dim=0)
+        width, height, depth = (high - low).tolist()
+        say(
+            f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes",
+            f"{width:.4g} cm wide, {height:.4g} cm tall, {depth:.4g} cm deep",
+            f"muscles found: {len(muscles['found'])} of {muscles['of']}"
+            + (f"; the others need the shapes {', '.join(muscles['needed'])}" if muscles["needed"] else ""),
+        )
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,16 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
 
 def input_notes(summary: dict[str, Any]) -> list[str]:
     """What was read, dropped and unused: one line each."""
-    frames, channels = summary["frames"], summary["channels"]
+    frames, channels, meshes = summary["frames"], summary["channels"], summary["meshes"]
     missing = sum(gap["count"] for gap in frames["dropped"])
     gaps = ", ".join(f"{gap['count']} after frame {gap['after_recorded_frame']}" for gap in frames["dropped"])
     notes = [
         f"{frames['count']} frames at {frames['fps']:g} fps, {frames['end'] - frames['start']:.2f} s",
         f"{missing} frames dropped in the recording: {gaps}" if missing else "",
+        f"{meshes['share_left_over']:.1%} of the meshes' shape and {meshes['share_of_motion_left_over']:.1%} of their "
+        f"motion are left over by the rig ({meshes['residual_mm']:.2f} of {meshes['departure_mm']:.2f} mm)"
+        if meshes
+        else "",
         listing("channels that drive no shape", channels["unused"]),
         listing("shapes that no channel drives", channels["missing_shapes"]),
     ]
@@ -128,7 +132,7 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
         "identity modes": str(description["identity_modes"]),
         "extent": f"{x:.1f} x {y:.1f} x {z:.1f} cm",
         **{f"provenance: {key.replace('_', ' ')}": text for key, text in description["provenance"].items() if text},
-        "muscles found": f"{len(muscles['found'])}: {', '.join(_without_sides(muscles['found']))}",
+        "muscles found": f"{len(muscles['found'])} of {muscles['of']}: {', '.join(_without_sides(muscles['found']))}",
         "muscles missing": "\n".join(
             f"{name} (lacks {', '.join(shapes)})" if shapes else f"{name} (no known shape)"
             for name, shapes in muscles["missing"].items()
@@ -144,6 +148,7 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
     if description["mass_condition"] is not None:
         rows["condition of the mass matrix"] = f"{description['mass_condition']:.3g}"
     rows["shapes that hardly move"] = ", ".join(description["dropped_shapes"])
+    rows["doubts"] = "\n".join(description["doubts"])
     rows["problems"] = "\n".join(description["problems"])
     for what, value in rows.items():
         if value:

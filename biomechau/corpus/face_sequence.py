@@ -10,6 +10,7 @@ from torch import Tensor
 
 from biomechau.corpus.resampling import even_grid, interpolate, is_supported
 from biomechau.file_errors import naming, shorten
+from biomechau.rig.left_over import LeftOver
 
 # Interpolating across more than this would invent motion: syllables and blinks last 0.1 to 0.4 s.
 MAX_GAP = 0.1
@@ -44,6 +45,8 @@ class FaceSequence:
         frame: (T,) int64, number of each frame in the recording's own count, rising; None where it does not count its
             frames, and after :meth:`resample`.
         notes: what the reader found that the user should know, in words.
+        left_over: what the fit leaves over of recorded meshes, with a distance for each frame of the recording as it
+            was read; None for recordings that are no meshes.
 
     Raises:
         TypeError: a tensor of another dtype.
@@ -64,6 +67,7 @@ class FaceSequence:
     repeated: tuple[int, ...] = ()
     frame: Tensor | None = None
     notes: tuple[str, ...] = ()
+    left_over: LeftOver | None = None
 
     def __post_init__(self) -> None:
         if self.pose.shape == (0,):

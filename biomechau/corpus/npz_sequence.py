@@ -19,9 +19,10 @@ from biomechau.corpus.face_sequence import (
     find_dropped,
 )
 from biomechau.corpus.frame_columns import LARGEST_FRAME
+from biomechau.corpus.mesh_axes import SAME_AXES
+from biomechau.corpus.mesh_fit import MeshFitter
 from biomechau.corpus.npz_arrays import read_arrays
 from biomechau.corpus.resampling import check_span
-from biomechau.corpus.units import check_scale, check_size
 from biomechau.file_errors import naming, quote
 from biomechau.rig import FaceRig
 from biomechau.rig.names import ARKIT_SHAPES, canonical, index_by_name, shortened
@@ -38,6 +39,7 @@ def read_npz(
     rigid: bool = False,
     scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
+    axes: str = SAME_AXES,
 ) -> FaceSequence:
     """Read one recording from an ``.npz`` file.
 
@@ -53,6 +55,7 @@ def read_npz(
         rigid: fit the head's rigid motion too, and take it out (vertices only).
         scale: centimetres per unit of the vertices.
         progress: called with (frames done, frames in all).
+        axes: which axes of the vertices are the rig's x, y and z, as ``x,z,-y``.
 
     Raises:
         ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, unknown
@@ -63,17 +66,17 @@ def read_npz(
         OSError: the file cannot be read.
     """
     arrays = read_arrays(path, _ARRAYS)
+    notes, left_over = (), None
     with naming(path):
         if "vertices" in arrays:
             if rig is None:
                 raise ValueError("a rig must be given to fit vertices")
-            check_scale(scale)
-            vertices = _float_tensor(arrays, "vertices", 3).mul_(scale)
+            fitter = MeshFitter(rig, rigid, scale, axes)
+            vertices = _float_tensor(arrays, "vertices", 3)
             timestamp, fps = _timing(arrays, len(vertices), fps)
-            if vertices.shape[1:] == rig.neutral.shape:  # if not, the fit says so
-                check_size(rig, vertices[0])
-            channels, coefficients = rig.names, rig.fit(vertices, rigid=rigid, progress=progress).float()
-            content = f"vertices ({scale:g} cm per unit)"
+            channels, coefficients = rig.names, fitter.fit(vertices, progress).float()
+            content = f"vertices ({fitter.placement})"
+            notes, left_over = fitter.notes(), fitter.left_over()
         else:
             channels, coefficients = _named_coefficients(arrays, rig)
             timestamp, fps = _timing(arrays, len(coefficients), fps)
@@ -89,6 +92,8 @@ def read_npz(
             dropped=find_dropped(timestamp, fps),
             source=f"{content} of {Path(path).name}",
             frame=_frame_numbers(arrays, len(coefficients)),
+            notes=notes,
+            left_over=left_over,
         )
 
 

@@ -15,7 +15,9 @@ from biomechau.file_errors import quote
 from biomechau.rig import names as naming
 from biomechau.rig.fit import Bound, fit_coefficients
 from biomechau.rig.ict import read_ict
+from biomechau.rig.left_over import LeftOverSums
 from biomechau.rig.obj_directory import read_obj_directory
+from biomechau.rig.orientation import face_axes
 from biomechau.rig.rig_parts import RigParts
 from biomechau.rig.storage import load_rig, save_rig
 
@@ -127,6 +129,11 @@ class FaceRig:
             raise ValueError("the rig's triangles have no area, so its vertices have no masses")
         return (areas / areas.sum()).to(self.neutral.dtype)
 
+    @cached_property
+    def axes(self) -> Tensor:
+        """(3, 3) float64, the subject's left, up and front as rows, see :func:`biomechau.rig.orientation.face_axes`."""
+        return face_axes(self.neutral.cpu(), self.faces.cpu(), self.blendshapes.cpu(), self.names)
+
     def shape_indices(self, names: Sequence[str]) -> list[int]:
         """Position of each named shape, in the order asked; any spelling that :mod:`biomechau.rig.names` knows.
 
@@ -237,6 +244,7 @@ class FaceRig:
         shapes: Sequence[str] | None = None,
         rigid: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        left_over: LeftOverSums | None = None,
     ) -> Tensor:
         """Bounded ridge regression of each frame in the mass norm, exact to the tolerance of the bounded solver.
 
@@ -252,6 +260,7 @@ class FaceRig:
             shapes: names of the shapes to fit, default all; the others get coefficient 0.
             rigid: fit the head's rigid motion too.
             progress: called with (frames done, frames in all).
+            left_over: takes what the fit leaves over of the meshes.
 
         Returns:
             Coefficients (..., K) in the dtype of ``vertices``.
@@ -265,5 +274,5 @@ class FaceRig:
         chosen = list(range(self.num_shapes)) if shapes is None else self.shape_indices(shapes)
         masses = self.vertex_masses if masses is None else masses
         return fit_coefficients(
-            self.neutral, self.blendshapes, vertices, chosen, masses, ridge, bounds, rigid, progress
+            self.neutral, self.blendshapes, vertices, chosen, masses, ridge, bounds, rigid, progress, left_over
         )

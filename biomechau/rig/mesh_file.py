@@ -25,9 +25,14 @@ def read_mesh(path: Path) -> ObjMesh:
     if path.suffix.lower() != ".ply":
         return read_obj(path)
     content = _read_ply(path)
-    faces = np.asarray(content.get("faces", np.empty((0, 3), np.int64)))
+    faces = content.get("faces", np.empty((0, 3), np.int64))
     vertices = _vertices(path, content)
-    if faces.ndim != 2 or faces.shape[-1] != 3 or (faces.size and not 0 <= faces.min() <= faces.max() < len(vertices)):
+    if (
+        faces.dtype.kind not in "iu"
+        or faces.ndim != 2
+        or faces.shape[-1] != 3
+        or (faces.size and not 0 <= faces.min() <= faces.max() < len(vertices))
+    ):
         raise ValueError(f"{path}: its faces are broken: the file has {len(vertices)} vertices")
     return ObjMesh(vertices, np.full(len(faces), 3, np.int64), faces.astype(np.int64).ravel())
 
@@ -42,7 +47,7 @@ def read_mesh_vertices(path: Path) -> NDArray[np.float64]:
     return _vertices(path, _read_ply(path)) if path.suffix.lower() == ".ply" else read_obj_vertices(path)
 
 
-def _read_ply(path: Path) -> dict[str, Any]:
+def _read_ply(path: Path) -> dict[str, NDArray[Any]]:
     # Here, because importing trimesh takes half a second that every command would wait for.
     from trimesh.exchange.ply import load_ply
 
@@ -51,7 +56,8 @@ def _read_ply(path: Path) -> dict[str, Any]:
         warnings.simplefilter("error", DeprecationWarning)
         try:
             # A vertex per texture coordinate would be another order of vertices.
-            return load_ply(file, fix_texture=False, skip_materials=True)
+            content = load_ply(file, fix_texture=False, skip_materials=True)
+            return {name: np.asarray(content[name]) for name in ("vertices", "faces") if content.get(name) is not None}
         except OSError:
             raise
         except Exception as error:
@@ -61,10 +67,10 @@ def _read_ply(path: Path) -> dict[str, Any]:
             ) from error
 
 
-def _vertices(path: Path, content: dict[str, Any]) -> NDArray[np.float64]:
-    vertices = np.asarray(content.get("vertices", ()), np.float64)
-    if vertices.ndim != 2 or vertices.shape[-1] != 3 or not len(vertices):
-        raise ValueError(f"{path}: no vertices: a PLY file needs an element vertex with x, y and z")
+def _vertices(path: Path, content: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+    vertices = content.get("vertices", np.empty(0))
+    if vertices.dtype.kind not in "fiu" or vertices.ndim != 2 or vertices.shape[-1] != 3 or not len(vertices):
+        raise ValueError(f"{path}: no vertices: a PLY file needs an element vertex with x, y and z in every row")
     outside = ~(np.abs(vertices) <= LARGEST_COORDINATE).all(1)
     if outside.any():
         index = int(np.flatnonzero(outside)[0])
@@ -72,4 +78,4 @@ def _vertices(path: Path, content: dict[str, Any]) -> NDArray[np.float64]:
             f"{path}: vertex {index} must have finite coordinates of at most {LARGEST_COORDINATE:g}, "
             f"found {vertices[index].tolist()}"
         )
-    return vertices
+    return vertices.astype(np.float64)
