@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -27,7 +27,9 @@ class Forces(Command):
     """
 
     input: Annotated[
-        str, Positional, arg(metavar="INPUT", help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, or OBJ folder.")
+        str,
+        Positional,
+        arg(metavar="INPUT", help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, OBJ or PLY folder, or video."),
     ]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
@@ -45,6 +47,17 @@ class Forces(Command):
             "front.",
         ),
     ] = SAME_AXES
+    face: Annotated[
+        int | Literal["only"] | None,
+        arg(
+            metavar="N",
+            help='Face of a video to take: the largest is 1 and the default; "only" looks for a single face, which '
+            "MediaPipe then smooths over time.",
+        ),
+    ] = None
+    model: Annotated[
+        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
+    ] = None
     paper: Annotated[Switch, arg(help="Physics to the letter of the paper; beside it only --fps may be given.")] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON in place of the table.")] = False
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
@@ -59,9 +72,17 @@ class Forces(Command):
             config = PhysicsConfig.paper(config.fps)
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
-        with progress_bar("reading meshes", self.json) as progress:
+        with progress_bar("reading", self.json) as progress:
             sequence = read_sequence(
-                self.input, rig, self.recorded_fps, self.rigid, self.scale, progress, axes=self.axes
+                self.input,
+                rig,
+                self.recorded_fps,
+                self.rigid,
+                self.scale,
+                progress,
+                axes=self.axes,
+                face=self.face,
+                model=self.model,
             )
         with progress_bar("inverse dynamics", self.json) as progress:
             found = analyse(sequence, rig, config, self.inverse, muscles, progress)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+from torch import Tensor
 from tyro.conf import Positional, arg
 
 from biomechau.analysis import Ensemble, Prediction, predict, predict_corpus_sequence
@@ -20,9 +22,11 @@ from biomechau.commands.terminal import (
     show,
     tell,
 )
-from biomechau.corpus import Corpus, read_sequence
+from biomechau.corpus import Corpus, FaceSequence, read_sequence
 from biomechau.corpus.manifest import MANIFEST, SEQUENCES
 from biomechau.corpus.mesh_axes import SAME_AXES
+from biomechau.corpus.reading import is_recorded_video, read_tracked
+from biomechau.corpus.tracking import MOST_FACES, face_landmarker
 from biomechau.reports.figures import MISSING_VIZ, viz_available
 from biomechau.reports.output import to_json, write_prediction
 from biomechau.training.runs import open_runs
@@ -41,7 +45,7 @@ class Predict(Command):
         Positional,
         arg(
             metavar="INPUT",
-            help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, folder of OBJ meshes, "
+            help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, folder of OBJ or PLY meshes, video, "
             "CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
@@ -62,6 +66,25 @@ class Predict(Command):
             "front.",
         ),
     ] = SAME_AXES
+    face: Annotated[
+        int | Literal["only"] | None,
+        arg(
+            metavar="N",
+            help='Face of a video to take: the largest is 1 and the default; "only" looks for a single face, which '
+            "MediaPipe then smooths over time.",
+        ),
+    ] = None
+    model: Annotated[
+        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
+    ] = None
+    backbone: Annotated[
+        Path | None,
+        arg(
+            metavar="FOLDER",
+            help="Backbone of a run that reads pictures, for videos: its folder, or the corpus that it was trained on. "
+            "Off the Hugging Face Hub if not given.",
+        ),
+    ] = None
     json: Annotated[Switch, arg(help="Print summary.json in place of the tables.")] = False
 
     def run(self) -> None:
@@ -107,14 +130,41 @@ class Predict(Command):
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(runs, corpus, id, progress)
         ensemble = Ensemble.of(runs)
-        with progress_bar("reading meshes", self.json) as progress:
-            recording = read_sequence(
-                self.input, ensemble.rig, self.recorded_fps, self.rigid, self.scale, progress, axes=self.axes
+        reads_pictures = ensemble.config.uses_images and is_recorded_video(Path(self.input))
+        if self.backbone is not None and not reads_pictures:
+            raise ValueError("--backbone belongs to a video and a run whose head reads pictures")
+        with progress_bar("reading", self.json) as progress:
+            recording, images = (
+                self._read_pictures(ensemble, progress) if reads_pictures else (self._read(ensemble, progress), None)
             )
         for note in recording.notes:
             tell("warning", note)
         with progress_bar("predicting", self.json) as progress:
-            return predict(ensemble, recording, progress)
+            return predict(ensemble, recording, progress, images)
+
+    def _read(self, ensemble: Ensemble, progress: Callable[[int, int], None]) -> FaceSequence:
+        return read_sequence(
+            self.input,
+            ensemble.rig,
+            self.recorded_fps,
+            self.rigid,
+            self.scale,
+            progress,
+            axes=self.axes,
+            face=self.face,
+            model=self.model,
+        )
+
+    def _read_pictures(
+        self, ensemble: Ensemble, progress: Callable[[int, int], None]
+    ) -> tuple[FaceSequence, dict[int, Tensor]]:
+        from biomechau.training.video_features import features_over_time, follow_with_features, load_run_backbones
+
+        backbones = load_run_backbones(ensemble.runs, self.backbone)
+        face = self.face if isinstance(self.face, int) else None
+        with face_landmarker(self.model, 1 if self.face == "only" else MOST_FACES) as tracker:
+            found = follow_with_features(self.input, tracker, backbones, progress, self.recorded_fps)
+        return read_tracked(found, face), features_over_time(found, face)
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
