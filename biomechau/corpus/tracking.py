@@ -177,12 +177,12 @@ def face_landmarker(model: str | Path | None = None, most_faces: int = MOST_FACE
         ValueError: not such a model.
         OSError: the file cannot be read.
     """
-    model = find_model(model)
     try:
         import mediapipe  # pyright: ignore[reportMissingImports]
         from mediapipe.tasks.python import BaseOptions, vision  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise ImportError(MISSING_MEDIAPIPE) from error
+    model = find_model(model)
     options = vision.FaceLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=str(model)),
         running_mode=vision.RunningMode.VIDEO,
