@@ -1,9 +1,10 @@
 """Kernels of biomechau: addresses and sizes in, nothing of torch.
 
-A tensor is handed over as (address, number of elements, dtype code), contiguous, or as None where it is left out; the
-codes are 0 float32, 1 float64, 2 int64, 3 int32. A place is a number of CPU threads, or (CUDA device, address of a
-stream). Every size is compared with the others before memory is touched (ValueError). A `workspace` is scratch memory
-of a call on a GPU, of as many elements as `<name>_workspace` says; the CPU kernels take their own (MemoryError).
+A tensor is passed as (address, number of elements, dtype code), contiguous, or as None where it is left out. Codes are
+positions in the tuples of names below: dtypes, schemes of a rollout, spans of its matrices, kinds of its faults. A
+place is a number of CPU threads, or (CUDA device, address of a stream). Every size is compared with the others before
+memory is touched (ValueError). A `workspace` is scratch memory of a call on a GPU, with as many elements as
+`<name>_workspace` returns; the CPU kernels allocate their own (MemoryError).
 """
 
 _Buffer = tuple[int, int, int] | None
@@ -11,6 +12,13 @@ _Place = int | tuple[int, int]
 
 openmp: bool
 cuda: bool
+dtypes: tuple[str, ...]
+schemes: tuple[str, ...]
+spans: tuple[str, ...]
+rollout_faults: tuple[str, ...]
+fault_index_bits: int
+symmetry_tolerance: float
+modal_row_multiple: int
 
 class Distribution:
     def __init__(
@@ -47,14 +55,19 @@ class SortedEntries:
 class SymmetricOperator:
     def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
 
-class RolloutSizes:
+class RolloutOperators:
     def __init__(
         self,
         num_sequences: int,
         num_frames: int,
         num_coordinates: int,
-        scheme: int,
+        mass: _Buffer,
+        c0: _Buffer,
+        v0: _Buffer,
+        damping: _Buffer,
+        stiffness: _Buffer,
         dt: float,
+        scheme: int,
         mass_span: int,
         damping_span: int,
         stiffness_span: int,
@@ -158,37 +171,27 @@ def generalized_mass_bwd(
 ) -> None: ...
 def generalized_mass_bwd_workspace(num_sequences: int, num_shapes: int) -> int: ...
 def euler_rollout_fwd(
-    sizes: RolloutSizes,
-    mass: _Buffer,
+    operators: RolloutOperators,
     force: _Buffer,
-    c0: _Buffer,
-    v0: _Buffer,
-    damping: _Buffer,
-    stiffness: _Buffer,
     c: _Buffer,
     v: _Buffer,
     acceleration: _Buffer,
-    factor: _Buffer,
+    inverse: _Buffer,
     workspace: _Buffer,
     fault: _Buffer,
     place: _Place,
 ) -> tuple[int, int]: ...
-def euler_rollout_fwd_workspace(sizes: RolloutSizes) -> int: ...
+def euler_rollout_fwd_workspace(operators: RolloutOperators) -> int: ...
 def euler_rollout_bwd(
-    sizes: RolloutSizes,
-    mass: _Buffer,
-    c0: _Buffer,
-    v0: _Buffer,
-    damping: _Buffer,
-    stiffness: _Buffer,
+    operators: RolloutOperators,
     c: _Buffer,
     v: _Buffer,
     acceleration: _Buffer,
-    factor: _Buffer,
+    inverse: _Buffer,
     grad_c: _Buffer,
     grad_v: _Buffer,
-    grad_mass: _Buffer,
     grad_force: _Buffer,
+    grad_mass: _Buffer,
     grad_c0: _Buffer,
     grad_v0: _Buffer,
     grad_damping: _Buffer,
@@ -196,7 +199,7 @@ def euler_rollout_bwd(
     workspace: _Buffer,
     place: _Place,
 ) -> None: ...
-def euler_rollout_bwd_workspace(sizes: RolloutSizes) -> int: ...
+def euler_rollout_bwd_workspace(operators: RolloutOperators) -> int: ...
 def chebyshev_conv_fwd(
     laplacian: SymmetricOperator,
     num_frames: int,

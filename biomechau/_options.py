@@ -1,6 +1,6 @@
-"""Options: what the configuration dataclasses share, one check of their fields and one way to JSON and back.
+"""Options: base of the configuration dataclasses, with validation of their fields and conversion to and from JSON.
 
-The annotation of a field says what it takes: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, another
+The annotation of a field determines its values: ``int``, ``float``, ``bool``, ``str``, a ``Literal``, another
 configuration, ``tuple[int, ...]``, or one of these or ``None``. Numbers may have an :class:`Interval`.
 """
 
@@ -15,13 +15,15 @@ from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from biomechau.file_errors import quote
+
 T = TypeVar("T", bound="Options")
 _KINDS: dict[Any, tuple[type, str]] = {int: (Integral, "an integer"), float: (Real, "a finite number")}
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The numbers that an option may have, as ``Interval("[0, 1)")``; ``inf`` is no bound.
+    """The allowed range of a number, as ``Interval("[0, 1)")``; ``inf`` means unbounded.
 
     Raises:
         ValueError: not an interval.
@@ -54,8 +56,9 @@ class Interval:
 Count = Annotated[int, Interval("[1, inf)")]
 Whole = Annotated[int, Interval("[0, inf)")]
 Positive = Annotated[float, Interval("(0, inf)")]
-NotNegative = Annotated[float, Interval("[0, inf)")]
-# A share that leaves something over.
+# Far beyond what weights, damping ratios and seconds are, and far below where float32 overflows.
+NotNegative = Annotated[float, Interval("[0, 1e6]")]
+# A share less than all.
 ProperShare = Annotated[float, Interval("[0, 1)")]
 Percentile = Annotated[float, Interval("[0, 100]")]
 
@@ -64,10 +67,10 @@ Percentile = Annotated[float, Interval("[0, 100]")]
 class Options:
     """Base of the configuration dataclasses.
 
-    Fields are checked when an object is made. Numbers become plain ``int`` and ``float``, lists of numbers tuples.
+    Fields are checked on construction. Numbers become plain ``int`` and ``float``, lists of numbers tuples.
 
     Raises:
-        ValueError: a value that its field does not take; the message names the field.
+        ValueError: a value that is not allowed; the message names the field.
         TypeError: a value that is not a configuration of the field's class.
     """
 
@@ -76,12 +79,12 @@ class Options:
             object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON knows them."""
+        """All fields, as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls: type[T], values: Any) -> T:
-        """The configuration whose :meth:`to_json` this is.
+        """The inverse of :meth:`to_json`.
 
         Raises:
             ValueError: a field that is missing, unknown or out of range.
@@ -121,7 +124,7 @@ def _parts(annotation: Any) -> tuple[Any, Interval | None, bool]:
 
 
 def _checked(name: str, value: Any, annotation: Any) -> Any:
-    """The value, if the field takes it."""
+    """The value, converted, if the annotation allows it."""
     kind, interval, optional = _parts(annotation)
     if value is None and optional:
         return None
@@ -129,11 +132,11 @@ def _checked(name: str, value: Any, annotation: Any) -> Any:
     if origin is tuple:
         item = get_args(kind)[0]
         if not isinstance(value, (list, tuple)) or not value:
-            raise ValueError(f"{name} must be one or more values, got {value!r}")
+            raise ValueError(f"{name} must be one or more values, got {quote(value)}")
         return tuple(_checked(name, each, item) for each in value)
     if origin is Literal:
         if value not in get_args(kind):
-            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+            raise ValueError(f"{name} must be one of {', '.join(map(str, get_args(kind)))}, got {quote(value)}")
         return value
     if kind not in _KINDS:
         if not isinstance(value, kind):
@@ -147,5 +150,5 @@ def _checked_number(name: str, value: Any, kind: Any, interval: Interval | None,
     fits = isinstance(value, number) and not isinstance(value, bool) and math.isfinite(value)
     if not fits or (interval is not None and value not in interval):
         expected = words if interval is None else f"{words} {interval}"
-        raise ValueError(f"{name} must be {expected}{' or None' if optional else ''}, got {value!r}")
+        raise ValueError(f"{name} must be {expected}{' or None' if optional else ''}, got {quote(value)}")
     return kind(value)

@@ -1,6 +1,6 @@
 """The command ``biomechau``. The options of a command are generated from its dataclass in :mod:`biomechau.commands`.
 
-A command, and with it torch, is imported when it is run or asked for its own help.
+A command is imported when it is run or asked for its own help, torch only when it runs.
 """
 
 from __future__ import annotations
@@ -25,45 +25,47 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """A command in the list of commands: its class, as module and name in ``biomechau.commands``, and what it does."""
+    """A command in the list of commands: its class (module and name in ``biomechau.commands``) and what it does."""
 
     home: str
     does: str
 
 
 class Group(NamedTuple):
-    """Commands under one word."""
+    """Commands with a common first word."""
 
     does: str
     commands: Mapping[str, Entry | Group]
 
 
 COMMANDS: Mapping[str, Entry | Group] = {
-    "forces": Entry("forces.Forces", "Find the muscle forces behind a capture; nothing is trained."),
+    "analyze": Entry("analyze.Analyze", "Forces and action units of any number of recordings."),
+    "forces": Entry("forces.Forces", "Compute the muscle forces behind a recording; no training."),
     "track": Entry("track.Track", "Track the face of a video with MediaPipe."),
     "demo": Entry("demo.Demo", "Show the package on the built-in face, in a minute or two."),
     "simulate": Entry("simulate.Simulate", "Make a corpus of simulated people."),
     "train": Entry("train.Train", "Train a detector of action units on a corpus."),
-    "evaluate": Entry("evaluate.Evaluate", "Test all folds of a run."),
-    "predict": Entry("predict.Predict", "Find action units and forces of a recording with a run."),
+    "evaluate": Entry("evaluate.Evaluate", "Evaluate all folds of a run."),
+    "predict": Entry("predict.Predict", "Predict action units and forces of a recording with a run."),
     "experiment": Group(
         "Make a table or the figures of the paper.",
         {
             "table1": Entry("experiment.Table1", "What the head sees."),
             "table2": Entry("experiment.Table2", "F1 on BP4D beside published results."),
             "table3": Entry("experiment.Table3", "F1 on DISFA beside published results."),
-            "table4": Entry("experiment.Table4", "Labels of a few sequences."),
+            "table4": Entry("experiment.Table4", "Training with the labels of a few sequences."),
             "table5": Entry("experiment.Table5", "Trained on one corpus, tested on another."),
             "ablation": Entry("experiment.Ablation", "Losses and physics, one change at a time."),
             "figures": Entry("experiment.Figures", "Fig. 2, 4 and 5 of a trained run."),
         },
     ),
-    "report": Entry("report.Report", "Write one page that a browser shows without a network."),
+    "report": Entry("report.Report", "Write a page that any browser shows offline."),
     "rig": Group(
         "Make, inspect and draw rig files.",
         {
             "import": Entry("rig.RigImport", "Make a rig file from ICT-FaceKit, OBJ files or the built-in face."),
             "info": Entry("rig.RigInfo", "Show what a rig holds."),
+            "muscles": Entry("rig.RigMuscles", "Write the built-in table of muscles, to edit."),
             "show": Entry("rig.RigShow", "Draw the neutral face and its shapes."),
         },
     ),
@@ -74,8 +76,8 @@ COMMANDS: Mapping[str, Entry | Group] = {
             "check": Entry("corpus.CorpusCheck", "Read every value of a corpus."),
             "bp4d": Entry("datasets.CorpusBP4D", "Make a corpus from BP4D."),
             "disfa": Entry("datasets.CorpusDISFA", "Make a corpus from DISFA."),
-            "features": Entry("features.CorpusFeatures", "Compute image features by a pretrained backbone."),
-            "train-features": Entry("features.CorpusTrainFeatures", "Train a backbone on each fold's pictures."),
+            "features": Entry("features.CorpusFeatures", "Compute image features with a pretrained backbone."),
+            "train-features": Entry("features.CorpusTrainFeatures", "Train an image backbone for each fold."),
         },
     ),
 }
@@ -113,15 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        from biomechau.commands.terminal import tell
+        from biomechau.commands.terminal import print_message
 
-        tell("error", _in_words(error))
+        print_message("error", _in_words(error))
         return 2
     return 0
 
 
 def _version() -> str:
-    """The version, and what is compiled. The core alone needs no torch."""
+    """The version, and what is compiled; the compiled core can be asked without torch."""
     core = import_module("biomechau._core")
     threads = "with OpenMP" if core.openmp else "without OpenMP"
     cuda = "CUDA kernels" if core.cuda else "no CUDA kernels"
@@ -159,21 +161,38 @@ def parse(arguments: Sequence[str]) -> Command:
         if not end.code:
             raise
         message = printed.getvalue()
-        raise ValueError(f'{_unframed(message)} (see "{program} --help"){_advice(message, command)}') from None
+        words = _with_option(_unframed(message), command)
+        raise ValueError(f'{words} (see "{program} --help"){_advice(message, command)}') from None
+    except ValueError as error:  # of a configuration that tyro does not name in a message of its own
+        raise ValueError(f'{_with_option(str(error), command)} (see "{program} --help")') from error
 
 
-def _advice(message: str, command: type[Command]) -> str:
-    """The option of a command that a wrong one resembles, in words; empty where tyro found none wrong, or none is."""
-    wrong = re.search(r"Unrecognized options:\W*?(--[a-z][\w.-]*)", message)
-    if wrong is None:
-        return ""
+def _options(command: type[Command]) -> list[str]:
+    """The options of a command, as its help names them."""
     import tyro
 
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
         tyro.cli(command, args=["--help"], default=command.default([]))
-    options = re.findall(r"--[a-z][\w.-]*", printed.getvalue())
-    close = get_close_matches(wrong[1].replace("_", "-"), options, 1)
+    return re.findall(r"--[a-z][\w.-]*", printed.getvalue())
+
+
+def _with_option(message: str, command: type[Command]) -> str:
+    """What a configuration says of one of its fields, said of the option that sets it."""
+    found = re.match(r"(?:Error parsing (?:\w+\.)*(\w+): )?(\w+)(?= must )", message)
+    if found is None:
+        return message
+    parent, name = (found[1] or "").replace("_", "-"), found[2].replace("_", "-")
+    option = next((o for o in (f"--{parent}.{name}", f"--{name}") if o in _options(command)), found[2])
+    return option + message[found.end() :]
+
+
+def _advice(message: str, command: type[Command]) -> str:
+    """The option that an unknown one resembles, in words; empty if there is no unknown one, or nothing like it."""
+    wrong = re.search(r"Unrecognized options:\W*?(--[a-z][\w.-]*)", message)
+    if wrong is None:
+        return ""
+    close = get_close_matches(wrong[1].replace("_", "-"), _options(command), 1)
     return f"; {wrong[1]}: did you mean {close[0]}?" if close else ""
 
 
@@ -192,26 +211,28 @@ def _unknown(program: str, group: Group, word: str) -> str:
     advice = f'one of {names} (see "{program} --help")'
     if not word:
         return f"Missing subcommand: expected {advice}"
-    close = get_close_matches(word, group.commands, 1)
+    own = ("--help", "--version") if group.commands is COMMANDS else ("--help",)
+    close = get_close_matches(word, own if word.startswith("-") else group.commands, 1)
     return f"{word}: expected {advice}" + (f'; did you mean "{program} {close[0]}"?' if close else "")
 
 
 def _unframed(message: str) -> str:
-    """The words of a framed message of tyro: its title and its first section, without the hints below."""
+    """The text of a framed message of tyro: its title and its first section, without the hints below."""
     # Without the box-drawing characters, or the dashes of terminals that have none, a rule between sections is an empty
     # line.
     lines = [re.sub(r"[\u2500-\u257f]|^ *-+ *$", "", line).strip() for line in message.splitlines()]
     title, *body = lines or [""]
     words = " ".join(takewhile(bool, dropwhile(not_, body)))
-    words = re.sub(r"^Error parsing \w[^:]*: ", "", words)  # a check of a dataclass, which names no option
-    words = words if words.startswith(title) else f"{title}: {words}"
+    # A check of a configuration says all that there is to say.
+    words = words if words.startswith((title, "Error parsing ")) else f"{title}: {words}"
     return words.rstrip(".")
 
 
 def _in_words(error: Exception) -> str:
-    """One line for the person who made the error; what nobody foresaw keeps the name of its kind."""
+    """One line for the person who made the error; unexpected errors keep the name of their type."""
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        name = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else error.filename
+        return f"{name}: {error.strerror}"
     expected = isinstance(error, (ValueError, TypeError, OSError, ImportError))
     return str(error) if expected and str(error) else f"{type(error).__name__}: {error}"
 

@@ -1,4 +1,4 @@
-"""Modules whose state says which configuration it belongs to."""
+"""Modules whose state contains the configuration it belongs to."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ _LONGEST = 60  # characters of a value in an error
 
 
 class ConfiguredModule(nn.Module):
-    """A module whose ``state_dict`` holds its configuration beside its tensors, and that loads no other.
+    """A module whose ``state_dict`` contains its configuration, and that refuses states of other configurations.
 
-    Tensors of the same shapes may mean something else in another configuration. It lies under ``_extra_state`` as the
-    bytes of its JSON, a uint8 tensor, which every format of checkpoints can hold. A state without one, as version 0.1.0
-    wrote them, is refused, also by ``strict=False``.
+    Tensors of the same shapes may have another meaning in another configuration. The configuration is stored under
+    ``_extra_state`` as a uint8 tensor of its JSON, which every checkpoint format supports. A state without one, as
+    written by version 0.1.0, is refused, even with ``strict=False``.
     """
 
     @abstractmethod
     def configuration(self) -> dict[str, Any]:
-        """What the meaning of the state depends on, beside the shapes of its tensors, as JSON knows it."""
+        """What the meaning of the state depends on, apart from the shapes of its tensors, as JSON values."""
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(list(json.dumps(self.configuration()).encode()), dtype=torch.uint8)
 
     def set_extra_state(self, state: Any) -> None:
-        pass  # compared in _load_from_state_dict, before any tensor is taken
+        pass  # compared in _load_from_state_dict, before any tensor is loaded
 
     def state_error(self, state_dict: dict[str, Any], prefix: str) -> str | None:
-        """Why the tensors of this module in a state, named with a prefix, are not to be loaded; None if they are."""
+        """Why the tensors of this module in a state, with a prefix, must not be loaded; None if they may."""
         if prefix + _KEY not in state_dict:
             if not any(name.startswith(prefix) for name in state_dict):
                 return None  # nothing of this module
             return (
-                f"the state holds no configuration ({_KEY}; version 0.1.0 wrote none), so that nobody can tell what "
-                f"its tensors mean. Where it is that of this module, add the {_KEY} of its own state_dict()"
+                f"the state contains no configuration ({_KEY}; version 0.1.0 wrote none), so what its tensors mean is "
+                f"unknown. If it belongs to this configuration, add the {_KEY} of this module's state_dict()"
             )
         try:
             stored = json.loads(bytes(state_dict[prefix + _KEY].to("cpu", torch.uint8).tolist()))
             found = dict(stored)
         except (AttributeError, TypeError, ValueError):
-            return f"{_KEY} does not hold a configuration"
+            return f"{_KEY} is not a configuration"
         own = json.loads(json.dumps(self.configuration()))
         names = [name for name in {**own, **found} if found.get(name) != own.get(name)]
         return f"the state is of {'; '.join(_difference(n, found, own) for n in names)}" if names else None
@@ -61,7 +61,7 @@ class ConfiguredModule(nn.Module):
     ) -> None:
         if (error := self.state_error(state_dict, prefix)) is not None:
             where = f"{prefix.rstrip('.')} ({type(self).__name__})" if prefix else type(self).__name__
-            error_msgs.append(f"{where}: {error}. Build it as the one was built that the state was saved of.")
+            error_msgs.append(f"{where}: {error}. Build the module with the configuration of the saved one.")
             return
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs

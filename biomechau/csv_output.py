@@ -1,4 +1,4 @@
-"""Tables as CSV files that other programs can trust."""
+"""Tables as CSV files that are safe to open in other programs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-# What begins with one of these is a formula to a spreadsheet, and may start a program.
+# Spreadsheets take text that starts with one of these for a formula, which may start a program.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARK = "'"
 
 
 def write_rows(path: Path, header: Sequence[object], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table: cells quoted where they must be, text that a spreadsheet would run marked, None empty.
+    """Write a table: cells quoted if necessary, text that looks like a formula marked, None as empty cells.
 
     Raises:
         OSError: the file cannot be written.
@@ -24,12 +24,12 @@ def write_rows(path: Path, header: Sequence[object], rows: Iterable[Sequence[obj
 
 
 def plain_cell(value: object) -> object:
-    """A cell that is no formula: text that begins as one gets ``'`` before it, as spreadsheets themselves write it."""
+    """A cell that is not a formula: text that looks like one is prefixed with ``'``, as spreadsheets do."""
     return f"{_MARK}{value}" if isinstance(value, str) and _is_formula(value) else value
 
 
 def original_cell(text: str) -> str:
-    """The text that :func:`plain_cell` was given."""
+    """The inverse of :func:`plain_cell`."""
     return text.removeprefix(_MARK) if text.startswith(_MARK) and _is_formula(text[1:]) else text
 
 

@@ -1,4 +1,4 @@
-"""Errors about files: they name the file, and quote little of what is in it."""
+"""Errors about files, which name the file and quote little of its contents."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _LONGEST_MESSAGE = 300
 
 
 def quote(value: object) -> str:
-    """A value as Python writes it, its middle left out where it is long; line breaks and control characters escaped."""
-    # A number of thousands of digits cannot be written at all, a text of megabytes need not be.
+    """The ``repr`` of a value, with its middle omitted if it is long."""
+    # An integer of thousands of digits cannot be converted to text.
     if isinstance(value, int) and value.bit_length() > 512:
         return f"a number of {value.bit_length()} bits"
     try:
-        # Cut before it is written: it may be megabytes.
+        # Shortened first, since it may have megabytes.
         return shorten(repr(shorten(value, 4 * LONGEST_QUOTE) if isinstance(value, str) else value))
-    except (ValueError, RecursionError):  # a number of thousands of digits within it, or too many brackets
+    except (ValueError, RecursionError):  # it contains such a number, or is nested too deeply
         return f"a {type(value).__name__}"
 
 
 def shorten(text: str, most: int = LONGEST_QUOTE) -> str:
-    """A text of at most so many characters, its middle left out where it is longer."""
+    """A text of at most ``most`` characters, with its middle omitted if it is longer."""
     if len(text) <= most:
         return text
     kept = most - 5
@@ -33,18 +33,18 @@ def shorten(text: str, most: int = LONGEST_QUOTE) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What a library says of a file, in one line; it may quote all of it."""
+    """The message of a library's error in one line, shortened, since it may quote the whole file."""
     return shorten(" ".join(str(error).split()) or type(error).__name__, _LONGEST_REASON)
 
 
 @contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Errors of the block name the file.
+    """Make errors of the block name the file.
 
     Raises:
         ValueError: what the block raises as TypeError, ValueError, OverflowError or KeyError, with the name of the file
             before it unless it is there; errors of this package keep their type.
-        MemoryError: there is not enough of it for the file.
+        MemoryError: there is not enough memory for the file.
     """
     try:
         yield
@@ -62,8 +62,8 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def regular_file(path: str | Path) -> None:
-    """Raise the system's own error for a file that is missing or locked, ``ValueError`` for what is no regular file."""
-    # Asked first: opening a pipe waits for its other end.
+    """Raise ``OSError`` for a file that is missing or not readable, ``ValueError`` if it is not a regular file."""
+    # Checked first, because opening a pipe blocks.
     if Path(path).exists() and not (Path(path).is_file() or Path(path).is_dir()):
         raise ValueError(f"{path}: expected a regular file")
     with open(path, "rb"):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: written beside their place, then renamed. And descriptions in JSON."""
+"""Files and folders written atomically: to a temporary name in the same folder, then renamed; JSON descriptions."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from typing import Any
 from biomechau.json_file import read_json
 from biomechau.locks import LOCK, lock
 
-# Errors of a write, which Python raises without the name of the file.
+# Errors of a write that Python raises without the name of the file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What a staged folder holds: what is to come, and what it takes the place of.
+# Contents of a staged folder: the new files, and the old ones that they replace.
 _NEW, _OLD = "new", "old"
-# Names of what is written to take the place of something.
+# Names of temporary files and folders.
 _PARTIAL = re.compile(r"\..+\.\d+(-[0-9a-f]+)?\.partial")
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to, renamed onto it when the block ends well and removed when it does not.
+    """A temporary path to write to, renamed to ``path`` if the block succeeds and removed otherwise.
 
-    A symbolic link stays, and what it points to is replaced. The file is on the disk before it is renamed, so that a
-    loss of power leaves the old one or the new one. What killed processes left beside ``path`` is removed.
+    The target of a symbolic link is replaced, not the link. The file is flushed to disk before it is renamed, so that
+    after a power failure either the old or the new one is there. Leftovers of killed processes are removed.
 
     Raises:
-        OSError: there is no such folder, or ``path`` is no file or cannot be written; the message names ``path``.
+        OSError: the folder does not exist, or ``path`` is not a file or cannot be written; the message names ``path``.
     """
     path = Path(path)
     target = path.resolve() if path.is_symlink() else path
@@ -57,16 +57,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def staged_directory(out: str | Path, replaced: Collection[str] = ()) -> Iterator[Path]:
-    """A directory to write files into; they move into ``out`` when the block ends well.
+    """A temporary directory to write files into, which are moved to ``out`` if the block succeeds.
 
-    When the block raises, or one of the files cannot move, ``out`` is as it was before: earlier files keep their
-    contents, and an ``out`` that did not exist still does not. A kill leaves no new ``out`` half-written; one that
-    comes between the renames into an ``out`` that was there already is undone by the next writer. Other files of
-    ``out`` are left alone. The files are on the disk before they move.
+    If the block raises, or a file cannot be moved, ``out`` is unchanged. A kill leaves no half-written new ``out``; if
+    it interrupts the renames into an existing ``out``, the next writer undoes them. Other files in ``out`` are not
+    touched. The files are flushed to disk before they are moved.
 
     Args:
-        out: directory to write to; made, with its parents, when missing.
-        replaced: what else of ``out`` goes when the files move, by name.
+        out: directory to write to; created, with its parents, if missing.
+        replaced: names of other entries of ``out`` that are removed when the files are moved.
 
     Raises:
         OSError: ``out`` is a file, or cannot be written; the message names the file in ``out``.
@@ -80,11 +79,11 @@ def staged_directory(out: str | Path, replaced: Collection[str] = ()) -> Iterato
         raise NotADirectoryError(f"cannot write to {out}: {parent} is a file, expected a directory")
     name = out.absolute().name
     with ExitStack() as stack:
-        with _in_words_of_user(out, parent / _beginning(name)):
+        with _naming_target(out, parent / _beginning(name)):
             stage = stack.enter_context(_partial(parent, name, out))
             (stage / _NEW).mkdir()
             (stage / _OLD).mkdir()
-        with _in_words_of_user(out, stage):
+        with _naming_target(out, stage):
             yield stage / _NEW
             _sync([*(stage / _NEW).rglob("*"), stage / _NEW])
             _move(stage, out, replaced)
@@ -125,7 +124,7 @@ def _move(stage: Path, out: Path, replaced: Collection[str]) -> None:
 
 
 def _put_back(stage: Path, out: Path) -> None:
-    """Undo a move into ``out`` that did not come to its end."""
+    """Undo an incomplete move into ``out``."""
     for path in (stage / _OLD).iterdir():
         if os.path.lexists(out / path.name):
             (out / path.name).rename(stage / _NEW / path.name)
@@ -133,27 +132,27 @@ def _put_back(stage: Path, out: Path) -> None:
 
 
 @contextmanager
-def _in_words_of_user(out: Path, stage: Path) -> Iterator[None]:
-    """Have errors of a stage name what the user knows: a path in ``out``, and which file has no room."""
+def _naming_target(out: Path, stage: Path) -> Iterator[None]:
+    """Make errors in a staged folder name the path in ``out``, also if the disk is full."""
     try:
         yield
     except OSError as error:
-        new, found, place = stage / _NEW, str(error.filename), None
+        new, found, path = stage / _NEW, str(error.filename), None
         if error.errno is None and str(new) in str(error):
             raise type(error)(str(error).replace(str(new), str(out))) from error
         if error.filename is None and error.errno in _NO_ROOM:
-            place = out / _last_written(new)
+            path = out / _last_written(new)
         elif found.startswith(str(stage)):
-            place = out / Path(found).relative_to(new) if found.startswith(str(new)) else out
+            path = out / Path(found).relative_to(new) if found.startswith(str(new)) else out
         elif str(error.filename2).startswith(str(stage)):
-            place = found
-        if place is None:
+            path = found
+        if path is None:
             raise
-        raise OSError(error.errno, error.strerror, str(place)) from error
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _last_written(folder: Path) -> Path:
-    """The file of a folder that was written last, relative to it; the folder where that is not certain."""
+    """The file of a folder that was written last, relative to it; the folder itself if that is ambiguous."""
     times = {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
     last = [file for file, time in times.items() if time == max(times.values())]
     return last[0].relative_to(folder) if len(last) == 1 else Path()
@@ -164,15 +163,15 @@ def _error(number: int, path: Path) -> OSError:
 
 
 def _beginning(name: str) -> str:
-    """How the names begin of what is written to take the place of a file or folder."""
+    """Prefix of the names of temporary files for a file or folder."""
     return f".{name}."
 
 
 @contextmanager
 def _partial(parent: Path, name: str, out: Path | None = None) -> Iterator[Path]:
-    """A new, empty file to take the place of another, or a folder for what goes into ``out``; removed in the end.
+    """A new temporary file, or a temporary folder for ``out``; removed in the end.
 
-    It is locked while this process lives: what is not locked was left by a killed one, and is removed first.
+    It is locked while this process lives. Unlocked ones were left by killed processes, and are removed first.
     """
     if out is None:
         _remove_leftovers(parent, name)
@@ -193,14 +192,14 @@ def _partial(parent: Path, name: str, out: Path | None = None) -> Iterator[Path]
 
 
 def remove_leftovers(out: Path) -> None:
-    """Remove what killed processes left while they wrote into a folder, and undo what they had begun to move."""
+    """Remove leftovers of killed processes that wrote into a folder, and undo their incomplete moves."""
     out = out.absolute()
-    for place in {out.parent, _nearest(out)}:
-        _remove_leftovers(place, out.name, out if place == out else None)
+    for parent in {out.parent, _nearest(out)}:
+        _remove_leftovers(parent, out.name, out if parent == out else None)
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder at once, whatever it holds: a kill leaves nothing of it in its place.
+    """Remove a folder with its contents atomically: a kill leaves nothing of it at its path.
 
     Raises:
         OSError: it cannot be removed; the message names it.
@@ -210,7 +209,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file or folder is there only while something is written, or was left by a killed process."""
+    """Whether a file or folder is temporary: being written, or left by a killed process."""
     return path.name == LOCK or _PARTIAL.fullmatch(path.name) is not None
 
 
@@ -230,12 +229,12 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with suppress(OSError):  # gone when all went well; else the error of the block is the one to see
+        with suppress(OSError):  # already renamed, or the error of the block matters more
             path.unlink()
 
 
 def _sync(paths: Iterable[Path]) -> None:
-    """Have files, and the names in folders, written to the disk: at once, for that takes hardly longer than one."""
+    """Flush files and folder entries to disk, all at once, which takes hardly longer than one."""
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(_sync_one, paths))
 
@@ -243,24 +242,24 @@ def _sync(paths: Iterable[Path]) -> None:
 def _sync_one(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # of a folder that may be written but not read, or where folders cannot be opened
+    except PermissionError:  # a folder that is writable but not readable, or a system that cannot open folders
         return
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # of a file system that cannot
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not supported by the file system
             raise _error(error.errno or errno.EIO, path) from error
     finally:
         os.close(descriptor)
 
 
 def read_description(path: Path, what: str, format: str) -> dict[str, Any]:
-    """Read the JSON object that describes a folder of ours.
+    """Read the JSON object that describes a folder of this package.
 
     Args:
         path: of the file.
-        what: it describes, such as "a run".
-        format: that it must have.
+        what: kind of folder, such as "a run".
+        format: expected format.
 
     Raises:
         ValueError: as :func:`biomechau.json_file.read_json`, or another format; the message names the file.

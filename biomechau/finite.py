@@ -1,4 +1,4 @@
-"""Weights that are not finite: found by name."""
+"""Detection of tensors that are not finite."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
     floating = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
     if not floating:
         return None
-    # A sum that is finite has finite terms; one answer for all of them, because a GPU is waited for to have it.
+    # A finite sum has finite terms; one result for all of them, because it requires a synchronisation of the GPU.
     if bool(torch.stack([tensor.sum(dtype=torch.float64) for tensor in floating.values()]).isfinite().all()):
         return None
     return next((name for name, tensor in floating.items() if not bool(tensor.isfinite().all())), None)
 
 
-def check_finite(place: str | Path, tensors: Mapping[str, Tensor]) -> None:
-    """Make sure that all numbers are finite.
+def check_finite(source: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Check that all numbers are finite.
 
     Args:
-        place: that the tensors are from, or for, as the message names it.
+        source: of the tensors, for the message, such as a file.
         tensors: by name.
 
     Raises:
-        ValueError: a number is not finite; the message names the place, the tensor and the index.
+        ValueError: a number is not finite; the message names the source, the tensor and the index.
     """
     if (name := not_finite(tensors)) is not None:
         tensor = tensors[name]
         index = tuple((~tensor.isfinite()).nonzero()[0].tolist())
         where = f" at {list(index)}" if index else ""
-        raise ValueError(f"{place}: tensor {name} is not finite: {float(tensor[index])}{where}")
+        raise ValueError(f"{source}: tensor {name} is not finite: {float(tensor[index])}{where}")

@@ -1,4 +1,4 @@
-"""JSON files: read with finite numbers only, and their entries checked by kind."""
+"""JSON files with finite numbers only, and checks of their entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LARGEST = 2**63 - 1
 
 
 def read_json(path: str | Path) -> Any:
-    """What a JSON file holds.
+    """The contents of a JSON file.
 
     Raises:
         ValueError: not JSON, a number that is not finite, or a whole number beyond 64 bits; the message names the file.
@@ -28,10 +28,10 @@ def read_json(path: str | Path) -> Any:
 
 
 def read_json_object(path: str | Path) -> dict[str, Any]:
-    """As :func:`read_json`, of a file that holds an object.
+    """As :func:`read_json`, for a file that contains an object.
 
     Raises:
-        ValueError, OSError: as :func:`read_json`, or something else than an object.
+        ValueError, OSError: as :func:`read_json`, or not an object.
     """
     values = read_json(path)
     if not isinstance(values, dict):
@@ -40,7 +40,7 @@ def read_json_object(path: str | Path) -> dict[str, Any]:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """What JSON says, with finite numbers only.
+    """The value of a JSON text, with finite numbers only.
 
     Raises:
         ValueError: not JSON, a number that is not finite, or a whole number beyond 64 bits.
@@ -55,12 +55,12 @@ def entry(data: Mapping[str, Any], key: str, expected: str, fits: Callable[[Any]
     Args:
         data: the object.
         key: of the entry.
-        expected: what it must be, in words.
-        fits: whether it is that.
-        parent: where the object is, as ``"rig."``.
+        expected: description of valid values.
+        fits: whether a value is valid.
+        parent: path of the object, as ``"rig."``.
 
     Raises:
-        ValueError: it is missing, or something else; the message names it.
+        ValueError: the entry is missing or not valid; the message names it.
     """
     name = shorten(f"{parent}{key}")
     if key not in data:
@@ -71,37 +71,37 @@ def entry(data: Mapping[str, Any], key: str, expected: str, fits: Callable[[Any]
 
 
 def is_object(value: Any) -> bool:
-    """An object."""
+    """Whether a value is an object."""
     return isinstance(value, dict)
 
 
 def is_text(value: Any) -> bool:
-    """A string."""
+    """Whether a value is a string."""
     return isinstance(value, str)
 
 
 def is_count(value: Any) -> bool:
-    """A whole number above 0."""
+    """Whether a value is a positive integer."""
     return type(value) is int and value > 0
 
 
 def is_number(value: Any) -> bool:
-    """A finite number."""
+    """Whether a value is a finite number."""
     return type(value) in (int, float) and math.isfinite(value)
 
 
 def between(lowest: float, highest: float) -> Callable[[Any], bool]:
-    """A number in a closed interval."""
+    """A check for numbers in a closed interval."""
     return lambda value: is_number(value) and lowest <= value <= highest
 
 
 def list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A list whose items fit."""
+    """A check for lists whose items all pass a check."""
     return lambda value: isinstance(value, list) and all(map(fits, value))
 
 
 def or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """What fits, or null."""
+    """A check for null, or values that pass a check."""
     return lambda value: value is None or fits(value)
 
 
@@ -119,4 +119,4 @@ def _whole(text: str) -> int:
 
 
 def _refuse(text: str) -> float:
-    raise ValueError(f"{text} is no number of JSON")
+    raise ValueError(f"{text} is not a JSON number")

@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them, however it ends."""
+"""Locks that are released when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ try:
 except ImportError:  # not a Unix
     fcntl = None
 
-# Name of the file in a folder whose lock stands for the folder's.
+# Name of the file in a folder whose lock protects the folder.
 LOCK = ".lock"
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[bool | None]:
-    """Try to lock a file, which is made when missing, and release it in the end.
+    """Try to lock a file, which is created if missing, and release it in the end.
 
-    The block gets whether the file is locked now: False while another process holds it, None where there are no locks
-    on its file system.
+    Yields whether the file is locked: False if another process holds the lock, None if the file system has no locks.
 
     Raises:
         OSError: the file cannot be opened for writing.
@@ -34,7 +33,7 @@ def lock(path: Path) -> Iterator[bool | None]:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             held = _try_lock(descriptor)
-            # Else its holder removed it after we had opened it: our lock would be of a file that nobody else sees.
+            # Otherwise its holder has removed it since it was opened here, and nobody else would see this lock.
             if held is False or _is_open_file(path, descriptor):
                 yield held
                 return
@@ -44,17 +43,17 @@ def lock(path: Path) -> Iterator[bool | None]:
 
 @contextmanager
 def locked_folder(folder: str | Path, busy: str) -> Iterator[None]:
-    """Hold a folder alone; it is made, with its parents, when missing, and what was made goes again if it stays empty.
+    """Lock a folder for this process; it is created, with its parents, if missing, and removed again if it stays empty.
 
-    The lock is that of the file ``.lock`` in the folder, which is there only as long as the folder is held: or after a
-    kill, when it locks nothing. On file systems without locks nothing is held.
+    The lock is that of the file ``.lock`` in the folder, which exists only while the folder is locked; a file left by a
+    killed process locks nothing. On file systems without locks the folder is not protected.
 
     Args:
-        folder: to hold.
-        busy: why another process cannot have it, in words.
+        folder: to lock.
+        busy: message for other processes.
 
     Raises:
-        BlockingIOError: another process holds it; the message is ``busy``, and names the folder.
+        BlockingIOError: another process holds the lock; the message is ``busy`` and names the folder.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)

@@ -1,4 +1,4 @@
-"""Safetensors files, opened so that every error names the file."""
+"""Safetensors files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def open_tensors(path: str | Path) -> Iterator[Any]:
     """An open safetensors file, memory-mapped; see ``safetensors.safe_open``.
 
     Raises:
-        ValueError: not a complete safetensors file, or what the block raises as ValueError; the message names the file.
+        ValueError: not a complete safetensors file, or a ValueError of the block; the message names the file.
         OSError: the file cannot be read.
     """
     regular_file(path)

@@ -22,7 +22,7 @@ std::string cuda_refusal(int device) {
     return "this build has no CUDA kernels";
 }
 
-// A kernel throws std::bad_alloc where the scratch memory of a call cannot be had.
+// A kernel throws std::bad_alloc if there is no memory for the scratch of a call.
 void explain_out_of_memory(std::exception_ptr error) {
   try {
     if (error) std::rethrow_exception(error);
@@ -45,6 +45,7 @@ PYBIND11_MODULE(_core, m) {
   bind_euler_rollout(m);
   bind_modal_rollout(m);
 
+  m.attr("dtypes") = name_tuple(dtype_names);
   m.def("isa", &isa_name, "Instruction set that the kernels run with.");
   m.def("supported_isas", &supported_isas, "Instruction sets that this processor and this build can run.");
   m.def("select_isa", &select_isa, "name"_a, "Run with another supported instruction set.");

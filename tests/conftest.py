@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import torch
 
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
-from biomechau.rig import FaceRig
+from biomechau.rig import FaceRig, _builtin
 
 _REPOSITORY = Path(__file__).parents[1]
 _AMPLITUDES = {"mouthSmile_L": 0.9, "mouthSmile_R": 0.3, "jawOpen": 0.5}
@@ -30,7 +32,15 @@ _TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to le
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-inputs", type=int, default=300, metavar="N", help="mutated inputs of each reader")
+    parser.addoption("--fuzz-inputs", type=int, metavar="N", help="mutated inputs of each reader")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built_in_faces_made_once() -> Iterator[None]:
+    """Half a second each: those of one size are made once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_builtin, "builtin_face", functools.lru_cache(None, typed=True)(_builtin.builtin_face))
+        yield
 
 
 @pytest.fixture(scope="session")

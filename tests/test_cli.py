@@ -57,15 +57,28 @@ def test_help_points_to_no_file_that_is_not_installed(capsys: pytest.CaptureFixt
         assert "README" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["rig", "--help"], ["corpus", "-h"]])
-def test_what_needs_no_command_loads_none(arguments: list[str]) -> None:
+def test_what_needs_no_command_loads_none() -> None:
     code = (
-        "import sys; from biomechau.cli import main; code = main(sys.argv[1:]); "
-        "sys.exit(code or ', '.join({'torch', 'numpy', 'scipy', 'tyro', 'rich'} & set(sys.modules)) or 0)"
+        "import sys; from biomechau.cli import main\n"
+        "for words in (['--version'], ['--help'], ['rig', '--help'], ['corpus', '-h']):\n    assert main(words) == 0\n"
+        "sys.exit(', '.join({'torch', 'numpy', 'scipy', 'tyro', 'rich'} & set(sys.modules)) or 0)"
     )
-    done = subprocess.run([sys.executable, "-I", "-c", code, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "biomechau" in done.stdout
+
+
+def test_the_options_of_a_command_are_shown_without_torch() -> None:
+    """Which takes seconds: it is imported when a command runs."""
+    code = (
+        "import sys; from biomechau.cli import COMMANDS, Group, main\n"
+        "for name, entry in COMMANDS.items():\n"
+        "    for words in [[name, inner] for inner in entry.commands] if isinstance(entry, Group) else [[name]]:\n"
+        "        assert main([*words, '--help']) == 0\n"
+        "        assert not {'torch', 'numpy', 'scipy', 'lightning'} & set(sys.modules), words"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_list_of_commands_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -112,18 +125,30 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("biomechau.commands.demo.demonstrate", interrupt)
+    monkeypatch.setattr("biomechau.analysis.demonstrate", interrupt)
     assert main(["demo"]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_what_nobody_foresaw_is_one_line_with_its_kind(
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on Unix alone")
+def test_a_file_name_of_bytes_is_shown_as_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(*_: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", b"capture \xff.csv")
+
+    monkeypatch.setattr("biomechau.analysis.demonstrate", missing)
+    assert main(["demo", "--no-training"]) == 2
+    assert capsys.readouterr().err == "biomechau: error: capture \\udcff.csv: No such file or directory\n"
+
+
+def test_an_unexpected_error_is_one_line_with_its_type(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def break_down(*_: object) -> None:
         raise ZeroDivisionError("two\nlines")
 
-    monkeypatch.setattr("biomechau.commands.demo.demonstrate", break_down)
+    monkeypatch.setattr("biomechau.analysis.demonstrate", break_down)
     assert_error(capsys, ["demo"], "ZeroDivisionError: two lines")
 
 
@@ -140,6 +165,8 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         ([], ["Missing subcommand", "forces"]),
         (["bogus"], ["bogus", "forces"]),
         (["foces"], ["foces", 'did you mean "biomechau forces"?']),
+        (["--verson"], ["--verson", 'did you mean "biomechau --version"?']),
+        (["rig", "--hlep"], ['did you mean "biomechau rig --help"?']),
         (["rig", "inf"], ["inf", 'did you mean "biomechau rig info"?', 'see "biomechau rig --help"']),
         (["rig"], ["Missing subcommand", "import"]),
         (["forces"], ["INPUT"]),
@@ -149,8 +176,14 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--corpsu", "x", "--out", "y"], ["--corpus", "--corpsu: did you mean --corpus?"]),
         (["forces", "x", "--law", "hooke"], ["hooke", "elastic", "newton"]),
         (["forces", "x", "--fps", "fast"], ["--fps", "fast"]),
-        (["forces", "x", "--zeta", "-1"], ["zeta must be a finite number of at least 0, got -1.0"]),
-        (["forces", "x", "--neutral", "101"], ["neutral must be a finite number in [0, 100]"]),
+        (["forces", "x", "--zeta", "-1"], ["error: --zeta must be a finite number in [0, 1e6], got -1.0"]),
+        (["forces", "x", "--neutral", "101"], ["--neutral must be a finite number in [0, 100]"]),
+        (["train", "--corpus", "x", "--out", "y", "--epochs", "0"], ["error: --epochs must be an integer of at least"]),
+        (
+            ["train", "--corpus", "x", "--out", "y", "--losses.slack", "inf"],
+            ["error: --losses.slack must be a finite number in [0, 1e6], got inf", 'see "biomechau train --help"'],
+        ),
+        (["train", "--corpus", "x", "--out", "y", "--losses.reconstruction", "3e38"], ["in [0, 1e6], got 3e+38"]),
         (["forces", "x", "--paper", "--f0", "2"], ["--paper"]),
     ],
 )

@@ -2,9 +2,6 @@
 
 import subprocess
 import sys
-from importlib import import_module
-
-import pytest
 
 
 def test_slow_libraries_are_imported_when_they_are_used() -> None:
@@ -28,10 +25,3 @@ def test_analyse_and_predict_are_loaded_without_lightning() -> None:
     code = "import sys; from biomechau import analyse, predict; print('lightning' in sys.modules, predict.__module__)"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False biomechau.analysis.detection\n"
-
-
-@pytest.mark.parametrize("room", ["training", "training.experiments", "models"])
-def test_what_is_public_is_there(room: str) -> None:
-    module = import_module(f"biomechau.{room}")
-    assert len(set(module.__all__)) == len(module.__all__)
-    assert [name for name in module.__all__ if not hasattr(module, name)] == []

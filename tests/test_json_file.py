@@ -13,8 +13,8 @@ from biomechau.json_file import read_json, read_json_object
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"x": NaN}', "not JSON: NaN is no number of JSON"),
-        ('{"x": -Infinity}', "not JSON: -Infinity is no number"),
+        ('{"x": NaN}', "not JSON: NaN is not a JSON number"),
+        ('{"x": -Infinity}', "not JSON: -Infinity is not a JSON number"),
         ('{"x": 1e999}', "not JSON: the number '1e999' is not finite"),
         ('{"x": 9223372036854775808}', "not JSON: the number '9223372036854775808' is beyond 64 bits"),
         ('{"x": ' + "9" * 5000 + "}", "not JSON: the number '9{49} ... 9{24}' is beyond 64 bits"),

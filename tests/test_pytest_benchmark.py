@@ -14,9 +14,6 @@ import pytest
 pytest.importorskip("pytest_benchmark")
 
 TOP = Path(__file__).parents[1]
-CONFTEST = TOP / "benchmarks" / "conftest.py"
-if not CONFTEST.is_file():
-    pytest.skip("benchmarks are not here (they are not part of the package)", allow_module_level=True)
 
 CASES = """
 import pytest
@@ -33,7 +30,6 @@ def test_slow(benchmark):
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Two benchmarks beside the configuration of the real ones."""
-    shutil.copy(CONFTEST, tmp_path / "conftest.py")
     shutil.copy(TOP / "pyproject.toml", tmp_path / "pyproject.toml")
     (tmp_path / "test_cases.py").write_text(CASES)
     return tmp_path

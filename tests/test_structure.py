@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -121,10 +122,80 @@ def test_files_are_short(files: dict[str, Path]) -> None:
     assert {name: count for name, count in lines.items() if count > 400} == {}
 
 
-@pytest.mark.parametrize("room", ["analysis", "reports"])
+def private_in(module: str) -> str | None:
+    """The package within which a module is private, by a name with ``_`` on its path; None for a public one."""
+    parts = module.split(".")
+    private = next((place for place, part in enumerate(parts) if part.startswith("_")), None)
+    return None if private is None else ".".join(parts[:private])
+
+
+def test_private_modules_stay_in_their_room(graph: Graph) -> None:
+    assert private_in("a.b._c.d") == "a.b"
+    assert private_in("a.b.c") is None
+    outside = [
+        (module, other)
+        for module, others in graph.items()
+        for other in others
+        if (home := private_in(other)) is not None and not f"{module}.".startswith(f"{home}.")
+    ]
+    assert outside == []
+    assert sum(private_in(module) is not None for module in graph) > 30
+
+
+def test_modules_that_only_their_room_imports_are_private(graph: Graph, files: dict[str, Path]) -> None:
+    """But for those that define what the room exports: these are public by the name of the room."""
+    for room in ("rig", "physics", "models", "training", "analysis", "reports", "corpus.simulator"):
+        package = f"biomechau.{room}"
+        inside = {name for name in graph if name.startswith(f"{package}.")} - {f"{package}.experiments"}
+        used = {other for module, others in graph.items() if module not in inside for other in others}
+        assert [name for name in sorted(inside - used) if private_in(name) is None] == [], room
+
+
+def exported(tree: ast.Module) -> list[str]:
+    """The public names that a package binds: imported, for types alone too, or assigned."""
+    names = [
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("biomechau.")
+        for alias in node.names
+        if node.module != "biomechau._lazy"
+    ]
+    targets = (node.target for node in tree.body if isinstance(node, ast.AnnAssign))
+    names += [target.id for target in targets if isinstance(target, ast.Name)]
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+@pytest.mark.parametrize("room", [*ROOMS[:-1], "corpus.simulator", "corpus.datasets", "training.experiments"])
 def test_what_is_public_is_listed(room: str, files: dict[str, Path]) -> None:
-    """A room's ``__all__`` names exactly what its ``__init__.py`` imports."""
+    """A room's ``__all__`` names exactly what its ``__init__.py`` exports, and all of it is there."""
     tree = ast.parse(files[f"biomechau.{room}"].read_text(encoding="utf-8"))
-    names = [alias.asname or alias.name for n in tree.body if isinstance(n, ast.ImportFrom) for alias in n.names]
-    (listed,) = [ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)]
-    assert sorted(names) == listed
+    values = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+    ]
+    (listed,) = map(ast.literal_eval, values)
+    assert sorted(listed) == exported(tree)
+    module = import_module(f"biomechau.{room}")
+    assert [name for name in listed if not hasattr(module, name)] == []
+    assert set(listed) <= set(dir(module))
+    with pytest.raises(AttributeError, match="nothing"):
+        module.nothing  # noqa: B018
+
+
+@pytest.mark.parametrize("room", ["rig", "physics", "corpus", "corpus.simulator", "models", "training"])
+def test_names_are_loaded_from_where_types_are_checked(room: str, files: dict[str, Path]) -> None:
+    """No name of a room is that of a module of it, which would hide it once imported."""
+    package = f"biomechau.{room}"
+    tree = ast.parse(files[package].read_text(encoding="utf-8"))
+    (homes,) = (
+        ast.literal_eval(node.args[1])
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lazy_names"
+    )
+    typed = {
+        str(node.module): tuple(sorted(alias.name for alias in node.names))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{package}.")
+    }
+    assert {f"{package}.{module}": tuple(sorted(names)) for module, names in homes.items()} == typed
+    modules = {name.removeprefix(f"{package}.") for name in files if name.startswith(f"{package}.")}
+    assert modules.isdisjoint(name for names in homes.values() for name in names)

@@ -1,4 +1,4 @@
-"""What is said of a recording: its muscle forces, its action units, what to look at. Nothing is drawn or written."""
+"""Results for recordings, as data: muscle forces, action units, sequences to look at. Nothing is drawn or written."""
 
 from biomechau.analysis.capture_forces import CaptureForces, analyse
 from biomechau.analysis.demonstration import Demonstration, demonstrate
@@ -6,6 +6,7 @@ from biomechau.analysis.detection import predict, predict_corpus_sequence, predi
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, asymmetry
 from biomechau.analysis.prediction import Prediction
+from biomechau.analysis.recording_analysis import RecordingAnalysis, analyse_recording
 from biomechau.analysis.rig_summary import describe_rig
 from biomechau.analysis.sequence_choice import Choice, choose, chosen_predictions, expressive_frames, predictions
 from biomechau.analysis.unit_correlations import UnitCorrelation, unit_correlations
@@ -17,8 +18,10 @@ __all__ = [
     "Ensemble",
     "FaceForces",
     "Prediction",
+    "RecordingAnalysis",
     "UnitCorrelation",
     "analyse",
+    "analyse_recording",
     "asymmetry",
     "choose",
     "chosen_predictions",

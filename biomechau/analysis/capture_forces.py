@@ -1,26 +1,30 @@
-"""Muscle forces of a capture by inverse dynamics, and what they leave out."""
+"""Muscle forces of a recording by inverse dynamics, and what they leave unexplained."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from biomechau.analysis._quality import QUALITY, frame_quality
+from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.face_forces import FaceForces, Floats
-from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.driving import drive
 from biomechau.physics import FaceDynamics, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
 from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig import Distribution, FaceRig, Muscles
 
-# Frames of a window in the paper's setting.
+# Frames per window in the setting of the paper.
 _NEWTON_WINDOW = 16
+# What is further than this [s] from every recorded frame is not solved for: skin forgets within a third of it.
+_AROUND_GAP = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +34,7 @@ class CaptureForces(FaceForces):
     Attributes:
         options: of the inverse dynamics.
         result: the forces, and what they do not explain.
-        warnings: what was left out or did not converge, in words.
+        warnings: messages about what was left out or did not converge.
     """
 
     options: InverseOptions
@@ -39,10 +43,10 @@ class CaptureForces(FaceForces):
 
     @cached_property
     def reconstructed(self) -> Tensor:
-        """The motion that the muscle forces alone give, to compare with ``result.coefficients``, (T, K').
+        """The motion that follows from the muscle forces alone, to compare with ``result.coefficients``, (T, K').
 
-        Under the law ``newton`` errors add up, so it starts anew every 16 frames, as the paper's windows do; the first
-        frame is given.
+        Under the law ``newton`` errors accumulate, so the motion is restarted every 16 frames, like the windows of the
+        paper; the first frame is given.
         """
         dynamics, c = self.dynamics, self.result.coefficients
         length = len(c) if dynamics.config.law == "elastic" else _NEWTON_WINDOW
@@ -57,22 +61,35 @@ class CaptureForces(FaceForces):
 
     @property
     def motion(self) -> Floats:
-        """(T,) distance of the motion that was explained from the neutral face, root mean square over the face [mm]."""
+        """(T,) displacement of the inverted motion from the neutral face, root mean square over the face [mm]."""
         return self.distance(self.result.coefficients)
 
     @property
     def residual(self) -> Floats:
-        """(T,) that of what the muscle forces leave unexplained of it [mm]."""
+        """(T,) displacement that the muscle forces leave unexplained, root mean square over the face [mm]."""
         return self.distance(self.result.coefficients - self.reconstructed)
 
+    @cached_property
+    def quality(self) -> Floats:
+        """(T,) how far each frame can be trusted, 0 to 1; see :data:`biomechau.analysis._quality.QUALITY`."""
+        return frame_quality(self.sequence, self.motion, self.residual)
+
     def summary(self) -> dict[str, Any]:
-        """The contents of ``summary.json``: plain numbers, strings, lists and dictionaries."""
+        """The contents of ``summary.json``, as JSON values.
+
+        ``residual_share`` is the share of the squared displacement in the fit that the forces do not explain,
+        ``slack_share`` that of shapes that belong to no muscle and were left out of the fit. ``rank``,
+        ``null_space_dimension`` and ``condition`` tell how well the forces are determined, see
+        :class:`biomechau.physics.InverseResult`.
+        """
         result, about = self.result, describe_input(self)
         about["channels"]["shapes_without_muscle"] = list(result.slack_shapes)
         return {
             **about,
             "inverse": asdict(self.options),
             **describe_forces(self),
+            "quality": float(self.quality.mean()),
+            "quality_definition": QUALITY,
             "residual_share": 1.0 - float(result.explained),
             "slack_share": float(result.slack_share),
             "rank": result.rank,
@@ -92,10 +109,10 @@ def analyse(
     muscles: Muscles | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> CaptureForces:
-    """Muscle forces of a capture, by inverse dynamics on a rig; nothing is trained.
+    """Muscle forces of a recording by inverse dynamics on a rig, without training.
 
     Args:
-        sequence: the capture; it is resampled to an even grid of ``config.fps``.
+        sequence: the recording; it is resampled to ``config.fps``.
         rig: the face whose shapes its channels drive.
         config: the physical model.
         options: of the inverse dynamics.
@@ -113,8 +130,30 @@ def analyse(
         distribution = Distribution.from_rig(rig, muscles)
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = coefficients[:, dynamics.shape_indices]
-        result = inverse_dynamics(dynamics, coefficients, None, options, progress, sequence.valid)
+        near = _near(sequence.valid, round(_AROUND_GAP * config.fps))
+        result = inverse_dynamics(dynamics, coefficients[near], None, options, progress, sequence.valid[near])
+        result = replace(
+            result,
+            forces=_spread(result.forces, near),
+            residual=_spread(result.residual, near),
+            coefficients=_spread(result.coefficients, near),
+        )
     notes = (*sequence.notes, *(str(entry.message) for entry in caught))
     return CaptureForces(
         rig, distribution, dynamics, sequence, channels, coefficients, result.forces, options, result, notes
     )
+
+
+def _near(valid: Tensor, margin: int) -> Tensor:
+    """(T,) frames within ``margin`` frames of a valid one."""
+    near = torch.nn.functional.max_pool1d(valid.float()[None], 2 * margin + 1, stride=1, padding=margin)
+    return near[0] > 0
+
+
+def _spread(values: Tensor, kept: Tensor) -> Tensor:
+    """Values of the kept frames among those of all T frames, which are 0."""
+    if kept.all():
+        return values
+    spread = values.new_zeros(len(kept), *values.shape[1:])
+    spread[kept] = values
+    return spread

@@ -1,4 +1,4 @@
-"""The demonstration: a performance with known muscle forces, and how well inverse dynamics recovers them."""
+"""The demonstration: a scripted performance with known muscle forces, and their recovery by inverse dynamics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from biomechau.corpus import FaceSequence
 from biomechau.physics import FaceDynamics, PhysicsConfig
 from biomechau.rig import Distribution, FaceRig
 
-NOISE = 0.02  # standard deviation of a good tracker's error, in coefficients
+NOISE = 0.02  # standard deviation of the errors of a good tracker [coefficient]
 DURATION = 8.0  # [s]
 ONSET, OFFSET = 0.3, 0.45  # time that an expression takes to come and to go [s]
 
@@ -26,8 +26,8 @@ class Expression:
     """One expression of the performance.
 
     Attributes:
-        name: what a person would call it.
-        start, stop: when it begins and when it is over [s].
+        name: in everyday words.
+        start, stop: its beginning and end [s].
         forces: full force of each muscle [1 = holds the full expression]; a name without a side means both sides.
     """
 
@@ -83,10 +83,10 @@ class Recovery:
 
     Attributes:
         identifier: the muscle.
-        peak: of the true force; 0 for a muscle that rests throughout.
-        correlation: r of recovered and true force over time; None for a muscle that rests.
-        relative_error: |recovered - true| / |true| over time; None for a muscle that rests.
-        recovered_peak: of the recovered force.
+        peak: of the true force; 0 for an inactive muscle.
+        correlation: r of recovered and true force over time; None for an inactive muscle.
+        relative_error: |recovered - true| / |true| over time; None for an inactive muscle.
+        recovered_peak: peak of the recovered force.
     """
 
     identifier: str
@@ -98,12 +98,12 @@ class Recovery:
 
 @dataclass(frozen=True, eq=False)
 class Demonstration:
-    """The recovered forces beside the known ones.
+    """The recovered forces and the known ones.
 
     Attributes:
         found: inverse dynamics of the noisy coefficients.
-        truth: (T, M) the forces that made the motion.
-        recoveries: of each muscle.
+        truth: (T, M) the forces that caused the motion.
+        recoveries: by muscle.
     """
 
     found: CaptureForces
@@ -112,15 +112,15 @@ class Demonstration:
 
     @property
     def moments(self) -> dict[str, float]:
-        """The middle of each expression that lasts [s]."""
+        """The middle of each sustained expression [s]."""
         return {e.name: 0.5 * (e.start + e.stop) for e in PERFORMANCE if e.name != "blink"}
 
     def median(self, what: str) -> float:
-        """Median of ``"correlation"`` or ``"relative_error"`` over the muscles that act."""
+        """Median of ``"correlation"`` or ``"relative_error"`` over the active muscles."""
         return float(np.median([value for r in self.recoveries if (value := getattr(r, what)) is not None]))
 
     def summary(self) -> dict[str, Any]:
-        """What ``summary.json`` says of the recovery."""
+        """The entry of the recovery in ``summary.json``."""
         return {
             "noise": NOISE,
             "median_correlation": self.median("correlation"),
@@ -159,7 +159,7 @@ def demonstrate(
 ) -> Demonstration:
     """Move the built-in face by known forces, add tracker noise, and recover the forces by inverse dynamics.
 
-    The same physical model runs forwards and backwards, so the figures are an upper bound of what a real face allows.
+    The same physical model is used in both directions, so the scores are an upper bound for real faces.
 
     Args:
         num_vertices: of the built-in face, 1,000 to 50,000.
@@ -199,13 +199,13 @@ def recover(
         correlation = error = None
         if true.any():
             error = float(np.linalg.norm(other - true) / np.linalg.norm(true))
-            # A force that is missed altogether has no variance to correlate with.
+            # A force that is missed completely has no variance.
             correlation = float(np.corrcoef(true, other)[0, 1]) if np.ptp(other) > 0 else 0.0
         recoveries.append(Recovery(identifier, float(true.max()), correlation, error, float(other.max())))
     return tuple(recoveries)
 
 
 def _rise(time: Tensor, start: float, duration: float) -> Tensor:
-    """0 before ``start``, 1 after ``start + duration``, smooth between."""
+    """0 before ``start``, 1 after ``start + duration``, smooth in between."""
     x = ((time - start) / duration).clamp(0.0, 1.0)
     return x * x * (3.0 - 2.0 * x)

@@ -1,4 +1,4 @@
-"""Trained detectors on a recording, or on a sequence of a corpus."""
+"""Predictions of trained detectors for a recording, or for a sequence of a corpus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig.names import ChannelMap
 from biomechau.training.run import Run
 
-# Frames that a detector sees at once, for the memory that meshes take.
+# Frames per forward pass, which bounds the memory for meshes.
 _CHUNK = 256
 
 
@@ -32,27 +32,27 @@ def predict(
     progress: Callable[[int, int], None] | None = None,
     images: Mapping[int, Tensor] | None = None,
 ) -> Prediction:
-    """Run the detectors of all folds on a recording, and take the mean of their probabilities and forces.
+    """Predict action units and forces of a recording: the mean over the detectors of all folds.
 
-    The whole recording is seen at once, so that there are no edges of windows within it: a frame's probabilities and
-    forces depend on the few frames around it (``DetectorConfig.context``), and not on the decoder's rollout. Runs that
-    calibrate a neutral face take it from all valid frames of the recording.
+    The recording is processed as a whole, so that no window edges show: probabilities and forces of a frame depend on
+    the few frames around it (``DetectorConfig.context``), and not on the decoder's rollout. Runs that subtract a
+    neutral face compute it from all valid frames of the recording.
 
     Args:
-        run: folder of a run, or what :meth:`Ensemble.of` takes.
-        sequence: the recording, of one person; it is resampled to the frame rate of the detectors.
+        run: folder of a run, or any argument of :meth:`Ensemble.of`.
+        sequence: the recording of one person; it is resampled to the frame rate of the detectors.
         progress: called with (frames done, frames in all).
         images: image features (T, D) of the frames of the recording, by the number of the fold, where the head reads
             them (:mod:`biomechau.training.video_features`).
 
     Raises:
-        ValueError: no runs, a training that has not ended, image features that the head needs or does not read, no
-            channel that drives a shape, or fewer than 3 frames.
+        ValueError: no runs, an unfinished training, image features that the head needs or does not read, no channel
+            that drives a shape, or fewer than 3 frames.
         OSError: a file cannot be read.
     """
     ensemble = Ensemble.of(run)
     if ensemble.config.uses_images != bool(images):
-        words = "reads image features, which {} does not have; give a video, or a sequence of a corpus that has them"
+        words = "needs image features, which {} does not have; use a video, or a sequence of a corpus that has them"
         words = "reads no image features" if images else words.format(sequence.name)
         raise ValueError(f"the head {ensemble.config.head!r} {words}")
     driven = drive(sequence, ensemble.rig, ensemble.config.physics.fps)
@@ -75,9 +75,9 @@ def predict_corpus_sequence(
     id: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> Prediction:
-    """As :func:`predict`, of a sequence of a corpus, with its labels.
+    """As :func:`predict`, for a sequence of a corpus, with its labels.
 
-    Runs that calibrate a neutral face take it from all sequences of the subject.
+    Runs that subtract a neutral face compute it from all sequences of the subject.
 
     Raises:
         ValueError: as :func:`predict`, a corpus of another rig or without the image features that the head reads, or
@@ -93,10 +93,10 @@ def predict_corpus_sequences(
     ids: Iterable[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Prediction]:
-    """As :func:`predict_corpus_sequence`, of several sequences one after the other.
+    """As :func:`predict_corpus_sequence`, for several sequences in turn.
 
     Raises:
-        ValueError, OSError: as :func:`predict_corpus_sequence`, when the sequence is reached.
+        ValueError, OSError: as :func:`predict_corpus_sequence`, when a sequence is reached.
     """
     ensemble.check_rig(corpus)
     seen = {n: run.seen_by_head(corpus) for n, run in ensemble.runs.items()} if ensemble.config.uses_images else {}
@@ -106,14 +106,14 @@ def predict_corpus_sequences(
 
 @dataclass(frozen=True, eq=False)
 class _Recording:
-    """What the detectors see.
+    """Input of the detectors.
 
     Attributes:
         sequence, channels, labels, subject, trained_on: as of :class:`Prediction`.
         coefficients: (T, K) of all shapes of the rig.
         neutral: (K,) to subtract from them.
-        residual: (T, N_in, 3) what the meshes of the encoder have beside their coefficients; None for nothing.
-        images: (T, D) image features of each fold; empty where the head reads none.
+        residual: (T, N_in, 3) meshes of the encoder minus those of their coefficients; None for zero.
+        images: (T, D) image features by fold; empty if the head reads none.
     """
 
     sequence: FaceSequence
@@ -128,7 +128,7 @@ class _Recording:
 
 
 def _recorded(ensemble: Ensemble, corpus: Corpus, seen: Mapping[int, Corpus], id: str) -> _Recording:
-    """A sequence of a corpus; ``seen`` is the corpus with the image features that each fold reads."""
+    """A sequence of a corpus; ``seen`` holds the corpus with the image features of each fold."""
     if id not in corpus.ids:
         raise ValueError(f"{corpus.path} has no sequence {id!r}; it has {', '.join(corpus.ids[:3])}, ...")
     recorded, config = corpus[id], ensemble.config
@@ -168,7 +168,7 @@ def _predict(ensemble: Ensemble, recording: _Recording, progress: Callable[[int,
     for done, (number, detector) in enumerate(ensemble.detectors.items()):
         own = {"image_features": recording.images[number].to(dtype)} if recording.images else {}
         inputs = {**batch, **own}
-        found = _run(detector, inputs, done, len(ensemble.folds), progress)
+        found = _predict_frames(detector, inputs, done, len(ensemble.folds), progress)
         probabilities.append(found[0])
         if found[1] is not None:
             forces.append(found[1])
@@ -189,21 +189,21 @@ def _predict(ensemble: Ensemble, recording: _Recording, progress: Callable[[int,
 
 
 @torch.no_grad()
-def _run(
+def _predict_frames(
     detector: Detector,
     batch: Mapping[str, Tensor],
     fold: int,
     num_folds: int,
     progress: Callable[[int, int], None] | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Probabilities and forces of all frames, in chunks that also see the frames around them: as of the whole."""
+    """Probabilities and forces of all frames, in chunks with context: the same as for the whole recording."""
     frames, around = len(batch["coefficients"]), max(detector.config.context, 1)
     probabilities: list[Tensor] = []
     forces: list[Tensor] = []
     for start in range(0, frames, _CHUNK):
         stop = min(start + _CHUNK, frames)
         first = max(start - around, 0)
-        output = detector(_part(detector, batch, slice(first, stop + around)))
+        output = detector(_frames_of(detector, batch, slice(first, stop + around)))
         own = slice(start - first, stop - first)
         probabilities.append(output.probabilities[own])
         forces += [] if output.forces is None else [output.forces[own]]
@@ -214,23 +214,23 @@ def _run(
 
 @torch.no_grad()
 def _reconstruct(detector: Detector, batch: Mapping[str, Tensor], length: int) -> Tensor:
-    """The decoder's motion (T, K'), window by window as in training."""
+    """The motion of the decoder (T, K'), window by window as in training."""
     rebuilt = batch["coefficients"].clone()
     for frames in rollout_windows(len(rebuilt), length).split(max(_CHUNK // length, 1)):
-        decoded = detector(_part(detector, batch, frames)).coefficients
+        decoded = detector(_frames_of(detector, batch, frames)).coefficients
         assert decoded is not None
         for window, motion in zip(frames, decoded, strict=True):
             rebuilt[window[1:]] = motion[1:]
     return rebuilt
 
 
-def _part(detector: Detector, batch: Mapping[str, Tensor], frames: slice | Tensor) -> dict[str, Tensor]:
-    """The detector's batch of some frames."""
-    part = {name: tensor[frames] for name, tensor in batch.items()}
-    if detector.encoder is not None and (residual := part.pop("residual", None)) is not None:
+def _frames_of(detector: Detector, batch: Mapping[str, Tensor], frames: slice | Tensor) -> dict[str, Tensor]:
+    """The batch of some frames."""
+    some = {name: tensor[frames] for name, tensor in batch.items()}
+    if detector.encoder is not None and (residual := some.pop("residual", None)) is not None:
         basis = detector.dynamics.blendshapes[:, detector.encoder.vertices]
-        part["displacements"] = torch.tensordot(part["coefficients"], basis, 1) + residual
-    return part
+        some["displacements"] = torch.tensordot(some["coefficients"], basis, 1) + residual
+    return some
 
 
 def _as_face_sequence(sequence: CorpusSequence, corpus: Corpus) -> FaceSequence:
@@ -246,7 +246,7 @@ def _as_face_sequence(sequence: CorpusSequence, corpus: Corpus) -> FaceSequence:
 
 
 def _labels(sequence: CorpusSequence, corpus: Corpus, action_units: tuple[int, ...]) -> Tensor:
-    """Labels (T, R) of the detector's units, -1 where the corpus does not have them or the frame is not valid."""
+    """Labels (T, R) of the detector's units, -1 if the corpus does not have them or the frame is not valid."""
     labels = torch.full((len(sequence), len(action_units)), UNKNOWN, dtype=torch.int8)
     for column, unit in enumerate(action_units):
         if unit in corpus.action_units:

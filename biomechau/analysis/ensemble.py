@@ -1,4 +1,4 @@
-"""Ensemble: the trained detectors of several folds, which answer together."""
+"""Ensemble: the trained detectors of several folds, used together."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from biomechau.models import Detector, DetectorConfig
 from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.physics import FaceDynamics
 from biomechau.rig import Distribution, FaceRig
-from biomechau.training.run import Run
-from biomechau.training.runs import open_runs
+from biomechau.training.run import Run, open_runs
 from biomechau.training.training_config import TrainingConfig
 
 
 @dataclass(frozen=True, eq=False)
 class Ensemble:
-    """Detectors of one rig, with the same options, trained on folds of one corpus.
+    """Detectors of one rig with the same options, trained on folds of one corpus.
 
     Attributes:
-        runs: by the number of their fold, at least one.
+        runs: by fold number, at least one.
         detectors: of the runs, in evaluation mode on the CPU.
 
     Raises:
-        ValueError: no runs, or runs and detectors of different folds.
+        ValueError: no runs, or runs and detectors with different folds.
     """
 
     runs: Mapping[int, Run]
@@ -39,10 +38,10 @@ class Ensemble:
 
     @classmethod
     def of(cls, source: Ensemble | Mapping[int, Run] | str | Path) -> Ensemble:
-        """The ensemble of the folder of a run, of runs by the number of their fold, or the one that is given.
+        """The ensemble of a run's folder or of runs by fold number; an ensemble is returned as it is.
 
         Raises:
-            ValueError: no runs, a training that has not ended, or folds that do not belong together.
+            ValueError: no runs, an unfinished training, or folds that do not belong together.
             OSError: a file cannot be read.
         """
         if isinstance(source, Ensemble):
@@ -51,7 +50,7 @@ class Ensemble:
         return cls(runs, {number: run.detector() for number, run in runs.items()})
 
     def only(self, folds: Iterable[int]) -> Ensemble:
-        """Some of the folds."""
+        """The ensemble of some of the folds."""
         folds = tuple(folds)
         return Ensemble({n: self.runs[n] for n in folds}, {n: self.detectors[n] for n in folds})
 
@@ -62,7 +61,7 @@ class Ensemble:
 
     @property
     def path(self) -> Path:
-        """Folder of the first run, to name in messages."""
+        """Folder of the first run, for messages."""
         return next(iter(self.runs.values())).path
 
     @property
@@ -72,7 +71,7 @@ class Ensemble:
 
     @property
     def training(self) -> TrainingConfig:
-        """Options of the training; its ``neutral`` is how a person's neutral face is found."""
+        """Options of the training; its ``neutral`` tells how a person's neutral face is computed."""
         return next(iter(self.runs.values())).config
 
     @property
@@ -82,7 +81,7 @@ class Ensemble:
 
     @property
     def distribution(self) -> Distribution:
-        """Where the muscles pull."""
+        """Distribution of the muscle forces over the vertices."""
         return self._detector.distribution
 
     @property
@@ -92,15 +91,15 @@ class Ensemble:
 
     @property
     def encoder(self) -> MeshEncoder | None:
-        """Of the meshes; None where the head does without. Those of all folds read the same vertices."""
+        """The mesh encoder, None if there is none; those of all folds read the same vertices."""
         return self._detector.encoder
 
     def trained_on(self, corpus: Corpus) -> bool:
-        """Whether this is the corpus that was trained on."""
+        """Whether a corpus is the training corpus."""
         return all(run.trained_on(corpus) for run in self.runs.values())
 
     def trained_on_subject(self, corpus: Corpus, subject: str) -> tuple[int, ...]:
-        """The folds that were trained on a subject of a corpus, or chosen by it, and do not test it."""
+        """The folds that used a subject of a corpus for training or validation, and do not test it."""
         return tuple(
             number
             for number, run in self.runs.items()
@@ -108,7 +107,7 @@ class Ensemble:
         )
 
     def check_rig(self, corpus: Corpus) -> None:
-        """Raise ``ValueError`` unless a corpus has the rig that was trained with."""
+        """Raise ``ValueError`` unless a corpus has the rig of the training."""
         for run in self.runs.values():
             run.check_rig(corpus)
 

@@ -1,4 +1,4 @@
-"""Muscle forces of one face over time, whatever found them."""
+"""Muscle forces of one face over time, from inverse dynamics or from a detector."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from biomechau.rig.names import ChannelMap
 
 Floats = npt.NDArray[np.float64]
 
-# A side is silent when its peak stays below this share of the strongest muscle's: its sum would be a sum of noise.
+# A side is silent if its peak is below this share of the strongest muscle's peak: its sum would be a sum of noise.
 SILENT = 0.01
 ASYMMETRY = (
     "(L - R) / (L + R) of the forces summed over the valid frames: 1 only left, 0 even, -1 only right; "
@@ -33,11 +33,11 @@ class FaceForces:
 
     Attributes:
         rig: the face.
-        distribution: where its muscles pull.
+        distribution: of the muscle forces over the vertices.
         dynamics: the physical model.
-        sequence: the capture, at the frame rate of the model.
+        sequence: the recording, at the frame rate of the model.
         channels: how its channels drive the shapes of the rig.
-        coefficients: (T, K') of the shapes that the model keeps, as captured.
+        coefficients: (T, K') of the shapes that the model keeps, as recorded.
         forces: (T, M) or (T, M, 3) [unit of ``FaceDynamics``].
     """
 
@@ -61,7 +61,7 @@ class FaceForces:
 
     @property
     def force_unit(self) -> str:
-        """What a force of 1 is, in words."""
+        """Meaning of a force of 1, in words."""
         if self.dynamics.config.law == "elastic":
             return "1 = holds the full expression"
         return "1 = speeds up by 0.05 expressions / frame²"
@@ -73,13 +73,13 @@ class FaceForces:
         return int(total.argmax())
 
     def vertices(self, frame: int) -> Floats:
-        """(N, 3) the captured face at a frame [cm]."""
+        """(N, 3) the recorded face at a frame [cm]."""
         return (self.rig.neutral + self.dynamics.deform(self.coefficients[frame])).double().numpy()
 
     def vertex_force(self, forces: Tensor) -> Floats:
         """Magnitude of the force on each vertex (Eq. 1), (N,), in units of :attr:`vertex_force_unit`.
 
-        Fibre forces are given per unit mass, which does not depend on how finely a region is meshed:
+        Fibre forces are given per unit mass, which does not depend on the resolution of the mesh:
         w^2 |sum_m F_m b_m(i)| with w^2 the stiffness per mass (``elastic``) or the unit acceleration (``newton``).
 
         Args:
@@ -96,11 +96,11 @@ class FaceForces:
         )
 
     def muscle_fields(self) -> Tensor:
-        """What each muscle's unit force does at each vertex, so that :meth:`vertex_force` is |sum_m F_m field_m|.
+        """Effect of a unit force of each muscle on each vertex, so that :meth:`vertex_force` is |sum_m F_m field_m|.
 
         Returns:
-            (M, N, 3) force per unit mass of ``fibre`` forces, or (M, N) share of ``vector`` forces, zero where a muscle
-            does not reach; in units of :attr:`vertex_force_unit`.
+            (M, N, 3) force per unit mass of ``fibre`` forces, or (M, N) share of ``vector`` forces, zero outside the
+            area of a muscle; in units of :attr:`vertex_force_unit`.
         """
         dynamics, distribution = self.dynamics, self.distribution
         shape = (distribution.shape[1], distribution.shape[0])
@@ -112,7 +112,7 @@ class FaceForces:
         return fields
 
     def distance(self, difference: Tensor) -> Floats:
-        """Root mean square over the face's area [mm] of the displacement that coefficients (T, K') stand for, (T,)."""
+        """Displacement by coefficients (T, K'), root mean square over the area of the face [mm], (T,)."""
         config, difference = self.dynamics.config, difference.double()
         square = ((difference @ self.dynamics.mass.double()) * difference).sum(-1) / config.mass_scale
         return 10 * (square / config.total_mass).clamp(min=0).sqrt().numpy()
@@ -138,14 +138,14 @@ def force_strength(forces: Tensor) -> Floats:
 
 
 def asymmetry(strength: Floats, identifiers: Iterable[str]) -> dict[str, float | None]:
-    """Per-side asymmetry of each bilateral muscle, see ``ASYMMETRY``.
+    """Asymmetry of each paired muscle, see ``ASYMMETRY``.
 
     Args:
         strength: (T, M) forces of the valid frames, >= 0.
         identifiers: M muscle identifiers, sides as ``_left`` and ``_right``.
 
     Returns:
-        By muscle name without the side; None where both sides are silent.
+        By muscle name without the side; None if both sides are silent.
     """
     column = {identifier: index for index, identifier in enumerate(identifiers)}
     silent = SILENT * strength.max(initial=0.0)

@@ -1,4 +1,4 @@
-"""Prediction: the action units and muscle forces of a recording, as trained detectors see them."""
+"""Prediction: the action units and muscle forces of a recording according to trained detectors."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from biomechau.analysis._quality import QUALITY, frame_quality
+from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, Floats
-from biomechau.analysis.summary import describe_forces, describe_input
 from biomechau.corpus import FaceSequence
 from biomechau.rig.action_unit_names import column_name
 from biomechau.rig.names import ChannelMap
@@ -19,23 +20,23 @@ from biomechau.training.metrics import THRESHOLD, action_unit_scores
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Action units and muscle forces of T frames, the means over the folds.
+    """Action units and muscle forces of T frames, averaged over the folds.
 
     Attributes:
         ensemble: the detectors of the folds.
-        sequence: what was recorded, at the frame rate of the detectors. Frames that are not valid were filled in
-            between their neighbours: what is said of them is no measurement.
+        sequence: the recording, at the frame rate of the detectors. Frames that are not valid are interpolated: their
+            values are no measurements.
         channels: how its channels drive the shapes of the rig.
         coefficients: of the detectors' shapes, as recorded, (T, K').
-        neutral: what was subtracted from them, (K').
+        neutral: coefficients of the neutral face, subtracted from them, (K').
         probabilities: p(y = 1), (T, R).
         forces: muscle forces [unit of ``FaceDynamics``], (T, M) or (T, M, 3); None without physics.
-        reconstructed: c~, the motion that the decoder gives in windows as long as those of the training, to compare
-            with ``coefficients - neutral``, (T, K'); a window starts with the last frame of the one before, and the
-            very first frame is given. None without physics.
-        labels: 1, 0 and -1 (unknown), (T, R); None where there are none.
-        subject: who is seen, where that is known.
-        trained_on: folds that were trained on this subject.
+        reconstructed: c~, the motion of the decoder in windows as long as those of the training, to compare with
+            ``coefficients - neutral``, (T, K'); a window starts with the last frame of the previous one, and the very
+            first frame is given. None without physics.
+        labels: 1, 0 and -1 (unknown), (T, R); None if there are none.
+        subject: the recorded person, if known.
+        trained_on: folds that used this subject for training.
     """
 
     ensemble: Ensemble
@@ -62,7 +63,7 @@ class Prediction:
 
     @cached_property
     def face(self) -> FaceForces:
-        """The face and its muscle forces; all 0 without physics."""
+        """The face and its muscle forces, which are 0 without physics."""
         own, forces = self.ensemble, self.forces
         if forces is None:
             forces = self.coefficients.new_zeros(len(self.coefficients), *own.dynamics.projection.shape[1:])
@@ -72,15 +73,20 @@ class Prediction:
 
     @property
     def motion(self) -> Floats:
-        """(T,) distance of the recorded face from the neutral one, root mean square over the face [mm]."""
+        """(T,) displacement of the recorded face from the neutral one, root mean square over the face [mm]."""
         return self.face.distance(self.coefficients - self.neutral)
 
     @property
     def residual(self) -> Floats | None:
-        """(T,) distance of the recorded motion from the reconstructed one [mm]; None without physics."""
+        """(T,) difference of the recorded and the reconstructed face, root mean square [mm]; None without physics."""
         if self.reconstructed is None:
             return None
         return self.face.distance(self.coefficients - self.neutral - self.reconstructed)
+
+    @cached_property
+    def quality(self) -> Floats:
+        """(T,) how far each frame can be trusted, 0 to 1; see :data:`biomechau.analysis._quality.QUALITY`."""
+        return frame_quality(self.sequence, self.motion, self.residual)
 
     def scores(self) -> dict[str, Any] | None:
         """F1 of this sequence alone, by action unit; None without labels."""
@@ -90,7 +96,7 @@ class Prediction:
         return {"mean_f1": scores.mean_f1, "action_units": [asdict(unit) for unit in scores.units]}
 
     def summary(self) -> dict[str, Any]:
-        """The contents of ``summary.json``: plain numbers, strings, lists and dictionaries."""
+        """The contents of ``summary.json``, as JSON values."""
         config, valid = self.ensemble.config, self.sequence.valid.numpy()
         shown, time = self.probabilities.double().numpy()[valid], self.sequence.timestamp.numpy()[valid]
         return {
@@ -113,5 +119,7 @@ class Prediction:
                 for column, unit in enumerate(self.action_units)
             },
             "labels": self.scores(),
+            "quality": float(self.quality.mean()),
+            "quality_definition": QUALITY,
             **(describe_forces(self.face) if self.forces is not None else {}),
         }

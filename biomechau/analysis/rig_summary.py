@@ -1,4 +1,4 @@
-"""What a rig holds, and what the physical model will make of it."""
+"""Summary of a rig, and of its use in the physical model."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from biomechau.physics import FaceDynamics
 from biomechau.rig import Distribution, FaceRig, Muscles
 from biomechau.rig.names import ARKIT_SHAPES, canonical
 
-# Pairs of muscles that share the most vertices, as many as a person reads.
+# Number of pairs of muscles with the largest overlap to list.
 NUM_OVERLAPS = 5
 
 
 def describe_rig(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]:
-    """Sizes, muscles, coverage and conditioning of a rig, as plain numbers, strings, lists and dictionaries.
+    """Sizes, muscles, coverage and conditioning of a rig, as JSON values.
 
-    What the model cannot use is listed under ``"problems"``, what looks wrong under ``"doubts"``
-    (:func:`biomechau.analysis.rig_doubts.rig_doubts`); a rig that shows no muscle has no coverage.
+    Problems of the model with the rig are listed under ``"problems"``, what looks wrong under ``"doubts"``
+    (:func:`biomechau.analysis.rig_doubts.rig_doubts`); a rig without shapes of any muscle has no coverage.
 
     Args:
         rig: the face.

@@ -1,4 +1,4 @@
-"""What to look at: the best, the median and the worst sequence of a run, and expressive frames of a recording."""
+"""Choice of the best, the median and the worst sequence of a run, and of expressive frames of a recording."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ F1, ERROR = "mean F1 of the sequence", "residual of the sequence"
 
 @dataclass(frozen=True)
 class Choice:
-    """A sequence to look at.
+    """A chosen sequence.
 
     Attributes:
         id: of the sequence.
-        rank: one of :data:`RANKS`; None where it was asked for.
-        measure: what was ranked, :data:`F1` or :data:`ERROR`; None where it was asked for.
+        rank: one of :data:`RANKS`; None if the sequence was requested.
+        measure: criterion of the ranking, :data:`F1` or :data:`ERROR`; None if the sequence was requested.
         value: of the measure.
     """
 
@@ -38,12 +38,12 @@ class Choice:
 
     def __str__(self) -> str:
         if self.rank is None or self.value is None:
-            return "as asked for"
+            return "as requested"
         return f"{self.rank}, F1 {100 * self.value:.0f}" if self.measure == F1 else f"{self.rank}, {self.value:.2f} mm"
 
 
 def fit_to_test(ensemble: Ensemble, corpus: Corpus) -> dict[str, tuple[int, ...]]:
-    """By sequence, the folds that may be tested on it: the one that tests its subject; all on another corpus."""
+    """By sequence, the folds that may be tested on it: the one that tests its subject, or all on another corpus."""
     if not ensemble.trained_on(corpus):
         return dict.fromkeys(corpus.ids, ensemble.folds)
     return {id: (number,) for number, run in ensemble.runs.items() for id in corpus.ids_of(run.fold.test)}
@@ -55,10 +55,10 @@ def predictions(
     ids: Sequence[str],
     progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[Prediction]:
-    """What the folds that may be tested on it say of each sequence, those of the same folds together.
+    """Predictions of sequences by the folds that may be tested on them, grouped by fold.
 
     Raises:
-        ValueError: no such sequence, or one whose subject no fold tests.
+        ValueError: no such sequence, or a subject that no fold tests.
         OSError: a file cannot be read.
     """
     ensemble = Ensemble.of(run)
@@ -83,17 +83,17 @@ def choose(
     corpus: Corpus,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[Choice, ...]:
-    """The best, the median and the worst test sequence, by mean F1, or by the residual where nothing is labelled.
+    """The best, the median and the worst test sequence by mean F1, or by the residual if nothing is labelled.
 
-    F1 is that of the sequence alone, the mean over the action units that occur in it.
+    F1 is computed for each sequence alone, as the mean over the action units that occur in it.
 
     Args:
-        run: folder of a run, or what :meth:`biomechau.analysis.Ensemble.of` takes.
-        corpus: with the sequences.
+        run: folder of a run, or any argument of :meth:`biomechau.analysis.Ensemble.of`.
+        corpus: contains the sequences.
         progress: called with (sequences done, sequences in all).
 
     Raises:
-        ValueError: no sequence has an F1 or a residual, or the corpus does not fit.
+        ValueError: no sequence has an F1 or a residual, or the corpus does not match.
         OSError: a file cannot be read.
     """
     ensemble = Ensemble.of(run)
@@ -107,10 +107,10 @@ def choose(
             errors[prediction.sequence.name] = float(missed[prediction.sequence.valid.numpy()].mean())
     measure, values = (F1, scores) if scores else (ERROR, errors)
     if not values:
-        raise ValueError(f"{corpus.path}: no test sequence has labels or forces to choose it by; name some of them")
+        raise ValueError(f"{corpus.path}: no test sequence has labels or forces to choose by; name the sequences")
     ranked = sorted(values, key=lambda id: (-values[id] if scores else values[id], id))
-    places = dict(zip((0, (len(ranked) - 1) // 2, len(ranked) - 1), RANKS, strict=True))
-    return tuple(Choice(ranked[i], rank, measure, float(np.float64(values[ranked[i]]))) for i, rank in places.items())
+    chosen = dict(zip((0, (len(ranked) - 1) // 2, len(ranked) - 1), RANKS, strict=True))
+    return tuple(Choice(ranked[i], rank, measure, float(np.float64(values[ranked[i]]))) for i, rank in chosen.items())
 
 
 def chosen_predictions(
@@ -119,7 +119,7 @@ def chosen_predictions(
     ids: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[tuple[Choice, Prediction], ...]:
-    """The sequences to look at, and what the runs that may be tested on them say of each.
+    """Chosen sequences, and their predictions by the folds that may be tested on them.
 
     Args:
         run, corpus: as of :func:`choose`.
@@ -136,7 +136,7 @@ def chosen_predictions(
 
 
 def expressive_frames(strength: Floats, valid: npt.NDArray[np.bool_], count: int) -> list[int]:
-    """Up to ``count`` valid frames of large strength (T,), a fair share of the recording apart, in order of time."""
+    """Up to ``count`` valid frames of large strength (T,), well separated, in order of time."""
     apart = max(len(strength) // (2 * count), 1)
     left = np.where(valid, strength, -np.inf)
     chosen: list[int] = []

@@ -1,4 +1,4 @@
-"""How the force of a muscle follows the labels of the action units that it serves."""
+"""Correlation of muscle forces with labels of the action units that the muscles contribute to."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from biomechau.training.metrics import force_recovery
 
 @dataclass(frozen=True, eq=False)
 class UnitCorrelation:
-    """A muscle and an action unit that it serves, in one recording of T frames.
+    """A muscle and an action unit that it contributes to, in one recording of T frames.
 
     Attributes:
         action_unit: its number.
         muscle: readable name, without a side.
-        other_units: number of further action units that the muscle serves.
+        other_units: number of other action units that the muscle contributes to.
         force: (T,) of the muscle, left and right together.
         label: (T,) 1, 0 and -1 (unknown).
         frames: number of valid frames with a known label.
@@ -38,14 +38,14 @@ class UnitCorrelation:
 
 
 def unit_correlations(prediction: Prediction) -> list[UnitCorrelation]:
-    """Every muscle with every action unit that it serves and whose label changes.
+    """Every muscle with every action unit that it contributes to and whose label changes.
 
     Raises:
         ValueError: the recording has no labels.
     """
     labels, face = prediction.labels, prediction.face
     if labels is None:
-        raise ValueError(f"{face.sequence.name} has no labels to set beside its forces")
+        raise ValueError(f"{face.sequence.name} has no labels to compare with its forces")
     columns: dict[str, list[int]] = {}
     served: dict[str, tuple[int, ...]] = {}
     for column, muscle in enumerate(face.distribution.muscles):

@@ -1,4 +1,4 @@
-"""What the commands share: their base, switches, and how a command line names a rig."""
+"""Common parts of the commands: base class, switches, and rigs on the command line."""
 
 from __future__ import annotations
 
@@ -9,51 +9,55 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import FlagCreatePairsOff, arg
 
-from biomechau.rig import FaceRig
-
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+    from biomechau.rig import FaceRig
 
 Switch = FlagCreatePairsOff[bool]
 
 
 @dataclass(frozen=True)
 class Command(ABC):
-    """What every command takes."""
+    """Base class of the commands, with the options of all of them."""
 
     debug: Annotated[Switch, arg(help="Show the traceback of an error.")] = field(default=False, kw_only=True)
 
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self | None:
-        """Defaults of the options where they depend on each other; None for those of the fields."""
+        """Defaults of the options if they depend on each other; None for those of the fields."""
         return None
 
     @abstractmethod
     def run(self) -> None:
-        """Do what the command is for.
+        """Execute the command.
 
         Raises:
-            OSError, TypeError, ValueError, ImportError: what the user can mend; the message is for them.
+            OSError, TypeError, ValueError, ImportError: errors that the user can fix; the message says how.
         """
 
 
 def load_rig(text: str) -> FaceRig:
-    """The rig that a command line names: a file, ``builtin``, or ``builtin:<number of vertices>``.
+    """Load a rig named on the command line: a file, ``builtin``, or ``builtin:<number of vertices>``.
 
     Raises:
-        ValueError: not a rig file, or an impossible number of vertices.
+        ValueError: not a rig file, or a number of vertices out of range.
         OSError: the file cannot be read.
     """
+    from biomechau.rig import FaceRig
+
     rig = builtin_rig(text)
     return FaceRig.load(text) if rig is None else rig
 
 
 def builtin_rig(text: str) -> FaceRig | None:
-    """The rig that ``builtin`` or ``builtin:<number of vertices>`` names; None for any other text.
+    """The rig named by ``builtin`` or ``builtin:<number of vertices>``; None for any other text.
 
     Raises:
-        ValueError: an impossible number of vertices.
+        ValueError: a number of vertices out of range.
     """
+    from biomechau.rig import FaceRig
+
     name, colon, count = text.partition(":")
     if name != "builtin":
         return None

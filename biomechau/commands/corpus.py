@@ -4,56 +4,61 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import progress_bar, say, show
-from biomechau.corpus import Corpus
-from biomechau.corpus.image_features import FEATURES
-from biomechau.reports.output import to_json
+from biomechau.commands.terminal import print_lines, print_tables, progress_bar
+
+if TYPE_CHECKING:
+    from biomechau.corpus import Corpus
 
 
 @dataclass(frozen=True)
 class CorpusInfo(Command):
-    """Show what a corpus holds: subjects, frames, rig, tensors, and how often each action unit is on."""
+    """Show the contents of a corpus: subjects, frames, rig, tensors, and how often each action unit is on."""
 
     folder: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
     json: Annotated[Switch, arg(help="Print JSON.")] = False
 
     def run(self) -> None:
         """Print the tables, or JSON."""
+        from biomechau.corpus import Corpus
+        from biomechau.reports.output import to_json
+
         description = describe_corpus(Corpus.open(self.folder))
         if self.json:
             print(to_json({"folder": str(self.folder), **description}))
         else:
-            show(*corpus_tables(str(self.folder), description))
+            print_tables(*corpus_tables(str(self.folder), description))
 
 
 @dataclass(frozen=True)
 class CorpusCheck(Command):
-    """Read every value of a corpus, and stop at the first one that is not allowed."""
+    """Read and check every value of a corpus; stop at the first invalid one."""
 
     folder: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
 
     def run(self) -> None:
         """Read the rig and all sequences."""
+        from biomechau.corpus import Corpus
+
         corpus = Corpus.open(self.folder)
         with progress_bar("reading sequences") as progress:
-            corpus.rig  # noqa: B018, reading it is the check
+            corpus.rig  # noqa: B018, reading it checks it
             for done, _ in enumerate(corpus, 1):
                 progress(done, len(corpus))
-        say(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no fault")
+        print_lines(f"{self.folder}: {len(corpus)} sequences, {sum(corpus.frames.values()):,} frames, no faults")
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
-    """What ``corpus info`` says, as JSON can hold it.
+    """The contents of ``corpus info``, as JSON values.
 
-    Frames of an action unit are masked where its label is unknown or the frame not valid; its rate is the share of the
-    others that is on, None where there are none.
+    Frames of an action unit are masked if its label is unknown or the frame is not valid; its rate is the share of the
+    other frames in which it is on, None if there are none.
     """
     positive, known = (counts.tolist() for counts in corpus.label_counts())
     frames = sum(corpus.frames.values())
@@ -84,7 +89,9 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
 
 
 def corpus_tables(title: str, description: dict[str, Any]) -> list[Table]:
-    """The description as two tables: the corpus, and its action units."""
+    """Two tables of a description: the corpus, and its action units."""
+    from biomechau.corpus.image_features import FEATURES
+
     about = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=False)
     about.add_column("what", style="bold")
     about.add_column("value")

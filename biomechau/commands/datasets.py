@@ -6,60 +6,52 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
-from biomechau.commands.terminal import progress_bar, say, show, tell
-from biomechau.corpus.datasets import (
-    Assembly,
-    BP4DFolder,
-    DISFAFolder,
-    Finding,
-    assemble,
-    read_exclusions,
-    write_assembly,
-)
-from biomechau.corpus.datasets.exclusions import Exclusions
-from biomechau.corpus.datasets.images import check_images, check_videos
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
+
+if TYPE_CHECKING:
+    from biomechau.corpus.datasets import Assembly, BP4DFolder, DISFAFolder, Finding
 
 
 @dataclass(frozen=True)
 class CorpusFromDataSet(Command):
-    """What the data sets share.
+    """Base class of the commands for data sets.
 
-    Coefficients are one file a sequence, named by it: Live Link Face, MediaPipe or py-feat 2 .csv, or .npz.
+    Coefficients: one file per sequence, named after it (.csv of Live Link Face, MediaPipe or py-feat 2, or .npz).
     """
 
     root: Annotated[Path, Positional, arg(metavar="ROOT", help="Folder of the data set.")]
-    coefficients: Annotated[Path, arg(metavar="DIR", help="Folder of recordings, one .csv or .npz a sequence.")]
-    out: Annotated[Path | None, arg(metavar="CORPUS", help="Corpus folder to make.")] = None
-    check: Annotated[Switch, arg(help="List everything missing or odd, and write nothing.")] = False
+    coefficients: Annotated[Path, arg(metavar="DIR", help="Folder of recordings, one .csv or .npz per sequence.")]
+    out: Annotated[Path | None, arg(metavar="CORPUS", help="Corpus folder to create.")] = None
+    check: Annotated[Switch, arg(help="List everything that is missing or odd, and write nothing.")] = False
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     action_units: Annotated[
         tuple[int, ...] | None, arg(metavar="AU ...", help="Action units to read; the protocol's if not given.")
     ] = None
-    threshold: Annotated[int, arg(help="Lowest intensity that is on, 1 to 5.")] = 2
+    threshold: Annotated[int, arg(help="Lowest intensity that counts as on, 1 to 5.")] = 2
     exclude: Annotated[
-        Path | None, arg(metavar="FILE", help="List of frames (F001_T1,2440) and sequences (F001_T1) to leave out.")
+        Path | None, arg(metavar="FILE", help="List of frames (F001_T1,2440) and sequences (F001_T1) to exclude.")
     ] = None
     frame_offset: Annotated[
         int | Literal["first"] | None,
         arg(
             metavar="N|first",
-            help="Number to add to the recordings' frame numbers, or, where they have none, the labels' number of "
-            "their first frame; 'first': they begin at the first labelled frame.",
+            help="Offset added to the frame numbers of the recordings or, if they have none, the label frame number of "
+            "their first frame; 'first': they start at the first labelled frame.",
         ),
     ] = None
     recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recordings, where they do not tell it [1/s].")
+        float | None, arg(metavar="FPS", help="Frame rate of the recordings, if the files do not contain it [1/s].")
     ] = None
-    images: Annotated[Path | None, arg(metavar="DIR", help="Images to compare with the labels (--check).")] = None
-    skip_faulty: Annotated[Switch, arg(help="Leave sequences with a fault out.")] = False
-    overwrite: Annotated[Switch, arg(help="Replace a corpus that is at CORPUS.")] = False
+    images: Annotated[Path | None, arg(metavar="DIR", help="Images to compare with the labels (with --check).")] = None
+    skip_faulty: Annotated[Switch, arg(help="Exclude sequences with a fault.")] = False
+    overwrite: Annotated[Switch, arg(help="Replace an existing corpus at CORPUS.")] = False
 
     @abstractmethod
     def folder(self) -> BP4DFolder | DISFAFolder:
@@ -67,19 +59,26 @@ class CorpusFromDataSet(Command):
 
     @property
     def pictures(self) -> list[str]:
-        """The options that name images or videos."""
+        """The given options that name images or videos."""
         return [] if self.images is None else ["--images"]
 
     def picture_findings(self, dataset: BP4DFolder | DISFAFolder) -> list[Finding]:
-        """What is missing or odd about images and videos, where these are named."""
+        """Findings about images and videos, if these are named."""
+        from biomechau.corpus.datasets.images import check_images
+
         return [] if self.images is None else check_images(dataset, self.images)
 
     def run(self) -> None:
         """Read, then list or write, and print the summary."""
         if self.out is None and not self.check:
-            raise ValueError("--out must name the corpus to make, unless --check is given")
+            raise ValueError("--out is required unless --check is given")
         if self.pictures and not self.check:
-            raise ValueError(f"{self.pictures[0]} belongs to --check: images and videos are compared, not read")
+            raise ValueError(
+                f"{self.pictures[0]} requires --check: images and videos are only compared with the labels"
+            )
+        from biomechau.corpus.datasets import assemble, read_exclusions, write_assembly
+        from biomechau.corpus.datasets.exclusions import Exclusions
+
         dataset, rig = self.folder(), load_rig(self.rig)
         exclusions = Exclusions() if self.exclude is None else read_exclusions(self.exclude)
         pictures = self.picture_findings(dataset)
@@ -92,12 +91,12 @@ class CorpusFromDataSet(Command):
             return
         write_assembly(assembly, self.out, self._settings(), self.skip_faulty, self.overwrite)
         for finding in assembly.findings:
-            tell("warning" if finding.fault else "note", str(finding))
-        show(*summary_tables(assembly))
-        say(f"wrote {self.out}")
+            print_message("warning" if finding.fault else "note", str(finding))
+        print_tables(*summary_tables(assembly))
+        print_lines(f"wrote {self.out}")
 
     def _settings(self) -> dict[str, Any]:
-        """What decides the labels and coefficients, as JSON knows it."""
+        """Settings that determine labels and coefficients, as JSON values."""
         return {
             "threshold": self.threshold,
             "excluded": None if self.exclude is None else self.exclude.name,
@@ -110,17 +109,19 @@ class CorpusFromDataSet(Command):
 class CorpusBP4D(CorpusFromDataSet):
     """Make a corpus from BP4D's labels and coefficients tracked in its images or videos.
 
-    Labels are read from AUCoding/AU_OCC/F001_T1.csv or AU-Intensity-Codes3.0/AU06/F001_T1_AU06.csv below ROOT.
-    A recording that numbers its frames is matched by number: its frame n is the labels' frame n. One that does not
-    begins at the labels' first frame. --frame-offset changes both.
+    Labels are read from AUCoding/AU_OCC/F001_T1.csv or AU-Intensity-Codes3.0/AU06/F001_T1_AU06.csv in ROOT. Recordings
+    with frame numbers are matched by number: frame n belongs to frame n of the labels. Others start at the first frame
+    of the labels. --frame-offset changes both.
     """
 
     labels: Annotated[
-        Literal["occurrence", "intensity"], arg(help="Which labels; intensities are known for AU 6 10 12 14 17 only.")
+        Literal["occurrence", "intensity"], arg(help="Kind of labels; intensities exist for AU 6 10 12 14 17 only.")
     ] = "occurrence"
 
     def folder(self) -> BP4DFolder:
         """The data set."""
+        from biomechau.corpus.datasets import BP4DFolder
+
         return BP4DFolder(self.root, self.labels, self.action_units, self.threshold)
 
     def _settings(self) -> dict[str, Any]:
@@ -132,15 +133,17 @@ class CorpusBP4D(CorpusFromDataSet):
 class CorpusDISFA(CorpusFromDataSet):
     """Make a corpus from DISFA's labels and coefficients tracked in its videos.
 
-    Labels are read from ActionUnit_Labels/SN001/SN001_au1.txt below ROOT. A recording that numbers its frames is
-    matched by number: its frame n is the labels' frame n, or n + 1 where it has a frame 0 and the labels count from 1.
-    One that does not begins at the labels' first frame. --frame-offset changes both.
+    Labels are read from ActionUnit_Labels/SN001/SN001_au1.txt in ROOT. Recordings with frame numbers are matched by
+    number: frame n belongs to frame n of the labels, or n + 1 if it has a frame 0 and the labels count from 1. Others
+    start at the first frame of the labels. --frame-offset changes both.
     """
 
-    videos: Annotated[Path | None, arg(metavar="DIR", help="Folder whose videos must be there (--check).")] = None
+    videos: Annotated[Path | None, arg(metavar="DIR", help="Folder to search for the videos (with --check).")] = None
 
     def folder(self) -> DISFAFolder:
         """The data set."""
+        from biomechau.corpus.datasets import DISFAFolder
+
         return DISFAFolder(self.root, self.action_units, self.threshold)
 
     @property
@@ -150,6 +153,9 @@ class CorpusDISFA(CorpusFromDataSet):
 
     def picture_findings(self, dataset: BP4DFolder | DISFAFolder) -> list[Finding]:
         """See the base class."""
+        from biomechau.corpus.datasets import DISFAFolder
+        from biomechau.corpus.datasets.images import check_videos
+
         findings = super().picture_findings(dataset)
         if self.videos is not None and isinstance(dataset, DISFAFolder):
             findings += check_videos(dataset, self.videos)
@@ -160,19 +166,19 @@ def _list(assembly: Assembly, findings: Sequence[Finding]) -> None:
     """Print all findings and the summary.
 
     Raises:
-        ValueError: some are faults.
+        ValueError: some of them are faults.
     """
     for finding in findings:
-        say(f"{'fault' if finding.fault else 'note'}: {finding}")
-    show(*summary_tables(assembly))
+        print_lines(f"{'fault' if finding.fault else 'note'}: {finding}")
+    print_tables(*summary_tables(assembly))
     faults = sum(finding.fault for finding in findings)
-    say(f"{len(findings)} findings, {faults} of them faults", flush=True)
+    print_lines(f"{len(findings)} findings, {faults} of them faults", flush=True)
     if faults:
-        raise ValueError(f"{faults} fault{'s' * (faults > 1)}, listed on the standard output")
+        raise ValueError(f"{faults} fault{'s' * (faults > 1)}, listed on standard output")
 
 
 def summary_tables(assembly: Assembly) -> list[Table]:
-    """Size of an assembled data set and how often each action unit is on, both next to what was published."""
+    """Size of an assembled data set and rates of the action units, next to published values."""
     protocol, sequences = assembly.dataset.protocol, assembly.sequences
     published_subjects = sum(map(len, protocol.subject_sets.values()))
     size = Table(title=protocol.name, title_justify="left", title_style="bold", box=SIMPLE_HEAD)

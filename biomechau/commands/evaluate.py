@@ -1,4 +1,4 @@
-"""``biomechau evaluate``: what a run reaches on subjects that it was not trained on."""
+"""``biomechau evaluate``: scores of a run on subjects that were not used for training."""
 
 from __future__ import annotations
 
@@ -9,45 +9,46 @@ from typing import Annotated
 from tyro.conf import arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.scores import scores_notes, scores_table
-from biomechau.commands.terminal import progress_bar, say, show, tell
-from biomechau.corpus import Corpus
-from biomechau.reports.output import to_json
-from biomechau.training.runs import open_runs
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 
 
 @dataclass(frozen=True)
 class Evaluate(Command):
-    """Test all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
+    """Evaluate all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
 
-    On the corpus trained on, every fold is tested on its own test subjects; on another corpus, on all subjects, at the
-    frame rate of the run. Writes action_unit_scores.csv, force_recovery.csv (where true forces are known) and
+    On the training corpus every fold is tested on its own test subjects; another corpus is resampled to the frame rate
+    of the run and tested as a whole. Writes action_unit_scores.csv, force_recovery.csv (if true forces are known) and
     evaluation.json with the protocol.
     """
 
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
-    corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus with the test subjects, of the same rig.")]
+    corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus with the test subjects, with the rig of the run.")]
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")]
-    json: Annotated[Switch, arg(help="Print evaluation.json in place of the table.")] = False
+    json: Annotated[Switch, arg(help="Print evaluation.json instead of the table.")] = False
 
     def run(self) -> None:
-        """Test, write, print."""
+        """Evaluate, write, print."""
+        from biomechau.commands._tables import scores_notes, scores_table
+        from biomechau.corpus import Corpus
+        from biomechau.reports.output import to_json
+        from biomechau.training import open_runs
+
         runs, corpus = open_runs(self.run_folder), Corpus.open(self.corpus)
 
-        from biomechau.training.cross_validation import cross_validate
+        from biomechau.training import cross_validate  # only now: Lightning takes seconds, and errors come first
 
         with progress_bar("testing folds", self.json) as progress:
             scores = cross_validate(runs, corpus, progress)
         namesakes = {s for run in runs.values() for s in (*run.fold.train, *run.fold.validation)} & set(corpus.subjects)
         if namesakes and not scores.same_corpus:
-            tell(
+            print_message(
                 "warning",
-                f"{self.corpus} is not the corpus trained on, but has subjects of the same names, as "
-                f"{min(namesakes)!r}: are they other people?",
+                f"{self.corpus} is not the training corpus, but has subjects of the same name, such as "
+                f"{min(namesakes)!r}: make sure that they are other people",
             )
         scores.save(self.out)
         if self.json:
             print(to_json(scores.summary()))
         else:
-            show(scores_table(scores))
-            say(*scores_notes(scores), f"wrote {self.out}")
+            print_tables(scores_table(scores))
+            print_lines(*scores_notes(scores), f"wrote {self.out}")

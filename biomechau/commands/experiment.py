@@ -1,4 +1,4 @@
-"""``biomechau experiment``: the paper's tables and figures on a corpus."""
+"""``biomechau experiment``: the tables and figures of the paper on a corpus."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn
 from tyro.conf import OmitArgPrefixes, arg
 
-from biomechau.commands import training_options
+from biomechau.commands import _training_options as training_options
+from biomechau.commands._training_options import NoOption, TrainingCommand
 from biomechau.commands.command import Command
-from biomechau.commands.terminal import printable, progress_bar, say, tell
-from biomechau.commands.training_options import NoOption, TrainingCommand
-from biomechau.corpus import Corpus
+from biomechau.commands.terminal import print_lines, print_message, printable, progress_bar
 from biomechau.models.detector_config import HeadName
-from biomechau.reports.figures import MISSING_VIZ, viz_available
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,24 +27,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class _Detector(training_options.Detector):
-    """The detector's parts and sizes."""
+    """Components of the detector and their sizes."""
 
-    # The rows have heads of their own.
+    # The rows determine the heads.
     head: NoOption[HeadName] = "physics"
 
 
 @dataclass(frozen=True)
 class _Options(training_options.Options):
     detector: OmitArgPrefixes[_Detector] = field(default_factory=_Detector)
-    # --seeds takes its place.
+    # Replaced by --seeds.
     seed: NoOption[int] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Table(TrainingCommand):
-    """Of all tables: train their rows, test them, and write DIR/NAME/table.md, .csv and .tex after each training.
+    """Base class of the tables: train and test rows, and write DIR/NAME/table.md, .csv and .tex after each training.
 
-    The options of the training hold for all rows; what makes a row comes after them.
+    Training options apply to all rows, and the changes of a row come after them.
     """
 
     name: ClassVar[str]
@@ -58,13 +56,13 @@ class _Table(TrainingCommand):
         tuple[int, ...] | None,
         arg(
             metavar="K ...",
-            help="Folds to train, from 1. All if not given, but for table4 and table5: one per seed, in turn.",
+            help="Folds to train, from 1; all if not given, except in table4 and table5: one per seed, in turn.",
         ),
     ] = None
     rows: Annotated[tuple[str, ...] | None, arg(metavar="ROW ...", help="Rows to train; all if not given.")] = None
     jobs: Annotated[
         int | None,
-        arg(metavar="N", help="Processes to train in; by default one for each GPU, or for each core without."),
+        arg(metavar="N", help="Number of parallel processes; by default one per GPU, or per core without GPUs."),
     ] = None
     training: Annotated[_Options, arg(name="")] = field(default_factory=_Options)
     arguments: NoOption[tuple[str, ...]] = ()
@@ -76,16 +74,17 @@ class _Table(TrainingCommand):
 
     @property
     def corpora(self) -> tuple[Path, ...]:
-        """The corpus folders to train and test on."""
+        """Corpus folders to train and test on."""
         return (self.corpus,)
 
     def run(self) -> None:
         """Train the rows of the table, and write it.
 
         Raises:
-            ValueError: options or a corpus that do not fit, or trainings that failed; the table has the others.
+            ValueError: options or a corpus that do not match, or failed trainings (the table has the others).
             OSError: a file cannot be read or written.
         """
+        from biomechau.corpus import Corpus
         from biomechau.training.experiments import TABLES, Setup
         from biomechau.training.experiments.plan import Plan
         from biomechau.training.experiments.running import run_experiment
@@ -106,19 +105,19 @@ class _Table(TrainingCommand):
         )
         plan = Plan(TABLES[self.name](setup), setup, self.out / self.name)
         done = sum(job.evaluation() is not None for job in plan.jobs)
-        say(f"{self.name}: {len(plan.rows)} rows, {len(plan.jobs)} runs, {done} of them done", flush=True)
+        print_lines(f"{self.name}: {len(plan.rows)} rows, {len(plan.jobs)} runs, {done} of them finished", flush=True)
         for row in plan.rows:
             if row.missing:
-                tell("note", f"{row.name} is left out: {row.missing}")
+                print_message("note", f"{row.name} is skipped: {row.missing}")
         command = shlex.join(["biomechau", "experiment", self.name, *self.arguments])
         try:
             with _progress(done, len(plan.jobs)) as report:
                 failures = run_experiment(plan, self.jobs, command, report)
         except KeyboardInterrupt:
-            tell("note", "stopped; the same command goes on where it was")
+            print_message("note", "stopped; the same command continues")
             raise
-        say((plan.out / "table.md").read_text(encoding="utf-8"))
-        say(f"wrote {plan.out}")
+        print_lines((plan.out / "table.md").read_text(encoding="utf-8"))
+        print_lines(f"wrote {plan.out}")
         if failures:
             first, *others = failures
             more = f" and {len(others)} more" if others else ""
@@ -127,10 +126,10 @@ class _Table(TrainingCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Table1(_Table):
-    """Make the paper's Table 1 on a corpus: what the head sees.
+    """Make Table 1 of the paper on a corpus: inputs of the head.
 
-    Writes DIR/table1/table.md, .csv and .tex, anew after each training; when the command was stopped and is given again
-    it continues. The options of the training hold for all rows.
+    Writes DIR/table1/table.md, .csv and .tex, and updates them after each training. After an interruption the same
+    command continues. Training options apply to all rows.
     """
 
     name = "table1"
@@ -138,9 +137,9 @@ class Table1(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Table2(_Table):
-    """Make the paper's Table 2: F1 on BP4D beside published results.
+    """Make Table 2 of the paper: F1 on BP4D and published results.
 
-    Writes DIR/table2/table.md, .csv and .tex, as table1 does.
+    Writes DIR/table2/table.md, .csv and .tex, like table1.
     """
 
     name = "table2"
@@ -148,9 +147,9 @@ class Table2(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Table3(_Table):
-    """Make the paper's Table 3: F1 on DISFA beside published results.
+    """Make Table 3 of the paper: F1 on DISFA and published results.
 
-    Writes DIR/table3/table.md, .csv and .tex, as table1 does.
+    Writes DIR/table3/table.md, .csv and .tex, like table1.
     """
 
     name = "table3"
@@ -158,15 +157,15 @@ class Table3(_Table):
 
 @dataclass(frozen=True)
 class _FewLabelOptions(_Options):
-    # The rows have shares of their own.
+    # The rows determine the shares.
     label_share: NoOption[float] = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table4(_Table):
-    """Make the paper's Table 4: the labels of a few sequences, with and without the physics to learn from.
+    """Make Table 4 of the paper: training with the labels of a few sequences, with and without the physics losses.
 
-    Writes DIR/table4/table.md, .csv and .tex, as table1 does.
+    Writes DIR/table4/table.md, .csv and .tex, like table1.
     """
 
     name = "table4"
@@ -175,9 +174,9 @@ class Table4(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Table5(_Table):
-    """Make the paper's Table 5: trained on one corpus, tested on another, in both directions.
+    """Make Table 5 of the paper: training on one corpus, test on another, in both directions.
 
-    Writes DIR/table5/table.md, .csv and .tex, as table1 does.
+    Writes DIR/table5/table.md, .csv and .tex, like table1.
     """
 
     name = "table5"
@@ -191,9 +190,9 @@ class Table5(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation(_Table):
-    """Change one loss or one part of the physics at a time, as in the paper's Appendix C.
+    """Change one loss or one option of the physics at a time, as in Appendix C of the paper.
 
-    Writes DIR/ablation/table.md, .csv and .tex, as table1 does.
+    Writes DIR/ablation/table.md, .csv and .tex, like table1.
     """
 
     name = "ablation"
@@ -201,14 +200,14 @@ class Ablation(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Figures(Command):
-    """Draw the paper's Fig. 2, 4 and 5 of a trained run, into DIR/figures."""
+    """Draw Fig. 2, 4 and 5 of the paper for a trained run, into DIR/figures."""
 
     corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder with the test sequences.")]
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write into.")]
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Run to draw.")]
     images: Annotated[
         Path | None,
-        arg(metavar="DIR", help="Pictures for Fig. 5; if not given, those in CORPUS/images, where there are such."),
+        arg(metavar="DIR", help="Pictures for Fig. 5; those in CORPUS/images if not given, if there are any."),
     ] = None
     sequences: Annotated[
         tuple[str, ...],
@@ -219,16 +218,19 @@ class Figures(Command):
         """Draw.
 
         Raises:
-            ImportError: there is nothing to draw with.
-            ValueError: a run or a corpus that do not fit.
+            ImportError: the ``viz`` extra is not installed.
+            ValueError: a run or a corpus that does not match.
             OSError: a file cannot be read or written.
         """
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+
         if not viz_available():
             raise ImportError(MISSING_VIZ)
         from biomechau.analysis import chosen_predictions
+        from biomechau.corpus import Corpus
         from biomechau.corpus.simulator.simulated_corpus import IMAGES
         from biomechau.reports.paper_figures import paper_figures, photographs
-        from biomechau.training.runs import open_runs
+        from biomechau.training import open_runs
 
         runs, corpus = open_runs(self.run_folder), Corpus.open(self.corpus)
         images = corpus.path / IMAGES if self.images is None else self.images
@@ -237,12 +239,12 @@ class Figures(Command):
             chosen = chosen_predictions(runs, corpus, self.sequences, progress)
         about = {"corpus": corpus.path.name, "folds": {number: run.path.name for number, run in runs.items()}}
         for path in paper_figures(chosen, self.out / "figures", pictures, about=about):
-            say(f"wrote {path}")
+            print_lines(f"wrote {path}")
 
 
 @contextmanager
 def _progress(done: int, total: int) -> Iterator[Callable[[Progress], None]]:
-    """A bar over all trainings on a terminal, else a line for each."""
+    """Show a progress bar over all trainings on a terminal, or print a line for each."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[left]}"))
     with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -254,7 +256,7 @@ def _progress(done: int, total: int) -> Iterator[Callable[[Progress], None]]:
             if console.is_terminal:
                 bar.console.print(printable(line), markup=False, emoji=False, highlight=False)
             else:
-                say(line, flush=True)
+                print_lines(line, flush=True)
 
         yield report
 

@@ -11,23 +11,23 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import progress_bar, say, tell
-from biomechau.corpus import Corpus, corpus_folds
-from biomechau.corpus.folds import Validation
-from biomechau.training.image_training_config import ImageTrainingConfig
+from biomechau.commands.terminal import print_lines, print_message, progress_bar
+from biomechau.corpus.fold import Validation
+from biomechau.training import ImageTrainingConfig
 
 if TYPE_CHECKING:
+    from biomechau.corpus import Corpus
     from biomechau.training.feature_computation import FeatureReport
 
 
 @dataclass(frozen=True)
 class CorpusFeatures(Command):
-    """Compute the image features of a corpus once, by a pretrained vision backbone, and cache them in it.
+    """Compute the image features of a corpus once with a pretrained vision backbone, and cache them in the corpus.
 
-    Then "biomechau train --head image" and "--head physics_image" read them. The backbone stays as it is. The
-    pictures of a sequence are IMAGES/ID/000123.png (or .jpg, .bmp; with or without zeros), or lie as BP4D's
-    (IMAGES/F001/T1/2440.jpg) or DISFA's do (the videos of the left camera, or IMAGES/SN001/1.png); they should show
-    the face and little else. After a stop, the same command goes on.
+    "biomechau train --head image" and "--head physics_image" use them. The backbone is not trained. The pictures of a
+    sequence are IMAGES/ID/000123.png (or .jpg, .bmp; with or without zeros), or laid out as in BP4D
+    (IMAGES/F001/T1/2440.jpg) or DISFA (the videos of the left camera, or IMAGES/SN001/1.png); they should be cropped
+    to the face. After an interruption the same command continues.
     """
 
     corpus: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
@@ -36,24 +36,26 @@ class CorpusFeatures(Command):
         str,
         arg(
             metavar="NAME",
-            help="Backbone of the Hugging Face Hub, or a local folder with config.json, preprocessor_config.json and "
-            "model.safetensors, for which no network is needed.",
+            help="Backbone on the Hugging Face Hub, or a local folder with config.json, preprocessor_config.json and "
+            "model.safetensors, which needs no network.",
         ),
     ] = "microsoft/resnet-50"
-    revision: Annotated[str | None, arg(metavar="REV", help="Branch, tag or commit of the Hub.")] = None
-    device: Annotated[str, arg(help='To run on: "cpu", "cuda", ...')] = "cpu"
-    batch_size: Annotated[int, arg(help="Pictures that go through the backbone at once.")] = 32
+    revision: Annotated[str | None, arg(metavar="REV", help="Branch, tag or commit on the Hub.")] = None
+    device: Annotated[str, arg(help='Device of the backbone: "cpu", "cuda", ...')] = "cpu"
+    batch_size: Annotated[int, arg(help="Pictures per forward pass.")] = 32
     skip_faulty: Annotated[
-        Switch, arg(help="Mask labelled frames without a picture, and broken pictures, in place of refusing them.")
+        Switch, arg(help="Mask labelled frames without a picture and broken pictures, instead of stopping.")
     ] = False
-    replace: Annotated[Switch, arg(help="Begin again where the corpus has image features already.")] = False
+    replace: Annotated[Switch, arg(help="Discard existing image features.")] = False
 
     def run(self) -> None:
-        """Load, compute, tell."""
+        """Load the backbone, compute, print."""
+        from biomechau.corpus import Corpus
+
         corpus = Corpus.open(self.corpus)
 
         from biomechau.models import load_backbone
-        from biomechau.training.feature_computation import compute_image_features
+        from biomechau.training import compute_image_features
 
         backbone = load_backbone(self.backbone, self.revision, self.device, progress=True)
         with progress_bar("computing features") as progress:
@@ -66,39 +68,41 @@ class CorpusFeatures(Command):
                 replace=self.replace,
                 progress=progress,
             )
-        _tell(report, corpus)
+        _print_report(report, corpus)
 
 
 @dataclass(frozen=True)
 class CorpusTrainFeatures(Command):
     """Train a small convolutional net on the pictures of each fold's training subjects, and cache its features.
 
-    For pictures that no pretrained backbone suits, such as simulated ones. Each fold has a net of its own, which never
-    sees the fold's test subjects; give "biomechau train" the same fold options. For the pictures see "biomechau corpus
-    features". After a stop, the same command goes on with the fold.
+    For pictures that no pretrained backbone suits, such as simulated ones. Each fold has its own net, which never sees
+    the test subjects of the fold; use the same fold options for "biomechau train". For the layout of the pictures see
+    "biomechau corpus features". After an interruption the same command continues.
     """
 
     corpus: Annotated[Path, Positional, arg(metavar="CORPUS", help="Corpus folder.")]
     images: Annotated[
         Path | None, arg(metavar="IMAGES", help="Folder of the pictures; CORPUS/images if not given.")
     ] = None
-    num_folds: Annotated[int, arg(help='As of "biomechau train".')] = 3
-    fold_seed: Annotated[int, arg(help='As of "biomechau train".')] = 0
-    validation: Annotated[Validation, arg(help='As of "biomechau train".')] = "train"
-    device: Annotated[str, arg(help='To train and run on: "cpu", "cuda", ...')] = "cpu"
+    num_folds: Annotated[int, arg(help='As for "biomechau train".')] = 3
+    fold_seed: Annotated[int, arg(help='As for "biomechau train".')] = 0
+    validation: Annotated[Validation, arg(help='As for "biomechau train".')] = "train"
+    device: Annotated[str, arg(help='Device for training and features: "cpu", "cuda", ...')] = "cpu"
     skip_faulty: Annotated[
-        Switch, arg(help="Mask labelled frames without a picture, and broken pictures, in place of refusing them.")
+        Switch, arg(help="Mask labelled frames without a picture and broken pictures, instead of stopping.")
     ] = False
-    replace: Annotated[Switch, arg(help="Begin again where the corpus has image features already.")] = False
+    replace: Annotated[Switch, arg(help="Discard existing image features.")] = False
     training: OmitArgPrefixes[ImageTrainingConfig] = field(default_factory=ImageTrainingConfig)
 
     def run(self) -> None:
-        """Train and compute fold after fold, tell."""
+        """Train and compute fold after fold, print."""
+        from biomechau.corpus import Corpus, corpus_folds
+
         corpus = Corpus.open(self.corpus)
         folds = corpus_folds(corpus, self.num_folds, self.fold_seed, validation=self.validation)
 
         from biomechau.corpus.simulator.simulated_corpus import IMAGES
-        from biomechau.training.backbone_training import train_fold_features
+        from biomechau.training import train_fold_features
 
         with ExitStack() as bars:
 
@@ -117,11 +121,11 @@ class CorpusTrainFeatures(Command):
                 begin,
             )
         for report in reports.values():
-            _tell(report, corpus)
+            _print_report(report, corpus)
 
 
-def _tell(report: FeatureReport, corpus: Corpus) -> None:
+def _print_report(report: FeatureReport, corpus: Corpus) -> None:
     for fault in report.faults:
-        tell("warning", f"{fault}: masked")
+        print_message("warning", f"{fault}: masked")
     card = report.features.card
-    say(f"{report.features.folder}: {card.size} features of {len(corpus)} sequences by {card}")
+    print_lines(f"{report.features.folder}: {card.size} features of {len(corpus)} sequences by {card}")

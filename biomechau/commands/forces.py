@@ -1,4 +1,4 @@
-"""``biomechau forces``: the muscle forces behind a capture."""
+"""``biomechau forces``: the muscle forces behind a recording."""
 
 from __future__ import annotations
 
@@ -8,36 +8,49 @@ from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from biomechau.analysis import analyse
 from biomechau.commands.command import Command, Switch, load_rig
-from biomechau.commands.terminal import forces_notes, forces_table, progress_bar, say, show, tell
-from biomechau.corpus import read_sequence
-from biomechau.corpus.mesh_axes import SAME_AXES
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.physics import InverseOptions, PhysicsConfig
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json, write_report
-from biomechau.rig import Muscles
 
 
 @dataclass(frozen=True)
 class Forces(Command):
-    """Find the muscle forces behind a capture by inverse dynamics; nothing is trained.
+    """Compute the muscle forces behind a recording by inverse dynamics; no training, no labels.
 
-    Writes forces.csv, summary.json and forces.png.
+    Writes forces.csv, summary.json, forces.png and replay.safetensors (for "biomechau report"). A force of 1 holds a
+    muscle's own expression at full strength.
     """
 
     input: Annotated[
         str,
         Positional,
-        arg(metavar="INPUT", help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, OBJ or PLY folder, or video."),
+        arg(
+            metavar="INPUT",
+            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), OBJ or PLY folder, "
+            "or video.",
+        ),
     ]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
-    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use in place of the built-in one.")] = None
+    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
     recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
+        float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
     ] = None
-    rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    count_rows: Annotated[
+        Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
+    ] = False
+    face: Annotated[
+        int | Literal["only"] | None,
+        arg(
+            metavar="N",
+            help="Face to read where there are several: its face_id in a table; in a video 1 for the largest, which is "
+            'the default, or "only" to look for a single one, which MediaPipe then smooths over time.',
+        ),
+    ] = None
+    channels: Annotated[
+        Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
+    ] = None
+    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
     axes: Annotated[
         str,
@@ -46,20 +59,12 @@ class Forces(Command):
             help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
             "front.",
         ),
-    ] = SAME_AXES
-    face: Annotated[
-        int | Literal["only"] | None,
-        arg(
-            metavar="N",
-            help='Face of a video to take: the largest is 1 and the default; "only" looks for a single face, which '
-            "MediaPipe then smooths over time.",
-        ),
-    ] = None
+    ] = "x,y,z"
     model: Annotated[
         Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
     ] = None
-    paper: Annotated[Switch, arg(help="Physics to the letter of the paper; beside it only --fps may be given.")] = False
-    json: Annotated[Switch, arg(help="Print the summary as JSON in place of the table.")] = False
+    paper: Annotated[Switch, arg(help="Physics exactly as in the paper; it takes only --fps.")] = False
+    json: Annotated[Switch, arg(help="Print the summary as JSON instead of the table.")] = False
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
     inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
@@ -68,10 +73,18 @@ class Forces(Command):
         config = self.physics
         if self.paper:
             if config != PhysicsConfig(fps=config.fps):
-                raise ValueError("--paper sets every option of the physics but --fps; leave the others out")
+                raise ValueError("--paper sets all options of the physics except --fps; leave the others out")
             config = PhysicsConfig.paper(config.fps)
+        from biomechau.analysis import analyse
+        from biomechau.commands._tables import forces_notes, forces_table
+        from biomechau.corpus import ChannelTable, read_sequence
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.reports.output import to_json, write_report
+        from biomechau.rig import Muscles
+
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
+        channels = None if self.channels is None else ChannelTable.load(self.channels)
         with progress_bar("reading", self.json) as progress:
             sequence = read_sequence(
                 self.input,
@@ -80,8 +93,10 @@ class Forces(Command):
                 self.rigid,
                 self.scale,
                 progress,
-                axes=self.axes,
+                count_rows=self.count_rows,
                 face=self.face,
+                channels=channels,
+                axes=self.axes,
                 model=self.model,
             )
         with progress_bar("inverse dynamics", self.json) as progress:
@@ -89,12 +104,12 @@ class Forces(Command):
         summary = found.summary()
         summary["input"]["path"], summary["rig"]["path"] = self.input, self.rig
         for warning in found.warnings:
-            tell("warning", warning)
+            print_message("warning", warning)
         written = write_report(found, summary, self.out)
         if not viz_available():
-            tell("note", MISSING_VIZ)
+            print_message("note", MISSING_VIZ)
         if self.json:
             print(to_json(summary))
         else:
-            show(forces_table(found, summary))
-            say(*forces_notes(summary), *(f"wrote {path}" for path in written))
+            print_tables(forces_table(found, summary))
+            print_lines(*forces_notes(summary), *(f"wrote {path}" for path in written))

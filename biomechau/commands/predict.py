@@ -2,42 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from torch import Tensor
 from tyro.conf import Positional, arg
 
-from biomechau.analysis import Ensemble, Prediction, predict, predict_corpus_sequence
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import (
-    forces_table,
-    input_notes,
-    muscle_notes,
-    prediction_table,
-    progress_bar,
-    say,
-    show,
-    tell,
-)
-from biomechau.corpus import Corpus, FaceSequence, read_sequence
-from biomechau.corpus.manifest import MANIFEST, SEQUENCES
-from biomechau.corpus.mesh_axes import SAME_AXES
-from biomechau.corpus.reading import is_recorded_video, read_tracked
-from biomechau.corpus.tracking import MOST_FACES, face_landmarker
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json, write_prediction
-from biomechau.training.runs import open_runs
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from biomechau.analysis import Ensemble, Prediction
+    from biomechau.corpus import Corpus, FaceSequence
 
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Find the action units and muscle forces of a recording with a trained run.
+    """Predict the action units and muscle forces of a recording with a trained run.
 
-    With several folds in RUN, probabilities and forces are the mean of all of them, or those of --fold. Writes
-    action_units.csv (probabilities), forces.csv, summary.json and prediction.png. Cells of dropped frames are empty.
+    Probabilities and forces are the mean over all folds in RUN, or those of --fold. Writes action_units.csv
+    (probabilities), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau report"). Cells of
+    dropped frames are empty.
     """
 
     input: Annotated[
@@ -45,18 +34,32 @@ class Predict(Command):
         Positional,
         arg(
             metavar="INPUT",
-            help="Live Link Face, MediaPipe or py-feat 2 .csv, .npz, folder of OBJ or PLY meshes, video, "
-            "CORPUS/sequences/ID.safetensors, or a corpus.",
+            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), folder of OBJ or "
+            "PLY meshes, video, CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
-    fold: Annotated[int | None, arg(metavar="K", help="Use this fold alone; the mean of all if not given.")] = None
-    sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to take, where INPUT is a corpus.")] = None
+    fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
+    sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
     recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recording, where the file does not tell it [1/s].")
+        float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
     ] = None
-    rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    count_rows: Annotated[
+        Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
+    ] = False
+    face: Annotated[
+        int | Literal["only"] | None,
+        arg(
+            metavar="N",
+            help="Face to read where there are several: its face_id in a table; in a video 1 for the largest, which is "
+            'the default, or "only" to look for a single one, which MediaPipe then smooths over time.',
+        ),
+    ] = None
+    channels: Annotated[
+        Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
+    ] = None
+    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
     axes: Annotated[
         str,
@@ -65,15 +68,7 @@ class Predict(Command):
             help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
             "front.",
         ),
-    ] = SAME_AXES
-    face: Annotated[
-        int | Literal["only"] | None,
-        arg(
-            metavar="N",
-            help='Face of a video to take: the largest is 1 and the default; "only" looks for a single face, which '
-            "MediaPipe then smooths over time.",
-        ),
-    ] = None
+    ] = "x,y,z"
     model: Annotated[
         Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
     ] = None
@@ -85,48 +80,62 @@ class Predict(Command):
             "Off the Hugging Face Hub if not given.",
         ),
     ] = None
-    json: Annotated[Switch, arg(help="Print summary.json in place of the tables.")] = False
+    json: Annotated[Switch, arg(help="Print summary.json instead of the tables.")] = False
 
     def run(self) -> None:
         """Read, predict, write, print."""
+        from biomechau.commands._tables import forces_table, input_notes, muscle_notes, prediction_table
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.reports.output import to_json, write_prediction
+
         prediction = self._predict()
         summary = prediction.summary()
         summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
-            tell("warning", f"trained on subject {prediction.subject!r}: fold(s) {folds}; --fold K takes one alone")
+            print_message(
+                "warning", f"fold(s) {folds} were trained on subject {prediction.subject!r}; --fold K uses one fold"
+            )
         written = write_prediction(prediction, summary, self.out)
         if not viz_available():
-            tell("note", MISSING_VIZ)
+            print_message("note", MISSING_VIZ)
         if self.json:
             print(to_json(summary))
             return
-        show(prediction_table(summary, prediction.action_units))
+        print_tables(prediction_table(summary, prediction.action_units))
         if prediction.forces is not None:
-            show(forces_table(prediction.face, summary, count=6))
-        filled = len(summary["frames"]["filled"])
+            print_tables(forces_table(prediction.face, summary, count=6))
         folds = ", ".join(map(str, prediction.folds))
         notes = [
             f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}",
             *input_notes(summary),
-            f"{filled} frames were not recorded: their cells are empty" if filled else "",
             *(
                 muscle_notes(summary)
                 if prediction.forces is not None
                 else ["no muscle forces: the head has no physics"]
             ),
         ]
-        say(*filter(None, notes), *(f"wrote {path}" for path in written))
+        print_lines(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
+        from biomechau.analysis import Ensemble, predict, predict_corpus_sequence
+        from biomechau.corpus.reading import is_recorded_video
+        from biomechau.training import open_runs
+
         runs = open_runs(self.run_folder)
         if self.fold is not None:
             if self.fold not in runs:
                 raise ValueError(f"{self.run_folder} has no fold {self.fold}; it has {', '.join(map(str, runs))}")
             runs = {self.fold: runs[self.fold]}
-        place = corpus_sequence(Path(self.input), self.sequence)
-        if place is not None:
-            corpus, id = place
+        found = corpus_sequence(Path(self.input), self.sequence)
+        if found is not None:
+            others = self.face, self.channels, self.model, self.backbone
+            if self.count_rows or any(option is not None for option in others):
+                raise ValueError(
+                    "--count-rows, --face, --channels, --model and --backbone are of recordings, not of sequences of a "
+                    "corpus"
+                )
+            corpus, id = found
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(runs, corpus, id, progress)
         ensemble = Ensemble.of(runs)
@@ -138,11 +147,13 @@ class Predict(Command):
                 self._read_pictures(ensemble, progress) if reads_pictures else (self._read(ensemble, progress), None)
             )
         for note in recording.notes:
-            tell("warning", note)
+            print_message("warning", note)
         with progress_bar("predicting", self.json) as progress:
             return predict(ensemble, recording, progress, images)
 
     def _read(self, ensemble: Ensemble, progress: Callable[[int, int], None]) -> FaceSequence:
+        from biomechau.corpus import ChannelTable, read_sequence
+
         return read_sequence(
             self.input,
             ensemble.rig,
@@ -150,16 +161,22 @@ class Predict(Command):
             self.rigid,
             self.scale,
             progress,
-            axes=self.axes,
+            count_rows=self.count_rows,
             face=self.face,
+            channels=None if self.channels is None else ChannelTable.load(self.channels),
+            axes=self.axes,
             model=self.model,
         )
 
     def _read_pictures(
         self, ensemble: Ensemble, progress: Callable[[int, int], None]
     ) -> tuple[FaceSequence, dict[int, Tensor]]:
+        from biomechau.corpus.reading import read_tracked
+        from biomechau.corpus.tracking import MOST_FACES, face_landmarker
         from biomechau.training.video_features import features_over_time, follow_with_features, load_run_backbones
 
+        if self.count_rows or self.channels is not None:
+            raise ValueError("--count-rows and --channels are of tables, not of videos")
         backbones = load_run_backbones(ensemble.runs, self.backbone)
         face = self.face if isinstance(self.face, int) else None
         with face_landmarker(self.model, 1 if self.face == "only" else MOST_FACES) as tracker:
@@ -168,19 +185,24 @@ class Predict(Command):
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:
-    """The corpus and the sequence that a path names; None for a recording of another kind.
+    """The corpus and the sequence that a path denotes; None for other recordings.
 
     Raises:
         ValueError: a corpus without the id of a sequence, or an id without a corpus.
         OSError: a file cannot be read.
     """
+    from biomechau.corpus import Corpus
+    from biomechau.corpus.manifest import MANIFEST, SEQUENCES
+
     if (path / MANIFEST).is_file():
         corpus = Corpus.open(path)
         if id is None:
-            raise ValueError(f"{path} is a corpus: name one of its sequences with --sequence, as {corpus.ids[0]}")
+            raise ValueError(
+                f"{path} is a corpus: choose one of its sequences with --sequence, such as {corpus.ids[0]}"
+            )
         return corpus, id
     if id is not None:
-        raise ValueError(f"{path} is no corpus, so --sequence {id} cannot be found in it")
+        raise ValueError(f"{path} is not a corpus, so it has no --sequence {id}")
     if path.suffix == ".safetensors" and path.parent.name == SEQUENCES and (path.parent.parent / MANIFEST).is_file():
         return Corpus.open(path.parent.parent), path.stem
     return None

@@ -1,4 +1,4 @@
-"""``biomechau report``: one page of what a run or a folder of results holds."""
+"""``biomechau report``: a page about a run or a folder of results."""
 
 from __future__ import annotations
 
@@ -9,40 +9,23 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from biomechau.analysis import Ensemble, chosen_predictions
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import progress_bar, say
-from biomechau.corpus import Corpus
+from biomechau.commands.terminal import print_lines, progress_bar
 from biomechau.files import replacing
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.html_report import (
-    CARD,
-    SCORES,
-    TABLE,
-    experiment_page,
-    how_chosen,
-    recording_page,
-    run_page,
-    scores_page,
-    shown_of,
-)
-from biomechau.reports.replay import FILE as REPLAY
-from biomechau.training.evaluation_entries import read_scores
-from biomechau.training.runs import holds_runs, open_runs
 
 _LARGEST_PAGE = 20e6  # bytes; browsers take long to open larger ones
 
 
 @dataclass(frozen=True)
 class Report(Command):
-    """Write one page that a browser shows without a network: scores, curves, and the face as it moves.
+    """Write a page that any browser shows offline: scores, curves, and the moving face.
 
-    Of a run: scores, and three test sequences with action units, forces, residual and asymmetry over time. Of a folder
-    that predict, forces, evaluate or experiment wrote: what is there.
+    For a run: scores, and three test sequences with action units, forces, residual and asymmetry over time. For a
+    folder written by predict, forces, evaluate or experiment: its contents.
     """
 
     folder: Annotated[
-        Path, Positional, arg(metavar="RUN|DIR", help="A run, or a folder of predict, forces, evaluate, experiment.")
+        Path, Positional, arg(metavar="RUN|DIR", help="A run, or a folder of predict, forces, evaluate or experiment.")
     ]
     out: Annotated[Path, arg(metavar="FILE", help="Page to write.")] = Path("report.html")
     corpus: Annotated[Path | None, arg(metavar="CORPUS", help="Corpus with the test subjects, for a RUN.")] = None
@@ -52,17 +35,21 @@ class Report(Command):
     ] = ()
     every: Annotated[
         int | None,
-        arg(metavar="N", help="Show every N-th frame; all if not given, unless the page would be larger than 20 MB."),
+        arg(metavar="N", help="Show every N-th frame; all if not given, if the page is not larger than 20 MB."),
     ] = None
     quiet: Annotated[Switch, arg(help="Show no progress.")] = False
 
     def run(self) -> None:
-        """Find out what the folder is, and write its page."""
+        """Determine the kind of folder, and write its page."""
         if not self.folder.is_dir():
             raise FileNotFoundError(f"no such folder: {self.folder}")
+
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.training.run import holds_runs
+
         of_run = holds_runs(self.folder)
         if not of_run and (self.corpus is not None or self.sequence):
-            raise ValueError(f"{self.folder} is no run: --corpus and --sequence are for runs")
+            raise ValueError(f"{self.folder} is not a run: --corpus and --sequence are for runs")
         if not viz_available():
             raise ImportError(MISSING_VIZ)
         if self.every is not None and self.every < 1:
@@ -76,16 +63,19 @@ class Report(Command):
             )
         with replacing(self.out) as partial:
             partial.write_bytes(html)
-        say(f"wrote {self.out}, {len(html) / 1e6:.1f} MB")
+        print_lines(f"wrote {self.out}, {len(html) / 1e6:.1f} MB")
 
     def _of_folder(self) -> str:
+        from biomechau.reports.html_report import CARD, SCORES, TABLE, experiment_page, recording_page, scores_page
+        from biomechau.reports.replay import FILE as REPLAY
+
         folder = self.folder
         if (folder / REPLAY).exists():
             return recording_page(folder, self.every or 1)
         if (folder / SCORES).is_file():
             return scores_page(folder)
-        places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
-        experiments = [place for place in places if (place / TABLE).is_file() and (place / CARD).is_file()]
+        folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+        experiments = [path for path in folders if (path / TABLE).is_file() and (path / CARD).is_file()]
         if not experiments:
             raise ValueError(
                 f"{folder} holds nothing to report: expected a run (fold1, fold2, ...), {REPLAY} of predict or forces, "
@@ -95,10 +85,17 @@ class Report(Command):
 
     def _of_run(self) -> str:
         if self.corpus is None:
-            raise ValueError(f"{self.folder} is a run: give the corpus with its test subjects by --corpus")
+            raise ValueError(f"{self.folder} is a run: name the corpus with its test subjects with --corpus")
+
+        from biomechau.analysis import Ensemble, chosen_predictions
+        from biomechau.corpus import Corpus
+        from biomechau.reports.html_report import SCORES, how_chosen, run_page, shown_of
+        from biomechau.training import open_runs
+        from biomechau.training.evaluation_entries import read_scores
+
         runs, corpus = open_runs(self.folder), Corpus.open(self.corpus)
 
-        from biomechau.training.cross_validation import cross_validate
+        from biomechau.training import cross_validate  # only now: Lightning takes seconds, and errors come first
 
         scores = None
         if (self.folder / SCORES).is_file() and all(run.trained_on(corpus) for run in runs.values()):

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from biomechau.analysis import describe_rig
-from biomechau.analysis.rig_doubts import rig_doubts
-from biomechau.analysis.rig_summary import describe_muscles
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
-from biomechau.commands.terminal import progress_bar, rig_table, say, show, tell
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.files import replacing
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import to_json
-from biomechau.rig import FaceRig
-from biomechau.rig.ict import NEUTRAL
-from biomechau.rig.names import shortened
+
+if TYPE_CHECKING:
+    from biomechau.rig import FaceRig
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,18 @@ class RigImport(Command):
         Literal["face", "head", "all"],
         arg(help="Part of the ICT head: face, head and neck, or eyes and teeth too."),
     ] = "face"
-    no_identity: Annotated[Switch, arg(help="Leave the ICT identity modes out.")] = False
+    no_identity: Annotated[Switch, arg(help="Omit the ICT identity modes.")] = False
     neutral: Annotated[
-        str | None, arg(metavar="NAME", help="Name of the neutral in a folder; found by its name if not given.")
+        str | None,
+        arg(metavar="NAME", help="Name of the neutral mesh in a folder; if not given, found by names such as Neutral."),
     ] = None
     scale: Annotated[float, arg(help="Centimetres per unit of a folder of meshes.")] = 1.0
 
     def run(self) -> None:
         """Read the source, write the rig file."""
+        from biomechau.rig import FaceRig
+        from biomechau.rig.ict import NEUTRAL
+
         folder = Path(self.src)
         with progress_bar("reading shapes") as progress:
             if (folder / NEUTRAL).is_file():
@@ -59,20 +58,26 @@ class RigImport(Command):
         self._tell(rig)
 
     def _tell(self, rig: FaceRig) -> None:
+        from biomechau.analysis.rig_doubts import rig_doubts
+        from biomechau.analysis.rig_summary import describe_muscles
+        from biomechau.rig.names import shortened
+
         for key, words in (
             ("dropped_shapes", "equal to the neutral and left out"),
             ("older_versions", "older versions left out"),
             ("renamed", "renamed"),
         ):
             if names := rig.provenance.get(key):
-                tell("note", f"{words}: {shortened(names.split(', '))}")
+                print_message("note", f"{words}: {shortened(names.split(', '))}")
         for doubt in rig_doubts(rig):
-            tell("warning", doubt)
+            print_message("warning", doubt)
         if not (muscles := describe_muscles(rig))["found"]:
-            tell("warning", "no shape has a name that is known: forces need a table of muscles with yours (--muscles)")
+            print_message(
+                "warning", "no shape has a name that is known: forces need a table of muscles with yours (--muscles)"
+            )
         low, high = (rig.neutral.double() @ rig.axes.T).aminmax(dim=0)
         width, height, depth = (high - low).tolist()
-        say(
+        print_lines(
             f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes",
             f"{width:.4g} cm wide, {height:.4g} cm tall, {depth:.4g} cm deep",
             f"muscles found: {len(muscles['found'])} of {muscles['of']}"
@@ -82,18 +87,43 @@ class RigImport(Command):
 
 @dataclass(frozen=True)
 class RigInfo(Command):
-    """Show what a rig holds: sizes, shapes, muscles found and missing, coverage, conditioning."""
+    """Show the contents of a rig: sizes, shapes, muscles found and missing, coverage, conditioning."""
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
+    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to test in place of the built-in one.")] = (
+        None
+    )
     json: Annotated[Switch, arg(help="Print JSON.")] = False
 
     def run(self) -> None:
         """Print the table, or JSON."""
-        description = describe_rig(load_rig(self.file))
+        from biomechau.analysis import describe_rig
+        from biomechau.commands._tables import rig_table
+        from biomechau.reports.output import to_json
+        from biomechau.rig import Muscles
+
+        muscles = None if self.muscles is None else Muscles.load(self.muscles)
+        description = describe_rig(load_rig(self.file), muscles)
         if self.json:
             print(to_json({"file": self.file, **description}))
         else:
-            show(rig_table(self.file, description))
+            print_tables(rig_table(self.file, description))
+
+
+@dataclass(frozen=True)
+class RigMuscles(Command):
+    """Write the built-in table of muscles, to edit and give as --muscles."""
+
+    out: Annotated[Path, arg(metavar="CSV", help="Table to write.")]
+
+    def run(self) -> None:
+        """Write the table."""
+        from biomechau.rig import Muscles
+
+        muscles = Muscles.facs()
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        muscles.save(self.out)
+        print_lines(f"{self.out}: {len(muscles)} muscles; rig info RIG --muscles {self.out} tests it on a rig")
 
 
 @dataclass(frozen=True)
@@ -102,10 +132,12 @@ class RigShow(Command):
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
     out: Annotated[Path, arg(metavar="PNG", help="Picture to write.")]
-    shape: Annotated[tuple[str, ...], arg(metavar="NAME ...", help="Shapes to draw; all if none is named.")] = ()
+    shape: Annotated[tuple[str, ...], arg(metavar="NAME ...", help="Shapes to draw; all if not given.")] = ()
 
     def run(self) -> None:
         """Render the contact sheet."""
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+
         if not viz_available():
             raise ImportError(MISSING_VIZ)
         from biomechau.reports.picture_files import draw_shapes
@@ -115,4 +147,4 @@ class RigShow(Command):
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar("drawing") as progress, replacing(self.out) as partial:
             draw_shapes(rig, partial, Path(self.file).name, self.shape, progress)
-        say(f"wrote {self.out}")
+        print_lines(f"wrote {self.out}")

@@ -9,8 +9,8 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, arg
 
 from biomechau.commands.command import Command, Switch, load_rig
-from biomechau.commands.terminal import progress_bar, say
-from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
+from biomechau.commands.terminal import print_lines, progress_bar
+from biomechau.corpus.simulator import SimulationConfig
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,17 @@ class Simulate(Command):
     The rig needs shapes named as in ARKit. The same seed gives the same corpus.
     """
 
-    out: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder to make.")]
+    out: Annotated[Path, arg(metavar="CORPUS", help="Corpus folder to create.")]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
-    overwrite: Annotated[Switch, arg(help="Replace a corpus that is at CORPUS.")] = False
+    overwrite: Annotated[Switch, arg(help="Replace an existing corpus at CORPUS.")] = False
     simulation: OmitArgPrefixes[SimulationConfig] = field(default_factory=SimulationConfig)
 
     def run(self) -> None:
         """Simulate and write."""
+        from biomechau.corpus.simulator import write_simulated_corpus
+
         config = self.simulation
         with progress_bar("simulating") as progress:
             write_simulated_corpus(load_rig(self.rig), self.out, config, progress, self.overwrite)
         count = config.subjects * config.sequences
-        say(f"{self.out}: {config.subjects} subjects, {count} sequences, {count * config.frames:,} frames")
+        print_lines(f"{self.out}: {config.subjects} subjects, {count} sequences, {count * config.frames:,} frames")

@@ -9,17 +9,14 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import progress_bar, say, tell
-from biomechau.corpus import read_mediapipe
-from biomechau.corpus.landmarker_model import fetch_model
-from biomechau.corpus.tracking import MOST_FACES, face_landmarker, track_video
+from biomechau.commands.terminal import print_lines, print_message, progress_bar
 
 
 @dataclass(frozen=True)
 class Track(Command):
-    """Track the face of a video with MediaPipe, and write its blendshape coefficients.
+    """Track the face in a video with MediaPipe, and write its blendshape coefficients.
 
-    The file is an input of "biomechau forces" and "biomechau corpus". Needs the extra "track" and MediaPipe's model:
+    The file is an input for "biomechau forces" and "biomechau corpus". Needs the extra "track" and MediaPipe's model:
     --model, the variable BIOMECHAU_FACE_LANDMARKER, or what --fetch-model has left in the cache.
     """
 
@@ -44,11 +41,15 @@ class Track(Command):
     ] = None
 
     def run(self) -> None:
-        """Fetch, track, write, and say what was found."""
+        """Fetch, track, write, and print what was found."""
+        from biomechau.corpus import read_sequence
+        from biomechau.corpus.landmarker_model import fetch_model
+        from biomechau.corpus.tracking import MOST_FACES, face_landmarker, track_video
+
         if self.fetch_model:
             if self.model is not None:
                 raise ValueError("--fetch-model fetches the model, and --model names one: give one of them")
-            say(f"model: {fetch_model()}")
+            print_lines(f"model: {fetch_model()}")
         if self.video is None:
             if self.fetch_model:
                 return
@@ -57,10 +58,10 @@ class Track(Command):
         with face_landmarker(self.model, number) as tracker, progress_bar("tracking") as progress:
             found = track_video(self.video, tracker, self.out, progress, self.recorded_fps, self.face)
         for note in found.notes:
-            tell("note", note)
+            print_message("note", note)
         for file in found.files:
-            sequence = read_mediapipe(file)
+            sequence = read_sequence(file)
             for note in sequence.notes:
-                tell("note", note)
+                print_message("note", note)
             lost = int((~sequence.valid).sum())
-            say(f"{file}: {len(sequence)} frames at {sequence.fps:.4g} fps, {lost} without a face")
+            print_lines(f"{file}: {len(sequence)} frames at {sequence.fps:.4g} fps, {lost} without a face")

@@ -1,32 +1,99 @@
 """Recordings: one sequence in memory, the readers of the files people have, and corpora of labelled sequences."""
 
-from biomechau.corpus.action_unit_series import (
-    ActionUnitSeries as ActionUnitSeries,
-    read_action_units as read_action_units,
+from typing import TYPE_CHECKING
+
+from biomechau._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from biomechau.corpus.action_unit_series import ActionUnitSeries, read_action_units
+    from biomechau.corpus.blendshape_table import read_blendshape_table
+    from biomechau.corpus.channel_table import ChannelTable
+    from biomechau.corpus.corpus import Corpus
+    from biomechau.corpus.corpus_sequence import CorpusSequence
+    from biomechau.corpus.corpus_writer import CorpusWriter
+    from biomechau.corpus.face_sequence import FaceSequence
+    from biomechau.corpus.feature_cache import FeatureCache
+    from biomechau.corpus.fold import Fold
+    from biomechau.corpus.folds import (
+        bp4d_folds,
+        check_folds,
+        corpus_folds,
+        disfa_folds,
+        protocol_of,
+        require_positives,
+        subject_folds,
+    )
+    from biomechau.corpus.image_features import BackboneCard, ImageFeatures
+    from biomechau.corpus.json_sequence import read_json_sequence
+    from biomechau.corpus.labelled_corpus import LabelledCorpus
+    from biomechau.corpus.mesh_sequence import read_mesh_sequence
+    from biomechau.corpus.npz_sequence import read_npz
+    from biomechau.corpus.protocols import BP4D, DISFA, Protocol
+    from biomechau.corpus.reading import read_sequence
+    from biomechau.corpus.resampled_corpus import ResampledCorpus
+    from biomechau.corpus.windows import Windows
+
+__all__ = [
+    "BP4D",
+    "DISFA",
+    "ActionUnitSeries",
+    "BackboneCard",
+    "ChannelTable",
+    "Corpus",
+    "CorpusSequence",
+    "CorpusWriter",
+    "FaceSequence",
+    "FeatureCache",
+    "Fold",
+    "ImageFeatures",
+    "LabelledCorpus",
+    "Protocol",
+    "ResampledCorpus",
+    "Windows",
+    "bp4d_folds",
+    "check_folds",
+    "corpus_folds",
+    "disfa_folds",
+    "protocol_of",
+    "read_action_units",
+    "read_blendshape_table",
+    "read_json_sequence",
+    "read_mesh_sequence",
+    "read_npz",
+    "read_sequence",
+    "require_positives",
+    "subject_folds",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "action_unit_series": ("ActionUnitSeries", "read_action_units"),
+        "blendshape_table": ("read_blendshape_table",),
+        "channel_table": ("ChannelTable",),
+        "corpus": ("Corpus",),
+        "corpus_sequence": ("CorpusSequence",),
+        "corpus_writer": ("CorpusWriter",),
+        "face_sequence": ("FaceSequence",),
+        "feature_cache": ("FeatureCache",),
+        "fold": ("Fold",),
+        "folds": (
+            "bp4d_folds",
+            "check_folds",
+            "corpus_folds",
+            "disfa_folds",
+            "protocol_of",
+            "require_positives",
+            "subject_folds",
+        ),
+        "image_features": ("BackboneCard", "ImageFeatures"),
+        "json_sequence": ("read_json_sequence",),
+        "labelled_corpus": ("LabelledCorpus",),
+        "mesh_sequence": ("read_mesh_sequence",),
+        "npz_sequence": ("read_npz",),
+        "protocols": ("BP4D", "DISFA", "Protocol"),
+        "reading": ("read_sequence",),
+        "resampled_corpus": ("ResampledCorpus",),
+        "windows": ("Windows",),
+    },
 )
-from biomechau.corpus.corpus import Corpus as Corpus
-from biomechau.corpus.corpus_sequence import CorpusSequence as CorpusSequence
-from biomechau.corpus.corpus_writer import CorpusWriter as CorpusWriter
-from biomechau.corpus.face_sequence import FaceSequence as FaceSequence
-from biomechau.corpus.feature_cache import FeatureCache as FeatureCache
-from biomechau.corpus.fold import Fold as Fold
-from biomechau.corpus.folds import (
-    bp4d_folds as bp4d_folds,
-    check_folds as check_folds,
-    corpus_folds as corpus_folds,
-    disfa_folds as disfa_folds,
-    protocol_of as protocol_of,
-    require_positives as require_positives,
-    subject_folds as subject_folds,
-)
-from biomechau.corpus.image_features import BackboneCard as BackboneCard, ImageFeatures as ImageFeatures
-from biomechau.corpus.labelled_corpus import LabelledCorpus as LabelledCorpus
-from biomechau.corpus.live_link import read_live_link as read_live_link
-from biomechau.corpus.mediapipe import read_mediapipe as read_mediapipe
-from biomechau.corpus.mesh_sequence import read_mesh_sequence as read_mesh_sequence
-from biomechau.corpus.npz_sequence import read_npz as read_npz
-from biomechau.corpus.protocols import BP4D as BP4D, DISFA as DISFA, Protocol as Protocol
-from biomechau.corpus.py_feat import read_py_feat as read_py_feat
-from biomechau.corpus.reading import read_sequence as read_sequence
-from biomechau.corpus.resampled_corpus import ResampledCorpus as ResampledCorpus
-from biomechau.corpus.windows import Windows as Windows

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -13,15 +14,58 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from biomechau.corpus.csv_table import CsvTable
+from biomechau.corpus.detections import choose_face, fex_numbers, read_detections
 from biomechau.corpus.face_sequence import check_timestamp
-from biomechau.corpus.frame_columns import FrameColumns, read_frame_columns
-from biomechau.corpus.py_feat import faceless_rows, fex_frames
-from biomechau.file_errors import quote
+from biomechau.corpus.frame_columns import FrameColumns, find_frame_column, find_time_column, read_frame_columns
+from biomechau.file_errors import naming, quote
 
 Scale = Literal["probability", "presence", "intensity"]
 _LARGEST: dict[Scale, float] = {"probability": 1.0, "presence": 1.0, "intensity": 5.0}
-_PLAIN = re.compile(r"AU(\d{1,2})", re.ASCII)
-_OPENFACE = re.compile(r"AU(\d{1,2})_([cr])", re.ASCII)
+_EVIDENCE = re.compile(r"AU\d{1,2} evidence", re.ASCII | re.IGNORECASE)
+# What iMotions' AFFDEX calls action units.
+_AFFDEX = {
+    **{"inner brow raise": 1, "brow raise": 2, "brow furrow": 4, "eye widen": 5, "cheek raise": 6, "lid tighten": 7},
+    **{"nose wrinkle": 9, "upper lip raise": 10, "smile": 12, "dimpler": 14, "lip corner depressor": 15},
+    **{"chin raise": 17, "lip pucker": 18, "lip stretch": 20, "lip press": 24, "mouth open": 25, "jaw drop": 26},
+    **{"lip suck": 28, "eye closure": 43},
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Kind:
+    """Columns of action units as one program writes them.
+
+    Attributes:
+        program: its name.
+        scale: what the values are.
+        pattern: of the columns' names, with the number as its group.
+        example: of a name.
+        words: the values, for ``source``.
+        unit: of the values, in that of the scale.
+        named: numbers of columns that have words for names, in small letters.
+    """
+
+    program: str
+    scale: Scale
+    pattern: re.Pattern[str]
+    example: str
+    words: str
+    unit: float = 1.0
+    named: Mapping[str, int] = field(default_factory=dict)
+
+
+def _kind(program: str, scale: Scale, pattern: str, example: str, words: str = "", flags: int = 0) -> _Kind:
+    return _Kind(program, scale, re.compile(pattern, re.ASCII | flags), example, words or f"{program} action units")
+
+
+_KINDS = (
+    _kind("OpenFace", "presence", r"AU(\d{1,2})_c", "AU01_c"),
+    _kind("OpenFace", "intensity", r"AU(\d{1,2})_r", "AU01_r"),
+    _kind("LibreFace", "presence", r"au_(\d{1,2})", "au_1", flags=re.IGNORECASE),
+    _kind("LibreFace", "intensity", r"au_(\d{1,2})_intensity", "au_1_intensity", flags=re.IGNORECASE),
+    _kind("py-feat", "probability", r"AU(\d{1,2})", "AU01", "action-unit probabilities"),
+    _Kind("iMotions", "probability", re.compile("(?!)"), "Brow Furrow", "iMotions action units", 0.01, _AFFDEX),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,85 +125,100 @@ class ActionUnitSeries:
         return len(self.frame)
 
 
-def read_action_units(path: str | Path, intensity: bool = False, fps: float | None = None) -> ActionUnitSeries:
-    """Read action units that OpenFace 2, py-feat (version 1 or 2) or ``biomechau predict`` found.
+def read_action_units(
+    path: str | Path, intensity: bool = False, fps: float | None = None, face: int | None = None
+) -> ActionUnitSeries:
+    """Read action units that OpenFace 2, LibreFace, py-feat (version 1 or 2), iMotions or ``biomechau predict`` found.
 
-    OpenFace's file is known by columns like ``AU01_c`` (presence) and ``AU01_r`` (intensity), with or without spaces
-    in its header, and a frame with ``success`` 0 is not valid. The others have columns like ``AU01`` (probability), and
-    a row without values is a frame without a face: not valid.
+    The columns tell the program: ``AU01_c`` (presence) and ``AU01_r`` (intensity) are OpenFace's, ``au_1`` (presence)
+    and ``au_1_intensity`` LibreFace's, ``AU01`` (probability) py-feat's and this package's, ``Brow Furrow`` (per cent)
+    iMotions'. A frame with ``success`` 0, without a face box or without values is not valid.
 
     Args:
         path: the CSV file.
-        intensity: read OpenFace's intensities in place of its presences.
+        intensity: read intensities in place of presences.
         fps: frame rate [1/s], in place of the file's own times.
+        face: number of the face to read, where the file has several (``face_id``).
 
     Raises:
-        ValueError: no action-unit columns of that kind, a column there twice, a value outside its scale, a row with
-            some values only, two faces in a frame, times that do not rise; the message names file and line.
+        ValueError: no action units of that kind, a column there twice, a value outside its scale, a row with some
+            values only, several faces and none chosen, times that do not rise; the message names file and line.
         OSError: the file cannot be read.
     """
-    table = CsvTable.read(path)
-    openface = _columns(table, _OPENFACE, "r" if intensity else "c")
-    plain = _columns(table, _PLAIN)
-    if openface:
-        scale: Scale = "intensity" if intensity else "presence"
-        success = table.find("success")
-        lost = np.zeros(len(table.rows), np.bool_) if success is None else table.numbers([success], 1.0)[:, 0] <= 0
-        return _series(table, openface, scale, read_frame_columns(table, fps), lost, "OpenFace action units")
-    if intensity or not plain:
-        kind = "AU01_r" if intensity else "AU01 (py-feat) or AU01_c (OpenFace)"
-        raise ValueError(f"{path}:1: no action units: expected columns like {kind}")
-    faceless = faceless_rows(table)
-    return _series(table, plain, "probability", fex_frames(table, fps), faceless, "action-unit probabilities")
+    table = CsvTable.read(path, recording=True)
+    found = {kind: columns for kind in _KINDS if (columns := _columns(table, kind))}
+    chosen = next((kind for kind in found if (kind.scale == "intensity") == intensity), None)
+    if chosen is None:
+        raise ValueError(f"{path}:1: {_nothing_found(table, intensity, list(found))}")
+    keys = [column for column in (find_frame_column(table), find_time_column(table)) if column is not None]
+    table, _, _ = choose_face(table, face, keys[:1])
+    frames = read_frame_columns(table, list(found[chosen].values()), fps, fex_numbers(table))
+    table = table.select(frames.rows.tolist())
+    lost = read_detections(table).lost
+    for kind, columns in found.items():
+        values = _scaled(table, columns, kind, lost)
+        if kind is chosen:
+            return _series(table, columns, values, kind, frames)
+    raise AssertionError("the chosen kind is among those found")
 
 
-def _columns(table: CsvTable, pattern: re.Pattern[str], suffix: str = "") -> dict[int, int]:
+def _columns(table: CsvTable, kind: _Kind) -> dict[int, int]:
     """Position of the column of each action unit whose name fits, in the order of the file."""
     columns: dict[int, int] = {}
     for position, name in enumerate(table.header):
-        match = pattern.fullmatch(name)
-        if match is None or match.groups()[1:] not in ((), (suffix,)):
+        match = kind.pattern.fullmatch(name)
+        unit = kind.named.get(name.lower()) if match is None else int(match[1])
+        if unit is None:
             continue
-        if int(match[1]) in columns:
+        if unit in columns:
             raise ValueError(f"{table.path}:1: column {quote(name)} is there twice")
-        columns[int(match[1])] = position
+        columns[unit] = position
     return columns
 
 
-def _series(
-    table: CsvTable,
-    columns: dict[int, int],
-    scale: Scale,
-    frames: FrameColumns,
-    faceless: NDArray[np.bool_],
-    what: str,
-) -> ActionUnitSeries:
-    values = table.numbers(list(columns.values()), missing=True)
-    values[faceless] = np.nan
+def _nothing_found(table: CsvTable, intensity: bool, found: list[_Kind]) -> str:
+    if found:
+        other = " and ".join(f"{kind.program} {kind.scale}" for kind in found)
+        way = "give intensity=True" if not intensity else "leave intensity=True out"
+        return f"it holds {other} values only: {way} to read them"
+    if any(_EVIDENCE.search(name) for name in table.header):
+        return "iMotions' evidence of action units by FACET, which has no scale: export those of AFFDEX"
+    kinds = [kind for kind in _KINDS if (kind.scale == "intensity") == intensity]
+    return f"no action units: expected columns like {' or '.join(f'{k.example} ({k.program})' for k in kinds)}"
+
+
+def _scaled(table: CsvTable, columns: dict[int, int], kind: _Kind, lost: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Values (T, R) in their scale, NaN where there are none; each is looked at, also where they are not wanted."""
+    values = table.numbers(list(columns.values()), missing=True) * kind.unit
+    values[lost] = np.nan
     # NaN, for a missing value, is on no side of a bound.
-    outside = np.argwhere((values < 0) | (values > _LARGEST[scale]))
+    outside = np.argwhere((values < 0) | (values > _LARGEST[kind.scale]))
     if len(outside):
         index, column = int(outside[0, 0]), list(columns.values())[outside[0, 1]]
+        largest, found = _LARGEST[kind.scale] / kind.unit, quote(table.rows[index].fields[column])
         raise ValueError(
-            f"{table.place(index, column)}: expected a {scale} in [0, {_LARGEST[scale]:g}], found "
-            f"{quote(table.rows[index].fields[column])}: value outside its scale"
+            f"{table.place(index, column)}: expected a {kind.scale} in [0, {largest:g}], found {found}: value outside "
+            "its scale"
         )
-    values = values.astype(np.float32)
+    return values.astype(np.float32)
+
+
+def _series(
+    table: CsvTable, columns: dict[int, int], values: NDArray[np.float32], kind: _Kind, frames: FrameColumns
+) -> ActionUnitSeries:
     known = np.isfinite(values)
-    for row, here in zip(table.rows, known, strict=True):
+    for index, here in enumerate(known):
         if here.any() and not here.all():
             unit = list(columns)[int(np.flatnonzero(~here)[0])]
-            raise ValueError(f"{table.path}:{row.line}: column {table.header[columns[unit]]} has no value, others do")
+            raise ValueError(f"{table.line(index)}: column {table.header[columns[unit]]} has no value, others do")
     valid = torch.from_numpy(known).all(1)
-    try:
+    with naming(table.path):
         return ActionUnitSeries(
             action_units=tuple(columns),
             values=torch.from_numpy(np.where(known, values, np.float32(0))),
             valid=valid,
-            scale=scale,
+            scale=kind.scale,
             frame=torch.arange(len(valid)) if frames.frame is None else frames.frame,
             timestamp=frames.timestamp,
-            source=f"{what} of {table.path.name}",
+            source=f"{kind.words} of {table.path.name}",
         )
-    except ValueError as error:
-        raise ValueError(f"{table.path}: {error}") from error

@@ -123,20 +123,24 @@ class Corpus(LabelledCorpus):
         own = self.manifest.tensors.get("image_features")
         return self.feature_cache.size if own is None else own.shape[0]
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         """SHA-256 of ``corpus.json``, in hexadecimal, by which runs and image features know their corpus again.
 
         Raises:
             OSError: the file cannot be read.
         """
+        return self._sha256
+
+    @cached_property
+    def _sha256(self) -> str:
         return file_sha256(self.path / MANIFEST)
 
     @property
     def _has_own_features(self) -> bool:
         return "image_features" in self.manifest.tensors
 
-    @cached_property
+    @property
     def rig(self) -> FaceRig:
         """The rig that the coefficients belong to, read when first asked for.
 
@@ -144,6 +148,10 @@ class Corpus(LabelledCorpus):
             ValueError: not a rig file, or its shapes are not those of ``corpus.json``.
             OSError: the file cannot be read.
         """
+        return self._rig
+
+    @cached_property
+    def _rig(self) -> FaceRig:
         rig = FaceRig.load(self.path / RIG)
         if rig.names != self.shapes:
             raise ValueError(f'{self.path / MANIFEST}: "shapes" are not the {rig.num_shapes} shapes of {RIG}')

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
 from safetensors.torch import save
+from torch import Tensor
 
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.corpus_files import corpus_parts
-from biomechau.corpus.corpus_sequence import CorpusSequence
+from biomechau.corpus.corpus_sequence import TENSORS, UNKNOWN, CorpusSequence
+from biomechau.corpus.driving import drive
+from biomechau.corpus.face_sequence import FaceSequence
 from biomechau.corpus.manifest import (
     MANIFEST,
     RIG,
@@ -27,6 +34,7 @@ from biomechau.corpus.manifest import (
     check_subject,
     layouts,
 )
+from biomechau.file_errors import reason
 from biomechau.files import is_unfinished, remove_leftovers, staged_directory
 from biomechau.rig import FaceRig
 
@@ -55,9 +63,8 @@ class CorpusWriter:
         FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus, or a file
             among the sequences, pictures or image features that does not belong to it.
 
-    >>> with CorpusWriter("corpus", rig, action_units=(1, 2, 4), fps=25.0) as writer:  # doctest: +SKIP
-    ...     for sequence in sequences:
-    ...         writer.add(sequence)
+    >>> with CorpusWriter("corpus", rig, action_units=(6, 12), fps=25.0) as writer:  # doctest: +SKIP
+    ...     writer.add_frames("anna_1", "anna", read_sequence("anna_1.csv", rig), labels)
     """
 
     def __init__(
@@ -141,6 +148,61 @@ class CorpusWriter:
         self._entries.append(SequenceEntry(sequence.id, sequence.subject, sequence.task, len(sequence)))
         self._taken.add(sequence.id.casefold())
 
+    def add_frames(
+        self,
+        id: str,
+        subject: str,
+        coefficients: FaceSequence | ArrayLike | Tensor,
+        labels: ArrayLike | Tensor,
+        *,
+        task: str = "",
+        timestamp: ArrayLike | Tensor | None = None,
+        valid: ArrayLike | Tensor | None = None,
+        **others: ArrayLike | Tensor,
+    ) -> None:
+        """Write one sequence from arrays, lists or a recording.
+
+        Args:
+            id: of the sequence in its corpus.
+            subject: who is seen.
+            coefficients: (T, K) in the order of the rig's shapes; or a recording, which is put onto the frame rate of
+                the corpus and drives the shapes of the rig by its channels' names.
+            labels: (T, R) of the action units: 1 or True where they are on, 0 or False where they are off, -1 or NaN
+                where nobody knows.
+            task: what was asked of the subject.
+            timestamp: (T,) time of each frame [s]; by default frame n is at n / fps, or that of the recording.
+            valid: (T,) False where the coefficients are no measurement; by default none, or as the recording says. A
+                frame with a coefficient that is NaN is none either.
+            **others: other tensors of :class:`CorpusSequence`.
+
+        Raises:
+            RuntimeError, ValueError, OSError: as :meth:`add`; a label that is none of these; a recording without a
+                channel that drives a shape.
+            TypeError: a name that is no tensor of a sequence, or values that are no numbers.
+        """
+        if unknown := [name for name in others if name not in TENSORS]:
+            raise TypeError(f"sequence {id!r}: {unknown[0]} is no tensor of a sequence; these are {', '.join(TENSORS)}")
+        if isinstance(coefficients, FaceSequence):
+            recording, _, coefficients = drive(coefficients, self.rig, self.fps)
+            timestamp = recording.timestamp if timestamp is None else timestamp
+            valid = recording.valid if valid is None else valid
+        values = {
+            name: _as_tensor(id, name, value) for name, value in (("coefficients", coefficients), *others.items())
+        }
+        count = len(values["coefficients"])
+        unmeasured = values["coefficients"].isnan().flatten(1).any(1)
+        values["coefficients"] = values["coefficients"].nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)
+        values["labels"] = _as_labels(id, labels)
+        values["timestamp"] = (
+            torch.arange(count, dtype=torch.float64) / self.fps
+            if timestamp is None
+            else _as_tensor(id, "timestamp", timestamp)
+        )
+        values["valid"] = torch.ones(count, dtype=torch.bool) if valid is None else _as_tensor(id, "valid", valid)
+        if values["valid"].shape == unmeasured.shape:  # if not, the sequence says so
+            values["valid"] = values["valid"] & ~unmeasured
+        self.add(CorpusSequence(id=id, subject=subject, task=task, **values))
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -181,6 +243,43 @@ class CorpusWriter:
                     f"tensor {name}: expected {_words(first.get(name))} as in the first sequence, "
                     f"found {_words(found.get(name))}"
                 )
+
+
+def _as_tensor(id: str, name: str, value: ArrayLike | Tensor) -> Tensor:
+    """An array or a list as a tensor of the dtype that a sequence has; numbers are rounded, never truth values made."""
+    tensor = value if isinstance(value, Tensor) else _plain_array(id, name, value)
+    wanted = TENSORS[name].dtypes
+    if tensor.dtype in wanted:
+        return tensor
+    if wanted[0] == torch.bool and not bool(((tensor == 0) | (tensor == 1)).all()):
+        raise ValueError(f"sequence {id!r}: {name} must be True or False in each frame")
+    return tensor.to(wanted[0])
+
+
+def _as_labels(id: str, labels: ArrayLike | Tensor) -> Tensor:
+    tensor = labels if isinstance(labels, Tensor) else _plain_array(id, "labels", labels)
+    if tensor.dtype == torch.int8:
+        return tensor
+    tensor = torch.where(tensor.isnan(), UNKNOWN, tensor) if tensor.dtype.is_floating_point else tensor
+    wrong = (
+        ~torch.isin(tensor, torch.tensor([UNKNOWN, 0, 1], dtype=tensor.dtype)) if tensor.dtype != torch.bool else None
+    )
+    if wrong is not None and wrong.any():
+        where = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"sequence {id!r}: labels is {tensor[tuple(where)].item():g} in frame {where[0]}, expected 1, 0, -1 or NaN"
+        )
+    return tensor.to(torch.int8)
+
+
+def _plain_array(id: str, name: str, value: ArrayLike) -> Tensor:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # rows of different lengths
+        raise ValueError(f"sequence {id!r}: {name}: {reason(error)}") from error
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"sequence {id!r}: {name} must be numbers, got {array.dtype}")
+    return torch.from_numpy(array.copy())
 
 
 def _words(layout: TensorLayout | None) -> str:

@@ -22,6 +22,7 @@ def drive(sequence: FaceSequence, rig: FaceRig, fps: float) -> tuple[FaceSequenc
     if not channels.matrix.any():
         raise ValueError(
             f"{sequence.name}: none of its {len(sequence.channels)} channels drives a shape of the rig; "
-            f"channels {shortened(sequence.channels)}, shapes {shortened(rig.names)}"
+            f"channels {shortened(sequence.channels)}, shapes {shortened(rig.names)}; a table with the columns channel,"
+            " shape, weight says which drives which (--channels MAP.csv)"
         )
     return sequence, channels, sequence.coefficients @ channels.matrix

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from biomechau.corpus.resampling import even_grid, interpolate, is_supported
-from biomechau.file_errors import naming, shorten
+from biomechau.corpus.resampling import check_span, even_grid, interpolate, is_supported, nearest_frames
+from biomechau.file_errors import shorten
 from biomechau.rig.left_over import LeftOver
 
 # Interpolating across more than this would invent motion: syllables and blinks last 0.1 to 0.4 s.
@@ -45,6 +48,13 @@ class FaceSequence:
         frame: (T,) int64, number of each frame in the recording's own count, rising; None where it does not count its
             frames, and after :meth:`resample`.
         notes: what the reader found that the user should know, in words.
+        confidence: (T,) float32 in [0, 1], how sure the detector of the face was; 0 where it found none, None where the
+            recording does not tell.
+        lone: frames that are not valid because a face is seen there for a moment only, between long times without one.
+        rows: (T,) int64, position of each frame in the recording, which counts from 0 and includes the frames that were
+            left out; None where none were, and after :meth:`resample`.
+        place: where a frame was read, for messages.
+        original: the sequence before it was resampled, None where it was not.
         left_over: what the fit leaves over of recorded meshes, with a distance for each frame of the recording as it
             was read; None for recordings that are no meshes.
 
@@ -67,6 +77,11 @@ class FaceSequence:
     repeated: tuple[int, ...] = ()
     frame: Tensor | None = None
     notes: tuple[str, ...] = ()
+    confidence: Tensor | None = None
+    lone: tuple[int, ...] = ()
+    rows: Tensor | None = None
+    place: Callable[[int], str] = "frame {}".format
+    original: FaceSequence | None = None
     left_over: LeftOver | None = None
 
     def __post_init__(self) -> None:
@@ -81,9 +96,11 @@ class FaceSequence:
             ("valid", torch.bool, (num_frames,)),
             ("pose", torch.float32, (num_frames, len(self.pose_channels))),
             ("frame", torch.int64, (num_frames,)),
+            ("confidence", torch.float32, (num_frames,)),
+            ("rows", torch.int64, (num_frames,)),
         ):
             tensor = getattr(self, name)
-            if name == "frame" and tensor is None:
+            if name in ("frame", "confidence", "rows") and tensor is None:
                 continue
             if tensor.dtype != dtype:
                 raise TypeError(f"{name} must be {dtype}, got {tensor.dtype}")
@@ -106,6 +123,30 @@ class FaceSequence:
         """Number of frames missing from the recording."""
         return sum(count for _, count in self.dropped)
 
+    @property
+    def recorded(self) -> FaceSequence:
+        """The sequence as it was read, before it was resampled."""
+        return self if self.original is None else self.original
+
+    @property
+    def num_faceless(self) -> int:
+        """Number of recorded frames in which no face was found, lone detections not among them."""
+        recorded = self.recorded
+        return int((~recorded.valid).sum()) - len(recorded.lone)
+
+    @property
+    def recorded_frame(self) -> Tensor:
+        """(T,) int64, number of each frame in the recording's own count, or its position where it has none; -1 where no
+        recorded frame is near."""
+        recorded = self.recorded
+        numbers = recorded.rows if recorded.frame is None else recorded.frame
+        if numbers is None:
+            numbers = torch.arange(len(recorded))
+        if self.original is None:
+            return numbers
+        nearest, near = nearest_frames(recorded.timestamp, self.timestamp, 0.5 / recorded.fps + 1e-9)
+        return torch.where(near, numbers[nearest], -1)
+
     def resample(self, fps: float, max_gap: float = MAX_GAP) -> FaceSequence:
         """The sequence on an even grid, frame n at n / fps seconds after the first.
 
@@ -126,8 +167,8 @@ class FaceSequence:
             raise ValueError(f"max_gap must be positive, got {max_gap}")
         if not self.valid.any():
             raise ValueError(f"{self.name} has no valid frame to resample")
-        with naming(self.name):
-            grid = even_grid(self.timestamp, fps)
+        check_span(self.timestamp, fps, self.place)
+        grid = even_grid(self.timestamp, fps)
         known = self.timestamp[self.valid].numpy()
 
         def onto_grid(values: Tensor) -> Tensor:
@@ -141,7 +182,16 @@ class FaceSequence:
             fps=float(fps),
             pose=onto_grid(self.pose),
             frame=None,
+            confidence=self._confidence_at(grid),
+            lone=(),
+            rows=None,
+            original=self.recorded,
         )
+
+    def _confidence_at(self, grid: NDArray[np.float64]) -> Tensor | None:
+        if self.confidence is None:
+            return None
+        return torch.from_numpy(np.interp(grid, self.timestamp.numpy(), self.confidence.numpy()).astype(np.float32))
 
 
 def check_frame_rate(fps: float) -> None:

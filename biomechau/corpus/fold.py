@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+# Whether some of the training subjects choose among models, or the test subjects themselves.
+Validation = Literal["train", "test"]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 from biomechau.corpus.corpus import Corpus
-from biomechau.corpus.fold import Fold
+from biomechau.corpus.fold import Fold, Validation
 from biomechau.corpus.protocols import BP4D, DISFA, Protocol
 
-Validation = Literal["train", "test"]
 # Of the frames left for training: enough to see over-fitting, little enough to train on the rest.
 VALIDATION_SHARE = 0.15
 

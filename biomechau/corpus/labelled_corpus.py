@@ -37,20 +37,20 @@ class LabelledCorpus(ABC):
     def __getitem__(self, id: str) -> CorpusSequence:
         """Read one sequence."""
 
-    @cached_property
+    @property
+    @abstractmethod
     def rig(self) -> FaceRig:
         """The rig that the coefficients belong to."""
-        raise NotImplementedError
 
     @property
     @abstractmethod
     def num_image_features(self) -> int:
         """D, number of image features of a frame; 0 without any."""
 
-    @cached_property
+    @property
+    @abstractmethod
     def sha256(self) -> str:
         """SHA-256 of ``corpus.json``, in hexadecimal."""
-        raise NotImplementedError
 
     @abstractmethod
     def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:

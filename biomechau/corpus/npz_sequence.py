@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from biomechau.corpus.blendshape_table import channel_notes, no_shapes
+from biomechau.corpus.channel_names import find_channels
 from biomechau.corpus.face_sequence import (
     LARGEST_COEFFICIENT,
     FaceSequence,
@@ -18,17 +20,16 @@ from biomechau.corpus.face_sequence import (
     check_timestamp,
     find_dropped,
 )
-from biomechau.corpus.frame_columns import LARGEST_FRAME
+from biomechau.corpus.frame_columns import LARGEST_FRAME, LONGEST_STEP
 from biomechau.corpus.mesh_axes import SAME_AXES
 from biomechau.corpus.mesh_fit import MeshFitter
 from biomechau.corpus.npz_arrays import read_arrays
 from biomechau.corpus.resampling import check_span
+from biomechau.corpus.tracked_sequence import Tracked, tracked_sequence
 from biomechau.file_errors import naming, quote
 from biomechau.rig import FaceRig
-from biomechau.rig.names import ARKIT_SHAPES, canonical, index_by_name, shortened
 
-_ARRAYS = ("vertices", "coefficients", "names", "timestamp", "fps", "frame", "valid")
-_LONGEST_STEP = 1.0  # [s] between frames; more is no recording of motion, but milliseconds
+_ARRAYS = ("vertices", "coefficients", "names", "timestamp", "fps", "frame", "valid", "confidence")
 _RATE_TOLERANCE = 0.1  # by which the file's rate and its times may differ
 
 
@@ -39,62 +40,101 @@ def read_npz(
     rigid: bool = False,
     scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
+    count_rows: bool = False,
+    wanted: Iterable[str] = (),
     axes: str = SAME_AXES,
 ) -> FaceSequence:
     """Read one recording from an ``.npz`` file.
 
     It holds either ``vertices`` (T, N, 3), which are fitted with the shapes of the rig, or ``coefficients`` (T, K) and
-    ``names`` (K strings). Beside them ``timestamp`` (T,) [s], or ``fps``, or both, or neither when ``fps`` is an
-    argument. It may also hold ``frame`` (T,), rising whole numbers, which count the frames where only a rate is known,
-    and ``valid`` (T,) bool, False where no face was found.
+    ``names`` (K strings), of which those that name no shape are left out. Beside them ``timestamp`` (T,) [s], or
+    ``fps``, or both, or neither when ``fps`` is an argument. It may also hold ``frame`` (T,), rising whole numbers,
+    which count the frames where only a rate is known, ``valid`` (T,) bool, False where no face was found, and
+    ``confidence`` (T,) in [0, 1]. A frame of 20 or more coefficients that are all 0, or of NaN, has no face either.
 
     Args:
         path: the file.
-        rig: the face; needed for vertices. Names must be shapes of it, or ARKit's.
+        rig: the face; needed for vertices.
         fps: frame rate [1/s], in place of the file's own rate and times.
         rigid: fit the head's rigid motion too, and take it out (vertices only).
         scale: centimetres per unit of the vertices.
         progress: called with (frames done, frames in all).
+        count_rows: count the frames at an even rate, ``fps``, whatever times and numbers the file has.
+        wanted: names of other shapes than ARKit's to look for.
         axes: which axes of the vertices are the rig's x, y and z, as ``x,z,-y``.
 
     Raises:
-        ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, unknown
-            shape names, a value that is not finite or a coefficient beyond 10 (named by frame), a first mesh more than
-            three times as large or as small as the rig, no frame rate, times or numbers that do not rise, times that
-            are not in seconds, too far apart or at odds with the file's rate, arrays that ask for more than the file
-            can hold; the message names the file.
+        ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, no known
+            shape name, a frame with some values only, no frame with a face, a coefficient beyond 10 (named by frame), a
+            first mesh more than three times as large or as small as the rig, no frame rate, times or numbers that do
+            not rise, a usual step of half a second or more, times too far apart or at odds with the file's rate, arrays
+            that ask for more than the file can hold; the message names the file.
         OSError: the file cannot be read.
     """
     arrays = read_arrays(path, _ARRAYS)
-    notes, left_over = (), None
     with naming(path):
-        if "vertices" in arrays:
-            if rig is None:
-                raise ValueError("a rig must be given to fit vertices")
-            fitter = MeshFitter(rig, rigid, scale, axes)
-            vertices = _float_tensor(arrays, "vertices", 3)
-            timestamp, fps = _timing(arrays, len(vertices), fps)
-            channels, coefficients = rig.names, fitter.fit(vertices, progress).float()
-            content = f"vertices ({fitter.placement})"
-            notes, left_over = fitter.notes(), fitter.left_over()
-        else:
-            channels, coefficients = _named_coefficients(arrays, rig)
-            timestamp, fps = _timing(arrays, len(coefficients), fps)
-            content = "coefficients"
+        if "vertices" not in arrays:
+            return _named_sequence(
+                Path(path), arrays, (*wanted, *(rig.names if rig is not None else ())), fps, count_rows
+            )
+        if rig is None:
+            raise ValueError("a rig must be given to fit vertices")
+        fitter = MeshFitter(rig, rigid, scale, axes)
+        vertices = _float_tensor(arrays, "vertices", 3)
+        timestamp, fps = _timing(arrays, len(vertices), fps, count_rows)
         check_span(timestamp, fps)
+        coefficients = fitter.fit(vertices, progress).float()
         return FaceSequence(
             name=Path(path).stem,
             coefficients=coefficients,
-            channels=channels,
+            channels=rig.names,
             timestamp=timestamp,
-            valid=_valid_frames(arrays, len(coefficients)),
+            valid=_valid_frames(arrays, len(vertices)),
             fps=fps,
             dropped=find_dropped(timestamp, fps),
-            source=f"{content} of {Path(path).name}",
-            frame=_frame_numbers(arrays, len(coefficients)),
-            notes=notes,
-            left_over=left_over,
+            source=f"vertices ({fitter.placement}) of {Path(path).name}",
+            frame=_frame_numbers(arrays, len(vertices)),
+            place=_place(path),
+            notes=fitter.notes(),
+            left_over=fitter.left_over(),
         )
+
+
+def _named_sequence(
+    path: Path, arrays: dict[str, NDArray[np.generic]], wanted: Sequence[str], fps: float | None, count_rows: bool
+) -> FaceSequence:
+    names, values = _named_coefficients(arrays)
+    channels = find_channels(names, wanted)
+    if not channels.shapes:
+        raise ValueError(no_shapes(names))
+    timestamp, fps = _timing(arrays, len(values), fps, count_rows)
+    check_span(timestamp, fps)
+    valid = _valid_frames(arrays, len(values)).numpy()
+    values = values[:, list(channels.shapes.values())]
+    _check_sizes(values, valid, list(channels.shapes))
+    confidence = _float_tensor(arrays, "confidence", 1).double().numpy() if "confidence" in arrays else None
+    if confidence is not None and (len(confidence) != len(values) or not ((confidence >= 0) & (confidence <= 1)).all()):
+        raise ValueError(f"confidence must be in [0, 1] and of shape ({len(values)},), got shape {confidence.shape}")
+    return tracked_sequence(
+        Tracked(
+            name=path.stem,
+            source=f"coefficients of {path.name}",
+            channels=tuple(channels.shapes),
+            values=values.astype(np.float64),
+            timestamp=timestamp,
+            fps=fps,
+            place=_place(path),
+            lost=~valid,
+            confidence=confidence,
+            frame=None if count_rows else _frame_numbers(arrays, len(values)),
+            notes=channel_notes(channels, channels.others, name_missing=not wanted),
+            name_dead=False,
+        )
+    )
+
+
+def _place(path: str | Path) -> Callable[[int], str]:
+    return lambda index: f"{path}: frame {index}"
 
 
 def _float_tensor(arrays: dict[str, NDArray[np.generic]], name: str, ndim: int) -> Tensor:
@@ -106,36 +146,42 @@ def _float_tensor(arrays: dict[str, NDArray[np.generic]], name: str, ndim: int) 
     return torch.from_numpy(array)
 
 
-def _named_coefficients(arrays: dict[str, NDArray[np.generic]], rig: FaceRig | None) -> tuple[tuple[str, ...], Tensor]:
+def _named_coefficients(
+    arrays: dict[str, NDArray[np.generic]],
+) -> tuple[tuple[str, ...], NDArray[np.floating]]:
     missing = [name for name in ("coefficients", "names") if name not in arrays]
     if missing:
         raise ValueError(f"missing array {', '.join(missing)}: expected vertices, or coefficients and names")
-    if arrays["names"].dtype.kind != "U" or arrays["names"].ndim != 1:
+    if arrays["names"].dtype.kind not in "US" or arrays["names"].ndim != 1:
         raise TypeError(f"names must be a vector of strings, got {arrays['names'].dtype} {arrays['names'].shape}")
-    names = tuple(arrays["names"].tolist())
-    index_by_name(names, "channel names")
-    if rig is not None:
-        arkit = {canonical(name) for name in ARKIT_SHAPES}
-        unknown = [name for name in rig.map_channels(names).unused_channels if canonical(name) not in arkit]
-        if unknown:
-            raise ValueError(f"unknown shape {shortened(unknown)}: neither in the rig nor one of ARKit's")
-    values = _float_tensor(arrays, "coefficients", 2)
+    names = tuple(
+        name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in arrays["names"].tolist()
+    )
+    values = _float_tensor(arrays, "coefficients", 2).numpy()
     if values.shape[1] != len(names):
-        raise ValueError(f"coefficients must have shape ({len(values)}, {len(names)}), got {tuple(values.shape)}")
+        raise ValueError(f"coefficients must have shape ({len(values)}, {len(names)}), got {values.shape}")
+    return names, values
+
+
+def _check_sizes(values: NDArray[np.floating], valid: NDArray[np.bool_], names: Sequence[str]) -> None:
     # Before float32, in which 1e39 would be infinite.
-    outside = (_valid_frames(arrays, len(values))[:, None] & (values.abs() > LARGEST_COEFFICIENT)).nonzero()
+    outside = np.argwhere(valid[:, None] & ~np.isnan(values) & ~(np.abs(values) <= LARGEST_COEFFICIENT))
     if len(outside):
         frame, channel = outside[0].tolist()
         raise ValueError(
             f"coefficient {quote(names[channel])} is {float(values[frame, channel]):g} in frame {frame}, expected a "
             f"number of at most {LARGEST_COEFFICIENT:g} in size"
         )
-    return names, values.clamp(-LARGEST_COEFFICIENT, LARGEST_COEFFICIENT).float()
+    values[~valid] = np.nan
 
 
-def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float | None) -> tuple[Tensor, float]:
+def _timing(
+    arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float | None, count_rows: bool
+) -> tuple[Tensor, float]:
     """Time of each frame and the frame rate: the argument's, or else those of the file."""
-    frame = _frame_numbers(arrays, num_frames)
+    if count_rows and fps is None:
+        raise ValueError("count_rows (--count-rows) needs fps (--recorded-fps), the frame rate of the rows")
+    frame = None if count_rows else _frame_numbers(arrays, num_frames)
     count = torch.arange(num_frames) if frame is None else frame - frame[0]
     if fps is not None:
         check_frame_rate(fps)
@@ -155,8 +201,11 @@ def _timing(arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float 
         return timestamp, rate
     step = float(timestamp.diff().median())
     if rate is None:
-        if step > _LONGEST_STEP:
-            raise ValueError(f"the usual step of timestamp is {step:g}: are the times in seconds?")
+        if step >= LONGEST_STEP:
+            raise ValueError(
+                f"the usual step of timestamp is {step:g}: are the times in seconds? If its frames are at an even rate "
+                "F, --count-rows --recorded-fps F reads them"
+            )
         check_frame_rate(1 / step)
         return timestamp, 1 / step
     if not abs(rate * step - 1) <= _RATE_TOLERANCE:

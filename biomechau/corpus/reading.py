@@ -8,18 +8,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-from biomechau.corpus.csv_table import read_header
+from biomechau.corpus.blendshape_table import read_blendshape_table
+from biomechau.corpus.channel_table import ChannelTable
 from biomechau.corpus.face_sequence import FaceSequence
-from biomechau.corpus.live_link import read_live_link
-from biomechau.corpus.mediapipe import MEDIAPIPE_SHAPES, NEUTRAL, read_mediapipe
+from biomechau.corpus.json_sequence import read_json_sequence
 from biomechau.corpus.mesh_axes import SAME_AXES
 from biomechau.corpus.mesh_sequence import read_mesh_sequence
 from biomechau.corpus.npz_sequence import read_npz
-from biomechau.corpus.py_feat import FEX_COLUMNS, read_py_feat
+from biomechau.corpus.recordings import recording_kind
+from biomechau.corpus.take_folder import find_table, read_zipped_table
 from biomechau.corpus.tracking import MOST_FACES, FollowedVideo, face_landmarker, follow_faces
-from biomechau.corpus.video import is_video
 from biomechau.rig import FaceRig
 from biomechau.rig.mesh_file import MESH_ENDINGS
+
+_TABLES = (".csv", ".tsv", ".txt")
+_NO_MESHES = "holds no meshes, so --rigid, --scale and --axes have nothing to place"
 
 
 def read_sequence(
@@ -30,63 +33,111 @@ def read_sequence(
     scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
     *,
-    axes: str = SAME_AXES,
+    count_rows: bool = False,
     face: int | Literal["only"] | None = None,
+    channels: ChannelTable | None = None,
+    axes: str = SAME_AXES,
     model: str | Path | None = None,
 ) -> FaceSequence:
-    """Read a recording at its own frame rate: ``.csv``, ``.npz``, a folder of OBJ or PLY files, or a video.
+    """Read a recording at its own frame rate.
 
-    A CSV file is of Live Link Face, MediaPipe or py-feat 2; the header tells which. The face of a video, or of a folder
-    of numbered pictures, is tracked by MediaPipe (:func:`biomechau.corpus.tracking.track_video`).
+    The face of a video, or of a folder of numbered pictures, is tracked by MediaPipe
+    (:func:`biomechau.corpus.tracking.follow_faces`).
 
     Args:
-        path: file or folder.
-        rig: the face; needed for meshes.
-        fps: frame rate of the recording, where the file does not tell it or tells it wrongly [1/s]; for Live Link Face
-            that of the timecodes.
+        path: a table of blendshapes (``.csv``, ``.tsv``, ``.txt``), ``.json``, ``.npz``, the folder or the ``.zip`` of
+            a take of Live Link Face, a folder of OBJ or PLY files, a video, or a folder of pictures.
+        rig: the face; needed for meshes and with ``channels``.
+        fps: frame rate of the recording, where the file does not tell it or tells it wrongly [1/s]; of timecodes the
+            frames that they count a second.
         rigid: fit the head's rigid motion too, and take it out (meshes only).
         scale: centimetres per unit of the recording (meshes only).
         progress: called with (frames done, frames in all); meshes and videos only.
+        count_rows: the rows of a table are frames at an even rate, ``fps``, whatever times it has.
+        face: the face to read, where there are several: its number in a table; in a video its rank, 1 the largest and
+            the default, or ``"only"`` to look for a single one, which MediaPipe then smooths over time.
+        channels: which channels drive which shapes of the rig, where their names do not tell.
         axes: which axes of the recording are the rig's x, y and z, as ``x,z,-y`` (meshes only).
-        face: number of the face, the largest is 1, or ``"only"`` (videos only).
         model: MediaPipe's, see :func:`biomechau.corpus.landmarker_model.find_model` (videos only).
 
     Raises:
         ImportError: what tracks a video is not installed.
-        ValueError: a file of another kind, an option without use for it, meshes without a rig, mesh files without a
+        ValueError: a file of another kind, an option that it has no use for, meshes without a rig, mesh files without a
             frame rate, or what the reader of its kind finds.
         OSError: the file cannot be read.
     """
     path = Path(path)
-    if is_recorded_video(path):
-        _refuse_placement(path, rigid, scale, axes)
-        return _read_video(path, model, fps, face, progress)
-    if face is not None or model is not None:
-        raise ValueError(f"{path}: is no video, so --face and --model have nothing to do")
+    if channels is not None and rig is None:
+        raise ValueError("channels need a rig")
+    wanted = (*(rig.names if rig is not None else ()), *(channels.channels if channels is not None else ()))
+    ending = path.suffix.lower()
+    data = None
+    has_meshes = path.is_dir() and any(child.suffix.lower() in MESH_ENDINGS for child in path.iterdir())
+    video = is_recorded_video(path)
+    if model is not None and not video:
+        raise ValueError(f"{path}: is no video, so MediaPipe's model has nothing to do (--model)")
+    if face == "only" and not video:
+        raise ValueError(f"{path}: is no video, so there is no single face to look for (--face only)")
+    if (rigid or scale != 1 or axes != SAME_AXES) and not (has_meshes or ending == ".npz"):
+        raise ValueError(f"{path}: {_NO_MESHES}")
+    if has_meshes:
+        _refuse(path, count_rows, face)
+        return _driven(_read_meshes(path, rig, fps, rigid, scale, progress, axes), rig, channels)
+    if video:
+        _refuse(path, count_rows, None)
+        return _driven(_read_video(path, model, fps, face, progress), rig, channels)
+    number = face if isinstance(face, int) else None
     if path.is_dir():
-        if rig is None:
-            raise ValueError(f"{path}: a rig must be given to fit meshes")
-        if fps is None:
-            raise ValueError(f"{path}: fps must be given (--recorded-fps): mesh files do not tell it")
-        return read_mesh_sequence(path, rig, fps, rigid, scale, progress, axes)
-    if path.suffix.lower() == ".csv":
-        _refuse_placement(path, rigid, scale, axes)
-        return csv_reader(path)(path, fps)
-    if path.suffix.lower() == ".npz":
-        sequence = read_npz(path, rig, fps, rigid, scale, progress, axes=axes)
-        if sequence.left_over is None:
-            _refuse_placement(path, rigid, scale, axes)
-        return sequence
+        path, ending = find_table(path), ".csv"
+    elif ending == ".zip":
+        path, data = read_zipped_table(path)
+        ending = ".csv"
+    if ending in _TABLES:
+        return _driven(read_blendshape_table(path, fps, count_rows, wanted, number, data), rig, channels)
+    if ending == ".json":
+        _refuse(path, False, face)
+        return _driven(read_json_sequence(path, fps, count_rows, wanted), rig, channels)
+    if ending == ".npz":
+        _refuse(path, False, face)
+        sequence = read_npz(path, rig, fps, rigid, scale, progress, count_rows, wanted, axes)
+        if sequence.left_over is None and (rigid or scale != 1 or axes != SAME_AXES):
+            raise ValueError(f"{path}: {_NO_MESHES}")
+        return _driven(sequence, rig, channels)
     if not path.exists():
         raise FileNotFoundError(f"no such file: {path}")
-    raise ValueError(f"{path}: expected a .csv or .npz file, a folder of OBJ or PLY files, or a video")
+    if ending == ".npy":
+        raise ValueError(
+            f"{path}: a .npy file has no names of its channels and no frame rate: save it as .npz with coefficients, "
+            "names and fps"
+        )
+    raise ValueError(
+        f"{path}: expected a table of blendshapes (.csv, .tsv), .json, .npz, a take's folder or .zip, a folder of OBJ "
+        "or PLY files, or a video"
+    )
+
+
+def _read_meshes(
+    path: Path,
+    rig: FaceRig | None,
+    fps: float | None,
+    rigid: bool,
+    scale: float,
+    progress: Callable[[int, int], None] | None,
+    axes: str,
+) -> FaceSequence:
+    if rig is None:
+        raise ValueError(f"{path}: a rig must be given to fit meshes")
+    if fps is None:
+        raise ValueError(f"{path}: fps must be given (--recorded-fps): mesh files do not tell it")
+    return read_mesh_sequence(path, rig, fps, rigid, scale, progress, axes)
 
 
 def is_recorded_video(path: Path) -> bool:
-    """Whether a path is a video, or a folder of pictures and not of meshes, which may have textures."""
-    return is_video(path) and not (
-        path.is_dir() and any(child.suffix.lower() in MESH_ENDINGS for child in path.iterdir())
-    )
+    """Whether a path is a video, or a folder of pictures without a table or meshes beside them."""
+    if not path.is_dir():
+        return recording_kind(path) == "video"
+    others = {".csv", *MESH_ENDINGS}
+    return recording_kind(path) == "video" and not any(child.suffix.lower() in others for child in path.iterdir())
 
 
 def read_tracked(found: FollowedVideo, face: int | None = None) -> FaceSequence:
@@ -103,7 +154,7 @@ def read_tracked(found: FollowedVideo, face: int | None = None) -> FaceSequence:
     with TemporaryDirectory() as folder:
         table = Path(folder) / f"{video.stem}.csv"
         found.write(found.face(face), table)
-        sequence = read_mediapipe(table)
+        sequence = read_blendshape_table(table)
     notes = (*found.notes(face is not None), *sequence.notes)
     return replace(sequence, name=video.stem, source=f"MediaPipe's blendshapes of {video.name}", notes=notes)
 
@@ -122,28 +173,13 @@ def _read_video(
     return read_tracked(found, face if isinstance(face, int) else None)
 
 
-def _refuse_placement(path: Path, rigid: bool, scale: float, axes: str) -> None:
+def _driven(sequence: FaceSequence, rig: FaceRig | None, channels: ChannelTable | None) -> FaceSequence:
+    return sequence if rig is None or channels is None else channels.drive(sequence, rig)
+
+
+def _refuse(path: Path, count_rows: bool, face: int | str | None) -> None:
     """An option without effect is an error."""
-    if rigid or scale != 1 or axes != SAME_AXES:
-        raise ValueError(f"{path}: holds no meshes, so --rigid, --scale and --axes have nothing to place")
-
-
-def csv_reader(path: Path) -> Callable[[Path, float | None], FaceSequence]:
-    """The reader of a CSV recording, chosen by its header; Live Link Face's, with its errors, where nothing fits.
-
-    Raises:
-        ValueError: not a CSV text file, or OpenFace's, which has no blendshapes.
-        OSError: the file cannot be read.
-    """
-    header = set(read_header(path))
-    if "timecode" in {name.lower() for name in header}:
-        return read_live_link
-    if FEX_COLUMNS.intersection(name.lower() for name in header):
-        return read_py_feat
-    if header.intersection((NEUTRAL, *MEDIAPIPE_SHAPES)):
-        return read_mediapipe
-    if header.intersection(("AU01_r", "AU01_c", "AU12_r", "AU12_c")):
-        raise ValueError(
-            f"{path}: an OpenFace file, which holds no blendshapes but action units (read_action_units reads them)"
-        )
-    return read_live_link
+    if count_rows:
+        raise ValueError(f"{path}: has no rows, so they cannot be counted (--count-rows)")
+    if face is not None:
+        raise ValueError(f"{path}: holds one face, so none can be chosen (--face)")

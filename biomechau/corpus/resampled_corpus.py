@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -55,7 +54,7 @@ class ResampledCorpus(LabelledCorpus):
         tensors = _resampled(recorded, self.recorded.fps, self.fps)
         return CorpusSequence(recorded.id, recorded.subject, recorded.task, **tensors)
 
-    @cached_property
+    @property
     def rig(self) -> FaceRig:
         return self.recorded.rig
 
@@ -63,7 +62,7 @@ class ResampledCorpus(LabelledCorpus):
     def num_image_features(self) -> int:
         return self.recorded.num_image_features
 
-    @cached_property
+    @property
     def sha256(self) -> str:
         return self.recorded.sha256
 

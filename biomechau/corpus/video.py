@@ -38,13 +38,6 @@ class VideoFrame(NamedTuple):
     picture: NDArray[np.uint8]
 
 
-def is_video(path: Path) -> bool:
-    """Whether a path is a video file, or a folder with pictures."""
-    if path.is_dir():
-        return any(child.suffix.lower() in PICTURE_ENDINGS for child in path.iterdir())
-    return path.suffix.lower() in VIDEO_ENDINGS
-
-
 def read_frames(
     path: str | Path, fps: float | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[VideoFrame]:

@@ -9,31 +9,31 @@ import torch
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
-from biomechau.models.distributed import BatchNorm, Dropout
+from biomechau.models._distributed import BatchNorm, Dropout
 from biomechau.models.temporal import TemporalConv
 
 
 class AUHead(ConfiguredModule):
-    """p(y_r = 1) = sigmoid(H([F || c || z2d])) (Eq. 12), with any part of the input left out.
+    """p(y_r = 1) = sigmoid(H([F || c || z2d])) (Eq. 12), from any subset of these inputs.
 
-    Forces, latents and image features pass a batch normalisation (over all processes that train together);
-    coefficients come standardised, see :class:`biomechau.models.Normalisation`. Then one hidden layer with ReLU,
-    between two dropouts.
+    Forces, latents and image features are batch-normalised (over all processes that train together); coefficients are
+    expected standardised, see :class:`biomechau.models.Normalisation`. Then follows one hidden layer with ReLU between
+    two dropouts.
 
     Args:
         num_action_units: R.
-        num_forces: M, or 3 M for 3-vectors; 0 leaves them out, as it does below.
+        num_forces: M, or 3 M for 3-vectors; for this and the other inputs, 0 means not used.
         num_coefficients: K'.
         num_latents: Z, geometric features of a mesh encoder.
-        num_image_features: size of the image features.
+        num_image_features: D, size of the image features.
         hidden: width of the hidden layer.
-        dropout: share of inputs and of hidden units dropped in training, in [0, 1).
-        context: frames to either side that are seen; with coefficients alone the ``position_temporal`` baseline.
-        image_dropout: share of the image features dropped in training before all that, in [0, 1). A backbone that was
-            trained on the same people has features that look better on them than they are.
+        dropout: probability of dropping inputs and hidden units in training, in [0, 1).
+        context: neighbouring frames on either side; with coefficients alone the ``position_temporal`` baseline.
+        image_dropout: probability of dropping image features in training, in addition, in [0, 1). On people that a
+            backbone was trained on, its features look better than they are.
 
     Raises:
-        ValueError: no input at all, or a size out of range.
+        ValueError: no inputs, or a size out of range.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class AUHead(ConfiguredModule):
         )
 
     def configuration(self) -> dict[str, Any]:
-        """The sizes of what it reads, by name."""
+        """Names and sizes of the inputs."""
         return {"inputs": [f"{name} {size}" for name, size in self.sizes.items()]}
 
     def forward(
@@ -83,12 +83,12 @@ class AUHead(ConfiguredModule):
         latents: Tensor | None = None,
         image_features: Tensor | None = None,
     ) -> Tensor:
-        """The inputs the head was built for, each (..., T, size), to logits (..., T, R).
+        """The inputs that the head was built for, each (..., T, size), to logits (..., T, R).
 
         Forces may also be (..., T, M, 3).
 
         Raises:
-            ValueError: an input that is missing, not expected or of another shape.
+            ValueError: an input that is missing, unexpected or of the wrong shape.
         """
         given = {
             "forces": forces,
@@ -101,23 +101,23 @@ class AUHead(ConfiguredModule):
         return self.layers(torch.cat(self._normalised(given), -1))
 
     def _normalised(self, given: Mapping[str, Tensor | None]) -> list[Tensor]:
-        """The parts of the input in a fixed order, checked."""
+        """The inputs in a fixed order, checked and normalised."""
         unexpected = [name for name, tensor in given.items() if tensor is not None and name not in self.sizes]
         missing = [name for name in self.sizes if given[name] is None]
         if unexpected or missing:
             found = [name for name, tensor in given.items() if tensor is not None]
             raise ValueError(f"the head takes {', '.join(self.sizes)}, got {', '.join(found) or 'nothing'}")
-        parts: list[Tensor] = []
+        inputs: list[Tensor] = []
         for name, size in self.sizes.items():
             tensor = given[name]
             assert tensor is not None
             lead = tensor.shape[:-1]
-            if tensor.shape[-1:] != (size,) or not lead or (parts and lead != parts[0].shape[:-1]):
-                frames = f"{tuple(parts[0].shape[:-1])} + ({size},)" if parts else f"(..., T, {size})"
+            if tensor.shape[-1:] != (size,) or not lead or (inputs and lead != inputs[0].shape[:-1]):
+                frames = f"{tuple(inputs[0].shape[:-1])} + ({size},)" if inputs else f"(..., T, {size})"
                 raise ValueError(f"{name} must have shape {frames}, got {tuple(tensor.shape)}")
             if name in self.normalisations:
                 tensor = self.normalisations[name](tensor.reshape(-1, size)).reshape(tensor.shape)
             if name == "image_features":
                 tensor = self.image_dropout(tensor)
-            parts.append(tensor)
-        return parts
+            inputs.append(tensor)
+        return inputs

@@ -1,4 +1,4 @@
-"""Backbones: what turns pictures into image features (Eq. 11), fixed while a detector is trained."""
+"""Image backbones: frozen networks that turn pictures into features (Eq. 11)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Backbone(Protocol):
 
     @property
     def card(self) -> BackboneCard:
-        """What it is."""
+        """Name, revision and preprocessing."""
         ...
 
     def features(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
@@ -30,23 +30,24 @@ class Backbone(Protocol):
 def load_backbone(
     name: str | Path, revision: str | None = None, device: str | torch.device = "cpu", progress: bool = False
 ) -> Backbone:
-    """A vision backbone of the Hugging Face Hub, or of a folder.
+    """Load a vision backbone from the Hugging Face Hub or from a folder.
 
     Args:
-        name: on the Hub, as ``microsoft/resnet-50``; or a folder with what ``save_pretrained`` of ``transformers``
-            writes, or with a backbone trained by :func:`biomechau.training.train_image_backbone`.
-        revision: a branch, tag or commit of the Hub.
+        name: on the Hub, such as ``microsoft/resnet-50``, or a folder that ``save_pretrained`` of ``transformers`` or
+            :meth:`TrainedBackbone.save` wrote.
+        revision: branch, tag or commit on the Hub.
         device: to run on.
-        progress: show the progress of downloading and loading on stderr.
+        progress: show the progress of the download on stderr.
 
     Raises:
         ImportError: ``transformers`` is not installed.
-        ValueError: there is no such backbone, it has no safetensors weights, lacks some of them, or is no vision model.
+        ValueError: there is no such backbone, its safetensors weights are missing or incomplete, or it is no vision
+            model.
     """
     from biomechau.models.image_backbone import DESCRIPTION, TrainedBackbone
 
     if (Path(name) / DESCRIPTION).is_file():
         return TrainedBackbone.load(name, device)
-    from biomechau.models.pretrained_backbone import PretrainedBackbone
+    from biomechau.models._pretrained_backbone import PretrainedBackbone
 
     return PretrainedBackbone(str(name), revision, device, progress)

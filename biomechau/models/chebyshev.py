@@ -1,4 +1,4 @@
-"""Chebyshev graph convolution over the vertices of a mesh, as a layer."""
+"""Chebyshev graph convolution over the vertices of a mesh."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def scaled_laplacian(edges: Tensor, num_vertices: int) -> SparseMatrix:
         The symmetric operator, (N, N) float64.
 
     Raises:
-        ValueError: edges of another shape, indices outside [0, N), an edge given twice or from a vertex to itself.
+        ValueError: edges of the wrong shape, indices outside [0, N), a duplicate edge or one from a vertex to itself.
     """
     if edges.ndim != 2 or edges.shape[1] != 2:
         raise ValueError(f"edges must have shape (E, 2), got {tuple(edges.shape)}")
@@ -40,7 +40,7 @@ def scaled_laplacian(edges: Tensor, num_vertices: int) -> SparseMatrix:
     order = torch.argsort(row * num_vertices + col)
     row, col = row[order], col[order]
     if bool((torch.diff(row * num_vertices + col) == 0).any()):
-        raise ValueError("edges must be given once")
+        raise ValueError("edges must be unique")
     degree = torch.bincount(row, minlength=num_vertices)
     crow = torch.cat([degree.new_zeros(1), degree.cumsum(0)])
     root = degree.double().rsqrt()
@@ -61,7 +61,7 @@ class ChebyshevConv(nn.Module):
     Attributes:
         weight: (num_terms, C, C').
         bias: (C',).
-        laplacian: S; moves with the layer, and is not in its state.
+        laplacian: S; moves with the layer, but is not part of its state.
 
     Raises:
         ValueError: a size that is not positive, or a laplacian that is not symmetric.
@@ -78,7 +78,7 @@ class ChebyshevConv(nn.Module):
         self.out_channels = out_channels
         self.num_terms = num_terms
         self.num_vertices = laplacian.shape[0]
-        laplacian.neighbourhood_order()  # made here, so that it is there when the layer is compiled
+        laplacian.neighbourhood_order()  # computed here, so that it exists when the layer is compiled
         self.laplacian = laplacian.with_values(laplacian.val.detach()).to(torch.get_default_dtype())
         self.weight = nn.Parameter(torch.empty(num_terms, in_channels, out_channels))
         self.bias = nn.Parameter(torch.empty(out_channels))
@@ -91,10 +91,10 @@ class ChebyshevConv(nn.Module):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor, vertices: Tensor | None = None) -> Tensor:
-        """(..., N, C) to (..., N, C'), or to (..., P, C') at some vertices (P,), ascending.
+        """x (..., N, C) to y (..., N, C'), or to (..., P, C') at the vertices (P,) int64, ascending.
 
         Raises:
-            ValueError: x of another shape, or vertices that do not ascend within [0, N).
+            ValueError: x of the wrong shape, or vertices that do not ascend within [0, N).
         """
         return chebyshev_conv(x, self.laplacian, self.weight, self.bias, vertices)
 
@@ -102,7 +102,7 @@ class ChebyshevConv(nn.Module):
         return f"{self.in_channels}, {self.out_channels}, num_terms={self.num_terms}, num_vertices={self.num_vertices}"
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        # Neither a parameter nor a buffer: a sparse matrix takes part in every move of the layer here.
+        # The sparse matrix is neither a parameter nor a buffer: it is moved along with the layer here.
         super()._apply(fn, recurse)
         self.laplacian = self.laplacian.to(fn(self.laplacian.val))
         return self

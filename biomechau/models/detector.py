@@ -1,21 +1,29 @@
-"""The action-unit detector: encoder, physics regressor, differentiable dynamics and head in one module."""
+"""The action-unit detector: mesh encoder, physics regressor, differentiable dynamics and head in one module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from biomechau.configured_module import ConfiguredModule
 from biomechau.models import losses
+from biomechau.models._detector_storage import (
+    DESCRIPTION,
+    RIG,
+    TENSORS,
+    DetectorParts,
+    load_parts,
+    readable,
+    save_parts,
+)
+from biomechau.models._identity import IdentityAugmentation
 from biomechau.models.au_head import AUHead
-from biomechau.models.detector_config import DetectorConfig
-from biomechau.models.detector_storage import DetectorParts, load_parts, readable, save_parts
-from biomechau.models.identity import IdentityAugmentation
+from biomechau.models.detector_config import DetectorConfig, LossWeights
 from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.physics_regressor import PhysicsParameters, PhysicsRegressor
@@ -25,23 +33,23 @@ from biomechau.physics.dynamics import FaceDynamics
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
 
-# Added to the standard deviation of each coefficient, so that shapes that hardly move are not noise blown up [1].
+# Added to the standard deviation of each coefficient, so that noise of shapes that hardly move is not amplified [1].
 _FLOOR = 0.03
-# What no output depends on once a detector is trained: a state may be trained on with other values.
+# Options that matter in training alone: training may continue from a state with other values of them.
 _OF_TRAINING = ("detach_force", "inverse_variance", "inverse_cutoff", "identity_strength", "dropout", "image_dropout")
 
 
 @dataclass(frozen=True, eq=False)
 class DetectorOutput:
-    """What a detector says of sequences of T frames.
+    """Output of a detector for sequences of T frames.
 
     Attributes:
         logits: (..., T, R); ``probabilities`` is their sigmoid.
         forces: muscle forces [unit of ``FaceDynamics``], (..., T, M) or (..., T, M, 3); None without physics.
-        coefficients: c~, the motion that the forces give (Eq. 10), (..., T, K'); its first frame is the one observed.
-        generalized_force: Q, that of the muscles and the slack together, (..., T, K').
-        slack: (..., T, K') in units of the coefficients' spread; None without slack.
-        mass: (..., K', K'); None for that of the dynamics.
+        coefficients: c~, the motion that follows from the forces (Eq. 10), (..., T, K'); its first frame is observed.
+        generalized_force: Q of muscles and slack together, (..., T, K').
+        slack: what no muscle explains, (..., T, K') in units of the coefficients' spread; None without slack.
+        mass: M, (..., K', K'); None if it is that of the dynamics.
     """
 
     logits: Tensor
@@ -72,20 +80,23 @@ class Detector(ConfiguredModule):
     Args:
         rig: the face.
         distribution: P, from ``Distribution.from_rig(rig)``.
-        config: the parts and their sizes.
-        hierarchy: meshes of the encoder; made from the rig if not given.
+        config: its components and their sizes.
+        hierarchy: meshes of the encoder; derived from the rig if not given.
         dtype: torch.float32 or torch.float64.
 
     Attributes:
         dynamics: the decoder, without learnable parameters.
         statistics: mean and spread of the coefficients.
-        encoder, regressor: None where the head does without.
+        encoder, regressor: None if the head does not use them.
         identity: augmentation of the meshes in training; None without an encoder or with strength 0.
         head: the action-unit head.
 
     Raises:
-        TypeError, ValueError: as its parts; an image head without the size of the image features.
+        TypeError, ValueError: as its components; an image head without the size of the image features.
     """
+
+    # Names of the files that ``save`` writes.
+    FILES: ClassVar = (DESCRIPTION, TENSORS, RIG)
 
     def __init__(
         self,
@@ -144,23 +155,23 @@ class Detector(ConfiguredModule):
         self.to(dtype)
 
     def configuration(self) -> dict[str, Any]:
-        """The configuration without what only training depends on; the physics is that of ``dynamics``."""
+        """The configuration except what matters in training alone; the physics is that of ``dynamics``."""
         return {name: x for name, x in self.config.to_json().items() if name not in (*_OF_TRAINING, "physics")}
 
     def fit_statistics(self, coefficients: Iterable[Tensor], displacements: Iterable[Tensor] | None = None) -> None:
-        """Take the statistics that normalise the inputs, from the sequences of the training data.
+        """Compute the statistics that normalise the inputs, from the sequences of the training data.
 
         Args:
-            coefficients: each (..., K'), more than once iterable.
+            coefficients: each (..., K'); iterated more than once.
             displacements: each (..., N, 3) or (..., N_in, 3); those of the coefficients if not given.
 
         Raises:
-            ValueError: other shapes, nothing at all, or values that are not finite.
+            ValueError: wrong shapes, no data, or values that are not finite.
         """
         self.statistics.fit(coefficients)
         if self.encoder is not None:
             meshes = map(self._displacements, coefficients) if displacements is None else displacements
-            # So that what the encoder sees in training, with what is added to it, has about unit variance.
+            # So that the meshes, with the augmentation added in training, have about unit variance.
             self.encoder.fit_normalisation(meshes, None if self.identity is None else self.identity.modes)
 
     def forward(self, batch: Mapping[str, Tensor]) -> DetectorOutput:
@@ -168,7 +179,7 @@ class Detector(ConfiguredModule):
 
         Raises:
             KeyError: the batch lacks a tensor that the head needs.
-            TypeError, ValueError: a tensor of another dtype, device or shape than the model's.
+            TypeError, ValueError: a tensor of the wrong dtype, device or shape.
         """
         c = batch["coefficients"]
         self.dynamics.check("coefficients", c, (self.dynamics.num_shapes,))
@@ -186,7 +197,7 @@ class Detector(ConfiguredModule):
         if self.regressor is None:
             return DetectorOutput(self.head(**{name: inputs[name] for name in self.config.head_inputs}))
         features = {"coefficients": [normal], "mesh": [latents], "both": [normal, latents]}[self.config.source]
-        physics = self.regressor(torch.cat([part for part in features if part is not None], -1))
+        physics = self.regressor(torch.cat([feature for feature in features if feature is not None], -1))
         inputs["forces"] = physics.forces.detach() if self.config.detach_force else physics.forces
         force = self._generalized_force(physics)
         return DetectorOutput(
@@ -202,16 +213,16 @@ class Detector(ConfiguredModule):
         self,
         batch: Mapping[str, Tensor],
         output: DetectorOutput,
-        weights: losses.LossWeights | None = None,
+        weights: LossWeights | None = None,
         positive_weights: Tensor | None = None,
         class_weights: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Eq. 17 and its terms by name: those of weight above 0 that the batch and the detector's parts have.
+        """The objective (Eq. 17), and by name those of its terms that have a weight above 0 and that the batch allows.
 
         Raises:
             TypeError, ValueError: as the losses.
         """
-        weights = losses.LossWeights() if weights is None else weights
+        weights = LossWeights() if weights is None else weights
         c, valid = batch["coefficients"], batch.get("valid")
         forces, force, scale = output.forces, output.generalized_force, self.statistics.scale
         vector = self.config.physics.force == "vector"
@@ -235,9 +246,10 @@ class Detector(ConfiguredModule):
         return losses.total_loss(values, weights), values
 
     def save(self, folder: str | Path) -> None:
-        """Write the detector, see :func:`biomechau.models.detector_storage.save_parts`.
+        """Write the detector as ``detector.json``, ``detector.safetensors`` and ``rig.safetensors``.
 
         Raises:
+            ValueError: a weight is not finite; the message names it.
             OSError: the folder cannot be written.
         """
         hierarchy = None if self.encoder is None else self.encoder.hierarchy
@@ -255,18 +267,18 @@ class Detector(ConfiguredModule):
         parts = load_parts(folder)
         with readable(folder):
             detector = cls(parts.rig, parts.distribution, parts.config, parts.hierarchy, parts.dtype)
-            # The configuration is that of the description; folders of version 0.1.0 do not repeat it in the state.
+            # The configuration is in the description; folders of version 0.1.0 do not repeat it in the state.
             known = {name: x for name, x in detector.state_dict().items() if name.endswith("_extra_state")}
             detector.load_state_dict({**known, **parts.state})
         return detector.eval()
 
     def _displacements(self, c: Tensor) -> Tensor:
-        """u = sum_k c_k B_k (Eq. 3) of the encoder's vertices alone, (..., N_in, 3)."""
+        """u = sum_k c_k B_k (Eq. 3) of the vertices that the encoder reads, (..., N_in, 3)."""
         assert self.encoder is not None
         return torch.tensordot(c, self.dynamics.blendshapes[:, self.encoder.vertices], 1)
 
     def _generalized_force(self, physics: PhysicsParameters) -> Tensor:
-        """Q = A F (Eq. 9), and with slack s the force that holds the coefficients s times their spread."""
+        """Q = A F (Eq. 9), plus the force that holds the coefficients at slack times their spread."""
         dynamics = self.dynamics
         force = dynamics.generalized_force(physics.forces)
         if physics.slack is None:
@@ -274,7 +286,7 @@ class Detector(ConfiguredModule):
         return force + (physics.slack * self.statistics.scale) @ dynamics.resistance
 
     def _reconstruct(self, c: Tensor, force: Tensor, mass: Tensor | None) -> Tensor:
-        """c~ (Eq. 10), started with the first frames of c; each force acts in the step that required_force means."""
+        """c~ (Eq. 10) from the first frames of c; each force acts in the step that ``required_force`` assumes."""
         dynamics = self.dynamics
         start, rate = dynamics.initial_state(c, min(self.config.initial_frames, plain_shape(c)[-2]))
         used = force[..., 1:, :] if dynamics.config.scheme == "implicit" else force[..., :-1, :]

@@ -1,4 +1,4 @@
-"""A small convolutional backbone to train from nothing, for pictures that no pretrained one suits."""
+"""A small convolutional backbone trained from scratch, for pictures that no pretrained one suits."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ FORMAT = "biomechau-image-backbone"
 VERSION = 1
 DESCRIPTION, WEIGHTS = "backbone.json", "backbone.safetensors"
 NAME = "small convolutional net trained on the corpus"
-_AROUND = 9  # side of the square around a pixel whose contrast is taken [pixels]
-_LEAST_SPREAD = 0.02  # added to the spread, so that plain areas are not noise blown up [full scale]
+_AROUND = 9  # side of the square around a pixel in which contrast is normalised [pixels]
+_LEAST_SPREAD = 0.02  # added to the spread, so that noise in plain areas is not amplified [full scale]
 
 
 class ImageBackbone(nn.Module):
     """Four strided convolutions and a dense layer, z2d = F(I) (Eq. 11); about 200,000 weights.
 
-    A picture is resized to ``image_size`` pixels a side, and its grey values to their local contrast, (grey - mean) /
-    spread over the pixels around each. That takes out exposure and most of skin and light, by which a net this small
-    would know the few people it is trained on. Each stage halves the sides: convolution (3 x 3), batch normalisation,
-    ReLU. The dense layer sees where in the picture something is, as no pooling would.
+    A picture is resized to ``image_size`` pixels per side, and its grey values are replaced by their local contrast,
+    (grey - mean) / spread over the pixels around each. That removes exposure and most of skin and light, by which a net
+    this small would recognise the few people it is trained on. Each stage halves the sides: convolution (3 x 3), batch
+    normalisation, ReLU. The dense layer knows where in the picture something is, which pooling would discard.
 
     Args:
-        image_size: side of the pictures it sees, a multiple of 16 [pixels].
+        image_size: side of the input pictures, a multiple of 16 [pixels].
         size: D, number of features.
-        channels: of the stages.
+        channels: of the four stages.
 
     Raises:
-        ValueError: an image size that is no multiple of 16, or sizes below 1.
+        ValueError: an image size that is not a multiple of 16, or a size below 1.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class ImageBackbone(nn.Module):
 
 
 class TrainedBackbone:
-    """An :class:`ImageBackbone` that was trained, frozen: a :class:`biomechau.models.Backbone`.
+    """A trained, frozen :class:`ImageBackbone`; implements :class:`biomechau.models.Backbone`.
 
     Args:
-        net: the weights.
-        subjects: whom it was trained on, or chosen by.
+        net: the trained net.
+        subjects: training and validation subjects.
         corpus_sha256: of the description of their corpus.
         device: to run on.
     """
@@ -139,7 +139,7 @@ class TrainedBackbone:
             net.load_state_dict(weights)
             found = cls(net, card.subjects, str(card.corpus_sha256), device)
             if difference := card.difference(found.card):
-                raise ValueError(f"{WEIGHTS} is not the file that it was written with: {difference}")
+                raise ValueError(f"{WEIGHTS} does not belong to it: {difference}")
         except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise ValueError(f"{path}: not a complete image backbone: {reason(error)}") from error
         check_finite(path.parent / WEIGHTS, weights)
@@ -157,7 +157,7 @@ def _local_contrast(grey: Tensor) -> Tensor:
 
 
 def resized(picture: NDArray[np.uint8], side: int) -> Tensor:
-    """A picture (H, W, 3) as (3, side, side) uint8, smoothed where it gets smaller.
+    """A picture (H, W, 3) as (3, side, side) uint8, with anti-aliasing.
 
     Raises:
         ImportError: pillow is not installed.

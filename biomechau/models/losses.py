@@ -1,53 +1,26 @@
-"""The training objectives (Eq. 13-17), each over frames that may be masked. An empty mask gives 0, never NaN."""
+"""The training objectives (Eq. 13-17) over frames that may be masked; if none is left they are 0, never NaN."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from biomechau._options import NotNegative, Options
+from biomechau.models.detector_config import LossWeights
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.physics.inverse import required_force
 from biomechau.physics.smoothing import whittaker_masked
-
-
-@dataclass(frozen=True)
-class LossWeights(Options):
-    """The lambdas of Eq. 17, and those of the two terms that the paper does not have.
-
-    Raises:
-        ValueError: a weight that is negative or not finite.
-    """
-
-    # lambda_3d, Eq. 13
-    reconstruction: NotNegative = 1.0
-    # lambda_au, Eq. 14; at 1 and above it turns the forces into mere features unless they are detached from the head
-    action_unit: NotNegative = 0.1
-    # lambda_c, Eq. 15
-    clean: NotNegative = 0.003
-    # lambda_s, Eq. 16; without it the forces follow the tracker's noise
-    smooth: NotNegative = 0.05
-    # of the slack force; much below 0.5 it takes over from the muscles
-    slack: NotNegative = 0.5
-    # of the inverse dynamics, frame by frame
-    inverse_dynamics: NotNegative = 1.0
-
-    @classmethod
-    def paper(cls) -> LossWeights:
-        """The four terms of Eq. 17. Under Eq. 5 the gradient of Eq. 13 grows with T, so its weight is small."""
-        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0)
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
     """L = lambda_3d L_3d + lambda_au L_au + lambda_c L_clean + lambda_s L_smooth (Eq. 17), over the terms given.
 
     Args:
-        terms: scalars by the names of the weights; those of weight 0 are left out, so that they cannot do harm.
-        weights: the lambdas.
+        terms: scalars by the names of the weights; terms of weight 0 are ignored, even if they are not finite.
+        weights: lambda.
 
     Raises:
         ValueError: no terms, or a term without a weight.
@@ -64,7 +37,7 @@ def reconstruction_loss(
 ) -> Tensor:
     """L_3d = 1/T sum_t |c(t) - c~(t)|^2 (Eq. 13), the mean over all valid frames of all sequences.
 
-    With a scale, 1/K sum_k ((c_k - c~_k) / scale_k)^2 takes the place of the squared norm, so that no shape dominates.
+    With a scale, the squared norm is replaced by 1/K sum_k ((c_k - c~_k) / scale_k)^2, so that no shape dominates.
 
     Args:
         c: coefficients, (..., T, K).
@@ -73,7 +46,7 @@ def reconstruction_loss(
         valid: (..., T) bool, frames that count; all if not given.
 
     Raises:
-        TypeError, ValueError: tensors that do not fit.
+        TypeError, ValueError: tensors of the wrong dtype or shape.
     """
     _check_shape("reconstructed", reconstructed, tuple(c.shape))
     error = _masked(c - reconstructed, valid)
@@ -98,11 +71,11 @@ def action_unit_loss(
         logits: (..., T, R).
         labels: y, same shape, any number type: 1 on, 0 off, -1 unknown.
         valid: (..., T) bool, frames that count; all if not given.
-        positive_weights: (R,), factor of the y = 1 part, against rare units being ignored.
-        class_weights: (R,), factor of each unit; they are not normalised.
+        positive_weights: (R,), factor of the terms with y = 1, so that rare units are not ignored.
+        class_weights: (R,), factor of each unit, not normalised.
 
     Raises:
-        TypeError, ValueError: tensors that do not fit, or a label other than these.
+        TypeError, ValueError: tensors of the wrong dtype or shape, or a label other than these.
     """
     _check_shape("labels", labels, tuple(logits.shape))
     for name, weights in (("positive_weights", positive_weights), ("class_weights", class_weights)):
@@ -110,13 +83,13 @@ def action_unit_loss(
             _check_shape(name, weights, tuple(logits.shape[-1:]))
     wrong = (labels != 0) & (labels != 1) & (labels != -1)
     if bool(wrong.any()):
-        place = wrong.nonzero()[0].tolist()
-        raise ValueError(f"labels must be 1, 0 or -1 (unknown), got {labels[tuple(place)].item()} at {place}")
+        index = wrong.nonzero()[0].tolist()
+        raise ValueError(f"labels must be 1, 0 or -1 (unknown), got {labels[tuple(index)].item()} at {index}")
     known = labels >= 0
     if valid is not None:
         _check_valid(valid, logits.shape[:-1])
         known = known & valid[..., None]
-    # Before the logarithm, so that a broken frame sends no NaN back.
+    # Masked before the logarithm, so that a broken frame causes no NaN in the gradient.
     entropy = functional.binary_cross_entropy_with_logits(
         logits.masked_fill(~known, 0),
         labels.clamp_min(0).to(logits.dtype),
@@ -137,7 +110,7 @@ def clean_loss(forces: Tensor, valid: Tensor | None = None, vector: bool = False
         vector: forces are 3-vectors.
 
     Raises:
-        TypeError, ValueError: tensors that do not fit.
+        TypeError, ValueError: tensors of the wrong dtype or shape.
     """
     forces = _frames_first(forces, vector)
     per_muscle = _masked(forces, valid).abs().sum(-1) / (forces.shape[-1] // (3 if vector else 1))
@@ -147,14 +120,14 @@ def clean_loss(forces: Tensor, valid: Tensor | None = None, vector: bool = False
 def smoothness_loss(forces: Tensor, valid: Tensor | None = None, vector: bool = False) -> Tensor:
     """L_smooth = 1/T sum_{t=2}^T |F(t) - F(t-1)|^2 (Eq. 16), the mean over all sequences.
 
-    As printed, T - 1 terms are divided by T. Steps to or from a frame that is not valid are left out, and T counts the
-    valid frames.
+    As printed, T - 1 terms are divided by T. Steps to or from a frame that is not valid are left out, and T is the
+    number of valid frames.
 
     Args:
         forces, valid, vector: as for :func:`clean_loss`.
 
     Raises:
-        TypeError, ValueError: tensors that do not fit.
+        TypeError, ValueError: tensors of the wrong dtype or shape.
     """
     forces = _frames_first(forces, vector)
     steps = _masked(forces, valid).diff(dim=-2).square().sum(-1)
@@ -168,7 +141,7 @@ def slack_loss(slack: Tensor, valid: Tensor | None = None) -> Tensor:
     """1/K sum_k s_k^2 of a slack (..., T, K) in units of the coefficients' spread, the mean over all valid frames.
 
     Raises:
-        TypeError, ValueError: tensors that do not fit.
+        TypeError, ValueError: tensors of the wrong dtype or shape.
     """
     return _mean(_masked(slack, valid).square().mean(-1), valid)
 
@@ -183,8 +156,8 @@ def inverse_dynamics_loss(
 ) -> Tensor:
     """1/K sum_k (d_k / scale_k)^2 with d = K^-1 (M c'' + D c' + K c - Q), the mean over all valid frames.
 
-    How far the face would come to rest from where it is if the generalized force Q were wrong by that much, frame by
-    frame and so without the drift of a rollout. Under the law ``newton`` d is M^-1 of it, in unit accelerations.
+    d is the static displacement that the error of the generalized force Q would cause, frame by frame and so without
+    the drift of a rollout. Under the law ``newton`` M^-1, in unit accelerations, takes the place of K^-1.
 
     Args:
         dynamics: the model.
@@ -192,11 +165,11 @@ def inverse_dynamics_loss(
         c: coefficients, (..., T, K'), T >= 3, finite.
         scale: (K',) positive, about the standard deviation of each coefficient.
         valid: (..., T) bool, frames that count; all if not given.
-        cutoff: frequency at which smoothing halves c before it is differentiated [Hz], see
+        cutoff: of the low-pass filter of c before differentiation [Hz], see
             :func:`biomechau.physics.smoothing.whittaker_masked`; None: off.
 
     Raises:
-        TypeError, ValueError: tensors that do not fit, or as :func:`biomechau.physics.required_force`.
+        TypeError, ValueError: tensors of the wrong dtype or shape, or as :func:`biomechau.physics.required_force`.
     """
     _check_shape("force", force, tuple(c.shape))
     _check_shape("scale", scale, tuple(c.shape[-1:]))
@@ -216,7 +189,7 @@ def _frames_first(forces: Tensor, vector: bool) -> Tensor:
 
 
 def _masked(value: Tensor, valid: Tensor | None) -> Tensor:
-    """value (..., T, K) with 0 in the frames that are not valid, whatever stood there."""
+    """value (..., T, K) with 0 in the frames that are not valid, even where it is not finite."""
     if valid is None:
         return value
     _check_valid(valid, value.shape[:-1])
@@ -224,7 +197,7 @@ def _masked(value: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def _mean(value: Tensor, valid: Tensor | None) -> Tensor:
-    """Sum over what is valid (the rest of value is 0 already) over its number, 0 if that is 0."""
+    """Mean over the valid entries (value is 0 elsewhere), 0 if there are none."""
     count = value.new_tensor(value.numel()) if valid is None else valid.sum()
     return value.sum() / count.clamp_min(1)
 

@@ -1,4 +1,4 @@
-"""Generalized masses that a network may choose: positive definite, of fixed trace."""
+"""Generalized masses predicted by a network: positive definite, of fixed trace."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from biomechau import ops
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.rig.face_rig import FaceRig
 
-# Largest change of a mass by a network, as a logarithm: e^0.5 is about 1.6 times.
+# Largest change of a mass by a network, as a logarithm: a factor of e^0.5, about 1.6.
 _LOG_RANGE = 0.5
 
 
 class FixedMass(nn.Module):
-    """The mass of the dynamics itself: nothing to choose."""
+    """The mass of the dynamics itself, without parameters."""
 
     num_parameters = 0
 
     def forward(self, parameters: Tensor) -> None:
-        """None, for "the model's own"."""
+        """None: the mass of the dynamics."""
         return None
 
 
@@ -35,7 +35,7 @@ class RegionMass(nn.Module):
         num_regions: regions of the face, see :func:`face_regions`.
 
     Raises:
-        ValueError: a rig of another size than the model's, or as :func:`face_regions`.
+        ValueError: a rig with another number of vertices than the model, or as :func:`face_regions`.
     """
 
     parts: Tensor
@@ -90,12 +90,13 @@ class CholeskyMass(nn.Module):
 
 
 def face_regions(rig: FaceRig, num_regions: int = 6) -> Tensor:
-    """(N,) int64: which of a number of spread vertices is nearest to each vertex, the same every time.
+    """Regions of the face, (N,) int64: for each vertex, which of a few spread-out seed vertices is nearest.
 
-    The first is the vertex farthest from the face's centre, each further one the vertex farthest from all before it.
+    The first seed is the vertex farthest from the face's centre, each further one the vertex farthest from all previous
+    seeds; the result is deterministic.
 
     Raises:
-        ValueError: fewer than one region, or more than vertices.
+        ValueError: fewer than one region, or more regions than vertices.
     """
     if not 1 <= num_regions <= rig.num_vertices:
         raise ValueError(f"num_regions must lie in [1, {rig.num_vertices}], got {num_regions}")

@@ -9,41 +9,41 @@ from typing import Any
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
+from biomechau.models._principal_components import EvenSample, PrincipalComponents
 from biomechau.models.chebyshev import ChebyshevConv, scaled_laplacian
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.pooling import MeshHierarchy
-from biomechau.models.principal_components import EvenSample, PrincipalComponents
 
 # Added to the standard deviation of each vertex and axis: the size of a scanner's noise [cm].
 _FLOOR = 0.02
-# Features of the linear path. A face has some 50 shapes, and what identities leave in its meshes.
+# Features of the linear path: some 50 shapes, and what identities leave in the meshes.
 _NUM_COMPONENTS = 256
 
 
 class MeshEncoder(ConfiguredModule):
     """z = E(u) (Eq. 7): displacements of a mesh to geometric features.
 
-    As many times as the hierarchy has poolings: Chebyshev convolution at the coarser level's vertices, bias, ReLU; then
-    one dense layer. What the coarsest level cannot hold is lost: leave it a few hundred numbers.
+    For each pooling of the hierarchy: Chebyshev convolution, evaluated at the coarser level's vertices, bias, ReLU;
+    then one dense layer. The coarsest level is a bottleneck: leave it a few hundred numbers.
 
     Args:
-        hierarchy: the meshes, ``MeshHierarchy.from_rig(rig)``; with ``num_input_vertices=1200`` several times faster
-            on a CPU than with all vertices of a rig.
+        hierarchy: the meshes, ``MeshHierarchy.from_rig(rig)``; ``num_input_vertices=1200`` is several times faster on a
+            CPU than all vertices of a rig.
         latent_size: Z.
         filters: channels after each convolution, one per pooling.
         num_terms: Chebyshev polynomials of each convolution.
-        latent_relu: ReLU on the latent too.
+        latent_relu: apply a ReLU to the latent.
         linear_path: add a linear map of the meshes' principal components to the latent. Displacements are nearly
-            linear in the coefficients, and a straight path carries that to new faces better than the convolutions
-            alone. It adds nothing before :meth:`fit_normalisation`.
+            linear in the coefficients, and a linear path generalises better to new faces than the convolutions alone.
+            It is zero before :meth:`fit_normalisation`.
 
     Attributes:
         vertices: (N_in,) int64, the rig's vertices that are read.
         normalisation: of each input vertex and axis.
-        components: of the normalised meshes; None without a linear path.
+        components: principal components of the normalised meshes; None without a linear path.
 
     Raises:
-        ValueError: filters that do not fit the hierarchy, or a size that is not positive.
+        ValueError: a number of filters other than that of the poolings, or a size that is not positive.
     """
 
     vertices: Tensor
@@ -78,7 +78,7 @@ class MeshEncoder(ConfiguredModule):
         self.linear_path = nn.Linear(_NUM_COMPONENTS, latent_size, bias=False) if linear_path else None
 
     def configuration(self) -> dict[str, Any]:
-        """The meshes, by their digest, and what is done with the latent."""
+        """The digest of the meshes, and whether the latent has a ReLU."""
         digest = hashlib.sha256()
         for tensor in self.hierarchy.tensors().values():
             digest.update(tensor.numpy().tobytes())
@@ -86,14 +86,14 @@ class MeshEncoder(ConfiguredModule):
 
     @property
     def latent_size(self) -> int:
-        """Z."""
+        """Z, the number of features."""
         return self.latent.out_features
 
     def select(self, displacements: Tensor) -> Tensor:
-        """The (..., N_in, 3) that the encoder reads, of displacements (..., N, 3) of the rig, or those themselves.
+        """The displacements (..., N_in, 3) that the encoder reads, from those of the rig (..., N, 3) or unchanged.
 
         Raises:
-            ValueError: another shape.
+            ValueError: a wrong shape.
         """
         full, few = self.hierarchy.num_vertices, len(self.vertices)
         if displacements.ndim < 2 or displacements.shape[-2] not in (full, few) or displacements.shape[-1] != 3:
@@ -104,14 +104,14 @@ class MeshEncoder(ConfiguredModule):
         return displacements if displacements.shape[-2] == few else displacements[..., self.vertices, :]
 
     def fit_normalisation(self, displacements: Tensor | Iterable[Tensor], modes: Tensor | None = None) -> None:
-        """Take mean and standard deviation per vertex and axis, and the components, from training meshes.
+        """Compute mean and standard deviation per vertex and axis, and the components, from training meshes.
 
         Args:
-            displacements: (..., N, 3) or (..., N_in, 3), of one or many parts of the data [cm].
-            modes: (I, N_in, 3), what augmentation adds to them with independent weights N(0, 1) [cm].
+            displacements: (..., N, 3) or (..., N_in, 3), one tensor or several [cm].
+            modes: (I, N_in, 3), modes that augmentation adds with independent weights N(0, 1) [cm].
 
         Raises:
-            ValueError: another shape, no meshes, or values that are not finite.
+            ValueError: a wrong shape, no meshes, or values that are not finite.
         """
         chunks = [displacements] if isinstance(displacements, Tensor) else displacements
         sample = EvenSample()
@@ -125,12 +125,12 @@ class MeshEncoder(ConfiguredModule):
         """u [cm], (..., N, 3) or (..., N_in, 3), to z (..., Z).
 
         Raises:
-            ValueError: another shape.
+            ValueError: a wrong shape.
         """
         normal = self.normalisation(self.select(displacements))
         x = normal
         for number, convolution in enumerate(self.convolutions):
-            x = convolution(x, getattr(self, f"kept_{number}")).relu()  # at the vertices that are kept, no others
+            x = convolution(x, getattr(self, f"kept_{number}")).relu()  # only at the vertices that are kept
         z = self.latent(x.flatten(-2))
         if self.linear_path is not None and self.components is not None:
             z = z + self.linear_path(self.components(normal.flatten(-2)))

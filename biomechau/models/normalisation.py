@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class Normalisation(nn.Module):
     """(x - mean) / scale per feature, with scale = standard deviation + floor.
 
-    The floor keeps features that hardly vary from being blown up to noise. Until :meth:`fit` or :meth:`set` is
+    The floor keeps the noise of features that hardly vary from being amplified. Until :meth:`fit` or :meth:`set` is
     called, mean is 0 and scale 1.
 
     Args:
@@ -42,18 +42,18 @@ class Normalisation(nn.Module):
 
     @torch.no_grad()
     def fit(self, samples: Tensor | Iterable[Tensor], noise: Tensor | None = None) -> None:
-        """Mean and standard deviation over all leading axes of one tensor (..., *shape), or of many.
+        """Compute mean and standard deviation over all leading axes of one tensor (..., *shape) or several.
 
         Args:
             samples: the data.
             noise: standard deviation (*shape) of independent noise of mean 0 that will be added to them.
 
         Raises:
-            ValueError: samples or noise of another shape, no samples at all, or what is not finite.
+            ValueError: samples or noise of the wrong shape, no samples, or values that are not finite.
         """
         shape, dims = self.mean.shape, self.mean.ndim
         count, total, squares = 0, torch.zeros(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-        # About the first sample, so that a large mean does not cancel the variance.
+        # Relative to the first sample, so that a large mean causes no cancellation in the variance.
         origin: Tensor | None = None
         for chunk in [samples] if isinstance(samples, Tensor) else samples:
             if chunk.ndim < dims or chunk.shape[chunk.ndim - dims :] != shape:
@@ -69,17 +69,17 @@ class Normalisation(nn.Module):
             total += centred.sum(0)
             squares += centred.square().sum(0)
         if origin is None:
-            raise ValueError("there are no samples to fit the normalisation to")
+            raise ValueError("there are no samples to compute the normalisation from")
         mean = total / count
         variance = (squares / count - mean.square()).clamp_min(0)
         self.set(origin + mean, (variance if noise is None else variance + noise.cpu().double().square()).sqrt())
 
     @torch.no_grad()
     def set(self, mean: Tensor, std: Tensor) -> None:
-        """Take these statistics, each of the normalisation's shape.
+        """Set mean and standard deviation, each of the normalisation's shape.
 
         Raises:
-            ValueError: another shape, a value that is not finite, a negative std, or one of 0 where the floor is 0.
+            ValueError: a wrong shape, a value that is not finite, a negative std, or one of 0 where the floor is 0.
         """
         for name, value in (("mean", mean), ("std", std)):
             if value.shape != self.mean.shape:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
+from biomechau.models.detector_config import MassModel
 from biomechau.models.mass import CholeskyMass, FixedMass, RegionMass
 from biomechau.models.temporal import TemporalConv
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.rig.face_rig import FaceRig
 
-MassModel = Literal["fixed", "region", "spd"]
-# What fibres pull before anything is learned [unit force]; vectors start around 0.
+# Fibre forces before training [unit force]; vectors start around 0.
 _INITIAL_FORCE = 0.1
-# Factor of the initial weights of the output layers, so that forces and masses start near their rest values.
+# Factor of the initial weights of the output layers, so that forces and masses start near these values.
 _INITIAL_WEIGHT = 0.1
-# Softplus bends within about 1 / sharpness of 0; muscles at work pull with 0.1 to 1.
+# Softplus bends within about 1 / sharpness of 0; forces of active muscles are 0.1 to 1.
 _SHARPNESS = 2.0
 
 
@@ -31,7 +31,7 @@ class PhysicsParameters:
     Attributes:
         forces: muscle forces [unit of ``FaceDynamics``], (..., T, M) >= 0 for fibres, (..., T, M, 3) for vectors.
         mass: M of each sequence, (..., K', K'); None for the mass of the dynamics.
-        slack: what no muscle explains, (..., T, K') in units of the coefficients' own spread; None without slack.
+        slack: what no muscle explains, (..., T, K') in units of the coefficients' spread; None without slack.
     """
 
     forces: Tensor
@@ -45,18 +45,18 @@ class PhysicsRegressor(ConfiguredModule):
     Forces are softplus of the output for ``fibre`` and the output itself for ``vector``. A mass does not change within
     a sequence: it follows from the mean of the hidden features over the frames.
 
-    With ``linear_path`` forces and slack have a linear map of the same features added (before the softplus). Inverse
-    dynamics is linear up to the sign of the forces, and a straight path carries that to new faces.
+    With ``linear_path`` a linear map of the same features is added to forces and slack (before the softplus). Inverse
+    dynamics is linear except for the sign of the forces, and a linear path generalises better to new faces.
 
     Args:
         num_features: D.
-        dynamics: the model that the parameters are for; it is read, not kept.
+        dynamics: the model that the parameters belong to; it is not stored.
         hidden: width of the two hidden layers.
-        context: k, frames to either side that are seen. Under the law ``newton`` at least 1: a single frame shows no
-            acceleration.
+        context: k, neighbouring frames on either side; at least 1 under the law ``newton``, since a single frame shows
+            no acceleration.
         mass: "fixed" is that of the dynamics, "region" scales the masses of regions of the face, "spd" is any
             symmetric positive definite matrix near it; the trace stays the same.
-        slack: regress a slack force too.
+        slack: also predict a slack force.
         rig: the face of the dynamics; "region" needs it.
         num_regions: for "region".
         linear_path: add the linear map.
@@ -106,15 +106,15 @@ class PhysicsRegressor(ConfiguredModule):
         self.mass_parameters = _output(hidden, self.mass.num_parameters) if self.mass.num_parameters else None
 
     def configuration(self) -> dict[str, Any]:
-        """Which forces of which muscles, and which mass."""
+        """Kind of force, muscles and kind of mass."""
         force = "fibre" if self.fibre else "vector"
         return {"force": force, "muscles": list(self.muscles), "mass": self.mass_model}
 
     def forward(self, features: Tensor) -> PhysicsParameters:
-        """z (..., T, D) to the physics of each frame.
+        """z (..., T, D) to the physical parameters of each frame.
 
         Raises:
-            ValueError: features of another shape.
+            ValueError: features of the wrong shape.
         """
         if features.ndim < 2 or features.shape[-1] != self.num_features or not features.shape[-2]:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Down-sampling of meshes by quadric edge collapse, with vertices of the original mesh."""
+"""Down-sampling of meshes by quadric edge collapse to vertices of the original mesh."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Level:
     """One mesh of a hierarchy.
 
     Attributes:
-        kept: (N',) int64 ascending, its vertices among those of the level before (the 0/1 selection matrix).
+        kept: (N',) int64 ascending, its vertices as indices into the previous level.
         edges: (E, 2) int64, its undirected edges, each once.
     """
 
@@ -32,15 +32,15 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class MeshHierarchy:
-    """Ever coarser meshes of one face.
+    """Successively coarser meshes of one face.
 
     Attributes:
         num_vertices: N, vertices of the rig.
-        levels: the first is the mesh on which an encoder works, its ``kept`` vertices are those of the rig; each of
-            the others is a selection of the level before.
+        levels: the first is the input mesh of an encoder, with vertices of the rig; each of the others keeps vertices
+            of the previous level.
 
     Raises:
-        ValueError: no levels, or kept vertices that the level before does not have.
+        ValueError: no levels, or kept vertices that the previous level does not have.
     """
 
     num_vertices: int
@@ -52,7 +52,9 @@ class MeshHierarchy:
         size = self.num_vertices
         for number, level in enumerate(self.levels):
             if not len(level.kept) or int(level.kept[0]) < 0 or int(level.kept[-1]) >= size:
-                raise ValueError(f"level {number} must keep vertices of the {size} before it, in ascending order")
+                raise ValueError(
+                    f"level {number} must keep some of the {size} vertices of the previous level, in ascending order"
+                )
             if bool((level.kept.diff() <= 0).any()):
                 raise ValueError(f"level {number} must keep each vertex once, in ascending order")
             size = level.num_vertices
@@ -61,7 +63,7 @@ class MeshHierarchy:
     def from_rig(
         cls, rig: FaceRig, num_poolings: int = 4, factor: float = 4.0, num_input_vertices: int | None = None
     ) -> MeshHierarchy:
-        """The rig's mesh, down-sampled ``num_poolings`` times; the same levels every time.
+        """The rig's mesh, down-sampled ``num_poolings`` times; deterministic.
 
         Args:
             rig: the face.
@@ -91,7 +93,7 @@ class MeshHierarchy:
         return cls(rig.num_vertices, tuple(levels))
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, for a file."""
+        """All tensors by name, to be stored."""
         named = {f"{name}_{i}": getattr(x, name) for i, x in enumerate(self.levels) for name in ("kept", "edges")}
         return {"num_vertices": torch.tensor(self.num_vertices), **named}
 
@@ -116,12 +118,12 @@ def coarsen(positions: np.ndarray, faces: np.ndarray, num_kept: int) -> tuple[np
     Args:
         positions: (N, 3) float64.
         faces: (F, 3) int64.
-        num_kept: vertices wanted, at least 1; met exactly where the collapse can stop there, else as near as it comes.
+        num_kept: number of vertices wanted, at least 1; the result has the nearest number that the collapse reaches.
 
     Returns:
         kept (N',) ascending and the triangles among them (F', 3).
     """
-    # Here, because only models on meshes need it.
+    # Imported here, because only models on meshes need it.
     from fast_simplification import replay_simplification, simplify
 
     best = np.arange(len(positions)), faces

@@ -1,4 +1,4 @@
-"""Features with the frames around them."""
+"""A dense layer over neighbouring frames."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 
 class TemporalConv(nn.Module):
-    """One dense layer over each frame and the k frames before and after it; the ends repeat.
+    """One dense layer over each frame and the k frames before and after it; the first and last frame are repeated.
 
     Args:
         in_features: D.
         out_features: H.
-        context: k, frames to either side; 0 looks at each frame alone.
+        context: k, neighbouring frames on either side; 0 for each frame alone.
 
     Raises:
         ValueError: a size that is not positive, or a negative context.
@@ -35,7 +35,7 @@ class TemporalConv(nn.Module):
         """(..., T, D) to (..., T, H).
 
         Raises:
-            ValueError: x of another shape.
+            ValueError: x of the wrong shape.
         """
         if x.ndim < 2 or x.shape[-1] != self.convolution.in_channels or not x.shape[-2]:
             raise ValueError(

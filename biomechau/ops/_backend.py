@@ -23,8 +23,8 @@ _checks = os.environ.get("BIOMECHAU_CUDA_CHECKS", "0")
 if _checks not in ("0", "1"):
     raise ValueError(f"BIOMECHAU_CUDA_CHECKS must be 0 or 1, got {_checks!r}")
 
-_refusals: dict[int, str] = {}  # of the GPUs that were asked
-_DTYPE_CODES = {torch.float32: 0, torch.float64: 1, torch.int64: 2, torch.int32: 3}
+_refusals: dict[int, str] = {}  # of the GPUs asked so far
+_DTYPE_CODES = {getattr(torch, name): code for code, name in enumerate(_core.dtypes)}
 _warned: set[str] = set()
 
 Buffer = tuple[int, int, int]
@@ -34,10 +34,10 @@ def backends() -> dict[str, Any]:
     """What was compiled and what will run.
 
     Returns:
-        "compiled": devices with kernels; "openmp": whether they use threads; "instruction_set": what the CPU kernels
+        "compiled": devices with kernels; "openmp": whether the CPU kernels use threads; "instruction_set": what they
         run with; "runs": for "cpu" and "cuda" (torch's current GPU), "kernels" or "reference", the plain-torch twins;
         "cuda_refusal": why the compiled CUDA kernels cannot run on that GPU, or None; "cuda_checks": whether bad masses
-        and matrices on a GPU raise, or give NaN without waiting.
+        and matrices on a GPU raise an error, rather than give NaN without waiting.
     """
     cuda = _core.cuda
     refusal = refusal_of(torch.cuda.current_device()) if cuda and torch.cuda.is_available() else ""
@@ -55,7 +55,7 @@ def backends() -> dict[str, Any]:
 
 
 def runs_reference(device: torch.device) -> bool:
-    """Whether tensors on this device go to the plain-torch twins; warns once where a kernel was to be expected."""
+    """Whether tensors on this device go to the plain-torch twins; warns once if a kernel could be expected."""
     if _backend == "reference":
         return True
     if device.type == "cpu":
@@ -77,7 +77,7 @@ def runs_reference(device: torch.device) -> bool:
 def refusal_of(gpu_index: int) -> str:
     """Why the CUDA kernels cannot run on a GPU (its driver is too old, or its architecture); empty where they can.
 
-    A GPU is asked once.
+    Each GPU is asked once.
     """
     if gpu_index not in _refusals:
         _refusals[gpu_index] = _core.cuda_refusal(gpu_index)
@@ -85,17 +85,17 @@ def refusal_of(gpu_index: int) -> str:
 
 
 def dense(tensor: Tensor) -> Tensor:
-    """The tensor with its values lying in memory one after the other, as the kernels read them."""
+    """The tensor with its values contiguous in memory, as the kernels read them."""
     return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.contiguous().resolve_neg()
 
 
 def dense_or_none(tensor: Tensor | None) -> Tensor | None:
-    """``dense`` of a tensor that may be left out. Hold the result until the kernel has read it."""
+    """``dense`` of a tensor that may be None. Keep the result alive until the kernel has read it."""
     return None if tensor is None else dense(tensor)
 
 
 def buffer(tensor: Tensor | None) -> Buffer | None:
-    """A dense tensor as the kernels take it: address, number of elements, dtype code. Hold the tensor meanwhile."""
+    """A dense tensor as the kernels take it: address, number of elements, dtype code. Keep the tensor meanwhile."""
     return None if tensor is None else (tensor.data_ptr(), tensor.numel(), _DTYPE_CODES[tensor.dtype])
 
 
@@ -112,12 +112,12 @@ def place(tensor: Tensor) -> int | tuple[int, int]:
 
 
 def workspace(like: Tensor, size: Callable[..., int], *sizes: Any) -> Tensor | None:
-    """The scratch memory that a call on a GPU needs, ``size(*sizes)`` elements; the CPU kernels take their own."""
+    """The scratch memory that a call on a GPU needs, ``size(*sizes)`` elements; the CPU kernels allocate their own."""
     return None if gpu(like) is None else like.new_empty(size(*sizes))
 
 
 def fault_flag(like: Tensor) -> Tensor | None:
-    """Where a kernel on a GPU tells what is wrong with its input; None where nobody is to wait for that."""
+    """Where a kernel on a GPU reports faults of its input; None if the call must not wait for them."""
     if _checks != "1" or gpu(like) is None or (like.is_cuda and torch.cuda.is_current_stream_capturing()):
         return None
     return like.new_empty(1, dtype=torch.int64)

@@ -7,9 +7,11 @@ import math
 import torch
 from torch import Tensor
 
+from biomechau import _core
+
 FLOATS = (torch.float32, torch.float64)
-# Euler's methods, in the order of csrc/euler_rollout/euler_rollout.h.
-SCHEMES = ("explicit", "semi_implicit", "implicit")
+# Euler's methods: explicit, semi_implicit, implicit.
+SCHEMES = _core.schemes
 
 
 def same_kind(*optional: str, **tensors: Tensor | None) -> None:
@@ -52,7 +54,7 @@ def wrong_shape(name: str, tensor: Tensor, expected: str) -> ValueError:
 
 
 def place(index: int, axes: tuple[int, ...], num_batch_axes: int) -> str:
-    """How an error names entry ``index`` of a flattened (*batch,) or (*batch, T) array: its sequence, its frame."""
+    """How an error names entry ``index`` of a flattened (*batch,) or (*batch, T) array: its sequence and frame."""
     coordinates = []
     for size in reversed(axes):
         coordinates.insert(0, index % size)
@@ -67,7 +69,7 @@ def place(index: int, axes: tuple[int, ...], num_batch_axes: int) -> str:
 
 
 def not_positive_definite(name: str, where: str) -> ValueError:
-    """A matrix without Cholesky factor, in the precision of the call."""
+    """A matrix that has no Cholesky factor in the precision of the call."""
     return ValueError(f"{name}{where} must be symmetric positive definite, but it is singular or indefinite")
 
 

@@ -1,4 +1,4 @@
-"""How the force ops take a sparse matrix apart, and put it together for the kernels."""
+"""The distribution P as arguments of the force ops, and as the kernels read it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check
 from biomechau.ops._backend import buffer, dense
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 
 
 class DistributionIndex(NamedTuple):
-    """The index of P in the arguments of an op: by vertex, then by muscle."""
+    """The index of P as arguments of an op: by vertex, then by muscle."""
 
     crow: Tensor
     col: Tensor
@@ -25,7 +25,7 @@ class DistributionIndex(NamedTuple):
 
     @classmethod
     def of(cls, distribution: SparseMatrix) -> DistributionIndex:
-        """That of a matrix."""
+        """The index of a matrix."""
         return cls(distribution.crow, distribution.col, *distribution.transpose, distribution.shape[1])
 
 
@@ -63,7 +63,7 @@ def core_distribution(
     muscle_entry: Tensor,
     num_muscles: int,
 ) -> tuple[_core.Distribution, int, object]:
-    """The kernels' view of P, its number of rows, and what must be held while the view is used."""
+    """The kernels' view of P, its number of rows, and what must stay alive while the view is used."""
     num_vertices = crow.shape[0] - 1
     index = [tensor.contiguous() for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry)]
     val = dense(val)

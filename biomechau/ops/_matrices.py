@@ -1,4 +1,4 @@
-"""What the twins and the modal system ask of masses and matrices."""
+"""Checks and factors of masses and matrices, for the twins and the modal system."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from biomechau import _core
 from biomechau.ops import _check
 
-# What the implicit scheme solves with, as errors name it.
+# The matrix that the implicit scheme solves with, as errors name it.
 IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
-# Largest difference of a matrix from its transpose, as a share of its largest entry; the kernels' is as large.
-_ASYMMETRY = 1e-3
 
 
 def require(good: Tensor, error: Callable[[int], ValueError]) -> None:
-    """Raises ``error`` of the first flat index that is not good; in a compiled graph, its text without the place."""
+    """Raises ``error`` of the first flat index that is not good; in a compiled graph the error names no index."""
     if torch.compiler.is_compiling():
         torch._assert_async(  # pyright: ignore[reportPrivateImportUsage]
             good.all(), "a mass or a matrix of biomechau is not what its op needs: run it uncompiled"
@@ -29,7 +28,7 @@ def symmetric(name: str, matrix: Tensor, num_batch_axes: int) -> Tensor:
     """The symmetric part of (..., K, K), or ``ValueError`` naming the first matrix that is not symmetric or finite."""
     with torch.no_grad():
         gap = (matrix - matrix.mT).abs().flatten(-2).amax(-1)
-        good = gap <= _ASYMMETRY * matrix.abs().flatten(-2).amax(-1)  # False for NaN too
+        good = gap <= _core.symmetry_tolerance * matrix.abs().flatten(-2).amax(-1)  # False for NaN too
         good &= matrix.isfinite().flatten(-2).all(-1)
     require(good, lambda i: _check.not_symmetric(name, _check.place(i, tuple(good.shape), num_batch_axes)))
     return (matrix + matrix.mT) / 2

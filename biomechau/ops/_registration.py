@@ -1,4 +1,4 @@
-"""One op, two doors: an autograd Function for eager calls, a ``torch.library`` custom op for everything that traces."""
+"""Two ways into each op: an autograd Function for eager calls, a ``torch.library`` custom op for all that traces."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.autograd import forward_ad
 from biomechau.ops import tracing
 from biomechau.ops.tracing import is_compiling, num_modes
 
-# Bound here, because every call asks.
+# Bound here, because every call uses it.
 _transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
-# What an argument of an eager call usually is.
+# The usual types of arguments of an eager call.
 _PLAIN = frozenset([Tensor, torch.nn.Parameter, type(None), bool, int, float, list, tuple, torch.Size])
 
 
@@ -35,12 +35,13 @@ def register(
         forward: runs the kernel on real tensors; must not return its inputs.
         fake: shapes and dtypes of the results, for tracing.
         setup_context: what the backward keeps, ``(ctx, inputs, output)``.
-        backward: gradients of the differentiable arguments, ``(ctx, needs, *output_gradients)``, anything where one is
-            not needed; without it, a derivative is an error. It is not called where no output has a gradient.
+        backward: gradients of the differentiable arguments, ``(ctx, needs, *output_gradients)``; values in the place of
+            gradients that are not needed are ignored. It is not called if no output has a gradient. Without it,
+            a derivative is an error.
         differentiable: the names of those arguments, which follow one another in the schema.
 
-    Eager calls go through an autograd Function, which costs a fraction of the dispatcher's way. The registered op is
-    called wherever a graph is recorded, under dispatch modes and with tensor subclasses.
+    Eager calls go through an autograd Function, which costs a fraction of a call through the dispatcher. The registered
+    op is called wherever a graph is recorded, under dispatch modes and with tensor subclasses.
     """
 
     def no_derivative(ctx: Any, *grads: Any) -> NoReturn:
@@ -74,10 +75,10 @@ def register(
         setup(ctx, args, output)
         return tuple(output) if isinstance(output, list) else output  # autograd does not look into lists
 
-    # Not with a setup_context of its own: torch then inspects the signature of `forward` at every call.
+    # Without a setup_context of its own: with one, torch inspects the signature of `forward` at every call.
     members = {"forward": staticmethod(forward_and_save), "backward": staticmethod(derivative)}
     function = type(name, (torch.autograd.Function,), members)
-    # What Function.apply ends in, without what it does for transforms: several microseconds a call.
+    # What Function.apply calls in the end, without its work for transforms, which takes several microseconds per call.
     eager = super(torch.autograd.Function, function).apply  # pyright: ignore[reportAttributeAccessIssue]
 
     def call(*args: Any) -> Any:
@@ -111,5 +112,5 @@ def empty_gradients(needs: list[bool], *inputs: Tensor | None) -> list[Tensor]:
 
 
 def empty_of(tensor: Tensor) -> Tensor:
-    """An uninitialised dense tensor of the same shape; in half the time that ``new_empty`` takes."""
+    """An uninitialised dense tensor of the same shape, in half the time of ``new_empty``."""
     return torch.empty_like(tensor, memory_format=torch.contiguous_format)

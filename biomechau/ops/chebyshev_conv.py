@@ -12,7 +12,7 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher, jit_trace, only_ops_recorded
 
 
@@ -25,17 +25,17 @@ def chebyshev_conv(
 ) -> Tensor:
     """y = sum_k T_k(S) x W_k + b, with T_0 = 1, T_1 = S, T_k = 2 S T_{k-1} - T_{k-2} the Chebyshev polynomials.
 
-    Equivalent to the recurrence on ``laplacian.dense()``, but neither S nor the K terms are ever held whole: the terms
-    of a few hundred neighbouring vertices are, in memory that depends on the mesh and on the number of threads alone.
+    Equivalent to the recurrence on ``laplacian.dense()``, but neither a dense S nor all K terms are ever in memory:
+    only the terms of a few hundred neighbouring vertices are. Their memory depends on mesh and number of threads alone.
     Differentiable in x, weight and bias. (Defferrard, Bresson and Vandergheynst 2016, Eq. 4.)
 
     Args:
         x: features of each vertex, shape (..., N, C).
         laplacian: S, symmetric (N, N), scaled so that its eigenvalues lie in [-1, 1]; constant.
-        weight: W, shape (K, C, C'), none of them 0.
+        weight: W, shape (K, C, C'), each of these at least 1.
         bias: b, shape (C',).
-        vertices: the P vertices to compute y at, ascending int64, shape (P,); all of them if not given.
-            Equivalent to ``y[..., vertices, :]``, for less work.
+        vertices: the P vertices to compute y at, ascending int64, shape (P,); all if not given.
+            Equivalent to ``y[..., vertices, :]``, with less work.
 
     Returns:
         y, shape (..., N, C'), or (..., P, C') with ``vertices``.
@@ -43,8 +43,8 @@ def chebyshev_conv(
     Raises:
         TypeError: a tensor is not float32 or float64, or they differ; vertices is not int64.
         ValueError: a shape does not fit, the tensors are on different devices, laplacian is not symmetric or its values
-            require grad, or vertices do not ascend within [0, N), which is looked at once for each tensor, and not
-            while a CUDA graph is captured.
+            require grad, or vertices do not ascend within [0, N). This is checked once for each tensor, but not while
+            a CUDA graph is captured.
 
     Example:
         >>> path = ops.SparseMatrix.from_dense(torch.tensor([[0.0, -1.0], [-1.0, 0.0]]))
@@ -61,7 +61,7 @@ def chebyshev_conv(
         if vertices is not None and not goes_to_dispatcher():
             _check_ascending(vertices, x.shape[-2])
         return reference.chebyshev_conv(x, laplacian, weight, bias, vertices)
-    # In a graph the order is used if it is there already, and the mesh taken as it comes otherwise; GPUs do not use it.
+    # A graph uses the order only if it has been computed before; GPUs do not use it.
     on_cpu = x.device.type == "cpu"
     order = laplacian.neighbourhood_order(compute=not goes_to_dispatcher()) if on_cpu else None
     return _op(x, weight, bias, laplacian.crow, laplacian.col, laplacian.val, order, vertices)
@@ -96,9 +96,9 @@ def _check_vertices(vertices: Tensor, x: Tensor) -> None:
 
 
 def _check_ascending(vertices: Tensor, num_vertices: int) -> None:
-    """The vertices lie in the mesh, each once: two threads of a GPU would write the gradient of one that came twice.
+    """The vertices lie in the mesh, each once: two threads of a GPU would write the gradient of a repeated one.
 
-    A tensor is looked at once, and again when it was changed: looking waits for the device.
+    A tensor is checked once, and again after it was changed: a check waits for the device.
     """
     version = 0 if vertices.is_inference() else vertices._version
     if _seen.get(vertices) == (version, num_vertices):
@@ -112,14 +112,14 @@ def _check_ascending(vertices: Tensor, num_vertices: int) -> None:
     _seen[vertices] = version, num_vertices
 
 
-# The version of each tensor of vertices that was looked at, and the number of vertices of the mesh.
+# The version of each tensor of vertices that was checked, and the number of vertices of the mesh.
 _seen: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _operator(
     crow: Tensor, col: Tensor, val: Tensor, order: Tensor | None
 ) -> tuple[_core.SymmetricOperator, tuple[Tensor | None, ...]]:
-    """The kernels' view of S, and what must be held while the view is used."""
+    """The kernels' view of S, and what must stay alive while the view is used."""
     crow, col, val = dense(crow), dense(col), dense(val)
     order = None if order is None else dense(order)
     view = _core.SymmetricOperator(crow.shape[0] - 1, buffer(crow), buffer(col), buffer(val), buffer(order))
@@ -127,7 +127,7 @@ def _operator(
 
 
 def _sizes(x: Tensor, weight: Tensor, vertices: Tensor | None) -> tuple[int | None, ...]:
-    """Vertices, frames, terms, channels in and out, and the vertices with an output where that is not all."""
+    """Numbers of vertices, frames, terms, channels in and out, and of vertices with an output; None if all have one."""
     num_kept = None if vertices is None else vertices.shape[0]
     return x.shape[-2], x.shape[:-2].numel(), *weight.shape, num_kept
 

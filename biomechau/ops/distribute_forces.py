@@ -18,7 +18,7 @@ from biomechau.ops._distribution import (
 )
 from biomechau.ops._records import schema
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense_or_none, fault_flag, place, runs_reference, workspace
-from biomechau.ops._check import SCHEMES as SCHEMES
+from biomechau.ops._backend import buffer, dense, dense_or_none, fault_flag, place, runs_reference, workspace
+from biomechau.ops._check import SCHEMES
 from biomechau.ops._matrices import IMPLICIT_SYSTEM
+from biomechau.ops._records import num_tensors, schema
 from biomechau.ops._registration import empty_gradients, empty_of, register
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
-# Which axes a matrix has, as in csrc/euler_rollout/euler_rollout.h.
-_NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = range(4)
+_NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = map(_core.spans.index, ("none", "shared", "per_sequence", "per_frame"))
+
+
+class RolloutOperators(NamedTuple):
+    """What forward and backward of a rollout read, as arguments of its ops: tensors, then settings."""
+
+    mass: Tensor
+    c0: Tensor
+    v0: Tensor
+    damping: Tensor | None
+    stiffness: Tensor | None
+    dt: float
+    scheme: int
+
+    @property
+    def inverted(self) -> Tensor:
+        """Of the matrices that the scheme solves with, the one with the most axes: the inverses have its shape."""
+        widest = self.mass
+        if SCHEMES[self.scheme] == "implicit":
+            for matrix in (self.damping, self.stiffness):
+                if matrix is not None and matrix.ndim > widest.ndim:
+                    widest = matrix
+        return widest
+
+
+_NUM_TENSORS = num_tensors(RolloutOperators)
 
 
 def euler_rollout(
@@ -56,8 +81,8 @@ def euler_rollout(
         TypeError: a tensor is not float32 or float64, or they differ; dt is not a Python number.
         ValueError: a shape does not fit, the devices differ, dt is not positive, the scheme is unknown, a matrix is not
             symmetric, M is not positive definite, or M + h D + h^2 K is not (``implicit``). The sequence is named.
-            On a GPU nobody waits for what a matrix holds: such a sequence is NaN from the frame on that uses it,
-            unless ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
+            On a GPU a check of the matrices would mean waiting for it: there such a sequence is NaN from the frame on
+            that uses the matrix, unless ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
 
     Example:
         >>> c, v = ops.euler_rollout(torch.eye(1), torch.tensor([[2.0], [0.0], [0.0]]), torch.zeros(1), torch.ones(1))
@@ -77,204 +102,129 @@ def euler_rollout(
         raise _check.wrong_shape("c0", c0, str(state))
     if v0.shape != state:
         raise _check.wrong_shape("v0", v0, str(state))
-    spans = [_span(name, tensors[name], force) for name in ("mass", "damping", "stiffness")]
-    if spans[0] == _PER_FRAME and scheme == "implicit":
+    for name in ("mass", "damping", "stiffness"):
+        _check_matrix(name, tensors[name], force)
+    if scheme == "implicit" and _span(mass, force) == _PER_FRAME:
         raise ValueError("mass with a frame axis needs scheme 'explicit' or 'semi_implicit'")
     if runs_reference(force.device):
         return reference.euler_rollout(mass, force, c0, v0, dt, damping, stiffness, scheme)
-    c, v, *_ = _op(mass, force, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme), spans)
+    c, v, *_ = _op(force, mass, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme))
     return c, v
 
 
-def _span(name: str, matrix: Tensor | None, force: Tensor) -> int:
-    """Which axes a matrix has beside (K, K)."""
+def _check_matrix(name: str, matrix: Tensor | None, force: Tensor) -> None:
+    """There is one matrix (K, K) in all, or one per sequence, or (for the mass) one per frame."""
     if matrix is None:
-        return _NONE
+        return
     batch, (num_frames, num_shapes) = force.shape[:-2], force.shape[-2:]
     square = (num_shapes, num_shapes)
-    if matrix.shape == square:
-        return _SHARED
-    if matrix.shape == (*batch, *square):
-        return _PER_SEQUENCE
+    if matrix.shape == square or matrix.shape == (*batch, *square):
+        return
     if name == "mass" and matrix.shape == (*batch, num_frames, *square):
-        return _PER_FRAME
+        return
     expected: list[tuple[int, ...]] = [square, (*batch, *square)] if batch else [square]
     if name == "mass":
         expected.append((*batch, num_frames, *square))
     raise _check.wrong_shape(name, matrix, " or ".join(map(str, expected)))
 
 
-def _sizes(force: Tensor, dt: float, scheme: int, spans: list[int]) -> _core.RolloutSizes:
-    return _core.RolloutSizes(force.shape[:-2].numel(), force.shape[-2], force.shape[-1], scheme, dt, *spans)
+def _span(matrix: Tensor | None, states: Tensor) -> int:
+    """Which axes a matrix has before (K, K), in a rollout with states (..., T, K)."""
+    if matrix is None:
+        return _NONE
+    if matrix.ndim == 2:
+        return _SHARED
+    return _PER_SEQUENCE if matrix.ndim == states.ndim else _PER_FRAME
 
 
-def _inverse_shape(force: Tensor, scheme: int, spans: list[int]) -> tuple[int, ...]:
-    """One inverse for each matrix that the scheme solves with."""
-    *batch, num_frames, num_shapes = force.shape
-    square = (num_shapes, num_shapes)
-    span = max(spans) if SCHEMES[scheme] == "implicit" else spans[0]
-    if span == _SHARED:
-        return square
-    return (*batch, *square) if span == _PER_SEQUENCE else (*batch, num_frames, *square)
+def _core_operators(operators: RolloutOperators, states: Tensor) -> tuple[_core.RolloutOperators, object]:
+    """The kernels' view of the operators, and what must stay alive while the view is used."""
+    fields: list[Any] = [*operators]
+    held = [dense_or_none(tensor) for tensor in fields[:_NUM_TENSORS]]
+    spans = [_span(matrix, states) for matrix in (operators.mass, operators.damping, operators.stiffness)]
+    arguments: list[Any] = [*map(buffer, held), *fields[_NUM_TENSORS:], *spans]
+    num_frames, num_coordinates = states.shape[-2:]
+    return _core.RolloutOperators(states.shape[:-2].numel(), num_frames, num_coordinates, *arguments), held
 
 
-def _forward(
-    mass: Tensor,
-    force: Tensor,
-    c0: Tensor,
-    v0: Tensor,
-    damping: Tensor | None,
-    stiffness: Tensor | None,
-    dt: float,
-    scheme: int,
-    spans: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    c, v, acceleration, inverse = _fake(mass, force, c0, v0, damping, stiffness, dt, scheme, spans)
-    held = [dense_or_none(tensor) for tensor in (mass, force, c0, v0, damping, stiffness)]
-    mass_, force_, c0_, v0_, damping_, stiffness_ = map(buffer, held)
-    sizes = _sizes(force, dt, scheme, spans)
-    scratch, fault = workspace(force, _core.euler_rollout_fwd_workspace, sizes), fault_flag(force)
-    kind, index = _core.euler_rollout_fwd(
-        sizes,
-        mass_,
-        force_,
-        c0_,
-        v0_,
-        damping_,
-        stiffness_,
-        buffer(c),
-        buffer(v),
-        buffer(acceleration),
-        buffer(inverse),
-        buffer(scratch),
-        buffer(fault),
-        place(c),
-    )
+def _forward(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    operators = RolloutOperators(*arguments)
+    results = _fake(force, *arguments)
+    force = dense(force)
+    view, _held = _core_operators(operators, force)
+    scratch, fault = workspace(force, _core.euler_rollout_fwd_workspace, view), fault_flag(force)
+    rest: list[Any] = [*map(buffer, (force, *results, scratch, fault)), place(force)]
+    kind, index = _core.euler_rollout_fwd(view, *rest)
     if fault is not None and (code := int(fault)) >= 0:
-        kind, index = divmod(code, 2**48)
+        kind, index = divmod(code, 1 << _core.fault_index_bits)
     if kind:
-        raise _fault(kind, index, mass, inverse, damping, stiffness, force.ndim - 2)
-    return c, v, acceleration, inverse
+        raise _fault(kind, index, operators, results[3], force.ndim - 2)
+    return results
 
 
-def _fault(
-    kind: int,
-    index: int,
-    mass: Tensor,
-    inverse: Tensor,
-    damping: Tensor | None,
-    stiffness: Tensor | None,
-    num_batch_axes: int,
-) -> ValueError:
-    """What the kernel found wrong (RolloutFault in csrc/euler_rollout/euler_rollout.h), in words."""
+def _fault(kind: int, index: int, operators: RolloutOperators, inverse: Tensor, num_batch_axes: int) -> ValueError:
+    """The error for a fault that the kernel found."""
     name, matrix, error = {
-        1: ("mass", mass, _check.not_symmetric),
-        2: ("damping", damping, _check.not_symmetric),
-        3: ("stiffness", stiffness, _check.not_symmetric),
-        4: ("mass", mass, _check.not_positive_definite),
-        5: (IMPLICIT_SYSTEM, inverse, _check.not_positive_definite),
-    }[kind]
+        "mass_asymmetric": ("mass", operators.mass, _check.not_symmetric),
+        "damping_asymmetric": ("damping", operators.damping, _check.not_symmetric),
+        "stiffness_asymmetric": ("stiffness", operators.stiffness, _check.not_symmetric),
+        "mass_indefinite": ("mass", operators.mass, _check.not_positive_definite),
+        "system_indefinite": (IMPLICIT_SYSTEM, inverse, _check.not_positive_definite),
+    }[_core.rollout_faults[kind]]
     axes = () if matrix is None else tuple(matrix.shape[:-2])
     return error(name, _check.place(index, axes, num_batch_axes))
 
 
-def _fake(
-    mass: Tensor,
-    force: Tensor,
-    c0: Tensor,
-    v0: Tensor,
-    damping: Tensor | None,
-    stiffness: Tensor | None,
-    dt: float,
-    scheme: int,
-    spans: list[int],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    c, v, acceleration = (empty_of(force) for _ in range(3))
-    return c, v, acceleration, force.new_empty(_inverse_shape(force, scheme, spans))
+def _fake(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    inverted = RolloutOperators(*arguments).inverted
+    return empty_of(force), empty_of(force), empty_of(force), empty_of(inverted)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    mass, _, c0, v0, damping, stiffness, *ctx.settings = inputs
-    ctx.save_for_backward(mass, c0, v0, damping, stiffness, *output)
+    tensors, ctx.settings = inputs[1 : 1 + _NUM_TENSORS], inputs[1 + _NUM_TENSORS :]
+    ctx.save_for_backward(*tensors, *output)
     ctx.mark_non_differentiable(*output[2:])
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, needs: list[bool], grad_c: Tensor | None, grad_v: Tensor | None, *_: Any) -> list[Tensor]:
-    return _bwd_op(*ctx.saved_tensors, *ctx.settings, grad_c, grad_v, needs)
+    saved = ctx.saved_tensors
+    return _bwd_op(*saved[:_NUM_TENSORS], *ctx.settings, *saved[_NUM_TENSORS:], grad_c, grad_v, needs)
 
 
-def _bwd(
-    mass: Tensor,
-    c0: Tensor,
-    v0: Tensor,
-    damping: Tensor | None,
-    stiffness: Tensor | None,
-    c: Tensor,
-    v: Tensor,
-    acceleration: Tensor,
-    inverse: Tensor,
-    dt: float,
-    scheme: int,
-    spans: list[int],
-    grad_c: Tensor | None,
-    grad_v: Tensor | None,
-    needs: list[bool],
-) -> list[Tensor]:
-    grads = _bwd_fake(mass, c0, v0, damping, stiffness, c, needs)
-    grad_mass, grad_force, grad_c0, grad_v0, grad_damping, grad_stiffness = map(buffer, grads)
-    read = (mass, c0, v0, damping, stiffness, c, v, acceleration, inverse, grad_c, grad_v)
-    held = [dense_or_none(tensor) for tensor in read]
-    mass_, c0_, v0_, damping_, stiffness_, c_, v_, acceleration_, inverse_, grad_c_, grad_v_ = map(buffer, held)
-    sizes = _sizes(c, dt, scheme, spans)
-    scratch = workspace(c, _core.euler_rollout_bwd_workspace, sizes)
-    _core.euler_rollout_bwd(
-        sizes,
-        mass_,
-        c0_,
-        v0_,
-        damping_,
-        stiffness_,
-        c_,
-        v_,
-        acceleration_,
-        inverse_,
-        grad_c_,
-        grad_v_,
-        grad_mass,
-        grad_force,
-        grad_c0,
-        grad_v0,
-        grad_damping,
-        grad_stiffness,
-        buffer(scratch),
-        place(c),
-    )
+def _bwd(*arguments: Any) -> list[Tensor]:
+    operators, read = RolloutOperators(*arguments[:_NUM_ARGUMENTS]), arguments[_NUM_ARGUMENTS:-1]
+    held = [dense_or_none(tensor) for tensor in read]  # c, v, acceleration, inverse and the gradients of c and v
+    c = read[0]
+    view, _held = _core_operators(operators, c)
+    grads = _bwd_fake(*arguments)
+    scratch = workspace(c, _core.euler_rollout_bwd_workspace, view)
+    rest: list[Any] = [*map(buffer, (*held, *grads, scratch)), place(c)]
+    _core.euler_rollout_bwd(view, *rest)
     return grads
 
 
-def _bwd_fake(
-    mass: Tensor, c0: Tensor, v0: Tensor, damping: Tensor | None, stiffness: Tensor | None, c: Tensor, *rest: Any
-) -> list[Tensor]:
-    # The adjoint passes through the gradient of the force: it is always computed.
-    need_mass, _, *others = rest[-1]
-    return empty_gradients([need_mass, True, *others], mass, c, c0, v0, damping, stiffness)
+def _bwd_fake(*arguments: Any) -> list[Tensor]:
+    # The adjoint goes through the gradient of the force, which has the shape of c: it is always computed.
+    c, (_, *needs) = arguments[_NUM_ARGUMENTS], arguments[-1]
+    return empty_gradients([True, *needs], c, *arguments[:_NUM_TENSORS])
 
 
+_INPUTS = schema(RolloutOperators)
+_NUM_ARGUMENTS = len(RolloutOperators._fields)
 _bwd_op = register(
     "euler_rollout_bwd",
-    "(Tensor mass, Tensor c0, Tensor v0, Tensor? damping, Tensor? stiffness, Tensor c, Tensor v, Tensor acceleration, "
-    "Tensor inverse, float dt, int scheme, int[] spans, Tensor? grad_c, Tensor? grad_v, bool[] needs) -> Tensor[]",
+    f"({_INPUTS}, Tensor c, Tensor v, Tensor acceleration, Tensor inverse, Tensor? grad_c, Tensor? grad_v, "
+    "bool[] needs) -> Tensor[]",
     _bwd,
     _bwd_fake,
 )
 _op = register(
     "euler_rollout",
-    "(Tensor mass, Tensor force, Tensor c0, Tensor v0, Tensor? damping, Tensor? stiffness, float dt, int scheme, "
-    "int[] spans) -> (Tensor, Tensor, Tensor, Tensor)",
+    f"(Tensor force, {_INPUTS}) -> (Tensor, Tensor, Tensor, Tensor)",
     _forward,
     _fake,
     _setup_context,
     _backward,
-    differentiable=("mass", "force", "c0", "v0", "damping", "stiffness"),
+    differentiable=("force", *RolloutOperators._fields[:_NUM_TENSORS]),
 )

@@ -11,9 +11,10 @@ from biomechau import _core
 from biomechau.ops import reference, tracing
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._distribution import batch_shape, check_force
-from biomechau.ops._packed import unpacked
+from biomechau.ops._packed_arguments import unpacked
+from biomechau.ops._packed_blendshapes import KeptProjection, PackedBlendshapes
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.packed_blendshapes import KeptProjection, PackedBlendshapes
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.reduced_projection import (
     STRUCTURE_SCHEMA,
     check_blendshapes,
@@ -21,7 +22,6 @@ from biomechau.ops.reduced_projection import (
     project_backward,
     structure_arguments,
 )
-from biomechau.ops.sparse import SparseMatrix
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
@@ -34,8 +34,8 @@ def force_projection(
     """Generalized force (Eq. 9): Q_k = sum_i B_k(i)^T sum_m P(i,m) F_m.
 
     Equivalent to ``torch.einsum("kna,...na->...k", blendshapes, distribution.dense() @ force)``, but the vertices are
-    visited once to build the reduced projection, not once a frame. With packed blendshapes and a P that nobody asks a
-    gradient of, it is built in the first call and kept with the blendshapes: each further call is one matrix product.
+    visited once to build the reduced projection, not once per frame. With packed blendshapes and a P that needs no
+    gradient, it is built in the first call and kept with the blendshapes: each further call is one matrix product.
 
     Args:
         blendshapes: B, displacements [length], shape (K, N, 3); packed where they are constant.
@@ -74,11 +74,11 @@ def force_projection(
 def _kept_projection(
     blendshapes: PackedBlendshapes, distribution: SparseMatrix, directions: Tensor | None
 ) -> Tensor | None:
-    """A as (K, force components) where nothing that it is made of can change or wants a gradient, else None."""
+    """A as (K, force components) if nothing that it is made of can change or needs a gradient, else None."""
     if (
         distribution.val.requires_grad
         or tracing.goes_to_dispatcher()
-        or tracing.num_paused  # what is kept may be made of a graph's inputs
+        or tracing.num_paused  # A may depend on a graph's inputs
         or torch.is_autocast_enabled(distribution.val.device.type)  # would round the product
         or any(t is not None and (t.requires_grad or t.is_inference()) for t in (distribution.val, directions))
     ):

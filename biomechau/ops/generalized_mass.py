@@ -9,10 +9,10 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
-from biomechau.ops._packed import PackedArguments, core_blendshapes, packed_arguments, unpacked
+from biomechau.ops._packed_arguments import PackedArguments, core_blendshapes, packed_arguments, unpacked
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import schema
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
@@ -33,8 +33,8 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
     Raises:
         TypeError: a tensor is not float32 or float64, or they differ; scale is not a Python number.
         ValueError: a shape does not fit, the devices differ, scale is not positive, or a mass is negative or not finite
-            (its place is named). On a GPU nobody waits for the last: such a sequence's M is NaN, unless
-            ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
+            (the error names it). On a GPU a check of the masses would mean waiting for it: there M of such a sequence
+            is NaN, unless ``BIOMECHAU_CUDA_CHECKS=1`` asks for the error.
 
     Example:
         >>> ops.generalized_mass(torch.ones(2, 4, 3), torch.full((4,), 0.25))

@@ -1,4 +1,4 @@
-"""The Euler rollout with constant matrices, from generalized forces or straight from muscle forces (Eq. 9 and 6)."""
+"""The Euler rollout with constant matrices, from generalized forces or directly from muscle forces (Eq. 9 and 6)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, place, runs_reference
+from biomechau.ops._modal_system import ModalSystem
 from biomechau.ops._registration import register
-from biomechau.ops.modal_system import ModalSystem
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
@@ -20,7 +20,7 @@ def modal_rollout(
     """Integrates M c'' + D c' + K c = Q + A F over all frames, the matrices prepared once in a ``ModalSystem``.
 
     Equivalent to ``ops.euler_rollout(system.mass, force + muscle_force @ A.mT, c0, v0, system.dt, system.damping,
-    system.stiffness, system.scheme)``, but projection, solve and recurrence are one pass: every mode is a scalar
+    system.stiffness, system.scheme)``, but projection, solve and recurrence are one pass: every normal mode is a scalar
     recurrence, and with A folded into the modes no generalized force is formed.
 
     Args:
@@ -28,15 +28,15 @@ def modal_rollout(
         force: generalized force Q of frames 0 .. T-1 [mass x length / time^2], shape (..., T, K).
         c0: coefficients at frame 0, shape (..., K).
         v0: their rates at frame 0 [1 / time], shape (..., K).
-        muscle_force: F of the same frames, shape (..., T, M), or (..., T, M, 3) as the projection says. Q or F may be
+        muscle_force: F of the same frames, shape (..., T, M), or (..., T, M, 3), to fit the projection. Q or F may be
             None, not both.
 
     Returns:
         c and v at frames 1 .. T, each of shape (..., T, K).
 
     Raises:
-        TypeError: a tensor is of another dtype than the system.
-        ValueError: a shape or a device does not fit, there is no force, or F where the system has no projection.
+        TypeError: a tensor has another dtype than the system.
+        ValueError: a shape or a device does not fit, there is no force, or there is F but the system has no projection.
 
     Example:
         >>> system = ops.ModalSystem(torch.eye(1), projection=torch.full((1, 1), 0.5))

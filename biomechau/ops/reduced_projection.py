@@ -1,4 +1,4 @@
-"""The reduced projection A: from muscle forces straight to blendshape coordinates."""
+"""The reduced projection A: from muscle forces directly to blendshape coordinates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference
 from biomechau.ops._distribution import DistributionIndex, check_distribution, core_distribution
-from biomechau.ops._packed import (
+from biomechau.ops._packed_arguments import (
     PackedArguments,
     SortedArguments,
     core_blendshapes,
@@ -19,13 +19,13 @@ from biomechau.ops._packed import (
     sorted_arguments,
     unpacked,
 )
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import schema, slices
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
-# What B and P are made of in an op's schema, beside the tensors that have a gradient.
+# B and P as arguments of an op, apart from the tensors that have a gradient.
 _STRUCTURE = (PackedArguments, SortedArguments, DistributionIndex)
 STRUCTURE_SCHEMA = schema(*_STRUCTURE)
 _PACKED, _SORTED, _INDEX = slices(*_STRUCTURE)
@@ -74,7 +74,7 @@ def structure_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: S
 def check_blendshapes(
     blendshapes: Tensor, distribution: SparseMatrix, directions: Tensor | None, **others: Tensor
 ) -> None:
-    """B is (K, N, 3) over the vertices of P, and all is of one kind."""
+    """B is (K, N, 3) with the vertices of P, and all tensors have one dtype and device."""
     check_distribution(distribution, directions, blendshapes=blendshapes, **others)
     good = blendshapes.ndim == 3 and blendshapes.shape[1] == distribution.shape[0] and blendshapes.shape[2] == 3
     if not good:
@@ -98,7 +98,7 @@ def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *struct
 
 
 def project_backward(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
-    """Gradients of B, the values of P and the directions, those that are needed."""
+    """The gradients that are needed of B, the values of P and the directions."""
     *structure, grad_out, needs = rest
     p, _, _held = core_distribution(val, directions, *structure[_INDEX])
     blendshapes, grad_out = dense(blendshapes), dense(grad_out)

@@ -1,6 +1,6 @@
 """Plain-torch twins of every op: the oracle of the tests and the fallback of the kernels.
 
-Same signatures, same meaning, autograd does the backward pass. Written to be read, not to be fast.
+Same signatures, same meaning; autograd does the backward pass. Written to be read, not to be fast.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from torch import Tensor
 
 from biomechau.ops import _check
 from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, require, symmetric
-from biomechau.ops._packed import unpacked
-from biomechau.ops.packed_blendshapes import PackedBlendshapes
-from biomechau.ops.sparse import SparseMatrix
+from biomechau.ops._packed_arguments import unpacked
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
+from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher, refuse_in_jit_trace
 
 if TYPE_CHECKING:
-    from biomechau.ops.modal_system import ModalSystem
+    from biomechau.ops._modal_system import ModalSystem
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 def _in_full_precision(twin: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """As the kernels do: autocast does not turn float32 into something less."""
+    """Like the kernels: autocast does not lower the precision of float32."""
 
     @functools.wraps(twin)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        # Its loops over frames would be those of one length, its checks those of one input.
+        # The trace would hold the loop over the frames of this length only, and the checks of this input.
         refuse_in_jit_trace(f"the plain-torch twin of {twin.__name__}", "use torch.export, or the kernels of the CPU")
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             return twin(*args, **kwargs)
@@ -93,7 +93,7 @@ def chebyshev_conv(
     vertices: Tensor | None = None,
 ) -> Tensor:
     """y = sum_k T_k(S) x W_k + b, term after term, at all vertices or some."""
-    # Vertices first, so that one sparse product serves all frames.
+    # Vertices first, so that all frames share one sparse product.
     first = x.movedim(-2, 0)
     before = term = first.flatten(1) if first.numel() else first.reshape(len(first), 0)
     kept = slice(None) if vertices is None else vertices
@@ -164,18 +164,18 @@ def modal_rollout(
 
 def _symmetric_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
     """S x for a symmetric S (N, N) and a dense x (N, C)."""
-    if goes_to_dispatcher() or torch._C._are_functorch_transforms_active():  # none of them knows CSR tensors
+    if goes_to_dispatcher() or torch._C._are_functorch_transforms_active():  # none of them supports CSR tensors
         return torch.zeros_like(x).index_add(0, matrix.row, matrix.val[:, None] * x[matrix.col])
     return _CsrProduct.apply(matrix.crow, matrix.col, matrix.val, x)
 
 
 class _CsrProduct(torch.autograd.Function):
-    """Torch's product with a CSR tensor, whose own derivative would transpose S anew each time."""
+    """Torch's product with a CSR tensor, without its own derivative, which would transpose S every time."""
 
     @staticmethod
     def forward(ctx: Any, crow: Tensor, col: Tensor, val: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(crow, col, val)
-        with warnings.catch_warnings():  # that CSR tensors are in beta, said once
+        with warnings.catch_warnings():  # the one that CSR tensors are in beta
             warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)
             matrix = torch.sparse_csr_tensor(crow, col, val, (len(x), len(x)), check_invariants=False)
         return matrix @ x

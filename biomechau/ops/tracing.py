@@ -1,4 +1,4 @@
-"""What happens to a call while torch records a graph of it."""
+"""What happens to a call while torch records a graph of it: for the rooms of this package, not a public interface."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
-# Bound here, because every call asks.
+# Bound here, because every call uses them.
 is_compiling = torch.compiler.is_compiling
 num_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 # The state of ``torch.jit.trace`` in this thread while it records, else None.
@@ -20,20 +20,20 @@ _set_jit_trace: Callable[[object | None], None] = torch._C._set_tracing_state  #
 
 
 class _Paused(threading.local):
-    """The recording that a call of this thread has paused."""
+    """The recording that a call in this thread has paused."""
 
     state: object | None = None
 
 
 _paused = _Paused()
-# Calls of all threads in ``only_ops_recorded``: mostly 0, and then nobody need look further.
+# Calls of all threads in ``only_ops_recorded``: mostly 0, and then no other check is needed.
 num_paused = 0
 
 
 def only_ops_recorded(function: Callable[..., Result], *args: object) -> Result:
     """Calls a function so that ``torch.jit.trace`` records the registered ops that it ends in, and nothing else.
 
-    Its checks then see sizes as plain numbers, and leave nothing in the graph.
+    The function's checks then see sizes as plain numbers, and leave nothing in the graph.
     """
     global num_paused
     state = _paused.state = jit_trace()
@@ -48,12 +48,12 @@ def only_ops_recorded(function: Callable[..., Result], *args: object) -> Result:
 
 
 def plain_shape(tensor: Tensor) -> torch.Size:
-    """The shape for checks: plain numbers, where ``torch.jit.trace`` would record what is done with them."""
+    """The shape for checks, as plain numbers: ``torch.jit.trace`` would record operations on any other."""
     return tensor.shape if jit_trace() is None else only_ops_recorded(lambda: tensor.shape)
 
 
 def record_op(op: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """Calls a registered op; within ``only_ops_recorded`` so that it is recorded."""
+    """Calls a registered op, and has it recorded within ``only_ops_recorded``."""
     state = _paused.state
     if state is None:
         return op(*args)
@@ -67,7 +67,7 @@ def record_op(op: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 def goes_to_dispatcher() -> bool:
     """Whether calls go to the registered ops: under ``torch.compile``, export, ``make_fx`` and dispatch modes.
 
-    Then no value may be looked at, and what is kept beside a tensor is not that of the graph.
+    Then no value may be read, and what is cached for a tensor does not belong to the tensors of the graph.
     """
     return is_compiling() or num_modes() > 0
 
@@ -80,7 +80,7 @@ def in_jit_trace() -> bool:
 def refuse_in_jit_trace(what: str, advice: str) -> None:
     """``RuntimeError`` where ``torch.jit.trace`` records what its graph cannot hold.
 
-    Its graphs hold neither loops nor conditions, and it does no more than warn; ``make_fx`` and export refuse them.
+    Its graphs hold neither loops nor conditions, and it only warns about them; ``make_fx`` and export refuse them.
     """
     if not is_compiling() and in_jit_trace():
         raise RuntimeError(f"torch.jit.trace cannot record {what}: {advice}")

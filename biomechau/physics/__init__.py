@@ -1,11 +1,31 @@
-"""The physical model of the face: its equation of motion, forwards and backwards, and the oracle that checks it."""
+"""The physical model of the face: forward and inverse dynamics, and the full-space simulation that checks them."""
 
-from biomechau.physics.dynamics import FaceDynamics as FaceDynamics
-from biomechau.physics.inverse import (
-    InverseOptions as InverseOptions,
-    InverseResult as InverseResult,
-    inverse_dynamics as inverse_dynamics,
-    required_force as required_force,
+from typing import TYPE_CHECKING
+
+from biomechau._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from biomechau.physics.dynamics import FaceDynamics
+    from biomechau.physics.inverse import InverseResult, inverse_dynamics, required_force
+    from biomechau.physics.newton import NewtonSimulation
+    from biomechau.physics.physics_config import InverseOptions, PhysicsConfig
+
+__all__ = [
+    "FaceDynamics",
+    "InverseOptions",
+    "InverseResult",
+    "NewtonSimulation",
+    "PhysicsConfig",
+    "inverse_dynamics",
+    "required_force",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "dynamics": ("FaceDynamics",),
+        "inverse": ("InverseResult", "inverse_dynamics", "required_force"),
+        "newton": ("NewtonSimulation",),
+        "physics_config": ("InverseOptions", "PhysicsConfig"),
+    },
 )
-from biomechau.physics.newton import NewtonSimulation as NewtonSimulation
-from biomechau.physics.physics_config import PhysicsConfig as PhysicsConfig

@@ -11,13 +11,13 @@ from torch import Tensor
 from biomechau import ops
 from biomechau.configured_module import ConfiguredModule
 from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace
-from biomechau.physics.elastic import ElasticLaw
-from biomechau.physics.inverse import InverseOptions, inverse_dynamics
-from biomechau.physics.physics_config import PhysicsConfig
+from biomechau.physics._elastic import ElasticLaw
+from biomechau.physics.inverse import inverse_dynamics
+from biomechau.physics.physics_config import InverseOptions, PhysicsConfig
 from biomechau.rig.distribution import Distribution, muscle_displacements
 from biomechau.rig.face_rig import FaceRig
 
-# A shape whose root-mean-square displacement is below this share of the largest shape's does not move the region.
+# Shapes whose root-mean-square displacement is below this fraction of the largest shape's do not move the region.
 _STILL = 1e-3
 # Smallest eigenvalue of the mass scaled to a unit diagonal below which float32 cannot tell it from a singular one.
 _SINGULAR = 1e-6
@@ -30,14 +30,14 @@ _UNIT_ACCELERATION = 0.05
 
 
 class FaceDynamics(ConfiguredModule):
-    """M c'' + D c' + K c = A F (Eq. 4-6 and 9), all operators built once from a rig and its muscles.
+    """M c'' + D c' + K c = A F (Eq. 4-6 and 9), with all operators built once from a rig and its muscles.
 
     - M = s sum_i m_i B(i)^T B(i), with m_i the vertex areas scaled to the total mass.
     - law ``elastic``: K = w0^2 [(1 - e) M + e kappa Kel] with kappa = tr M / tr Kel, and D = 2 zeta w0 M.
       Law ``newton``: D = K = 0.
     - force ``fibre``: A[k,m] = sum_i P(i,m) B_k(i)^T d_m(i). Under ``elastic``, P(i,m) d_m(i) is the force on vertex i
-      that holds the muscle's own shapes b_m in place, springs included, because a blendshape is the face come to rest
-      under that muscle. Under ``newton`` it is m_i b_m(i), which accelerates the face along b_m.
+      that holds the muscle's own shapes b_m in place, springs included, because a blendshape is the face at rest
+      under the force of that muscle. Under ``newton`` it is m_i b_m(i), which accelerates the face along b_m.
       Force ``vector``: A[k,m,:] = sum_i P(i,m) B_k(i).
 
     Unit of force: F_m = 1 holds the muscle's own shapes at full amplitude in static balance (``elastic``), or gives
@@ -49,26 +49,26 @@ class FaceDynamics(ConfiguredModule):
     ``.double()`` of a float32 module keeps its float32 rounding.
 
     Args:
-        rig: the face; shapes that hardly move in it are dropped (``dropped_shapes``).
+        rig: the face; shapes that hardly move it are dropped (``dropped_shapes``).
         distribution: P, from ``Distribution.from_rig(rig)``.
         config: the physical model.
-        dtype: torch.float32 or torch.float64, of the buffers; all are computed in float64.
+        dtype: of the buffers, torch.float32 or torch.float64; they are computed in float64.
 
     Attributes:
-        mass, stiffness, damping: (K', K'), of the K' shapes that are kept.
+        mass, stiffness, damping: M, K and D, (K', K') for the K' shapes that are kept.
         projection: A, (K', M) for ``fibre`` or (K', M, 3) for ``vector``.
         force_scale: (M,) factor in A by which F_m = 1 is the unit above: for ``vector`` the force of F_m = 1 where
             P(i,m) = 1 [mass x cm / s^2], for ``fibre`` a factor of the force field described above [1].
         blendshapes: (K', N, 3) [cm].
-        shape_names, shape_indices: the K' shapes and their positions in the rig.
-        dropped_shapes: names of the shapes left out.
+        shape_names, shape_indices: the K' shapes and their indices in the rig.
+        dropped_shapes: names of the dropped shapes.
         muscles: the M muscles.
-        system, compliance: M, K, D and A made ready for rollouts, and the inverse (K', K') of ``resistance``, when the
-            module is built or loaded; other changes of the buffers do not reach them.
+        system, compliance: M, K, D and A prepared for rollouts, and the inverse (K', K') of ``resistance``; computed
+            when the module is built or loaded, and not affected by later changes of the buffers.
 
     Raises:
         TypeError: dtype is neither float32 nor float64, or distribution is not a Distribution.
-        ValueError: P does not fit the rig, shapes are linearly dependent (they are named), a muscle moves nothing.
+        ValueError: P does not match the rig, shapes are linearly dependent (they are named), a muscle moves nothing.
     """
 
     mass: Tensor
@@ -86,7 +86,7 @@ class FaceDynamics(ConfiguredModule):
         config: PhysicsConfig | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        refuse_in_jit_trace("the making of a FaceDynamics", "make it before")
+        refuse_in_jit_trace("the construction of a FaceDynamics", "construct it before")
         super().__init__()
         if dtype not in (torch.float32, torch.float64):
             raise TypeError(f"dtype must be float32 or float64, got {dtype}")
@@ -108,7 +108,7 @@ class FaceDynamics(ConfiguredModule):
         _check_independent(mass, self.shape_names)
         own = muscle_displacements(rig, self.muscles)
         field = config.mass_scale * vertex_masses[:, None] * own
-        # The size of each muscle's own shapes, and what they are compared with below, in the norm of M.
+        # Size of each muscle's own shapes in the norm of M, to which its response is scaled below.
         size = torch.einsum("mna,mna->m", field, own).sqrt()
         if config.law == "elastic":
             law = ElasticLaw(rig, blendshapes, mass, config)
@@ -137,11 +137,11 @@ class FaceDynamics(ConfiguredModule):
         ):
             self.register_buffer(name, value.to(dtype))
             if not bool(getattr(self, name).isfinite().all()):
-                raise ValueError(f"{name} is not finite in {dtype}: f0, fps or the masses are out of its range")
+                raise ValueError(f"{name} is not finite in {dtype}: f0, fps or the masses are too large or too small")
         self._prepare()
 
     def _prepare(self) -> None:
-        """Factor and invert the matrices once for all."""
+        """Factor and invert the constant matrices."""
         compliance = torch.linalg.inv(self.resistance.double()).to(self.resistance)
         self.register_buffer("compliance", compliance, persistent=False)
         elastic = self.config.law == "elastic"
@@ -162,14 +162,14 @@ class FaceDynamics(ConfiguredModule):
     def state_error(self, state_dict: dict[str, Any], prefix: str) -> str | None:
         if error := super().state_error(state_dict, prefix):
             return error
-        # All of them follow from the rig, P and the configuration.
+        # All buffers follow from the rig, P and the configuration.
         for name, own in self.named_buffers(recurse=False):
             found = state_dict.get(prefix + name)
-            if found is None or found.shape != own.shape:  # which torch reports
+            if found is None or found.shape != own.shape:  # reported by torch
                 continue
             gap = (found.to(own) - own).abs().max() if own.numel() else own.new_zeros(())
             if not bool(gap <= _SAME * own.abs().max()):
-                return f"{name} differs from that of the rig and the distribution here, by up to {float(gap):.1e}"
+                return f"{name} differs from that of this rig and distribution, by up to {float(gap):.1e}"
         return None
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
@@ -178,12 +178,12 @@ class FaceDynamics(ConfiguredModule):
 
     @property
     def num_shapes(self) -> int:
-        """K', the shapes that are kept."""
+        """K', the number of shapes that are kept."""
         return len(self.shape_names)
 
     @property
     def num_muscles(self) -> int:
-        """M."""
+        """M, the number of muscles."""
         return len(self.muscles)
 
     @property
@@ -193,19 +193,19 @@ class FaceDynamics(ConfiguredModule):
 
     @property
     def unit_acceleration(self) -> float:
-        """What F = 1 gives a muscle's own shapes under the law ``newton`` [1/s^2]."""
+        """Acceleration of a muscle's own shapes by F = 1 under the law ``newton`` [1/s^2]."""
         return _UNIT_ACCELERATION * self.config.fps**2
 
     @property
     def resistance(self) -> Tensor:
-        """(K', K'), what a force works against: K, or under the law ``newton`` M in unit accelerations."""
+        """(K', K') matrix that forces act against: K, or under the law ``newton`` M in unit accelerations."""
         return self.mass * self.unit_acceleration if self.config.law == "newton" else self.stiffness
 
     def generalized_force(self, force: Tensor) -> Tensor:
         """Q = A F (Eq. 9): muscle forces (..., M) or (..., M, 3) to generalized forces (..., K').
 
         Raises:
-            TypeError, ValueError: forces of another dtype, device or shape than the model's.
+            TypeError, ValueError: forces of the wrong dtype, device or shape.
         """
         self.check("force", force, self.force_shape)
         return force.flatten(-len(self.force_shape)) @ self.projection.flatten(1).mT
@@ -218,14 +218,14 @@ class FaceDynamics(ConfiguredModule):
         mass: Tensor | None = None,
         generalized_force: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Integrate the motion from its muscle forces (Eq. 9 and 10), in one op unless the mass is replaced.
+        """Integrate the motion from muscle forces (Eq. 9 and 10), in one op unless the mass is replaced.
 
         Args:
-            force: muscle forces [unit of the class], shape (..., T, M), or (..., T, M, 3) for ``vector``.
+            force: muscle forces [unit of force, see the class], shape (..., T, M), or (..., T, M, 3) for ``vector``.
             c0: coefficients at the first frame, shape (..., K').
             v0: their rates at the first frame [1/s], shape (..., K').
             mass: replaces M: (K', K'), (..., K', K') or (..., T, K', K'), see ``ops.euler_rollout``.
-            generalized_force: acts beside the muscles, shape (..., T, K').
+            generalized_force: acts in addition to the muscles, shape (..., T, K').
 
         Returns:
             c and v [1/s] at the T frames after the first, each of shape (..., T, K').
@@ -242,7 +242,7 @@ class FaceDynamics(ConfiguredModule):
     def integrate(
         self, generalized_force: Tensor, c0: Tensor, v0: Tensor, mass: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``rollout`` from generalized forces Q (..., T, K'), whatever made them.
+        """As :meth:`rollout`, from generalized forces Q (..., T, K').
 
         Raises:
             TypeError, ValueError: as ``ops.modal_rollout`` and, with a mass, ``ops.euler_rollout``.
@@ -262,11 +262,17 @@ class FaceDynamics(ConfiguredModule):
         )
 
     def initial_state(self, c: Tensor, num_frames: int = 2) -> tuple[Tensor, Tensor]:
-        """c(0) and v(0) of a motion (..., T, K'): v(0) = (c(dt) - c(0)) / dt (Eq. 6), or a longer line fit.
+        """c(0) and v(0) of a motion c (..., T, K'): v(0) = (c(dt) - c(0)) / dt (Eq. 6), or a line fit over more frames.
+
+        Args:
+            c: coefficients, shape (..., T, K').
+            num_frames: frames of the line fit, 2 to T; 2 is the difference of Eq. 6.
+
+        Returns:
+            c(0) and v(0) [1/s], each of shape (..., K').
 
         Raises:
-            TypeError, ValueError: c of another dtype, device or shape than the model's, fewer than two frames to fit,
-                or more than there are.
+            TypeError, ValueError: c of the wrong dtype, device or shape, or num_frames out of range.
         """
         self.check("c", c, (self.num_shapes,))
         most = plain_shape(c)[-2]
@@ -280,17 +286,17 @@ class FaceDynamics(ConfiguredModule):
         """u = sum_k c_k B_k (Eq. 3): coefficients (..., K') to displacements [cm] (..., N, 3).
 
         Raises:
-            TypeError, ValueError: c of another dtype, device or shape than the model's.
+            TypeError, ValueError: c of the wrong dtype, device or shape.
         """
         self.check("c", c, (self.num_shapes,))
         return torch.tensordot(c, self.blendshapes, 1)
 
     def check(self, name: str, tensor: Tensor, last: tuple[int, ...]) -> None:
-        """``TypeError`` or ``ValueError`` where dtype, device or the last axes are not the model's."""
+        """Raise ``TypeError`` or ``ValueError`` unless dtype, device and the last axes are those of the model."""
         if tensor.dtype != self.mass.dtype:
-            raise TypeError(f"{name} must be {self.mass.dtype} as the model is, got {tensor.dtype}")
+            raise TypeError(f"{name} must be {self.mass.dtype} like the model, got {tensor.dtype}")
         if tensor.device != self.mass.device:
-            raise ValueError(f"{name} must be on {self.mass.device} as the model is, got {tensor.device}")
+            raise ValueError(f"{name} must be on {self.mass.device} like the model, got {tensor.device}")
         shape = plain_shape(tensor)
         if len(shape) < len(last) or shape[len(shape) - len(last) :] != last:
             raise ValueError(f"{name} must have shape (..., {', '.join(map(str, last))}), got {tuple(shape)}")
@@ -298,21 +304,21 @@ class FaceDynamics(ConfiguredModule):
     def inverse(
         self, c: Tensor, dt: float | None = None, options: InverseOptions | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Muscle forces and the generalized forces left over, see :func:`biomechau.physics.inverse_dynamics`."""
+        """Muscle forces and residual generalized forces, see :func:`biomechau.physics.inverse_dynamics`."""
         result = inverse_dynamics(self, c, dt, options)
         return result.forces, result.residual
 
 
 def _moving(rig: FaceRig, vertex_masses: Tensor) -> Tensor:
-    """(K,) bool, the shapes that move the region."""
+    """(K,) bool: whether each shape moves the region."""
     size = (rig.blendshapes.double().square().sum(-1) @ vertex_masses).sqrt()
     if not bool((size > 0).any()):
-        raise ValueError("no shape of the rig moves a vertex that has mass")
+        raise ValueError("no shape of the rig moves a vertex with mass")
     return size > _STILL * size.max()
 
 
 def _check_independent(mass: Tensor, names: tuple[str, ...]) -> None:
-    """``ValueError`` naming the shapes of a (nearly) singular mass."""
+    """Raise ``ValueError``, naming the shapes, if the mass is (nearly) singular."""
     diagonal = mass.diagonal().sqrt()
     values, vectors = torch.linalg.eigh(mass / (diagonal[:, None] * diagonal))
     if values[0] < _SINGULAR:

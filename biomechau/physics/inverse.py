@@ -1,4 +1,4 @@
-"""Inverse dynamics: from motion to the muscle forces behind it."""
+"""Inverse dynamics: from motion to the muscle forces that cause it."""
 
 from __future__ import annotations
 
@@ -6,67 +6,63 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
-from biomechau.physics.equation_of_motion import EquationOfMotion
-from biomechau.physics.least_squares import smooth_least_squares
+from biomechau.physics._least_squares import smooth_least_squares
 from biomechau.physics.neutral import neutral_coefficients
-from biomechau.physics.physics_config import Scheme
+from biomechau.physics.physics_config import InverseOptions, Metric, PhysicsConfig, Scheme
 from biomechau.physics.smoothing import whittaker
+from biomechau.rig.muscles import Muscles
 
-Metric = Literal["coefficients", "mesh"]
 
+class EquationOfMotion(Protocol):
+    """What inverse dynamics reads of a model: M c'' + D c' + K c = A F of K' shapes and M muscles.
 
-@dataclass(frozen=True)
-class InverseOptions(Options):
-    """How the forces are fitted.
-
-    Raises:
-        ValueError: a value outside its range.
+    :class:`biomechau.physics.FaceDynamics` implements it.
     """
 
-    # what counts as error: "coefficients", each weighed by the displacement of its own shape, as suits trackers, whose
-    # errors are independent from coefficient to coefficient; "mesh", the displacement of all vertices
-    metric: Metric = "coefficients"
-    # leave the shapes that belong to no muscle (gaze, cheek puff, jaw sideways) out of the fit, so that no muscle has
-    # to explain them
-    slack: bool = True
-    # frequency at which smoothing halves the coefficients before they are differentiated, > 0 [Hz]; None: off
-    cutoff: Positive | None = 6.0
-    # time constant tau of the forces, >= 0 [s]: Eq. 16 with the weight (tau fps)^2
-    smoothness: NotNegative = 0.05
-    # weight of Eq. 15, >= 0 [unit force]: about what a force must exceed to be kept
-    sparsity: NotNegative = 0.01
-    # percentile of each coefficient over its sequence to take as the neutral face, 0 to 100 (5 to 10 is usual); None: 0
-    neutral: Percentile | None = None
-    # violation of the optimality conditions at which the solver stops, > 0 [share of the largest gradient]
-    tolerance: Annotated[float, Interval("(0, 1)")] = 1e-6
-    # iterations at which it stops anyway, with a warning, >= 1
-    max_iterations: Count = 10000
+    mass: Tensor
+    stiffness: Tensor
+    damping: Tensor
+    projection: Tensor
+    config: PhysicsConfig
+    muscles: Muscles
+    shape_names: tuple[str, ...]
+
+    @property
+    def num_shapes(self) -> int: ...
+
+    @property
+    def num_muscles(self) -> int: ...
+
+    @property
+    def unit_acceleration(self) -> float: ...
+
+    def check(self, name: str, tensor: Tensor, last: tuple[int, ...]) -> None: ...
 
 
 @dataclass(frozen=True, eq=False)
 class InverseResult:
-    """Forces, and all that they do not explain. ``...`` are the leading axes of the coefficients.
+    """Forces, and what they leave unexplained. ``...`` are the leading axes of the coefficients.
 
     Attributes:
         forces: muscle forces at each frame [unit of ``FaceDynamics``], (..., T, M) >= 0, or (..., T, M, 3).
-        residual: r = M c'' + D c' + K c - A F, generalized force that no muscle accounts for, (..., T, K').
-        coefficients: the motion that was inverted, after the neutral was removed and noise smoothed, (..., T, K').
-        neutral: what was removed from every frame, (..., K').
-        explained: (...,), share of the squared displacement in the fit that the forces account for.
-        slack_share: (...,), share of the squared displacement that was left out of the fit.
-        slack_shapes: names of the shapes that were left out.
-        rank: of the fitted system; below the number of unknowns the forces are not unique.
-        null_space: (n, M) or (n, M, 3), n patterns of force that change nothing in the fit, orthonormal in the
-            fit's own scaling of the unknowns.
-        condition: largest over smallest non-zero singular value of the fitted system, with unit columns.
-        iterations, gap, converged: of the solver, see :class:`biomechau.physics.least_squares.Solution`.
+        residual: r = M c'' + D c' + K c - A F, the generalized force that the muscles do not produce, (..., T, K').
+        coefficients: the motion that was inverted, without the neutral face and smoothed, (..., T, K').
+        neutral: the neutral face that was subtracted from every frame, (..., K').
+        explained: (...,), share of the squared displacement in the fit that the forces explain.
+        slack_share: (...,), share of the squared displacement that the shapes left out of the fit account for.
+        slack_shapes: names of the shapes that were left out, because they belong to no muscle.
+        rank: of the fitted system; if it is less than the number of unknowns, the forces are not unique.
+        null_space: (n, M) or (n, M, 3), n patterns of force that do not change the fit, orthonormal in its scaling of
+            the unknowns.
+        condition: condition number of the fitted system with unit columns, its largest over its smallest non-zero
+            singular value: how much errors of the motion may be amplified.
+        iterations, gap, converged: of the solver, see :class:`biomechau.physics._least_squares.Solution`.
     """
 
     forces: Tensor
@@ -85,9 +81,9 @@ class InverseResult:
 
 
 def required_force(dynamics: EquationOfMotion, c: Tensor, dt: float | None = None) -> Tensor:
-    """Q = M c'' + D c' + K c at each frame, with the differences that the integration scheme itself makes.
+    """Q = M c'' + D c' + K c at each frame, with the finite differences of the integration scheme.
 
-    So the scheme, started with ``dynamics.initial_state(c)``, returns exactly c(1) .. c(T-1) when it is fed with
+    So the scheme, started with ``dynamics.initial_state(c)``, returns exactly c(1) .. c(T-1) when it is given
     Q(0) .. Q(T-2) (``explicit``, ``semi_implicit``) or Q(1) .. Q(T-1) (``implicit``, whose force acts at the end of a
     step). Where a difference reaches beyond the sequence, the motion is continued at constant velocity.
 
@@ -100,8 +96,8 @@ def required_force(dynamics: EquationOfMotion, c: Tensor, dt: float | None = Non
         Q, shape (..., T, K').
 
     Raises:
-        TypeError: c is of another dtype than the model.
-        ValueError: dt is not positive, c has another shape, or is not finite (the frame is named).
+        TypeError: c has another dtype than the model.
+        ValueError: dt is not positive, c has the wrong shape, or is not finite (the frame is named).
     """
     operators = dynamics.mass, dynamics.damping, dynamics.stiffness
     return _required_force(_checked(dynamics, c), operators, dynamics.config.scheme, _step(dynamics, dt))
@@ -117,26 +113,26 @@ def inverse_dynamics(
 ) -> InverseResult:
     """Find the F with M c'' + D c' + K c = A F + r, with F >= 0 for ``fibre`` forces.
 
-    The residual is turned into displacement by the static response K^-1 (law ``newton``: M^-1, in unit accelerations)
-    and weighed by the metric; minimised is its square over all frames with Eq. 15 and Eq. 16 added. Solved in float64
-    on the CPU; not differentiable. The results have the dtype and the device of c.
+    The residual is converted to displacement by the static response K^-1 (law ``newton``: M^-1, in unit accelerations)
+    and weighted by the metric. Its square over all frames, plus Eq. 15 and Eq. 16, is minimised in float64 on the CPU.
+    Not differentiable. The results have the dtype and the device of c.
 
     Args:
         dynamics: the model.
         c: coefficients of the shapes ``dynamics.shape_names``, shape (..., T, K'), T >= 3.
         dt: time step [s]; that of the model if not given.
-        options: the fit.
+        options: of the fit.
         progress: called with (done, total) while solving.
-        valid: (..., T) bool, frames that were recorded; the forces of the others (filled gaps) follow from their
-            neighbours alone, and they count neither for the neutral nor for the shares reported.
+        valid: (..., T) bool, frames that were recorded. Forces of the others (filled gaps) follow from their neighbours
+            alone, and these frames count neither for the neutral face nor for the reported shares.
 
     Raises:
-        TypeError: c is of another dtype than the model, or valid is not bool.
-        ValueError: dt is not positive, c or valid has another shape, c is not finite (the frame is named), or no frame
-            is valid.
+        TypeError: c has another dtype than the model, or valid is not bool.
+        ValueError: dt is not positive, c or valid has the wrong shape, c is not finite (the frame is named), or no
+            frame is valid.
 
     Warns:
-        UserWarning: the solver stopped before it met its tolerance.
+        UserWarning: the solver stopped before it reached its tolerance.
     """
     refuse_in_jit_trace("inverse_dynamics", "it iterates until it has converged")
     options = InverseOptions() if options is None else options
@@ -169,7 +165,7 @@ def inverse_dynamics(
             target = target - (target @ free) @ free.T
             matrix = matrix - free @ (free.T @ matrix)
 
-        # One length per muscle, so that the three axes of a vector stay alike; Eq. 15 and 16 count in units of force.
+        # One length per muscle, so that the axes of a vector are scaled alike; Eq. 15 and 16 are in units of force.
         length = matrix.square().sum(0).reshape(dynamics.num_muscles, -1).mean(1).sqrt()
         length = length.clamp_min(torch.finfo(length.dtype).tiny).repeat_interleave(columns.shape[1] // len(length))
         solution = smooth_least_squares(
@@ -237,7 +233,7 @@ def _checked(dynamics: EquationOfMotion, c: Tensor) -> Tensor:
 
 
 def _checked_valid(valid: Tensor | None, c: Tensor) -> Tensor:
-    """(..., T) bool of c (..., T, K')."""
+    """``valid`` (..., T) bool of c (..., T, K'), checked; all True if not given."""
     if valid is None:
         return torch.ones(c.shape[:-1], dtype=torch.bool)
     if valid.dtype != torch.bool:
@@ -250,7 +246,7 @@ def _checked_valid(valid: Tensor | None, c: Tensor) -> Tensor:
 
 
 def _energy(value: Tensor, observed: Tensor) -> Tensor:
-    """Sum of squares over the observed frames, (..., T, R) to (...)."""
+    """Sum of squares over the observed frames: (..., T, R) to (...)."""
     return (value.square().sum(-1) * observed).sum(-1)
 
 
@@ -261,7 +257,7 @@ def _required_force(c: Tensor, operators: tuple[Tensor, Tensor, Tensor], scheme:
     rate = torch.cat([rate[..., :1, :]] * 2 + [rate] + [rate[..., -1:, :]] * 2, -2)
     change = rate.diff(dim=-2) / h
     num_frames = c.shape[-2]
-    # rate[t + 1] leads into frame t and rate[t + 2] out of it; change[t + 1] lies between the two.
+    # rate[t + 1] leads to frame t and rate[t + 2] away from it; change[t + 1] lies between the two.
     if scheme == "explicit":
         velocity, acceleration = rate[..., 2 : num_frames + 2, :], change[..., 2 : num_frames + 2, :]
     elif scheme == "semi_implicit":
@@ -272,13 +268,13 @@ def _required_force(c: Tensor, operators: tuple[Tensor, Tensor, Tensor], scheme:
 
 
 def _response(mass: Tensor, resistance: Tensor, metric: Metric) -> Tensor:
-    """Generalized force to weighed static displacement: diag(M)^1/2 K^-1, or M^1/2 K^-1 by a Cholesky factor."""
+    """Generalized force to weighted static displacement: diag(M)^1/2 K^-1, or M^1/2 K^-1 by a Cholesky factor."""
     root = mass.diagonal().sqrt().diag() if metric == "coefficients" else torch.linalg.cholesky(mass).mT
     return torch.linalg.solve(resistance, root.mT).mT
 
 
 def _slack_indices(dynamics: EquationOfMotion) -> list[int]:
-    """Shapes that no muscle calls its own."""
+    """Shapes that belong to no muscle."""
     own = {name for muscle in dynamics.muscles for name in muscle.shapes}
     return [k for k, name in enumerate(dynamics.shape_names) if name not in own]
 

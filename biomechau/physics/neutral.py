@@ -1,4 +1,4 @@
-"""The neutral face of a person, as a tracker sees it."""
+"""The neutral face of a person in the coefficients of a tracker."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 def neutral_coefficients(c: Tensor, percentile: float, valid: Tensor | None = None) -> Tensor:
-    """A low percentile of each coefficient over time, which removes a tracker's constant errors when subtracted.
+    """A low percentile of each coefficient over time; subtracting it removes a tracker's constant errors.
 
-    Only for all that there is of a person: a person may hold an expression for a whole sequence, and longer than a
-    window.
+    Compute it from everything recorded of a person: an expression may be held for a whole sequence, and for longer
+    than a window.
 
     Args:
         c: coefficients, (..., T, K).
-        percentile: 0 to 100; 5 to 10 is usual.
+        percentile: 0 to 100, usually 5 to 10.
         valid: (..., T) bool, frames that count; all if not given.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The full-space Newton simulation (Eq. 2): every vertex moves on its own. The oracle of the reduced equations."""
+"""The full-space Newton simulation (Eq. 2), in which every vertex moves freely: the reference for the reduced model."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NewtonSimulation:
     - ``hooke``: k (|x_j - x_i| - rest length) along the spring, Hooke's law with x = rest + u;
     - ``central``: Hooke's law linearised at rest, k n n^T (u_j - u_i) with n along the spring at rest.
 
-    Sparse but not reduced: seconds for a thousand vertices. Use it to check, not to train.
+    Sparse but not reduced: takes seconds for a thousand vertices. Meant for tests, not for training.
 
     Args:
         rest: positions at rest [cm], shape (N, 3).
@@ -37,7 +37,7 @@ class NewtonSimulation:
         damping: d [1/s].
 
     Raises:
-        ValueError: shapes that do not fit, masses that are not positive, an unknown law, a spring without length.
+        ValueError: inconsistent shapes, masses that are not positive, an unknown law, a spring without length.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class NewtonSimulation:
         self._direction = span / self._length[:, None]
 
     def elastic_force(self, u: Tensor) -> Tensor:
-        """What the springs do to the vertices displaced by u [cm], shape (N, 3); sums to zero over the vertices."""
+        """Force of the springs on vertices displaced by u [cm], shape (N, 3); sums to zero over the vertices."""
         return torch.from_numpy(self._springs(u.detach().cpu().double().numpy()))
 
     def tangent(self, u: Tensor | None = None) -> scipy.sparse.csr_matrix:
@@ -105,7 +105,7 @@ class NewtonSimulation:
             u and v at frames 1 .. T, each of shape (T, N, 3), float64.
 
         Raises:
-            ValueError: shapes that do not fit, a dt that is not positive, an unknown scheme.
+            ValueError: inconsistent shapes, a dt that is not positive, an unknown scheme.
         """
         if scheme not in get_args(Scheme):
             raise ValueError(f"scheme must be one of {', '.join(get_args(Scheme))}, got {scheme!r}")

@@ -1,4 +1,4 @@
-"""PhysicsConfig: every switch of the physical model in one place."""
+"""PhysicsConfig and InverseOptions: every option of the physical model and of its inverse in one place."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from biomechau._options import Interval, NotNegative, Options, Positive
+from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
 
 Law = Literal["elastic", "newton"]
 Force = Literal["fibre", "vector"]
 Scheme = Literal["implicit", "semi_implicit", "explicit"]
+# Positive, and with room for squares and sums.
+_Moderate = Annotated[float, Interval("[1e-9, 1e9]")]
+Metric = Literal["coefficients", "mesh"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,9 @@ class PhysicsConfig(Options):
 
     # "elastic": skin with stiffness K and damping D; "newton": D = K = 0 (Eq. 5)
     law: Law = "elastic"
-    # "fibre": one pull >= 0 per muscle along directions of its own; "vector": one 3-vector per muscle (Eq. 1)
+    # "fibre": one force >= 0 per muscle along fixed directions; "vector": one 3-vector per muscle (Eq. 1)
     force: Force = "fibre"
-    # Euler's method: "implicit" is stable for every stiffness, "explicit" is Eq. 6
+    # Euler scheme: "implicit" is stable for every stiffness, "explicit" is Eq. 6
     scheme: Scheme = "implicit"
     # frames per second of the motion, > 0 [1/s]
     fps: Positive = 25.0
@@ -38,9 +41,9 @@ class PhysicsConfig(Options):
     # share of the stiffness that comes from springs along the mesh edges, 0 to 1; the rest anchors each vertex [1]
     edge_fraction: Annotated[float, Interval("[0, 1]")] = 0.15
     # factor s of the generalized mass M = s sum_i m_i B(i)^T B(i), > 0; 1 is the kinetic energy, 0.5 Eq. 4 [1]
-    mass_scale: Positive = 1.0
+    mass_scale: _Moderate = 1.0
     # sum of the vertex masses, > 0 [mass of the face]
-    total_mass: Positive = 1.0
+    total_mass: _Moderate = 1.0
 
     @property
     def dt(self) -> float:
@@ -54,9 +57,38 @@ class PhysicsConfig(Options):
 
     @classmethod
     def paper(cls, fps: float = 25.0) -> PhysicsConfig:
-        """The paper to the letter: Eq. 5 with the half of Eq. 4, 3-vector forces, Eq. 6 with one frame a step.
+        """Exactly as in the paper: Eq. 5 with the 1/2 of Eq. 4, 3-vector forces, Eq. 6 with one step per frame.
 
         The paper counts time in frames, this package in seconds. The motion is the same: rates are ``fps`` times and
         accelerations ``fps`` squared times theirs, and forces are scaled per muscle (see ``FaceDynamics.force_scale``).
         """
         return cls(law="newton", force="vector", scheme="explicit", fps=fps, mass_scale=0.5)
+
+
+@dataclass(frozen=True)
+class InverseOptions(Options):
+    """Options of inverse dynamics.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    # error to minimise: "coefficients", each weighted by the displacement of its shape, suits trackers, whose errors
+    # are independent between coefficients; "mesh" is the displacement of all vertices
+    metric: Metric = "coefficients"
+    # leave shapes that belong to no muscle (gaze, cheek puff, sideways jaw) out of the fit, so that no muscle has to
+    # explain them
+    slack: bool = True
+    # cutoff of the low-pass filter before differentiation, where amplitudes are halved, > 0 [Hz]; None: off
+    cutoff: Positive | None = 6.0
+    # time constant tau of the forces, >= 0 [s]: Eq. 16 with the weight (tau fps)^2
+    smoothness: NotNegative = 0.05
+    # weight of Eq. 15, >= 0 [unit force]: roughly the force below which a muscle is set to 0
+    sparsity: NotNegative = 0.01
+    # percentile of each coefficient over its sequence, subtracted as the neutral face, 0 to 100 (usually 5 to 10);
+    # None: nothing is subtracted
+    neutral: Percentile | None = None
+    # violation of the optimality conditions at which the solver stops, > 0 [share of the largest gradient]
+    tolerance: Annotated[float, Interval("(0, 1)")] = 1e-6
+    # maximum number of iterations, >= 1; a warning says when it is reached
+    max_iterations: Count = 10000

@@ -1,4 +1,4 @@
-"""Windows in which a motion is decoded: each starts where the one before has ended."""
+"""Windows in which a motion is decoded, each of which starts where the previous one ends."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def rollout_windows(num_frames: int, length: int) -> Tensor:
-    """Frames of windows that together decode every frame but the first, whose motion is given.
+    """Frames of windows that together decode every frame except the first, which is given.
 
-    A window's first frame is the last one of the window before it; the last window reaches further back where frames
-    are left over.
+    The first frame of a window is the last one of the previous window; the last window starts earlier if frames are
+    left over.
 
     Args:
         num_frames: T, at least 2.

@@ -1,4 +1,4 @@
-"""Whittaker smoothing: the denoising of coefficients before they are differentiated."""
+"""Whittaker smoothing, which removes noise from coefficients before they are differentiated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-# Weight of a frame that is not valid: nothing beside 1, but it makes the system regular where hardly any frame is.
+# Weight of a frame that is not valid: negligible beside 1, but it keeps the system regular where few frames are valid.
 _TRACE = 1e-6
 
 
@@ -21,7 +21,7 @@ def whittaker(signal: Tensor, cutoff: float, fps: float) -> Tensor:
 
     Args:
         signal: x, (..., T, K) float64, on the CPU.
-        cutoff: frequency that loses half its amplitude [Hz]; at or above fps / 2 the signal is returned as it is.
+        cutoff: frequency that loses half its amplitude [Hz]; at or above fps / 2 the signal is returned unchanged.
         fps: frames per second.
 
     Returns:
@@ -44,9 +44,9 @@ def whittaker(signal: Tensor, cutoff: float, fps: float) -> Tensor:
 
 
 def whittaker_masked(signal: Tensor, cutoff: float, fps: float, valid: Tensor | None = None) -> Tensor:
-    """:func:`whittaker` on any device and in any precision, for windows: its work grows with T^3.
+    """:func:`whittaker` on any device and in any precision, for windows: its cost grows with T^3.
 
-    Frames that are not valid do not count in the first sum: they take what their neighbours say.
+    Frames that are not valid do not count in the first sum: they follow from their neighbours.
 
     Args:
         signal: x, (..., T, K), finite.
@@ -68,7 +68,7 @@ def whittaker_masked(signal: Tensor, cutoff: float, fps: float, valid: Tensor | 
 
 
 def _roughness_weight(num_frames: int, cutoff: float, fps: float) -> float | None:
-    """mu of :func:`whittaker`; None where there is nothing to smooth."""
+    """mu of :func:`whittaker`; None if there is nothing to smooth."""
     if cutoff >= fps / 2 or num_frames < 3:
         return None
     return (2 * math.sin(math.pi * cutoff / fps)) ** -4

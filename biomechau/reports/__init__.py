@@ -1,4 +1,4 @@
-"""Tables, figures, pages and files, made of the results of :mod:`biomechau.analysis` and :mod:`biomechau.training`."""
+"""Tables, figures, pages and files of the results of :mod:`biomechau.analysis` and :mod:`biomechau.training`."""
 
 from biomechau.reports.output import write_prediction, write_report
 from biomechau.reports.replay import Replay

@@ -1,4 +1,4 @@
-"""Muscle forces over time as small multiples: one row a muscle, its sides in the same two colours everywhere."""
+"""Muscle forces over time as small multiples: one row per muscle, its sides in the same two colours everywhere."""
 
 from __future__ import annotations
 
@@ -19,25 +19,28 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.floating]
 Rows = Sequence[tuple[str, dict[str, int]]]
 
-# Blue and vermilion stay apart for every kind of colour vision; grey is for muscles without a side.
+# Blue and vermilion can be told apart with every kind of colour vision; grey is for unpaired muscles.
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00", "both": "#4D4D4D"}
-# The left is drawn first and wider, so that it shows beneath a right of the same force.
+# The left side is drawn first and wider, so that it shows beneath a right side of the same force.
 SIDE_WIDTHS = {"left": 2.2, "right": 1.1, "both": 1.3}
 INVALID_COLOUR = "#E3E3E3"
 MARK_COLOUR = "#333333"
+# From here on the grey of doubt is seen.
+_DOUBTED = 0.9
 
 
 @dataclass(frozen=True)
 class ForceCurves:
-    """What the curves of a figure show.
+    """Data of the curves in a figure.
 
     Attributes:
         timestamp: (T,) time of each frame [s].
         strength: (T, M) force of each muscle, its magnitude where forces are vectors [force unit].
         identifiers: M muscle identifiers.
-        valid: (T,) frames that were captured, not filled in.
-        unit: text of the force axis.
+        valid: (T,) frames that were recorded, not filled in.
+        unit: label of the force axis.
         reference: (T, M) known forces to draw beneath, if any [force unit].
+        quality: (T,) how far each frame can be trusted, 0 to 1, if that is known.
     """
 
     timestamp: Floats
@@ -46,13 +49,14 @@ class ForceCurves:
     valid: npt.NDArray[np.bool_]
     unit: str
     reference: Floats | None = None
+    quality: Floats | None = None
 
     @classmethod
-    def of(cls, face: FaceForces, reference: Floats | None = None) -> ForceCurves:
+    def of(cls, face: FaceForces, reference: Floats | None = None, quality: Floats | None = None) -> ForceCurves:
         """The curves of a face's muscles."""
         sequence, unit = face.sequence, f"muscle force [{face.force_unit}]"
         timestamp, valid = sequence.timestamp.numpy(), sequence.valid.numpy()
-        return cls(timestamp, face.strength, face.identifiers, valid, unit, reference)
+        return cls(timestamp, face.strength, face.identifiers, valid, unit, reference, quality)
 
     def strongest(self, count: int) -> Rows:
         """The ``count`` muscles with the highest peaks, strongest first: readable name, column of each side."""
@@ -109,6 +113,20 @@ def draw_curves(
 def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: Sequence[float]) -> None:
     for start, stop in invalid_spans(curves.timestamp, ~curves.valid):
         axes.axvspan(start, stop, color=INVALID_COLOUR, linewidth=0, zorder=0)
+    if curves.quality is not None:
+        doubt = np.where(curves.valid, 1 - curves.quality, np.nan)[None]
+        first, last = curves.timestamp[[0, -1]]
+        axes.imshow(
+            doubt,
+            aspect="auto",
+            extent=(first, last, 0, 1),
+            transform=axes.get_xaxis_transform(),
+            cmap="Greys",
+            vmin=0,
+            vmax=2.5,
+            interpolation="nearest",
+            zorder=0,
+        )
     for mark in marks:
         axes.axvline(mark, color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     for side, column in sides.items():
@@ -123,18 +141,19 @@ def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: 
                 zorder=2,
             )
         style = {"color": SIDE_COLOURS[side], "linewidth": SIDE_WIDTHS[side]}
-        axes.plot(curves.timestamp, curves.strength[:, column], zorder=4 if side == "right" else 3, **style)
+        strength = np.where(curves.valid, curves.strength[:, column], np.nan)
+        axes.plot(curves.timestamp, strength, zorder=4 if side == "right" else 3, **style)
     axes.margins(x=0.0)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tuple[float, float], marked: bool) -> None:
-    """One line above the curves, with an entry for each kind of mark that occurs in them."""
+    """A legend in one line above the curves, with an entry for each kind of mark in them."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     present = {side for _, sides in rows for side in sides}
-    labels = {"left": "left", "right": "right", "both": "unpaired"}
+    labels = {"left": "subject's left", "right": "subject's right", "both": "unpaired"}
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=SIDE_COLOURS[side], linewidth=SIDE_WIDTHS[side], label=label)
         for side, label in labels.items()
@@ -145,8 +164,10 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
         handles.append(Line2D([], [], color="#888888", linewidth=1.3, label="recovered"))
     if marked:
         handles.append(Line2D([], [], color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), label="moment shown"))
+    if curves.quality is not None and bool((curves.quality[curves.valid] < _DOUBTED).any()):
+        handles.append(Patch(color="#B5B5B5", label="in doubt"))
     if not curves.valid.all():
-        handles.append(Patch(color=INVALID_COLOUR, label="dropped or filled frames"))
+        handles.append(Patch(color=INVALID_COLOUR, label="not recorded"))
     parent.legend(
         handles=handles,
         loc="lower left",
@@ -162,7 +183,7 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
 
 
 def _two_lines(name: str) -> str:
-    """A muscle's name broken once, as near to its middle as a space allows."""
+    """A muscle's name on two lines, broken at the space nearest to its middle."""
     name = name[:1].upper() + name[1:]
     spaces = [index for index, letter in enumerate(name) if letter == " "]
     if not spaces or len(name) < 12:
@@ -172,7 +193,7 @@ def _two_lines(name: str) -> str:
 
 
 def invalid_spans(timestamp: Floats, marked: npt.NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Start and end time [s] of each run of marked frames, half a frame wider on either side."""
+    """Start and end time [s] of each stretch of marked frames, half a frame wider on either side."""
     half = 0.5 * float(np.median(np.diff(timestamp))) if len(timestamp) > 1 else 0.5
     edges = np.flatnonzero(np.diff(np.concatenate(([False], marked, [False])).astype(int)))
     return [

@@ -1,4 +1,4 @@
-"""Whole figures: muscle forces beside the face that they move, contact sheets. Needs the ``viz`` extra."""
+"""Complete figures: muscle forces next to the face that they move, contact sheets. Needs the ``viz`` extra."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.reports.curves import ForceCurves, draw_curves
-from biomechau.reports.heat_rows import HeatRows, draw_heat_rows
-from biomechau.reports.render import overlay_colours
+from biomechau.reports._heat_rows import HeatRows, draw_heat_rows
+from biomechau.reports._render import overlay_colours
+from biomechau.reports.curves import SIDE_COLOURS, ForceCurves, draw_curves
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,8 +34,8 @@ class FacePicture:
 
     Attributes:
         image: (height, width, 3) RGB.
-        time: the moment it shows [s].
-        title: what it shows.
+        time: of the frame [s].
+        title: above the face.
     """
 
     image: npt.NDArray[np.uint8]
@@ -50,8 +50,8 @@ def forces_figure(curves: ForceCurves, face: FacePicture, scale: float, unit: st
         curves: the forces.
         face: the face at its strongest frame.
         scale: value at the top of the colour bar.
-        unit: text of the colour bar.
-        title: heading, as the name of the capture.
+        unit: label of the colour bar.
+        title: heading, such as the name of the recording.
     """
     figure = new_figure(11.5, 6.4)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.6, 1.0))
@@ -63,13 +63,14 @@ def forces_figure(curves: ForceCurves, face: FacePicture, scale: float, unit: st
     return figure
 
 
-def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], unit: str, title: str) -> Figure:
+def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], scale: float, unit: str, title: str) -> Figure:
     """Faces at several moments above the curves, known forces beneath the recovered ones.
 
     Args:
         curves: the forces, with their reference.
-        faces: the face at each moment, each coloured on a scale of its own.
-        unit: text of the colour bar, which runs from 0 to 1.
+        faces: the face at each moment, with a common colour scale.
+        scale: value at the top of the colour bar.
+        unit: label of the colour bar.
         title: heading.
     """
     # In inches: the faces fill the width that the colour bar leaves.
@@ -83,21 +84,28 @@ def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], unit: str, t
     share = strip / (heading + strip)
     for index, face in enumerate(faces):
         _draw_face(top.add_axes((index * cell / width, 0.0, cell / width, share)), face)
-    draw_colour_bar(top, (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share), 1.0, unit, upright=True)
+    box = (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share)
+    draw_colour_bar(top, box, scale, unit, upright=True)
     draw_curves(bottom, curves, [face.time for face in faces], num_rows=5, num_columns=2)
     return figure
 
 
 def prediction_figure(
-    rows: HeatRows, curves: ForceCurves | None, faces: Sequence[FacePicture], unit: str, title: str
+    rows: HeatRows,
+    curves: ForceCurves | None,
+    faces: Sequence[FacePicture],
+    scale: float,
+    unit: str,
+    title: str,
 ) -> Figure:
     """Faces at several moments, the action units over time beneath, and the strongest muscles beneath those.
 
     Args:
         rows: the action units.
         curves: the forces; None without physics.
-        faces: the face at each moment, all coloured on one scale.
-        unit: text of the colour bar, which runs from 0 to 1.
+        faces: the face at each moment, with a common colour scale.
+        scale: value at the top of the colour bar.
+        unit: label of the colour bar.
         title: heading.
     """
     # In inches.
@@ -118,7 +126,7 @@ def prediction_figure(
     marks = [face.time for face in faces]
     if curves is not None:
         box = (1 - 0.95 * bar / width, 0.12 * share, 0.12 / width, 0.76 * share)
-        draw_colour_bar(top, box, 1.0, unit, upright=True)
+        draw_colour_bar(top, box, scale, unit, upright=True)
         draw_curves(figure.add_subfigure(grid[2]), curves, marks, num_rows=4, num_columns=2, above=0.45)
     draw_heat_rows(middle, rows, marks)
     return figure
@@ -129,7 +137,7 @@ def contact_sheet(faces: Sequence[tuple[str, npt.NDArray[np.uint8]]], unit: str,
 
     Args:
         faces: name and picture of each, of one size.
-        unit: text of the colour bar, which runs from 0 to 1.
+        unit: label of the colour bar, which runs from 0 to 1.
         title: heading.
     """
     num_columns = len(faces) if len(faces) <= 4 else 6 if len(faces) <= 24 else 8
@@ -173,10 +181,18 @@ def _draw_heading(parent: Figure | SubFigure, title: str) -> None:
     parent.text(x, y, title, ha="left", va="top", fontsize=11, fontweight="bold")
 
 
+def draw_sides(axes: Axes, fontsize: float = 7.5) -> None:
+    """Mark the subject's own left and right in a picture of the face from the front, in the colours of the curves."""
+    for x, side, align in ((0.06, "right", "left"), (0.94, "left", "right")):
+        words = {"ha": align, "va": "bottom", "fontsize": fontsize, "color": SIDE_COLOURS[side]}
+        axes.text(x, 0.0, side, transform=axes.transAxes, **words)
+
+
 def _draw_face(axes: Axes, face: FacePicture) -> None:
     axes.imshow(face.image)
     axes.set_axis_off()
     axes.set_title(face.title, fontsize=10, pad=5)
+    draw_sides(axes)
 
 
 def draw_colour_bar(

@@ -1,4 +1,4 @@
-"""What a page shows: of a run, the files of ``predict`` and ``forces``, scores, an experiment, the demonstration."""
+"""Contents of pages: a run, the files of ``predict`` and ``forces``, scores, experiments, the demonstration."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from biomechau.analysis import Choice, Demonstration, Prediction
 from biomechau.file_errors import naming, reason
 from biomechau.json_file import entry, is_count, is_number, is_object, list_of, read_json_object
-from biomechau.reports.html_page import Cell, Shown, card, page, table
+from biomechau.reports._html_page import Cell, Shown, details, page, table
 from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.rig.muscles import split_identifier
@@ -21,11 +21,11 @@ SUMMARY, SCORES, TABLE, CARD = "summary.json", "evaluation.json", "table.csv", "
 
 
 def recording_page(folder: Path, every: int = 1) -> str:
-    """The page of a folder that ``predict`` or ``forces`` wrote.
+    """The page of a folder written by ``predict`` or ``forces``.
 
     Args:
         folder: to show.
-        every: frames from one that is shown to the next.
+        every: show every n-th frame.
 
     Raises:
         ValueError: a file is broken; the message names it.
@@ -37,11 +37,11 @@ def recording_page(folder: Path, every: int = 1) -> str:
     what = "action units and muscle forces" if replay.action_units else "muscle forces"
     with naming(folder / SUMMARY):
         subtitle, notes = _about_recording(summary, replay)
-    return page(f"{replay.name}: {what}", subtitle, [card("Summary", summary)], [Shown(replay, unit_notes=notes)])
+    return page(f"{replay.name}: {what}", subtitle, [details("Summary", summary)], [Shown(replay, unit_notes=notes)])
 
 
 def _about_recording(summary: Mapping[str, Any], replay: Replay) -> tuple[list[str], tuple[str, ...]]:
-    """What was read, in lines, and the note of each action unit."""
+    """Lines about the input, and the note of each action unit."""
     about, frames = (entry({name: {}, **summary}, name, "an object", is_object) for name in ("input", "frames"))
     subtitle = [str(about.get("source", ""))]
     if frames:
@@ -56,7 +56,7 @@ def _about_recording(summary: Mapping[str, Any], replay: Replay) -> tuple[list[s
 
 
 def scores_page(folder: Path) -> str:
-    """The page of a folder that ``evaluate`` wrote.
+    """The page of a folder written by ``evaluate``.
 
     Raises:
         ValueError, OSError: as :func:`recording_page`.
@@ -86,7 +86,7 @@ def experiment_page(folders: Sequence[Path]) -> str:
         title = f"{folder.name}: {about['title']}" if "title" in about else folder.name
         about.pop("notes", None)
         notes = list(map(str, notes))
-        sections += [table(title, rows[0], rows[1:], notes), card(f"{folder.name}: protocol", about)]
+        sections += [table(title, rows[0], rows[1:], notes), details(f"{folder.name}: protocol", about)]
     return page("Experiments", [", ".join(folder.name for folder in folders)], sections)
 
 
@@ -97,8 +97,8 @@ def run_page(
 
     Args:
         name: of the run.
-        config: how it was trained.
-        corpus: in words.
+        config: training options.
+        corpus: description of the corpus.
         scores: contents of ``evaluation.json``.
         shown: sequences to play back.
         chosen: how they were chosen, in words.
@@ -107,7 +107,7 @@ def run_page(
         ImportError: matplotlib is not installed.
     """
     subtitle = [corpus, f"tested on {scores['tested_on']}: {_mean_f1(scores)}", chosen]
-    sections = [*score_sections(scores), card("Options of the training", config.to_json())]
+    sections = [*score_sections(scores), details("Training options", config.to_json())]
     return page(f"{name}: action units and muscle forces", subtitle, sections, shown)
 
 
@@ -120,10 +120,10 @@ def demo_page(
     """The page of the demonstration.
 
     Args:
-        demonstration: its first part.
+        demonstration: recovery of known forces.
         summary: contents of its ``summary.json``.
-        scores: contents of ``evaluation.json`` of its second part, if there was one.
-        shown: sequences of the second part to play back.
+        scores: contents of ``evaluation.json`` of the trained detector, if there is one.
+        shown: sequences of the simulated people to play back.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -135,12 +135,16 @@ def demo_page(
     subtitle = [f"known muscle forces recovered from noisy motion: median r {r:.3f}, median error {error:.3f}"]
     if scores is not None:
         subtitle.append(f"simulated people, tested on {scores['tested_on']}: {_mean_f1(scores)}")
-    sections = [_recovery(demonstration), *([] if scores is None else score_sections(scores)), card("Summary", summary)]
+    sections = [
+        _recovery(demonstration),
+        *([] if scores is None else score_sections(scores)),
+        details("Summary", summary),
+    ]
     return page("Demonstration", subtitle, sections, [performance, *shown])
 
 
 def score_sections(scores: Mapping[str, Any]) -> list[str]:
-    """The table of scores and the protocol card of each fold."""
+    """The table of scores and the protocol of each fold."""
     rows = []
     for unit in scores["action_units"]:
         number = int(unit["action_unit"])
@@ -158,12 +162,12 @@ def score_sections(scores: Mapping[str, Any]) -> list[str]:
         notes.append(f"reconstruction error over standard deviation: {scores['reconstruction_error_over_std']:.2f}")
     headings = ("", "action unit", "F1 [%]", "MCC [%]", "always on, F1 [%]", "labelled on [%]", "known frames")
     scored = table("Scores", headings, rows, notes, total=True, words=2)
-    cards = [card(f"Protocol of fold {number}", fold["protocol"]) for number, fold in folds.items()]
-    return [scored, *cards]
+    protocols = [details(f"Protocol of fold {number}", fold["protocol"]) for number, fold in folds.items()]
+    return [scored, *protocols]
 
 
 def shown_of(chosen: Sequence[tuple[Choice, Prediction]]) -> list[Shown]:
-    """Sequences as a page plays them back, each with a note of why it was chosen."""
+    """Sequences to play back, each with a note on why it was chosen."""
     shown = []
     for choice, prediction in chosen:
         labelled, folds = prediction.scores(), ", ".join(map(str, prediction.folds))
@@ -175,18 +179,18 @@ def shown_of(chosen: Sequence[tuple[Choice, Prediction]]) -> list[Shown]:
 def how_chosen(choices: Sequence[Choice]) -> str:
     """How the sequences of a page were chosen, in words."""
     if choices[0].measure is None:
-        return "sequences as asked for"
+        return "sequences as requested"
     ranks = ", ".join(dict.fromkeys(str(choice.rank) for choice in choices))
     return f"test sequences shown: {ranks}, by {choices[0].measure}"
 
 
 def unit_notes(scores: Mapping[str, Any]) -> tuple[str, ...]:
-    """``"F1 84"`` of each action unit of a sequence, nothing where it is not known."""
+    """``"F1 84"`` for each action unit of a sequence; empty if it is not known."""
     return tuple("" if unit["f1"] is None else f"F1 {100 * unit['f1']:.0f}" for unit in scores["action_units"])
 
 
 def percent(value: float | None) -> str:
-    """In per cent with one digit; empty for None."""
+    """A share in per cent with one decimal; empty for None."""
     return "" if value is None else f"{100 * value:.1f}"
 
 
@@ -203,7 +207,7 @@ def _recovery(demonstration: Demonstration) -> str:
         scores = ["" if value is None else f"{value:.3f}" for value in (row.correlation, row.relative_error)]
         rows.append([name, "" if side == "both" else side, f"{row.peak:.2f}", f"{row.recovered_peak:.2f}", *scores])
     medians = [f"{demonstration.median(what):.3f}" for what in ("correlation", "relative_error")]
-    rows.append(["median of muscles that act", "", "", "", *medians])
+    rows.append(["median of active muscles", "", "", "", *medians])
     headings = ("muscle", "side", "true peak", "recovered peak", "r", "error")
     return table("Recovery of known muscle forces", headings, rows, total=True, words=2)
 

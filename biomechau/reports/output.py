@@ -1,4 +1,4 @@
-"""The files of a report: all of them appear, or none."""
+"""The files of a report, written all together or not at all."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.analysis import CaptureForces, FaceForces, Prediction
+from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis
 from biomechau.corpus import FaceSequence
 from biomechau.csv_output import write_rows
 from biomechau.files import staged_directory
@@ -24,11 +24,13 @@ def write_report(
 ) -> list[Path]:
     """Write ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra, ``forces.png``.
 
+    Cells of frames that were not recorded are empty.
+
     Args:
         found: the forces.
-        summary: of them.
-        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
-        draw: writes more pictures into the directory it is called with; called with the ``viz`` extra only.
+        summary: contents of ``summary.json``.
+        out: directory to write to, created if missing; see :func:`biomechau.files.staged_directory`.
+        draw: called with a directory to write more pictures into, if the ``viz`` extra is installed.
 
     Returns:
         The files, in order of their names.
@@ -37,7 +39,7 @@ def write_report(
         OSError: ``out`` cannot be written.
     """
     with staged_directory(out) as stage:
-        write_forces(found, stage / "forces.csv")
+        write_forces(found, found.quality, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
         Replay.of_forces(found).save(stage / REPLAY)
         if viz_available():
@@ -57,9 +59,9 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     Cells of frames that were not recorded are empty. Without physics there are no forces.
 
     Args:
-        prediction: what the detectors say.
-        summary: of it.
-        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
+        prediction: of the recording.
+        summary: contents of ``summary.json``.
+        out: directory to write to, created if missing; see :func:`biomechau.files.staged_directory`.
 
     Returns:
         The files, in order of their names.
@@ -67,12 +69,10 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     Raises:
         OSError: ``out`` cannot be written.
     """
-    masked, probabilities = ~prediction.sequence.valid.numpy(), prediction.probabilities.double().numpy()
-    columns = {column_name(unit): probabilities[:, r] for r, unit in enumerate(prediction.action_units)}
     with staged_directory(out) as stage:
-        write_frames(prediction.sequence, columns, stage / "action_units.csv", masked)
+        _write_action_units(prediction, stage / "action_units.csv")
         if prediction.forces is not None:
-            write_forces(prediction.face, stage / "forces.csv", masked)
+            write_forces(prediction.face, prediction.quality, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
         Replay.of_prediction(prediction).save(stage / REPLAY)
         if viz_available():
@@ -83,13 +83,56 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     return [Path(out) / name for name in names]
 
 
-def write_forces(face: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | None = None) -> None:
-    """Write ``forces.csv``: ``frame,timestamp`` and one column a muscle; vector forces add its ``_x,_y,_z`` before.
+def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: str | Path, overlay: bool) -> list[Path]:
+    """Write ``forces.csv``, ``action_units.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
+    ``forces.png`` and ``report.html``.
+
+    Args:
+        analysis: of one recording.
+        summary: of it.
+        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
+        overlay: whether to write ``overlay.mp4``, too.
+
+    Returns:
+        The files, in order of their names.
+
+    Raises:
+        OSError: ``out`` cannot be written.
+        ImportError: PyAV is not installed and ``overlay`` is set.
+    """
+    found, prediction = analysis.found, analysis.prediction
+    with staged_directory(out) as stage:
+        write_forces(found, found.quality, stage / "forces.csv")
+        _write_action_units(prediction, stage / "action_units.csv")
+        write_summary(summary, stage / "summary.json")
+        Replay.of_analysis(analysis).save(stage / REPLAY)
+        if viz_available():
+            from biomechau.reports.html_report import recording_page
+            from biomechau.reports.picture_files import draw_forces
+
+            draw_forces(found, stage / "forces.png")
+            (stage / "report.html").write_text(recording_page(stage), encoding="utf-8", errors="backslashreplace")
+        if overlay:
+            from biomechau.reports._overlay import write_overlay
+
+            write_overlay(found, stage / "overlay.mp4")
+        names = sorted(path.name for path in stage.iterdir())
+    return [Path(out) / name for name in names]
+
+
+def _write_action_units(prediction: Prediction, path: Path) -> None:
+    probabilities = prediction.probabilities.double().numpy()
+    columns = {column_name(unit): probabilities[:, r] for r, unit in enumerate(prediction.action_units)}
+    write_frames(prediction.sequence, columns, path)
+
+
+def write_forces(face: FaceForces, quality: npt.NDArray[np.float64], path: Path) -> None:
+    """Write ``forces.csv``: one column per muscle as of :func:`write_frames`; vector forces add ``_x,_y,_z`` before.
 
     Args:
         face: the face and its forces.
+        quality: (T,) how far each frame can be trusted.
         path: of the file.
-        masked: (T,) frames whose cells stay empty, if any.
     """
     forces = face.forces.double().numpy()
     columns: dict[str, npt.NDArray[np.floating]] = {}
@@ -97,24 +140,30 @@ def write_forces(face: FaceForces, path: Path, masked: npt.NDArray[np.bool_] | N
         if forces.ndim == 3:
             columns |= {f"{identifier}_{axis}": forces[:, index, a] for a, axis in enumerate("xyz")}
         columns[identifier] = face.strength[:, index]
-    write_frames(face.sequence, columns, path, masked)
+    write_frames(face.sequence, columns, path, quality)
 
 
 def write_frames(
     sequence: FaceSequence,
     columns: Mapping[str, npt.NDArray[np.floating]],
     path: Path,
-    masked: npt.NDArray[np.bool_] | None = None,
+    quality: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """Write ``frame,timestamp`` and these columns, each (T,); cells of masked frames (T,) stay empty."""
-    values = np.column_stack(list(columns.values()))
+    """Write ``frame,timestamp,recorded_frame``, ``quality`` if given, and these columns, each (T,).
+
+    ``recorded_frame`` is the number of the frame in the recording, empty where none is near. Of frames without a
+    measurement the cells of the columns are empty, and the quality is 0.
+    """
+    recorded = ["" if number < 0 else str(number) for number in sequence.recorded_frame.tolist()]
+    trust = [] if quality is None else [f"{value:.3f}" for value in quality.tolist()]
+    valid, values = sequence.valid.tolist(), np.column_stack(list(columns.values()))
 
     def rows() -> Iterator[list[str]]:
         for frame, (time, row) in enumerate(zip(sequence.timestamp.tolist(), values.tolist(), strict=True)):
-            hidden = masked is not None and masked[frame]
-            yield [str(frame), f"{time:.6f}", *("" if hidden else f"{value:.6g}" for value in row)]
+            cells = (f"{value:.6g}" if valid[frame] else "" for value in row)
+            yield [str(frame), f"{time:.6f}", recorded[frame], *trust[frame : frame + 1], *cells]
 
-    write_rows(path, ["frame", "timestamp", *columns], rows())
+    write_rows(path, ["frame", "timestamp", "recorded_frame", *(["quality"] if trust else []), *columns], rows())
 
 
 def write_summary(summary: dict[str, Any], path: Path) -> None:
@@ -123,6 +172,6 @@ def write_summary(summary: dict[str, Any], path: Path) -> None:
 
 
 def to_json(summary: dict[str, Any]) -> str:
-    """Indented JSON, as safe on a terminal as in a file; NaN and infinity, which JSON lacks, are refused."""
+    """Indented JSON without control characters; raises ``ValueError`` for NaN and infinity, which JSON lacks."""
     text = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False)
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

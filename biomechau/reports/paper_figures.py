@@ -1,4 +1,4 @@
-"""Fig. 2, 4 and 5 of the paper for a run and a corpus."""
+"""Fig. 2, 4 and 5 of the paper, for a run and a corpus."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from biomechau.analysis import Choice, FaceForces, Prediction, UnitCorrelation, 
 from biomechau.corpus import Corpus
 from biomechau.corpus.pictures import SequencePictures, find_pictures
 from biomechau.files import staged_directory
-from biomechau.reports.figures import MISSING_VIZ, viz_available
-from biomechau.reports.output import write_summary
-from biomechau.reports.paper_drawings import (
+from biomechau.reports._paper_drawings import (
     Moments,
     Panel,
     area_figure,
@@ -24,7 +22,9 @@ from biomechau.reports.paper_drawings import (
     moments_figure,
     save_all,
 )
-from biomechau.reports.render import FaceRenderer
+from biomechau.reports._render import FaceRenderer
+from biomechau.reports.figures import MISSING_VIZ, viz_available
+from biomechau.reports.output import write_summary
 from biomechau.rig.action_unit_names import column_name
 from biomechau.rig.muscles import split_identifier
 
@@ -42,17 +42,17 @@ def paper_figures(
 ) -> list[Path]:
     """Write Fig. 2 (effective areas), Fig. 4 (force and label over time) and Fig. 5 (faces and forces).
 
-    Fig. 4 shows, of each sequence, the action units whose label is most evenly on and off, each with the muscle that
-    serves the fewest other units; all pairs of a muscle and a unit that it serves are in ``figures.json`` with their
-    r. Nothing is chosen by r.
+    Fig. 4 shows for each sequence the action units whose labels are most balanced, each with the muscle that
+    contributes to the fewest other units; ``figures.json`` has r for all pairs of a muscle and a unit that it
+    contributes to. Nothing is selected by r.
 
     Args:
-        chosen: the sequences to show, see :func:`biomechau.analysis.chosen_predictions`.
-        out: folder to write ``figure2.png``, ``figure4.png``, ``.pdf`` and ``.svg``, ``figure5.png``, and
-            ``figures.json`` with captions and numbers to.
-        photograph: picture (H, W, 3) of a sequence at a time [s], or None where there is none; else faces are rendered.
+        chosen: sequences to show, see :func:`biomechau.analysis.chosen_predictions`.
+        out: folder for ``figure2.png``, ``figure4.png``, ``.pdf`` and ``.svg``, ``figure5.png``, and ``figures.json``
+            with captions and numbers.
+        photograph: gives the picture (H, W, 3) of a sequence at a time [s], or None; faces are rendered otherwise.
         height: of each rendered face [pixels].
-        about: what ``figures.json`` begins with, as the corpus and the run.
+        about: first entries of ``figures.json``, such as corpus and run.
 
     Returns:
         The files, in order of their names.
@@ -69,8 +69,8 @@ def paper_figures(
         raise ValueError(f"{predictions[0].ensemble.path}: its head has no physics, so there are no muscle forces")
     titles = [f"{choice.id} ({choice})" for choice in choices]
     ranked = choices[0].measure
-    how = f"best, median and worst test sequence by {ranked}" if ranked else "sequences as asked for"
-    told: dict[str, Any] = {
+    how = f"best, median and worst test sequence by {ranked}" if ranked else "sequences as requested"
+    contents: dict[str, Any] = {
         **(about or {}),
         "chosen": how,
         "sequences": [
@@ -79,19 +79,19 @@ def paper_figures(
         ],
     }
     with staged_directory(out) as stage:
-        told["figure2"] = _areas(predictions[0].face, height, stage)
-        told["figure4"] = _correlations(predictions, titles, how, stage)
-        told["figure5"] = _moments(predictions, titles, how, photograph, height, stage)
-        write_summary(told, stage / FILE)
+        contents["figure2"] = _areas(predictions[0].face, height, stage)
+        contents["figure4"] = _correlations(predictions, titles, how, stage)
+        contents["figure5"] = _moments(predictions, titles, how, photograph, height, stage)
+        write_summary(contents, stage / FILE)
         names = sorted(path.name for path in stage.iterdir())
     return [Path(out) / name for name in names]
 
 
 def photographs(corpus: Corpus, root: str | Path) -> Photograph:
-    """The picture of a sequence of a corpus at a time [s], or None where there is none.
+    """A function that gives the picture of a sequence of a corpus at a time [s], None if there is none.
 
     Args:
-        corpus: with the sequences.
+        corpus: contains the sequences.
         root: of the pictures, see :func:`biomechau.corpus.pictures.find_pictures`.
     """
 
@@ -157,7 +157,7 @@ def _numbers(pair: UnitCorrelation) -> dict[str, Any]:
 
 
 def _evenness(panel: Panel) -> int:
-    """Frames of the rarer of on and off."""
+    """Number of frames of the rarer label, on or off."""
     label = panel.label[panel.valid]
     return min(int((label == 1).sum()), int((label == 0).sum()))
 
@@ -171,13 +171,16 @@ def _moments(
     stage: Path,
 ) -> dict[str, Any]:
     rows, numbers, photographed = [], [], False
-    for prediction, title in zip(predictions, titles, strict=True):
+    moments = []
+    for prediction in predictions:
         face = prediction.face
         frames = expressive_frames(face.strength.sum(1), face.sequence.valid.numpy(), NUM_MOMENTS)
+        moments.append((frames, [face.vertex_force(face.forces[frame]) for frame in frames]))
+    peak = max(float(force.max()) for _, forces in moments for force in forces) or 1.0
+    for prediction, title, (frames, forces) in zip(predictions, titles, moments, strict=True):
+        face = prediction.face
         times = [float(face.sequence.timestamp[frame]) for frame in frames]
         vertices = [face.vertices(frame) for frame in frames]
-        forces = [face.vertex_force(face.forces[frame]) for frame in frames]
-        peak = max(float(force.max()) for force in forces) or 1.0
         photos = [photograph(face.sequence.name, time) for time in times] if photograph is not None else []
         with FaceRenderer(vertices, face.rig.faces.numpy(), height, face.rig.axes) as renderer:
             below = tuple(renderer.picture(v, force / peak) for v, force in zip(vertices, forces, strict=True))
@@ -187,14 +190,16 @@ def _moments(
                 above = tuple(map(renderer.picture, vertices))
         headings = tuple(f"{time:.2f} s\n{_labelled(prediction, f)}" for time, f in zip(times, frames, strict=True))
         rows.append(Moments(title, headings, above, below))
-        numbers.append({"sequence": face.sequence.name, "frames": frames, "times": times, "peak": peak})
+        highest = max(float(force.max()) for force in forces)
+        numbers.append({"sequence": face.sequence.name, "frames": frames, "times": times, "peak": highest})
+    unit = predictions[0].face.vertex_force_unit
     above = "Images, or rendered faces where there are none" if photographed else "Rendered faces"
     caption = (
         f"{above} (above) and the predicted muscle forces on the mesh (below) at the {NUM_MOMENTS} moments of the "
         f"largest forces that lie apart, with the action units labelled. {how[0].upper()}{how[1:]}. Colours: "
-        f"{predictions[0].face.vertex_force_unit} as a share of the highest peak of the sequence's moments."
+        f"{unit}."
     )
-    figure = moments_figure(rows, "muscle force, share of the peak", caption)
+    figure = moments_figure(rows, peak, unit, caption)
     files = save_all(figure, stage / "figure5", "Faces and muscle forces", caption, vector=False)
     return {"files": files, "caption": caption, "moments": numbers}
 

@@ -1,4 +1,4 @@
-"""The picture files: a capture's strongest frame, a performance at several moments, the shapes of a rig."""
+"""Picture files: forces of a recording, a performance at several moments, a prediction, the shapes of a rig."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from biomechau.analysis import CaptureForces, Prediction, expressive_frames
 from biomechau.analysis.face_forces import Floats
+from biomechau.reports._heat_rows import HeatRows
+from biomechau.reports._render import FaceRenderer
 from biomechau.reports.curves import ForceCurves
 from biomechau.reports.figures import (
     FacePicture,
@@ -19,8 +21,6 @@ from biomechau.reports.figures import (
     save_figure,
     strip_figure,
 )
-from biomechau.reports.heat_rows import HeatRows
-from biomechau.reports.render import FaceRenderer
 from biomechau.rig import FaceRig
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.training.metrics import THRESHOLD
@@ -36,7 +36,10 @@ def draw_forces(found: CaptureForces, path: Path) -> None:
         picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
     title = f"{found.sequence.name}: muscle forces"
     scale = float(force.max()) or 1.0
-    save_figure(forces_figure(ForceCurves.of(found), picture, scale, found.vertex_force_unit, title), path)
+    save_figure(
+        forces_figure(ForceCurves.of(found, quality=found.quality), picture, scale, found.vertex_force_unit, title),
+        path,
+    )
 
 
 def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, float], path: Path, title: str) -> None:
@@ -44,7 +47,7 @@ def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, 
 
     Args:
         found: the recovered forces.
-        truth: (T, M) the forces that made the motion, at the same frames.
+        truth: (T, M) the forces that caused the motion, at the same frames.
         moments: time of each face by its name.
         path: of the PNG.
         title: heading.
@@ -52,14 +55,15 @@ def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, 
     timestamp = found.sequence.timestamp.numpy()
     frames = [int(np.abs(timestamp - time).argmin()) for time in moments.values()]
     forces = [found.vertex_force(found.forces[frame]) for frame in frames]
+    scale = max(float(force.max()) for force in forces) or 1.0
     faces = [found.vertices(frame) for frame in frames]
     with FaceRenderer(faces, found.rig.faces.numpy(), 500, found.rig.axes) as renderer:
         pictures = [
-            FacePicture(renderer.picture(face, _share(force)), float(timestamp[frame]), f"{name}, {time:.1f} s")
+            FacePicture(renderer.picture(face, force / scale), float(timestamp[frame]), f"{name}, {time:.1f} s")
             for face, force, frame, (name, time) in zip(faces, forces, frames, moments.items(), strict=True)
         ]
     curves = ForceCurves.of(found, truth.double().numpy())
-    save_figure(strip_figure(curves, pictures, "muscle force, share of the moment's peak", title), path)
+    save_figure(strip_figure(curves, pictures, scale, found.vertex_force_unit, title), path)
 
 
 def draw_prediction(prediction: Prediction, path: Path) -> None:
@@ -88,13 +92,13 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
         sequence.valid.numpy(),
         None if labels is None else labels.numpy(),
     )
-    curves = None if prediction.forces is None else ForceCurves.of(face)
+    curves = None if prediction.forces is None else ForceCurves.of(face, quality=prediction.quality)
     title = f"{sequence.name}: action units and muscle forces"
-    save_figure(prediction_figure(rows, curves, pictures, "muscle force, share of the highest peak", title), path)
+    save_figure(prediction_figure(rows, curves, pictures, peak, face.vertex_force_unit, title), path)
 
 
 def _likely(prediction: Prediction, frame: int, count: int = 5) -> str:
-    """The most likely action units of a frame that are on: ``"AU 6 + 12"``."""
+    """The most probable action units above the threshold: ``"AU 6 + 12"``."""
     row = prediction.probabilities[frame].tolist()
     on = sorted((r for r in range(len(row)) if row[r] > THRESHOLD), key=lambda r: -row[r])[:count]
     units = sorted(prediction.action_units[r] for r in on)
@@ -136,5 +140,5 @@ def draw_shapes(
 
 
 def _share(values: Floats) -> Floats:
-    """Values over their peak; zeros stay zeros."""
+    """Values divided by their peak; zeros stay zeros."""
     return values / (values.max() or 1.0)

@@ -1,4 +1,4 @@
-"""Replay: one sequence as a page plays it back, with a coarse face; what ``predict`` and ``forces`` leave for it."""
+"""Replay: data for playing back one sequence on a page, with a coarse face, as stored by ``predict`` and ``forces``."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from biomechau.analysis import CaptureForces, FaceForces, Prediction, asymmetry
+from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis, asymmetry
 from biomechau.analysis.face_forces import Floats, force_strength
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import entry, is_count, is_text, list_of, parse_json
+from biomechau.reports._face_scene import FaceScene
+from biomechau.reports._replay_tensors import check_replay_tensors
 from biomechau.reports.curves import ForceCurves
-from biomechau.reports.face_scene import FaceScene
-from biomechau.reports.replay_tensors import check_replay_tensors
 from biomechau.tensor_file import open_tensors
 
 FILE = "replay.safetensors"
 _FORMAT, _VERSION = "biomechau-replay", "1"
-# Frames whose vertex forces are computed at once, for the memory they take.
+# Frames whose vertex forces are computed at once, which bounds the memory.
 _CHUNK = 256
 
 
@@ -35,19 +35,19 @@ class Replay:
         name: of the sequence.
         scene: the face.
         identifiers: M muscle identifiers.
-        action_units: numbers of the R action units; none where only forces were sought.
-        force_unit: what a muscle force of 1 is, in words.
+        action_units: numbers of the R action units; empty if there are only forces.
+        force_unit: meaning of a muscle force of 1, in words.
         vertex_force_unit: name and unit of the forces on the vertices.
-        residual_of: what the residual is the error of, in words.
+        residual_of: definition of the residual, in words.
         timestamp: (T,) float64 [s].
-        valid: (T,) bool, frames that were captured.
-        coefficients: (T, K') as captured.
+        valid: (T,) bool, frames that were recorded.
+        coefficients: (T, K') as recorded.
         forces: (T, M) or (T, M, 3) [unit of ``FaceDynamics``]; None without physics.
         motion: (T,) float64, displacement from the neutral face, root mean square over the face [mm]; None without
             physics.
-        residual: (T,) float64, that of what the physics leaves unexplained [mm]; None without physics.
-        probabilities: (T, R) p(y = 1); None where only forces were sought.
-        labels: (T, R) int8 of 1, 0 and -1 (unknown); None where there are none.
+        residual: (T,) float64, displacement that the physics leaves unexplained [mm]; None without physics.
+        probabilities: (T, R) p(y = 1); None if there are only forces.
+        labels: (T, R) int8 of 1, 0 and -1 (unknown); None if there are none.
     """
 
     name: str
@@ -68,17 +68,25 @@ class Replay:
 
     @classmethod
     def of_forces(cls, found: CaptureForces) -> Replay:
-        """The forces of a capture."""
-        words = "the recorded motion less that of the muscle forces alone"
-        return cls._of(found, words, found.motion, found.residual)
+        """The replay of forces by inverse dynamics."""
+        definition = "the recorded motion minus that of the muscle forces alone"
+        return cls._of(found, definition, found.motion, found.residual)
+
+    @classmethod
+    def of_analysis(cls, analysis: RecordingAnalysis) -> Replay:
+        """The forces of a recording, and its action units."""
+        found, prediction = analysis.found, analysis.prediction
+        return replace(
+            cls.of_forces(found), action_units=prediction.action_units, probabilities=prediction.probabilities
+        )
 
     @classmethod
     def of_prediction(cls, prediction: Prediction) -> Replay:
-        """What detectors say of a recording."""
+        """The replay of a prediction."""
         slack = " and of the slack" if prediction.ensemble.config.slack else ""
         return cls._of(
             prediction.face,
-            f"the recorded motion less that of the predicted muscle forces{slack}",
+            f"the recorded motion minus that of the predicted muscle forces{slack}",
             prediction.motion,
             prediction.residual,
             prediction.action_units,
@@ -126,7 +134,7 @@ class Replay:
         return None if self.forces is None else force_strength(self.forces)
 
     def curves(self) -> ForceCurves | None:
-        """What figures show of the forces over time."""
+        """The forces over time, for figures."""
         if self.strength is None:
             return None
         unit = f"muscle force [{self.force_unit}]"
@@ -154,7 +162,7 @@ class Replay:
         tensors |= {f"scene.{name}": value for name, value in self.scene.tensors().items()}
         about = {name: getattr(self, name) for name in _WORDS}
         metadata = {"format": _FORMAT, "version": _VERSION, "about": json.dumps(about)}
-        # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
+        # Not safetensors' save_file, which ignores the umask and does not report failures as OSError.
         Path(path).write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
     @classmethod
@@ -162,8 +170,8 @@ class Replay:
         """Read what :meth:`save` wrote.
 
         Raises:
-            ValueError: not such a file, or of another version, or a tensor that does not fit or is not finite; the
-                message names the file and the tensor.
+            ValueError: not such a file, another version, or a tensor of the wrong shape or not finite; the message
+                names the file and the tensor.
             OSError: the file cannot be read.
         """
         with open_tensors(path) as file:
@@ -182,12 +190,12 @@ class Replay:
             return cls(**words, **found, scene=FaceScene(**scene))
 
     def thinned(self, every: int) -> Replay:
-        """Every n-th frame alone."""
+        """The replay of every n-th frame."""
         kept = {name: value[::every] for name in _TENSORS if (value := getattr(self, name)) is not None}
         return replace(self, **kept)
 
 
-# What is said in words: what it must be, and whether it is.
+# Entries of the metadata: what each must be, in words and as a check.
 _TEXT = ("a string", is_text)
 _WORDS = {
     "name": _TEXT,

@@ -1,5 +1,27 @@
 """Face rigs: neutral mesh, blendshapes, muscles and where they pull."""
 
-from biomechau.rig.distribution import Distribution as Distribution, fibre_directions as fibre_directions
-from biomechau.rig.face_rig import FaceRig as FaceRig
-from biomechau.rig.muscles import Muscle as Muscle, Muscles as Muscles
+from typing import TYPE_CHECKING
+
+from biomechau._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from biomechau.rig.distribution import Distribution, fibre_directions
+    from biomechau.rig.face_rig import FaceRig
+    from biomechau.rig.muscles import Muscle, Muscles
+
+__all__ = [
+    "Distribution",
+    "FaceRig",
+    "Muscle",
+    "Muscles",
+    "fibre_directions",
+]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "distribution": ("Distribution", "fibre_directions"),
+        "face_rig": ("FaceRig",),
+        "muscles": ("Muscle", "Muscles"),
+    },
+)

@@ -1,4 +1,4 @@
-"""What FACS calls the action units."""
+"""Names of the FACS action units."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ NAMES = {
 
 
 def column_name(action_unit: int) -> str:
-    """``"AU06"``, as tables of action units are headed."""
+    """The heading of an action unit's column, as ``"AU06"``."""
     return f"AU{action_unit:02d}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# A solution is accepted when no bound and no sign of the gradient is violated by more than this, in the units of a
-# problem scaled to unit diagonal and unit right-hand side.
+# Largest violation of a bound or of the sign of a gradient in an accepted solution, for a problem scaled to unit
+# diagonal and unit right-hand side.
 KKT_TOLERANCE = 1e-10
-# Full exchanges that may fail to reduce the number of violations before the method changes one variable at a time.
+# Full exchanges that may fail to reduce the number of violations before variables are exchanged one at a time.
 _PATIENCE = 3
 # Right-hand sides solved together; each holds a (K, K) matrix.
 _BATCH = 512
@@ -31,7 +31,7 @@ def solve_bounded(gram: Tensor, rhs: Tensor, lower: Tensor, upper: Tensor) -> Te
 
     Raises:
         ValueError: G is singular to working precision.
-        RuntimeError: the iteration does not end (not seen; it is finite for a well-conditioned G).
+        RuntimeError: the iteration does not end (never observed; it is finite for a well-conditioned G).
     """
     scale = gram.diagonal().sqrt()
     if not bool((scale > 0).all()):

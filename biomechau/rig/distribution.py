@@ -19,7 +19,7 @@ class Distribution(ops.SparseMatrix):
 
     Attributes:
         muscles: the M muscles, their shapes named as in the rig.
-        left_out: identifiers of the muscles of the table that the rig cannot show.
+        left_out: identifiers of the muscles in the table that the rig has no moving shapes for.
 
     Raises:
         ValueError: the number of muscles is not M, or the arrays do not describe a sparse matrix.
@@ -39,15 +39,15 @@ class Distribution(ops.SparseMatrix):
 
         Args:
             rig: the face.
-            muscles: the table; ``Muscles.facs()`` if not given. A muscle whose shapes the rig lacks, or whose shapes
-                do not move here, is left out and named in a warning; one that no known shape shows is left out.
+            muscles: the table; ``Muscles.facs()`` if not given. Muscles whose shapes the rig lacks, or whose shapes
+                do not move in it, are left out and named in a warning; those without any known shape are left out.
             threshold: entries below this share of a muscle's peak are dropped, in [0, 1].
 
         Returns:
-            P, float32, one column per muscle that the rig shows.
+            P, float32, one column per muscle that is not left out.
 
         Raises:
-            ValueError: a threshold outside [0, 1], or a rig that shows none of the muscles.
+            ValueError: a threshold outside [0, 1], or a rig with shapes for none of the muscles.
         """
         if not 0 <= threshold <= 1:
             raise ValueError(f"threshold must lie in [0, 1], got {threshold}")
@@ -58,17 +58,21 @@ class Distribution(ops.SparseMatrix):
         still = [name for name, value in zip(match.muscles.names, peak.tolist(), strict=True) if value == 0]
         if lacking or still:
             warnings.warn(
-                "left out, the rig has no moving shapes for: " + ", ".join(lacking + still), UserWarning, stacklevel=2
+                "the rig has no moving shapes for these muscles (left out): " + ", ".join(lacking + still),
+                UserWarning,
+                stacklevel=2,
             )
         shown = Muscles(muscle for muscle in match.muscles if muscle.identifier not in still)
         if not shown:
-            raise ValueError(f"the rig shows none of the muscles; its shapes are {', '.join(rig.names) or 'none'}")
+            raise ValueError(
+                f"the rig has shapes for none of the muscles; its shapes are {', '.join(rig.names) or 'none'}"
+            )
         share = (displacement[peak > 0] / peak[peak > 0, None]).T.float()
         sparse = ops.SparseMatrix.from_dense(torch.where(share >= threshold, share, 0))
         return cls(sparse.crow, sparse.col, sparse.val, sparse.shape, shown, (*match.left_out, *still))
 
     def directions(self, field: Tensor) -> Tensor:
-        """The d with P(i,m) d_m(i) = field_m(i) at every stored entry.
+        """The directions d with P(i,m) d_m(i) = field_m(i) at every stored entry.
 
         Args:
             field: force of each muscle at each vertex, shape (M, N, 3).
@@ -83,7 +87,7 @@ class Distribution(ops.SparseMatrix):
         return torch.where(share > 0, 1 / share, 0)[:, None] * field[self.col, self.row]
 
     def coverage(self) -> Coverage:
-        """Share of the vertices that each muscle reaches."""
+        """The share of the vertices that each muscle reaches."""
         reached = self.val.detach() > 0
         count = torch.zeros(self.shape[1], dtype=torch.float64, device=self.val.device)
         count.index_add_(0, self.col[reached], torch.ones_like(self.col[reached], dtype=torch.float64))
@@ -100,7 +104,7 @@ class Distribution(ops.SparseMatrix):
 
 @dataclass(frozen=True, eq=False)
 class Coverage:
-    """Where the muscles reach.
+    """How much of the face the muscles reach.
 
     Attributes:
         names: identifiers of the M muscles.
@@ -123,7 +127,7 @@ class Coverage:
 
 @dataclass(frozen=True, eq=False)
 class Overlap:
-    """How much the muscles share their vertices.
+    """How much the muscles overlap on the mesh.
 
     Attributes:
         names: identifiers of the M muscles.
@@ -134,7 +138,7 @@ class Overlap:
     cosine: Tensor
 
     def worst(self, count: int = 10) -> list[tuple[str, str, float]]:
-        """The pairs that share most, most first: two identifiers and their cosine."""
+        """The pairs with the largest overlap, largest first: two identifiers and their cosine."""
         first, second = torch.triu_indices(*self.cosine.shape, offset=1)
         values = self.cosine[first, second]
         order = values.argsort(descending=True)[:count].tolist()
@@ -147,7 +151,7 @@ class Overlap:
 
 
 def muscle_displacements(rig: FaceRig, muscles: Muscles) -> Tensor:
-    """b_m = sum of the muscle's shapes: the face at its full contraction [cm], shape (M, N, 3), float64.
+    """b_m, the sum of each muscle's shapes: its full contraction [cm], shape (M, N, 3), float64.
 
     Raises:
         ValueError: a muscle without shapes, or a shape that the rig lacks.

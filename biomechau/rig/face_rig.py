@@ -13,13 +13,13 @@ from torch import Tensor
 
 from biomechau.file_errors import quote
 from biomechau.rig import names as naming
-from biomechau.rig.fit import Bound, fit_coefficients
+from biomechau.rig._fit import Bound, fit_coefficients
+from biomechau.rig._obj_directory import read_obj_directory
+from biomechau.rig._rig_parts import RigParts
+from biomechau.rig._storage import load_rig, save_rig
 from biomechau.rig.ict import read_ict
 from biomechau.rig.left_over import LeftOverSums
-from biomechau.rig.obj_directory import read_obj_directory
 from biomechau.rig.orientation import face_axes
-from biomechau.rig.rig_parts import RigParts
-from biomechau.rig.storage import load_rig, save_rig
 
 if TYPE_CHECKING:
     import trimesh
@@ -36,11 +36,11 @@ class FaceRig:
         names: K shape names, unique in every spelling (:func:`biomechau.rig.names.canonical`).
         identity: (I, N, 3) float32, displacement of the neutral by each identity mode [cm]; I may be 0.
         identity_names: I names.
-        provenance: where the rig came from, free text by key ("source", "region", "licence", ...).
+        provenance: origin of the rig, free text by key ("source", "region", "licence", ...).
 
     Raises:
-        TypeError: what is not a tensor, a tensor of another dtype, names that are not a sequence of strings.
-        ValueError: shapes that do not fit, a value that is not finite, names that are not unique, a broken face index.
+        TypeError: a field that is not a tensor or has the wrong dtype, names that are not a sequence of strings.
+        ValueError: inconsistent shapes, a value that is not finite, duplicate names, a face index out of range.
     """
 
     neutral: Tensor
@@ -88,7 +88,7 @@ class FaceRig:
             (f"identity mode {quote(name)}", b) for name, b in zip(self.identity_names, self.identity, strict=True)
         ]
         for what, block in named:
-            # A float64 sum of float32 values is finite exactly if all of them are, and is the fastest look at them.
+            # A float64 sum of float32 values is finite if and only if all of them are, and is the fastest check.
             if not torch.isfinite(block.sum(dtype=torch.float64)):
                 vertex = int((~torch.isfinite(block)).any(-1).nonzero()[0])
                 raise ValueError(f"{what} is not finite at vertex {vertex}: {block[vertex].tolist()}")
@@ -118,7 +118,7 @@ class FaceRig:
 
     @cached_property
     def vertex_masses(self) -> Tensor:
-        """(N,) barycentric vertex areas scaled to sum to 1; 0 where no triangle meets a vertex.
+        """(N,) barycentric vertex areas scaled to a sum of 1; 0 for vertices without triangles.
 
         Raises:
             ValueError: the mesh has no area.
@@ -126,7 +126,7 @@ class FaceRig:
         thirds = torch.from_numpy(self.mesh.area_faces.copy()).to(self.faces.device) / 3
         areas = thirds.new_zeros(self.num_vertices).index_add_(0, self.faces.flatten(), thirds.repeat_interleave(3))
         if not areas.sum() > 0:
-            raise ValueError("the rig's triangles have no area, so its vertices have no masses")
+            raise ValueError("the rig's triangles have no area, so its vertices have no mass")
         return (areas / areas.sum()).to(self.neutral.dtype)
 
     @cached_property
@@ -135,11 +135,11 @@ class FaceRig:
         return face_axes(self.neutral.cpu(), self.faces.cpu(), self.blendshapes.cpu(), self.names)
 
     def shape_indices(self, names: Sequence[str]) -> list[int]:
-        """Position of each named shape, in the order asked; any spelling that :mod:`biomechau.rig.names` knows.
+        """Index of each named shape, in the given order; any spelling that :mod:`biomechau.rig.names` knows.
 
         Raises:
             TypeError: names that are not a sequence of strings.
-            ValueError: the rig lacks some of the names; all of them are listed.
+            ValueError: the rig lacks some of the names.
         """
         names = naming.name_tuple(names, "names")
         index = naming.index_by_name(self.names, "shape names")
@@ -155,7 +155,7 @@ class FaceRig:
 
         Raises:
             TypeError: names that are not a sequence of strings.
-            ValueError: a name that the rig lacks, or a name given twice.
+            ValueError: a name that the rig lacks, or a duplicate name.
         """
         chosen = self.shape_indices(names)
         return replace(self, blendshapes=self.blendshapes[chosen], names=tuple(self.names[i] for i in chosen))
@@ -163,14 +163,14 @@ class FaceRig:
     def with_identity(self, weights: Tensor) -> FaceRig:
         """The face of another person: neutral + sum_i w_i identity_i, with the same blendshapes and identity modes.
 
-        ``provenance["identity_weights"]`` names the weights that are not 0, after those of an earlier call.
+        ``provenance["identity_weights"]`` lists the weights that are not 0, after those of earlier calls.
 
         Args:
             weights: (I,) float32, about N(0, 1) for a plausible face.
 
         Raises:
             TypeError: weights that are not float32.
-            ValueError: weights of another shape, or not finite.
+            ValueError: weights of the wrong shape, or not finite.
         """
         if weights.dtype != self.identity.dtype:
             raise TypeError(f"weights must be {self.identity.dtype}, got {weights.dtype}")
@@ -194,9 +194,20 @@ class FaceRig:
 
     @classmethod
     def builtin(cls, num_vertices: int = 5000) -> FaceRig:
-        """The procedural face that ships with the package, see :func:`biomechau.rig.builtin.builtin_face`."""
+        """The procedural face that ships with the package: a face mask with ARKit-style shapes, no download.
+
+        It is exactly mirror-symmetric, connected, and the same on every call; x points to the subject's left, y up, z
+        out of the face.
+
+        Args:
+            num_vertices: the exact number of vertices N, 1,000 to 50,000.
+
+        Raises:
+            TypeError: ``num_vertices`` is not an integer.
+            ValueError: ``num_vertices`` is out of range.
+        """
         # Here, because only this face needs those parts of scipy, which take a third of a second to import.
-        from biomechau.rig.builtin import builtin_face
+        from biomechau.rig._builtin import builtin_face
 
         return cls(*builtin_face(num_vertices))
 
@@ -208,7 +219,18 @@ class FaceRig:
         identity: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> FaceRig:
-        """The rig of a ``FaceXModel`` folder, see :func:`biomechau.rig.ict.read_ict`."""
+        """The rig of a ``FaceXModel`` folder of ICT-FaceKit, see :func:`biomechau.rig.ict.read_ict`.
+
+        Args:
+            folder: path of ``FaceXModel``.
+            region: ``"face"`` (9,409 vertices), ``"head"`` (11,248) or ``"all"`` (26,719).
+            identity: also read the identity modes.
+            progress: called with (files read, files in all).
+
+        Raises:
+            ValueError: an unknown region, not a FaceXModel folder, or a broken file.
+            OSError: a file cannot be read.
+        """
         return cls(*read_ict(folder, region, identity, progress))
 
     @classmethod
@@ -219,12 +241,33 @@ class FaceRig:
         scale: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
     ) -> FaceRig:
-        """The rig of a folder of OBJ or PLY meshes, see :func:`biomechau.rig.obj_directory.read_obj_directory`."""
+        """The rig of a folder of OBJ or PLY meshes; every file except the neutral is one shape, named after the file.
+
+        What a program has put before or behind all names is no part of them, nor is a version (``smile_v002.obj``), of
+        which the newest is taken. Shapes equal to the neutral are dropped. ``provenance`` names what was dropped, left
+        out and renamed.
+
+        Args:
+            folder: contains at least two mesh files with the same vertices and faces; faces may be in any order.
+            neutral: name of the neutral's file, case-insensitive, with or without ending and version; if not given, the
+                file whose name says neutral, basis, base, rest or default.
+            scale: centimetres per unit of the files.
+            progress: called with (shapes read, shapes in all).
+
+        Raises:
+            ValueError: no mesh files, no neutral, no shapes, no faces, files that do not match, or a broken file.
+            OSError: the folder or a file cannot be read.
+        """
         return cls(*read_obj_directory(folder, neutral, scale, progress))
 
     @classmethod
     def load(cls, path: str | Path) -> FaceRig:
-        """Read a rig file, see :func:`biomechau.rig.storage.load_rig`."""
+        """Read a rig file that :meth:`save` wrote.
+
+        Raises:
+            ValueError: not a complete rig file of this version; the message names the file and the tensor.
+            OSError: the file cannot be read.
+        """
         parts = load_rig(path)
         try:
             return cls(*parts)
@@ -232,7 +275,11 @@ class FaceRig:
             raise ValueError(f"{path}: {error}") from error
 
     def save(self, path: str | Path) -> None:
-        """Write a rig file, see :func:`biomechau.rig.storage.save_rig`."""
+        """Write the rig as one safetensors file; on failure an existing file stays as it was.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
         save_rig(RigParts(*(getattr(self, field) for field in RigParts._fields)), path)
 
     def fit(
@@ -246,19 +293,19 @@ class FaceRig:
         progress: Callable[[int, int], None] | None = None,
         left_over: LeftOverSums | None = None,
     ) -> Tensor:
-        """Bounded ridge regression of each frame in the mass norm, exact to the tolerance of the bounded solver.
+        """Coefficients of each frame by bounded ridge regression in the mass norm.
 
         c = argmin sum_i m_i |x_i - neutral_i - B(i) c|^2 + ridge tr(G)/K |c|^2 over lower <= c <= upper (the inverse of
         Eq. 3), with G = sum_i m_i B(i)^T B(i). With ``rigid`` the head's rotation and translation are fitted together
-        with c and taken out. Not differentiable.
+        with c and removed. Not differentiable.
 
         Args:
             vertices: positions [cm], (..., N, 3) float32 or float64.
             ridge: weight of |c|^2 relative to the mean diagonal of G, >= 0.
             bounds: lower and upper bound, each a number or K numbers (one per fitted shape); infinite for none.
-            masses: (N,) weights >= 0, default ``rig.vertex_masses``.
-            shapes: names of the shapes to fit, default all; the others get coefficient 0.
-            rigid: fit the head's rigid motion too.
+            masses: (N,) weights >= 0; ``rig.vertex_masses`` if not given.
+            shapes: names of the shapes to fit, all if not given; the others get coefficient 0.
+            rigid: also fit the rigid motion of the head.
             progress: called with (frames done, frames in all).
             left_over: takes what the fit leaves over of the meshes.
 
@@ -267,8 +314,8 @@ class FaceRig:
 
         Raises:
             TypeError: vertices or masses that are not float32 or float64.
-            ValueError: a shape that does not fit, a value that is not finite (named by frame and vertex), unknown shape
-                names, no shape to fit, lower >= upper, shapes that depend on each other while ``ridge`` is 0, a rigid
+            ValueError: a tensor of the wrong shape, a value that is not finite (named by frame and vertex), unknown
+                names, no shape to fit, lower >= upper, linearly dependent shapes while ``ridge`` is 0, a rigid
                 alignment that does not converge (named by frame).
         """
         chosen = list(range(self.num_shapes)) if shapes is None else self.shape_indices(shapes)

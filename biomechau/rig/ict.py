@@ -1,4 +1,4 @@
-"""Importer of the ICT-FaceKit light face model, from the folder its users download."""
+"""Importer of the light ICT-FaceKit face model, from its download folder."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biomechau.rig._rig_parts import RigParts
 from biomechau.rig.obj import read_obj, read_obj_vertices
-from biomechau.rig.rig_parts import RigParts
 
 NEUTRAL = "generic_neutral_mesh.obj"
 NUM_VERTICES = 26719
-# Each region is a leading part of the vertices: face area; neck and back of the head; eyes, teeth and tongue.
+# Each region is the first part of the vertex list: face area; neck and back of the head; eyes, teeth and tongue.
 REGIONS = {"face": 9409, "head": 11248, "all": NUM_VERTICES}
 # PupilDilate_R displaces 66 eyelid vertices by up to 0.0045 cm, PupilDilate_L none: an artefact, not a motion of the
 # face, and it would make the mass matrix all but singular. The smallest true peak is 0.23 cm (eyeLookIn).
@@ -29,19 +29,19 @@ def read_ict(
     identity: bool = True,
     progress: Callable[[int, int], None] | None = None,
 ) -> RigParts:
-    """The parts of a rig from a ``FaceXModel`` folder: its neutral, every expression shape, and its identity modes.
+    """Read a rig from a ``FaceXModel`` folder: its neutral, all expression shapes, and its identity modes.
 
-    Shapes that move no vertex of the region by 0.01 cm are dropped and named in ``provenance["dropped_shapes"]``. A
-    vertex whose displacement is only the rounding of the printed decimals gets zero, see :func:`displacements`.
+    Shapes that move no vertex of the region by 0.01 cm are dropped and listed in ``provenance["dropped_shapes"]``. A
+    displacement that is only the rounding of the printed decimals becomes zero, see :func:`displacements`.
 
     Args:
         folder: path of ``FaceXModel``.
         region: ``"face"``, ``"head"`` or ``"all"``.
-        identity: read the identity modes too.
+        identity: also read the identity modes.
         progress: called with (files read, files in all).
 
     Raises:
-        ValueError: unknown region, not a FaceXModel folder, a shape with another vertex count, a broken OBJ file.
+        ValueError: an unknown region, not a FaceXModel folder, another number of vertices, a broken OBJ file.
         OSError: a file cannot be read.
     """
     if region not in REGIONS:
@@ -57,7 +57,7 @@ def read_ict(
     shapes = [path for path in paths if not _IDENTITY.fullmatch(path.stem)]
     modes = [path for path in paths if _IDENTITY.fullmatch(path.stem)] if identity else []
     if not shapes:
-        raise ValueError(f"{folder} is not an ICT FaceXModel folder: it has no expression shapes beside {NEUTRAL}")
+        raise ValueError(f"{folder} is not an ICT FaceXModel folder: it has no expression shapes besides {NEUTRAL}")
 
     def read(path: Path, done: int) -> NDArray[np.float32]:
         vertices = read_obj_vertices(path)

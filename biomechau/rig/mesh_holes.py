@@ -1,4 +1,4 @@
-"""Holes of a mesh, as the eyes and the mouth of a face, and what closes them in a picture."""
+"""Holes in a mesh, such as the eyes and the mouth of a face, and surfaces that close them in pictures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Integers = npt.NDArray[np.integer]
 
 
 def mesh_holes(vertices: Floats, faces: Integers) -> list[Integers]:
-    """Boundary edges (E, 2) of each hole in a one-piece surface; the longest boundary [cm] is its outline, not a hole.
+    """Boundary edges (E, 2) of each hole in a connected surface; the longest boundary [cm] is its outline, not a hole.
 
-    A mesh of several pieces (with eyeballs, teeth) has its own insides to show, and none are returned.
+    A mesh of several components (with eyeballs or teeth) shows what lies behind its holes: none are returned.
     """
     edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
     edges, uses = np.unique(edges, axis=0, return_counts=True)
@@ -37,7 +37,7 @@ def backing(vertices: Floats, edges: Integers) -> tuple[npt.NDArray[np.float64],
     """A fan of triangles from the edges (E, 2) of a hole to a point a little behind its middle.
 
     Returns:
-        Its vertices (P + 1, 3) [cm], the rim and then the point, and its triangles (E, 3).
+        Its vertices (P + 1, 3) [cm], the rim followed by the point, and its triangles (E, 3).
     """
     rim, corners = np.unique(edges, return_inverse=True)
     points = vertices[rim].astype(np.float64)

@@ -1,4 +1,4 @@
-"""Muscles: which there are, and which shapes of a rig show them at work."""
+"""Muscles: a table of the facial muscles and of the shapes of a rig that show their contraction."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from biomechau.rig.names import canonical, index_by_name
 
 SIDES = ("left", "right", "both")
 KINDS = ("sheet", "sphincter", "relax")
-# A letter first: what begins with a sign is a formula to a spreadsheet.
+# The first is a letter: spreadsheets take text that begins with a sign for a formula.
 _NAME = re.compile(r"[^\W\d_][\w.-]{0,79}")
 # Columns of the tables that muscles are columns of.
-_RESERVED = ("frame", "timestamp")
+_RESERVED = ("frame", "timestamp", "recorded_frame")
 _AXES = ("x", "y", "z")
 _COLUMNS = ("name", "side", "kind", "action_units", "shapes", "source")
 
 
 @dataclass(frozen=True)
 class Muscle:
-    """One muscle, or one group of fibres that works as a muscle.
+    """One muscle, or one group of fibres that acts as a muscle.
 
     Attributes:
         name: anatomical name in snake case, without the side.
         side: "left" or "right" (the subject's), or "both".
         kind: "sheet" pulls towards a fixed origin, "sphincter" closes a ring, "relax" is a relaxation.
-        action_units: numbers of the FACS units it serves.
-        shapes: blendshapes whose sum is the face at its full contraction; empty where no known shape shows it.
-        source: where the row comes from.
+        action_units: numbers of the FACS action units that it contributes to.
+        shapes: blendshapes whose sum is the face at its full contraction; empty if none is known.
+        source: reference for the row.
 
     Raises:
         TypeError: shapes that are not a sequence of strings.
         ValueError: an unknown side or kind, a name that :func:`check_muscle_names` refuses, an action unit that is not
-            positive, a shape that cannot be printed or is given twice in any spelling.
+            positive, a shape that is not printable or is given twice in any spelling.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Muscles(tuple[Muscle, ...]):
     """An ordered table of muscles with unique identifiers.
 
     Raises:
-        ValueError: an identifier that comes twice, or is that of an axis of another muscle's force.
+        ValueError: a duplicate identifier, or one that is the column of an axis of another muscle's force.
     """
 
     __slots__ = ()
@@ -90,7 +90,7 @@ class Muscles(tuple[Muscle, ...]):
 
     @classmethod
     def facs(cls) -> Muscles:
-        """The table that ships with the package: the facial muscles of FACS and the ARKit shapes that show them."""
+        """The table that ships with the package: the facial muscles of FACS and their ARKit shapes."""
         with importlib.resources.as_file(importlib.resources.files("biomechau.rig") / "facs_muscles.csv") as path:
             return cls.load(path)
 
@@ -103,8 +103,7 @@ class Muscles(tuple[Muscle, ...]):
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: a column that is missing or comes twice, a broken row, a muscle that comes twice; the message
-                names the line.
+            ValueError: a missing or duplicate column, a broken row, a duplicate muscle; the message names the line.
         """
         path = Path(path)
         try:
@@ -118,17 +117,17 @@ class Muscles(tuple[Muscle, ...]):
             for row in filter(None, reader):
                 muscle = _parse_row(header, row)
                 if muscle.identifier in muscles:
-                    raise ValueError(f"muscle {muscle.identifier} comes twice")
+                    raise ValueError(f"muscle {muscle.identifier} is given twice")
                 muscles[muscle.identifier] = muscle
         except (ValueError, csv.Error) as error:
             raise ValueError(f"{path}:{max(reader.line_num, 1)}: {reason(error)}") from None
         if not muscles:
-            raise ValueError(f"{path}: expected one muscle a line below the header, found none")
+            raise ValueError(f"{path}: expected one muscle per line below the header, found none")
         with naming(path):
             return cls(muscles.values())
 
     def save(self, path: str | Path) -> None:
-        """Write the table as CSV; nothing is left at ``path`` if writing fails.
+        """Write the table as CSV; on failure an existing file stays as it was.
 
         Raises:
             OSError: the file cannot be written.
@@ -150,8 +149,8 @@ class Muscles(tuple[Muscle, ...]):
     def match(self, shape_names: Iterable[str]) -> MuscleMatch:
         """Find the muscles' shapes among those of a rig, in any spelling of :mod:`biomechau.rig.names`.
 
-        Where the rig has one shape for both sides, the left and the right muscle become one of side "both"; where it
-        splits the shape of a muscle of both sides, the muscle takes the two halves.
+        Where the rig has one shape for both sides, the left and the right muscle become one of side "both"; where the
+        rig splits the shape of an unpaired muscle, the muscle takes the two halves.
         """
         available = {canonical(name): name for name in shape_names}
         found: dict[str, Muscle] = {}
@@ -175,23 +174,23 @@ class Muscles(tuple[Muscle, ...]):
             if missing or not shapes:
                 left_out[muscle.identifier] = tuple(missing)
                 continue
-            # Without repeats: both halves of a muscle may have found the one shape that the rig does not split.
-            placed = replace(muscle, side=side, shapes=tuple(dict.fromkeys(shapes)))
-            twin = found.get(placed.identifier)
-            if twin is not None:
-                placed = replace(twin, shapes=tuple(dict.fromkeys((*twin.shapes, *shapes))))
-            found[placed.identifier] = placed
+            # No duplicates: both halves of a muscle may have found the same shape, which the rig does not split.
+            matched = replace(muscle, side=side, shapes=tuple(dict.fromkeys(shapes)))
+            other = found.get(matched.identifier)
+            if other is not None:
+                matched = replace(other, shapes=tuple(dict.fromkeys((*other.shapes, *shapes))))
+            found[matched.identifier] = matched
         return MuscleMatch(Muscles(found.values()), MappingProxyType(left_out))
 
 
 @dataclass(frozen=True)
 class MuscleMatch:
-    """The muscles that a rig can show.
+    """The muscles that a rig has shapes for.
 
     Attributes:
         muscles: those whose shapes the rig has, with the rig's own shape names.
-        left_out: identifier of every other muscle, with the shapes that the rig lacks (none for a muscle that no
-            known shape shows).
+        left_out: identifier of every other muscle, with the shapes that the rig lacks (none for a muscle without
+            known shapes).
     """
 
     muscles: Muscles
@@ -199,10 +198,11 @@ class MuscleMatch:
 
 
 def check_muscle_names(names: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless these can name muscles, or be their identifiers, side by side in tables and columns.
+    """Raise ``ValueError`` unless these can name muscles, or be their identifiers, together in one table.
 
-    A name is 1 to 80 letters, digits, ``_``, ``.`` or ``-``, the first a letter; ``frame`` and ``timestamp`` are other
-    columns of the tables of forces, and ``NAME_x`` is a column of the muscle ``NAME`` where forces are vectors.
+    A name is 1 to 80 letters, digits, ``_``, ``.`` or ``-``, the first a letter; ``frame``, ``timestamp`` and
+    ``recorded_frame`` are other columns of the tables of forces, and ``NAME_x`` is a column of the muscle ``NAME``
+    where forces are vectors.
     """
     taken: set[str] = set()
     for name in names:
@@ -214,7 +214,7 @@ def check_muscle_names(names: Sequence[str]) -> None:
         if name.casefold() in _RESERVED:
             raise ValueError(f"a muscle cannot be called {name}: the tables of forces have a column of this name")
         if name in taken:
-            raise ValueError(f"muscle {name} comes twice")
+            raise ValueError(f"muscle {name} is given twice")
         taken.add(name)
     for name in names:
         for axis in _AXES:
@@ -223,7 +223,7 @@ def check_muscle_names(names: Sequence[str]) -> None:
 
 
 def split_identifier(identifier: str) -> tuple[str, str]:
-    """``"zygomaticus_major_left"`` -> ``("zygomaticus major", "left")``; the side is ``"both"`` where there is none."""
+    """``"zygomaticus_major_left"`` -> ``("zygomaticus major", "left")``; the side is ``"both"`` if it names none."""
     base, _, side = identifier.rpartition("_")
     if side not in ("left", "right"):
         base, side = identifier, "both"
@@ -237,7 +237,7 @@ def _parse_header(row: list[str]) -> list[str]:
         raise ValueError(f"expected the columns {', '.join(_COLUMNS)}; missing {', '.join(missing)}")
     twice = [column for column in _COLUMNS if header.count(column) > 1]
     if twice:
-        raise ValueError(f"column {twice[0]} comes twice")
+        raise ValueError(f"column {twice[0]} is given twice")
     return header
 
 

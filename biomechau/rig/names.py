@@ -58,7 +58,16 @@ _FACESHIFT = {
     "sneer": "nosesneer",
 }
 # Here left and right say where the shape moves, not which half of the face it belongs to.
-_DIRECTIONS = frozenset({"jawleft", "jawright", "mouthleft", "mouthright"})
+_DIRECTIONS = {
+    f"{part}{end}": f"{part}{way}" for part in ("jaw", "mouth") for way in ("left", "right") for end in (way, way[0])
+}
+# In small letters throughout nothing sets the side off.
+_SMALL = {
+    name.lower(): f"{name.lower().removesuffix(way)}_{way[0]}"
+    for name in ARKIT_SHAPES
+    for way in ("left", "right")
+    if name.lower().endswith(way) and name.lower() not in _DIRECTIONS
+}
 
 
 def canonical(name: str) -> str:
@@ -70,7 +79,7 @@ def canonical(name: str) -> str:
     plain = _SEPARATORS.sub("", name).lower()
     side = _SIDE.fullmatch(name.strip())
     if plain in _DIRECTIONS or side is None:
-        return _FACESHIFT.get(plain, plain)
+        return _DIRECTIONS.get(plain) or _SMALL.get(plain) or _FACESHIFT.get(plain, plain)
     base = _SEPARATORS.sub("", side["base"]).lower()
     return f"{_FACESHIFT.get(base, base)}_{side['side'][0].lower()}"
 
@@ -79,7 +88,7 @@ def name_tuple(names: Iterable[str], what: str) -> tuple[str, ...]:
     """The names as a tuple.
 
     Raises:
-        TypeError: one string in place of several, or a name that is not a string.
+        TypeError: a single string instead of several, or a name that is not a string.
     """
     if isinstance(names, str):
         raise TypeError(f"{what} must be a sequence of strings, got the one string {quote(names)}")

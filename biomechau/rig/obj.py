@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from biomechau.file_errors import quote
 
-# Of a coordinate, in any unit of length: far below where float32 ends.
+# Largest coordinate accepted, in any unit of length; far below the range of float32.
 LARGEST_COORDINATE = 1e9
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -35,7 +35,7 @@ class ObjMesh:
     corners: NDArray[np.int64]
 
     def triangles(self) -> NDArray[np.int64]:
-        """(F, 3) triangles, in the order of the polygons: quads are cut along the shorter diagonal, others fanned."""
+        """(F, 3) triangles, in the order of the polygons; quads are cut along the shorter diagonal, others fanned."""
         starts = np.cumsum(self.polygon_sizes) - self.polygon_sizes
         fans = self.polygon_sizes - 2
         polygon = np.repeat(np.arange(len(fans)), fans)
@@ -46,7 +46,7 @@ class ObjMesh:
         return self.corners[starts[polygon][:, None] + local]
 
     def _first_corner(self, starts: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where each fan begins: at corner 1 of quads whose diagonal 1-3 is shorter than 0-2, else at corner 0."""
+        """The first corner of each fan: corner 1 of quads whose diagonal 1-3 is shorter than 0-2, else corner 0."""
         turn = np.zeros(len(starts), np.int64)
         quads = np.flatnonzero(self.polygon_sizes == 4)
         a, b, c, d = (self.vertices[self.corners[starts[quads] + corner]] for corner in range(4))
@@ -87,7 +87,7 @@ def read_obj_vertices(path: str | Path) -> NDArray[np.float64]:
 
 
 def face_lines(path: str | Path) -> list[bytes]:
-    """The ``f`` lines of an OBJ file as they stand: equal lines mean equal faces."""
+    """The raw ``f`` lines of an OBJ file: equal lines mean equal faces."""
     return [line for line in _read_bytes(path).splitlines() if line.lstrip().startswith(b"f")]
 
 
@@ -118,13 +118,15 @@ def _parse_lines(path: str | Path, data: bytes) -> ObjMesh:
             polygon_lines.append(number)
     if not vertices:
         raise ValueError(f"{path}: no vertices: an OBJ file needs lines 'v x y z'")
-    # Faces may stand before their vertices, so the upper bound is known only now; checked before int64 could overflow.
+    # Faces may precede their vertices, so the upper bound is known only now; checked before int64 could overflow.
     if max(corners, default=0) >= len(vertices):
-        outside = next(place for place, corner in enumerate(corners) if corner >= len(vertices))
+        outside = next(index for index, corner in enumerate(corners) if corner >= len(vertices))
         polygon = int(np.searchsorted(np.cumsum(sizes), outside, side="right"))
         found = corners[outside] + 1
         _fail(
-            path, polygon_lines[polygon], f"face index {quote(found)} is broken: the file has {len(vertices)} vertices"
+            path,
+            polygon_lines[polygon],
+            f"face index {quote(found)} is out of range: the file has {len(vertices)} vertices",
         )
     return ObjMesh(np.array(vertices), np.array(sizes, np.int64), np.array(corners, np.int64))
 
@@ -150,7 +152,7 @@ def _polygon(tokens: list[bytes], num_vertices: int, path: str | Path, number: i
     for index in indices:
         if index == 0 or index < -num_vertices:
             _fail(
-                path, number, f"face index {quote(index)} is broken: indices count from 1, or back from -1 to the first"
+                path, number, f"face index {quote(index)} is out of range: indices count from 1, or backwards from -1"
             )
     return [index - 1 if index > 0 else num_vertices + index for index in indices]
 

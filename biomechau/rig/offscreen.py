@@ -1,4 +1,4 @@
-"""A face rendered off-screen by VTK, without its messages. Needs the ``viz`` extra."""
+"""Off-screen rendering of faces by VTK, with its messages silenced. Needs the ``viz`` extra."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-# Pixels are rendered this many times too fine in each direction and averaged: smooth edges on every driver.
+# Rendered pixels per pixel in each direction, which are averaged: smooth edges on every driver.
 OVERSAMPLING = 2
-# A portrait lens: no bulging nose [degrees].
+# That of a portrait lens, which does not exaggerate the nose [degrees].
 VIEW_ANGLE = 16.0
 _Self = TypeVar("_Self", bound="OffscreenFace")
 
 
 @contextmanager
 def quiet_vtk() -> Iterator[None]:
-    """Keep VTK from writing to stderr: without a display it warns of each driver it passes over."""
+    """Keep VTK from writing to stderr: without a display it warns about each driver that it skips."""
     from vtkmodules.vtkCommonCore import vtkLogger
 
     before = vtkLogger.GetCurrentVerbosityCutoff()
@@ -31,12 +31,12 @@ def quiet_vtk() -> Iterator[None]:
 
 
 class OffscreenFace:
-    """A window that is never shown, with a camera in front of a face; what renders faces derives from it.
+    """An off-screen window with a camera in front of a face; the base class of face renderers.
 
     Use as a context manager.
 
     Args:
-        width, height: of the pictures [pixels].
+        width, height: size of the pictures [pixels].
 
     Raises:
         ImportError: pyvista is not installed.
@@ -58,7 +58,7 @@ class OffscreenFace:
         self._plotter.close()
 
     def _aim(self, middle: npt.ArrayLike, towards: npt.ArrayLike, distance: float, roll: float = 0.0) -> None:
-        """Put the camera at ``distance`` [cm] from ``middle`` (3,) in the direction ``towards`` (3,) of length 1."""
+        """Put the camera ``distance`` [cm] from ``middle`` (3,) along the unit vector ``towards`` (3,)."""
         middle = np.asarray(middle, float)
         camera = self._plotter.camera
         camera.position = tuple(middle + distance * np.asarray(towards))
@@ -68,11 +68,11 @@ class OffscreenFace:
         camera.clipping_range = (0.1 * distance, 3.0 * distance)
 
     def _pixel_sums(self) -> npt.NDArray[np.uint16]:
-        """(height, width, 3) sums over the ``OVERSAMPLING`` ** 2 rendered pixels of each pixel, red, green, blue."""
+        """(height, width, 3) sums over the ``OVERSAMPLING`` ** 2 rendered pixels of each pixel; red, green, blue."""
         with quiet_vtk():
             self._plotter.render()  # a screenshot alone renders the first picture only
             image = np.asarray(self._plotter.screenshot(return_img=True))[..., :3]
-        # Summed by slices, ten times as fast as by axes.
+        # Summing slices is ten times as fast as summing axes.
         total = np.zeros((image.shape[0] // OVERSAMPLING, image.shape[1] // OVERSAMPLING, 3), np.uint16)
         for row, column in np.ndindex(OVERSAMPLING, OVERSAMPLING):
             total += image[row::OVERSAMPLING, column::OVERSAMPLING]

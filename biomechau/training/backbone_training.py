@@ -1,4 +1,4 @@
-"""Training of a small image backbone on the labels of a fold, and its features for all of the corpus."""
+"""Training of a small image backbone on the labels of a fold, and its features of the whole corpus."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from biomechau.models import ImageBackbone, TrainedBackbone, action_unit_loss
 from biomechau.models.image_backbone import resized
 from biomechau.training.data import positive_weights
 from biomechau.training.feature_computation import FeatureReport, compute_image_features
-from biomechau.training.image_training_config import ImageTrainingConfig
 from biomechau.training.module import ADVICE
-from biomechau.training.runs import fold_folder
+from biomechau.training.run import fold_folder
+from biomechau.training.training_config import ImageTrainingConfig
 
-# Folder of the backbone itself, beside its features.
+# Folder of the backbone, next to its features.
 BACKBONE = "backbone"
-# Random changes of the pictures in training: turned [rad], scaled, moved [share of half a side].
+# Augmentation of the pictures: standard deviations of rotation [rad], scale, and shift [share of half a side].
 _TURN, _SCALE, _SHIFT = 0.08, 0.08, 0.08
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledPictures:
-    """Pictures of some sequences, small, in memory.
+    """Resized pictures of some sequences, in memory.
 
     Attributes:
         pixels: (n, 3, S, S) uint8.
@@ -55,15 +55,15 @@ class LabelledPictures:
         """Read the pictures of all frames with a known label.
 
         Args:
-            corpus: with the labels.
+            corpus: the labels.
             ids: of the sequences.
             images: root of the pictures, see :func:`biomechau.corpus.pictures.find_pictures`.
             size: S.
-            skip_faulty: leave out what has no picture, in place of refusing it.
-            step: called with the number of frames of each sequence that is done.
+            skip_faulty: skip frames without a picture and broken pictures, instead of raising an error.
+            step: called with the number of frames of each finished sequence.
 
         Raises:
-            ImportError, OSError, ValueError: as :func:`biomechau.training.compute_image_features`; no picture at all.
+            ImportError, OSError, ValueError: as :func:`biomechau.training.compute_image_features`; no pictures.
         """
         pixels, labels = [], []
         for id in ids:
@@ -80,7 +80,7 @@ class LabelledPictures:
             if step is not None:
                 step(len(sequence))
         if not pixels:
-            raise ValueError(f"no labelled frame has a picture below {images}")
+            raise ValueError(f"no labelled frame has a picture in {images}")
         return cls(torch.stack(pixels), torch.stack(labels))
 
 
@@ -95,15 +95,15 @@ def train_image_backbone(
 ) -> TrainedBackbone:
     """Train a small convolutional net on the action units of a fold's training subjects.
 
-    The weights of the epoch with the lowest loss on the validation subjects are kept. The same seed and number of
-    threads give the same weights on the CPU.
+    The weights of the epoch with the lowest loss on the validation subjects are kept. On the CPU, the same seed and
+    number of threads give the same weights.
 
     Args:
-        corpus: that the fold is of.
-        fold: its subjects, whose names the backbone keeps.
+        corpus: of the fold.
+        fold: its subjects, whose names are stored with the backbone.
         training: pictures of the fold's training subjects.
-        validation: of its validation subjects.
-        config: how.
+        validation: pictures of its validation subjects.
+        config: training options.
         device: to train and run on.
         progress: called with (steps done, steps in all).
 
@@ -133,42 +133,42 @@ def train_fold_features(
 ) -> dict[int, FeatureReport]:
     """Train a backbone for each fold, and cache its features of the whole corpus.
 
-    They go into ``CORPUS/image_features/fold1``, ...; :meth:`biomechau.corpus.Corpus.of_fold` finds them. A fold that
-    is there already is kept, and gone on with where its features are not yet those of all sequences.
+    They are stored in ``CORPUS/image_features/fold1``, ..., where :meth:`biomechau.corpus.Corpus.of_fold` finds them.
+    Folds that exist are kept, and completed if features of some sequences are missing.
 
     Args:
         corpus: to train on.
-        folds: by their numbers.
+        folds: by number.
         images: root of the pictures, see :func:`biomechau.corpus.pictures.find_pictures`.
-        config: how to train.
+        config: training options.
         device: to train and run on.
-        skip_faulty: leave out labelled frames without a picture, and files that cannot be read.
-        replace: begin again where there are features already.
-        progress: called with what begins, in words; gives what is called with (done, total) while it goes on.
+        skip_faulty: skip labelled frames without a picture and unreadable files, instead of raising an error.
+        replace: discard existing features.
+        progress: called with a description of each step; returns a function to call with (done, total).
 
     Raises:
-        ImportError, OSError: as :func:`biomechau.training.compute_image_features`; another process trains features
-            of the corpus.
-        ValueError: as there; the corpus has features of one backbone for all folds, or of a fold of other subjects; the
-            loss or a weight is not finite, in an epoch and step that the message names.
+        ImportError, OSError: as :func:`biomechau.training.compute_image_features`; another process is training image
+            features of the corpus.
+        ValueError: as there; the corpus has features of one backbone for all folds, or of folds with other subjects;
+            the loss or a weight is not finite (epoch and step are named).
     """
     config = ImageTrainingConfig() if config is None else config
     check_folds(list(folds.values()), corpus)
     begin = progress or (lambda words: lambda done, total: None)
     root, sha = corpus.path / FEATURES, corpus.sha256
     reports = {}
-    with locked_folder(corpus.path, "image features are being trained here already"):
+    with locked_folder(corpus.path, "another process is training image features here"):
         if replace:
             remove_image_features(root)
         elif (root / DESCRIPTION).is_file():
-            raise ValueError(f"{root} holds image features of one backbone for all folds; --replace removes them")
+            raise ValueError(f"{root} contains image features of one backbone for all folds; --replace discards them")
         for number, fold in folds.items():
             folder = fold_folder(root, number)
             if (folder / BACKBONE).is_dir():
                 backbone = TrainedBackbone.load(folder / BACKBONE, device)
                 if set(backbone.card.subjects) != {*fold.train, *fold.validation}:
                     raise ValueError(
-                        f"{folder} holds image features of a fold of other subjects; --replace removes them"
+                        f"{folder} contains image features of a fold with other subjects; --replace discards them"
                     )
             else:
                 step = begin(f"reading pictures, fold {number}")
@@ -187,7 +187,7 @@ def train_fold_features(
 def _read_fold(
     corpus: Corpus, fold: Fold, images: str | Path, size: int, skip_faulty: bool, progress: Callable[[int, int], None]
 ) -> tuple[LabelledPictures, LabelledPictures]:
-    parts = [corpus.ids_of(subjects) for subjects in (fold.train, fold.validation)]
+    sets = [corpus.ids_of(subjects) for subjects in (fold.train, fold.validation)]
     total = sum(corpus.frames[subject] for subject in (*fold.train, *fold.validation))
     done = 0
 
@@ -196,7 +196,7 @@ def _read_fold(
         done += frames
         progress(done, total)
 
-    training, validation = (LabelledPictures.read(corpus, ids, images, size, skip_faulty, step) for ids in parts)
+    training, validation = (LabelledPictures.read(corpus, ids, images, size, skip_faulty, step) for ids in sets)
     return training, validation
 
 
@@ -208,12 +208,12 @@ def _fit(
     device: str | torch.device,
     progress: Callable[[int, int], None] | None,
 ) -> dict[str, Tensor]:
-    """The weights of the best epoch."""
+    """Train, and return the weights of the best epoch."""
     known, on = training.labels >= 0, training.labels == 1
     rates = on.sum(0) / known.sum(0).clamp_min(1)
     if not bool(on.any()):
         raise ValueError("no action unit is on in a frame of the training subjects that has a picture")
-    # Units that are never on have no positives to weigh.
+    # Units that are never on have no positives to weight.
     weights = positive_weights(rates.clamp_min(1e-3)).to(device)
     batches = max(len(training.pixels) // config.batch_size, 1)
     steps = config.epochs * batches
@@ -226,7 +226,7 @@ def _fit(
         order = torch.randperm(len(training.pixels))
         for batch in range(batches):
             chosen = order[batch * config.batch_size : (batch + 1) * config.batch_size]
-            logits = model(_changed(training.pixels[chosen].to(device)))
+            logits = model(_augmented(training.pixels[chosen].to(device)))
             loss = action_unit_loss(logits, training.labels[chosen].to(device), positive_weights=weights)
             step = f"epoch {epoch + 1} of {config.epochs}, step {batch + 1} of {batches}"
             _check_finite({"loss": loss.detach()}, step)
@@ -250,8 +250,8 @@ def _check_finite(tensors: Mapping[str, Tensor], step: str) -> None:
         raise ValueError(f"training of the image backbone diverged: {name} is not finite in {step}; {ADVICE}")
 
 
-def _changed(pixels: Tensor) -> Tensor:
-    """Pictures (n, 3, S, S), each turned, scaled and moved a little, as cameras are, and half of them mirrored."""
+def _augmented(pixels: Tensor) -> Tensor:
+    """Augmented pictures (n, 3, S, S): rotated, scaled and shifted a little, and half of them mirrored."""
     count = len(pixels)
     turn, zoom, flip = _TURN * torch.randn(count), 1 + _SCALE * torch.randn(count), 1 - 2.0 * (torch.rand(count) < 0.5)
     affine = torch.zeros(count, 2, 3)
@@ -266,7 +266,7 @@ def _changed(pixels: Tensor) -> Tensor:
 def _validation_loss(
     model: nn.Module, pictures: LabelledPictures, weights: Tensor, batch_size: int, device: str | torch.device
 ) -> float:
-    """Mean over the known labels."""
+    """Mean loss over the known labels."""
     model.eval()
     total, count = 0.0, 0
     for pixels, labels in zip(pictures.pixels.split(batch_size), pictures.labels.split(batch_size), strict=True):

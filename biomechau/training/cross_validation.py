@@ -1,4 +1,4 @@
-"""Evaluation of all folds of a training, and their means."""
+"""Evaluation of all folds of a run, and their means."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from biomechau.training.run import Run, save_json
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """Scores of all folds of a training.
+    """Scores of all folds of a run.
 
     Attributes:
-        evaluations: by the number of the fold.
-        same_corpus: whether each fold was tested on its own test subjects of the corpus trained on; else each was
-            tested on all subjects of another corpus.
+        evaluations: by fold number.
+        same_corpus: whether each fold was tested on its own test subjects of the training corpus, rather than on all
+            subjects of another corpus.
     """
 
     evaluations: Mapping[int, Evaluation]
@@ -35,12 +35,12 @@ class CrossValidation:
 
     @property
     def force_recovery(self) -> float | None:
-        """Median r over the muscles, the mean over the folds; None where no true forces are known."""
+        """Mean over the folds of the median r over the muscles; None if no true forces are known."""
         return mean_of_known(e.forces.median for e in self.evaluations.values() if e.forces is not None)
 
     @property
     def reconstruction(self) -> float | None:
-        """Error of the decoded motion over its standard deviation, the mean over the folds; None without physics."""
+        """Mean over the folds of the reconstruction error over the standard deviation; None without physics."""
         return mean_of_known(evaluation.reconstruction for evaluation in self.evaluations.values())
 
     def summary(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class CrossValidation:
         }
 
     def save(self, folder: str | Path) -> None:
-        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` where forces are known, and ``evaluation.json``.
+        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` if forces are known, and ``evaluation.json``.
 
         The tables have a column ``fold`` with its number, or ``mean``.
 
@@ -87,19 +87,19 @@ class CrossValidation:
 def cross_validate(
     runs: Mapping[int, Run], corpus: Corpus, progress: Callable[[int, int], None] | None = None
 ) -> CrossValidation:
-    """Test every fold on its test subjects; on a corpus that was not trained on, on all subjects.
+    """Evaluate every fold on its test subjects, or on all subjects of a corpus other than the training corpus.
 
     Args:
-        runs: by the number of their fold, see :func:`biomechau.training.open_runs`.
-        corpus: the one trained on, or another of the same rig.
+        runs: by fold number, see :func:`biomechau.training.open_runs`.
+        corpus: the training corpus, or another of the same rig.
         progress: called with (folds done, folds in all).
 
     Raises:
-        ValueError: no runs, a training that has not ended, or a corpus that does not fit.
+        ValueError: no runs, an unfinished training, or a corpus that does not match.
         OSError: a file cannot be read.
     """
     if not runs:
-        raise ValueError("there are no runs to test")
+        raise ValueError("there are no runs to evaluate")
     same = all(run.trained_on(corpus) for run in runs.values())
     evaluations = {}
     for number, run in runs.items():

@@ -1,4 +1,4 @@
-"""What a detector reads of a corpus: batches for training, validation and test, and statistics of the training data."""
+"""Data of a corpus for a detector: batches for training, validation and test, and statistics of the training data."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from biomechau.training.training_config import check_units
 
 
 class DetectorWindows(Dataset[dict[str, Tensor]]):
-    """Windows of some subjects, with the tensors of :class:`biomechau.models.Detector`'s batches.
+    """Windows of some subjects, with the tensors of a batch of :class:`biomechau.models.Detector`.
 
     An item has ``coefficients`` (T, K') of the shapes that the detector keeps, ``labels`` (T, R) of its action units,
-    ``valid`` (T,), False also in frames whose picture the head lacks, and where there are such: ``image_features``
+    ``valid`` (T,), also False in frames without the picture that the head needs, and if available ``image_features``
     (T, D), ``muscle_forces`` (T, M...) of the corpus's muscles, and ``displacements`` (T, N_in, 3) of the encoder's
-    vertices if the meshes are more than their coefficients.
+    vertices if the corpus has meshes beyond their coefficients.
 
     Args:
         corpus: to cut.
         subjects: whose sequences to cut.
-        detector: to read them; it is not kept.
+        detector: reads the windows; it is not stored.
         num_frames: T.
         stride: frames from window to window; ``num_frames`` if not given.
-        neutral: percentile of each coefficient over all valid frames of a subject to subtract, see
+        neutral: percentile of each coefficient over all valid frames of a subject that is subtracted, see
             :func:`biomechau.physics.neutral.neutral_coefficients`; nothing if not given.
-        labelled: ids of the sequences whose labels are shown, those of the others are -1 (unknown); all if not given.
+        labelled: ids of the sequences whose labels are used, all if not given; labels of the others are -1 (unknown).
 
     Raises:
-        ValueError: a corpus of another rig, without an action unit or the image features that the detector needs, at
-            another frame rate, or without windows.
+        ValueError: a corpus of another rig or frame rate, without an action unit or the image features that the
+            detector needs, or without windows.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         return item
 
     def fit_statistics(self, detector: Detector) -> None:
-        """Give a detector the statistics of the valid frames of these subjects.
+        """Set a detector's statistics to those of the valid frames of these subjects.
 
         Raises:
             ValueError: no frame is valid.
         """
         sequences = [self.windows.corpus[id] for id in self.ids]
         meshes = None
-        if self._basis is not None:  # one sequence at a time: meshes are large
+        if self._basis is not None:  # one sequence at a time, since meshes are large
             meshes = (
                 self._displacements(self._coefficients(sequence), sequence.vertices_residual[sequence.valid])
                 for sequence in sequences
@@ -106,23 +106,23 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         return (coefficients[:, self._shapes] - self._neutral[subject]).to(self._dtype)
 
     def _displacements(self, coefficients: Tensor, residual: Tensor) -> Tensor:
-        """u = sum_k c_k B_k (Eq. 3) and what the mesh has beside it, of the encoder's vertices."""
+        """u = sum_k c_k B_k (Eq. 3) plus the residual of the mesh, at the encoder's vertices."""
         assert self._basis is not None
         return torch.tensordot(coefficients, self._basis, 1) + residual[:, self._vertices].to(coefficients.dtype)
 
 
 class EpochOrder(Sampler[int]):
-    """The windows of an epoch in an order of its own, a share of them for each process.
+    """The windows of an epoch in random order, divided among the processes.
 
-    The last batch is filled up with the epoch's first windows, so that every step sees ``batch_size`` windows: batch
-    for batch, the processes together have what one process has.
+    The last batch is filled up with the epoch's first windows, so that every step has ``batch_size`` windows. Batch by
+    batch, the processes together have the same windows as a single process.
 
     Args:
-        num_windows: to order.
-        batch_size: windows of a step, over all processes; a multiple of their number.
-        seed: of the orders.
+        num_windows: number of windows.
+        batch_size: windows per step over all processes; a multiple of their number.
+        seed: of the random orders.
         processes: P.
-        rank: of this process, which takes the windows at rank, rank + P, ... of each batch.
+        rank: of this process, which takes the windows rank, rank + P, ... of each batch.
     """
 
     def __init__(self, num_windows: int, batch_size: int, seed: int, processes: int = 1, rank: int = 0) -> None:
@@ -131,7 +131,7 @@ class EpochOrder(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the order of an epoch; Lightning calls it."""
+        """Use the order of an epoch; called by Lightning."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -140,23 +140,23 @@ class EpochOrder(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = torch.randperm(self.num_windows, generator=generator).tolist()
-        places = range(self.rank, len(self) * self.processes, self.processes)
-        return (order[place % self.num_windows] for place in places)
+        indices = range(self.rank, len(self) * self.processes, self.processes)
+        return (order[index % self.num_windows] for index in indices)
 
 
 class CorpusData(LightningDataModule):
-    """A fold of a corpus as Lightning wants it.
+    """Lightning data module of one fold of a corpus.
 
-    Training windows come in an order that the seed and the epoch decide, the same for any number of processes; each
-    process validates on all validation subjects.
+    The order of the training windows follows from seed and epoch, for any number of processes; each process validates
+    on all validation subjects.
 
     Args:
         corpus: to read.
         fold: its subjects.
-        detector: to train; its statistics become those of the training subjects.
+        detector: to train; its statistics are set to those of the training subjects.
         num_frames: T of a window.
         stride: of the training windows; ``num_frames`` if not given.
-        batch_size: windows of a step, over all processes.
+        batch_size: windows per step over all processes.
         seed: of the order.
         neutral: percentile that calibrates each subject, see :class:`DetectorWindows`.
         labelled: training sequences whose labels are used; all if not given.
@@ -194,7 +194,7 @@ class CorpusData(LightningDataModule):
 
 
 def positive_weights(rates: Tensor) -> Tensor:
-    """((1 - p) / p clipped to [0.3, 4]) ** 0.7 for positive rates p (R,), so that rare units are not ignored.
+    """Weights of positives, ((1 - p) / p clipped to [0.3, 4]) ** 0.7 for positive rates p (R,): rare units count more.
 
     Raises:
         ValueError: a rate outside (0, 1].
@@ -205,10 +205,10 @@ def positive_weights(rates: Tensor) -> Tensor:
 
 
 def check_corpus(corpus: LabelledCorpus, detector: Detector) -> None:
-    """Make sure that a detector can read a corpus.
+    """Check that a detector can read a corpus.
 
     Raises:
-        ValueError: another rig or frame rate, or a lack of action units or image features.
+        ValueError: another rig or frame rate, or missing action units or image features.
     """
     config = detector.config
     if corpus.shapes != detector.rig.names or corpus.rig.num_vertices != detector.rig.num_vertices:
@@ -223,6 +223,6 @@ def check_corpus(corpus: LabelledCorpus, detector: Detector) -> None:
             raise ValueError(f"{corpus.path} has no image features, but head {config.head!r} reads them")
         if corpus.num_image_features != config.num_image_features:
             raise ValueError(
-                f"{corpus.path} has {corpus.num_image_features} image features a frame, but the detector reads "
+                f"{corpus.path} has {corpus.num_image_features} image features per frame, but the detector reads "
                 f"{config.num_image_features}"
             )

@@ -1,4 +1,4 @@
-"""Evaluation of a run on subjects that it was not trained on."""
+"""Evaluation of a run on subjects that were not used for its training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from biomechau.corpus import Corpus, LabelledCorpus, ResampledCorpus
 from biomechau.csv_output import write_rows
 from biomechau.file_errors import naming
 from biomechau.files import staged_directory
-from biomechau.json_file import between, entry, is_number, is_object, or_null, read_json_object
+from biomechau.json_file import read_json_object
 from biomechau.models import Detector
+from biomechau.training._protocol import subjects_and_frames
 from biomechau.training.data import DetectorWindows
-from biomechau.training.evaluation_entries import read_unit_scores
+from biomechau.training.evaluation_entries import check_fold
 from biomechau.training.metrics import (
     ActionUnitScore,
     ActionUnitScores,
@@ -27,8 +28,7 @@ from biomechau.training.metrics import (
     force_recovery,
     relative_error,
 )
-from biomechau.training.protocol import part
-from biomechau.training.run import CARD, Run, save_json
+from biomechau.training.run import PROTOCOL, Run, save_json
 
 SCORES, RECOVERY, SUMMARY = "action_unit_scores.csv", "force_recovery.csv", "evaluation.json"
 
@@ -41,18 +41,18 @@ class Evaluation:
         scores: of the action units.
         forces: recovery of the true muscle forces; None without physics or without true forces of the same muscles.
         reconstruction: error of the decoded motion over its standard deviation, see
-            :func:`biomechau.training.relative_error`; without the first frame of each window, which the decoder is
-            given. None without physics.
-        card: the protocol.
+            :func:`biomechau.training.relative_error`, except in the first frame of each window, which is given. None
+            without physics.
+        protocol: how the run was trained and tested, as JSON values.
     """
 
     scores: ActionUnitScores
     forces: ForceRecovery | None
     reconstruction: float | None
-    card: dict[str, Any]
+    protocol: dict[str, Any]
 
     def save(self, folder: str | Path) -> None:
-        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` where forces are known, and ``evaluation.json``.
+        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` if forces are known, and ``evaluation.json``.
 
         Raises:
             OSError: the folder cannot be written.
@@ -77,7 +77,7 @@ class Evaluation:
             else dict(zip(self.forces.muscles, self.forces.r, strict=True)),
             "muscles_never_used": [] if self.forces is None else list(self.forces.never_used),
             "reconstruction_error_over_std": self.reconstruction,
-            "protocol": self.card,
+            "protocol": self.protocol,
         }
 
     @classmethod
@@ -91,28 +91,22 @@ class Evaluation:
         path = Path(folder) / SUMMARY
         values = read_json_object(path)
         with naming(f"{path}: not an evaluation of this version"):
-            r = entry(values, "force_recovery", "an object or null", or_null(is_object))
-            for muscle in r or {}:
-                entry(r, muscle, "a number in [-1, 1] or null", or_null(between(-1, 1)), "force_recovery.")
-            return cls(
-                ActionUnitScores(read_unit_scores(values)),
-                None if r is None else ForceRecovery(tuple(r), tuple(r.values())),
-                entry(values, "reconstruction_error_over_std", "a number or null", or_null(is_number)),
-                entry(values, "protocol", "an object", is_object),
-            )
+            units, r = check_fold(values), values["force_recovery"]
+            recovery = None if r is None else ForceRecovery(tuple(r), tuple(r.values()))
+            return cls(ActionUnitScores(units), recovery, values["reconstruction_error_over_std"], values["protocol"])
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
-    """Test a run.
+    """Evaluate a run.
 
     Args:
-        run: to test, or its folder.
-        corpus: with the test subjects; the one trained on, or another of the same rig, which is brought to the frame
-            rate of the run (:class:`biomechau.corpus.ResampledCorpus`).
+        run: the run, or its folder.
+        corpus: contains the test subjects: the training corpus, or another of the same rig, which is resampled to the
+            frame rate of the run (:class:`biomechau.corpus.ResampledCorpus`).
         subjects: to test on; the test subjects of the run's fold if not given.
 
     Raises:
-        ValueError: training has not ended, the corpus does not fit, or a subject that was trained on.
+        ValueError: training has not finished, the corpus does not match, or a subject was used for training.
         OSError: a file cannot be read.
     """
     run = run if isinstance(run, Run) else Run.open(run)
@@ -131,20 +125,20 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
         reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])
         if "muscle_forces" in frames:
             forces = _recovery(frames["forces"], detector, frames["muscle_forces"], corpus.muscles)
-    card = read_json_object(run.path / CARD)
+    protocol = read_json_object(run.path / PROTOCOL)
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
-    card["test"] = {**part(seen, tested), **other, **rates, "corpus": dict(corpus.provenance)}
-    return Evaluation(scores, forces, reconstruction, card)
+    protocol["test"] = {**subjects_and_frames(seen, tested), **other, **rates, "corpus": dict(corpus.provenance)}
+    return Evaluation(scores, forces, reconstruction, protocol)
 
 
 def _collect(detector: Detector, windows: DetectorWindows, batch_size: int) -> dict[str, Tensor]:
-    """What there is of every valid frame, each (frames, ...)."""
-    parts: dict[str, list[Tensor]] = {}
+    """Outputs and truth in all valid frames by name, each (frames, ...)."""
+    found: dict[str, list[Tensor]] = {}
     for batch in DataLoader(windows, batch_size):
         for name, tensor in _valid_frames(detector, batch):
-            parts.setdefault(name, []).append(tensor)
-    return {name: torch.cat(tensors) for name, tensors in parts.items()}
+            found.setdefault(name, []).append(tensor)
+    return {name: torch.cat(tensors) for name, tensors in found.items()}
 
 
 @torch.no_grad()
@@ -165,7 +159,7 @@ def _valid_frames(detector: Detector, batch: dict[str, Tensor]) -> Iterator[tupl
 
 
 def _recovery(forces: Tensor, detector: Detector, truth: Tensor, muscles: Sequence[str]) -> ForceRecovery | None:
-    """Over the muscles that both know."""
+    """Force recovery over the muscles that both have."""
     own = detector.dynamics.muscles.names
     common = [muscle for muscle in muscles if muscle in own]
     if not common:

@@ -9,34 +9,76 @@ from biomechau.file_errors import naming, quote
 from biomechau.json_file import between, entry, is_count, is_object, is_text, list_of, or_null, read_json_object
 from biomechau.training.metrics import ActionUnitScore
 
-_SHARE, _MCC = or_null(between(0, 1)), or_null(between(-1, 1))
-# Of each action unit: what its value must be, in words and as a check. The last two are missing in old files.
-_ENTRIES: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+# What a value must be, in words and as a check.
+_Entries = Mapping[str, tuple[str, Callable[[Any], bool]]]
+_SHARE = ("a number in [0, 1] or null", or_null(between(0, 1)))
+_CORRELATION = ("a number in [-1, 1] or null", or_null(between(-1, 1)))
+# Of each action unit.
+_UNIT: _Entries = {
     "action_unit": ("a whole number from 1 to 99", lambda value: is_count(value) and value < 100),
-    "f1": ("a number in [0, 1] or null", _SHARE),
-    "mcc": ("a number in [-1, 1] or null", _MCC),
+    "f1": _SHARE,
+    "mcc": _CORRELATION,
     "always_positive_f1": ("a number in [0, 1]", between(0, 1)),
     "positive_rate": ("a number in [0, 1]", between(0, 1)),
     "known_frames": ("a whole number from 0", lambda value: is_count(value) or (value == 0 and type(value) is int)),
-    "best_f1": ("a number in [0, 1] or null", _SHARE),
-    "auc": ("a number in [0, 1] or null", _SHARE),
+    "best_f1": _SHARE,
+    "auc": _SHARE,
 }
-_OPTIONAL = ("best_f1", "auc")
-# Means over the folds: a baseline without any fold that has an F1 is null.
-_MEANS = {**_ENTRIES, "always_positive_f1": ("a number in [0, 1] or null", _SHARE)}
+# The baseline of a mean over folds is null where no fold has an F1.
+_MEAN_UNIT: _Entries = {**_UNIT, "always_positive_f1": _SHARE}
+# Of a fold, and of the means over the folds.
+_SUMMARY: _Entries = {
+    "mean_f1": _SHARE,
+    "mean_mcc": _CORRELATION,
+    "mean_always_positive_f1": _SHARE,
+    "mean_best_f1": _SHARE,
+    "mean_auc": _SHARE,
+    "force_recovery_median_r": _CORRELATION,
+    "reconstruction_error_over_std": ("a number from 0 or null", or_null(between(0, float("inf")))),
+}
+# Of a fold alone.
+_FOLD: _Entries = {
+    **_SUMMARY,
+    "without_positives": ("a list of whole numbers", list_of(is_count)),
+    "force_recovery": ("an object or null", or_null(is_object)),
+    "muscles_never_used": ("a list of strings", list_of(is_text)),
+    "protocol": ("an object", is_object),
+}
+# Missing in files of versions before these were computed.
+_OPTIONAL = ("best_f1", "auc", "mean_best_f1", "mean_auc")
 
 
-def read_unit_scores(values: Mapping[str, Any]) -> tuple[ActionUnitScore, ...]:
-    """The scores of the action units of one fold.
+def check_fold(values: Mapping[str, Any], parent: str = "") -> tuple[ActionUnitScore, ...]:
+    """Check all entries of one fold.
+
+    Args:
+        values: contents of its ``evaluation.json``, or its part in that of all folds.
+        parent: where that part is, as ``"folds.1."``.
+
+    Returns:
+        The scores of its action units.
+
+    Raises:
+        ValueError: an entry that is missing or of another kind, or an unknown one of an action unit; the message names
+            it.
+    """
+    _check(values, _FOLD, parent)
+    for muscle in values["force_recovery"] or {}:
+        entry(values["force_recovery"], muscle, *_CORRELATION, f"{parent}force_recovery.")
+    return read_unit_scores(values, parent)
+
+
+def read_unit_scores(values: Mapping[str, Any], parent: str = "") -> tuple[ActionUnitScore, ...]:
+    """The scores of the action units of one fold, as :func:`check_fold` alone.
 
     Raises:
         ValueError: an entry that is missing, unknown or of another kind; the message names it.
     """
-    return tuple(ActionUnitScore(**unit) for unit in _units(values, _ENTRIES))
+    return tuple(ActionUnitScore(**unit) for unit in _units(values, _UNIT, parent))
 
 
 def read_scores(file: Any) -> dict[str, Any]:
-    """The contents of the ``evaluation.json`` of all folds.
+    """The contents of the ``evaluation.json`` of all folds, every entry checked.
 
     Raises:
         ValueError: not such a file; the message names it and the entry.
@@ -46,26 +88,24 @@ def read_scores(file: Any) -> dict[str, Any]:
     with naming(f"{file}: not an evaluation of all folds"):
         for name in ("tested_on", "means"):
             entry(scores, name, "a string", is_text)
-        for name in ("mean_f1", "mean_always_positive_f1"):
-            entry(scores, name, "a number in [0, 1] or null", _SHARE)
-        for name in ("mean_mcc", "force_recovery_median_r"):
-            entry(scores, name, "a number in [-1, 1] or null", _MCC)
-        entry(scores, "reconstruction_error_over_std", "a number from 0 or null", or_null(between(0, float("inf"))))
-        _units(scores, _MEANS)
-        for number, fold in entry(scores, "folds", "an object", is_object).items():
-            entry(scores["folds"], number, "an object", is_object, "folds.")
-            entry(fold, "mean_f1", "a number in [0, 1] or null", _SHARE, f"folds.{number}.")
-            entry(fold, "protocol", "an object", is_object, f"folds.{number}.")
+        _check(scores, _SUMMARY)
+        _units(scores, _MEAN_UNIT)
+        for number in entry(scores, "folds", "an object", is_object):
+            check_fold(entry(scores["folds"], number, "an object", is_object, "folds."), f"folds.{number}.")
     return scores
 
 
-def _units(values: Mapping[str, Any], entries: Mapping[str, tuple[str, Callable[[Any], bool]]]) -> list[dict[str, Any]]:
-    units = entry(values, "action_units", "a list of objects", list_of(is_object))
+def _check(values: Mapping[str, Any], entries: _Entries, parent: str = "") -> None:
+    for name, (expected, fits) in entries.items():
+        if name in values or name not in _OPTIONAL:
+            entry(values, name, expected, fits, parent)
+
+
+def _units(values: Mapping[str, Any], entries: _Entries, parent: str = "") -> list[dict[str, Any]]:
+    units = entry(values, "action_units", "a list of objects", list_of(is_object), parent)
     for number, unit in enumerate(units):
-        where = f"action_units[{number}]."
+        where = f"{parent}action_units[{number}]."
         if unknown := sorted(unit.keys() - entries.keys()):
             raise ValueError(f'"{where}" has an unknown entry {quote(unknown[0])}')
-        for name, (expected, fits) in entries.items():
-            if name in unit or name not in _OPTIONAL:
-                entry(unit, name, expected, fits, where)
+        _check(unit, entries, where)
     return units

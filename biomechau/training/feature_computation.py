@@ -1,4 +1,4 @@
-"""Image features of a corpus by a backbone, computed once and cached (Eq. 11)."""
+"""Image features of a corpus, computed once by a backbone and cached (Eq. 11)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from biomechau.models import Backbone
 
 @dataclass(frozen=True)
 class FeatureReport:
-    """What was computed.
+    """Result of a feature computation.
 
     Attributes:
-        features: all of the corpus.
-        faults: of sequences done now, in words: labelled frames without a picture, files that cannot be read.
+        features: of the whole corpus.
+        faults: of the sequences just computed: labelled frames without a picture, unreadable files.
     """
 
     features: ImageFeatures
@@ -41,36 +41,38 @@ def compute_image_features(
 ) -> FeatureReport:
     """Compute the features of the pictures of all sequences, and cache them.
 
-    Each sequence's are written when it is done, so that the work can be stopped and gone on with. Frames without a
-    picture get zeros and are marked (``image_valid``), and a detector that reads images takes them as not valid: in
-    training, in its scores and in its output. No feature is made up.
+    The features of each sequence are written when they are complete, so that the computation can be interrupted and
+    resumed. Frames without a picture get zeros and are marked (``image_valid``); a detector that reads images treats
+    them as not valid in training, in its scores and in its output.
 
     Args:
-        corpus: to compute features of.
+        corpus: the sequences.
         images: root of the pictures, see :func:`biomechau.corpus.pictures.find_pictures`.
         backbone: to compute them with.
-        out: folder of the features; that of the corpus if not given, where :class:`biomechau.corpus.Corpus` finds it.
-        batch_size: pictures that go through the backbone at once.
-        skip_faulty: mark labelled frames without a picture, and files that cannot be read, in place of refusing them.
-        replace: begin again where there are features already.
+        out: folder of the features; that in the corpus if not given, where :class:`biomechau.corpus.Corpus` finds it.
+        batch_size: pictures per forward pass.
+        skip_faulty: mark labelled frames without a picture and unreadable files, instead of raising an error.
+        replace: discard existing features.
         progress: called with (frames done, frames in all).
 
     Raises:
-        ImportError: what reads the pictures is not installed.
-        ValueError: there are features of another backbone, revision or preprocessing; a labelled frame without a
-            picture, of which all are looked for before the first is computed; a picture or video that cannot be read.
-        FileExistsError: ``out`` holds something else.
+        ImportError: the reader of the pictures is not installed.
+        ValueError: there are features of another backbone, revision or preprocessing; a labelled frame has no picture
+            (all are looked up before the first computation); a picture or video cannot be read.
+        FileExistsError: ``out`` contains something else.
         OSError: a file cannot be read or written.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     if "image_features" in corpus.manifest.tensors:
-        raise ValueError(f"{corpus.path}: its sequences hold image features of their own")
+        raise ValueError(f"{corpus.path}: its sequences already contain image features")
     out = corpus.path / FEATURES if out is None else Path(out)
     pictures, faults = _find_all(corpus, Path(images))
     if faults and not skip_faulty:
         count = "1 sequence" if len(faults) == 1 else f"{len(faults)} sequences, the first"
-        raise ValueError(f"{count}: {next(iter(faults.values()))} (--skip-faulty marks such frames as without picture)")
+        raise ValueError(
+            f"{count}: {next(iter(faults.values()))} (--skip-faulty marks such frames as having no picture)"
+        )
     features = ImageFeatures.start(out, backbone.card, corpus.sha256, replace)
     missing = features.missing(corpus.ids)
     notes = [faults[id] for id in missing if id in faults]
@@ -93,7 +95,7 @@ def compute_image_features(
 
 
 def _find_all(corpus: Corpus, images: Path) -> tuple[dict[str, SequencePictures], dict[str, str]]:
-    """The pictures of all sequences, and those faults that show without reading them."""
+    """The pictures of all sequences, and those faults that are visible without reading them."""
     pictures, faults = {}, {}
     for sequence in corpus:
         labelled = sequence.label_mask.any(1).numpy()
@@ -113,7 +115,7 @@ def _features_of(
     faults: list[str] | None,
     step: Callable[[int], None],
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (T, D) and which frames have a picture (T,)."""
+    """Features (T, D), and whether each frame has a picture (T,)."""
     features = torch.zeros(len(pictures.frames), backbone.card.size)
     valid = torch.zeros(len(features), dtype=torch.bool)
     with ThreadPoolExecutor(1) as pool:  # reads the next batch while the backbone computes

@@ -6,7 +6,7 @@ import csv
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,12 +23,12 @@ from biomechau.files import replacing
 from biomechau.locks import locked_folder
 from biomechau.models import Detector
 from biomechau.rig import Distribution
-from biomechau.training.checkpoint_files import BEST, LAST, CheckpointFiles, checkpoint_to_resume, read_checkpoint
+from biomechau.training._checkpoint_files import CheckpointFiles, checkpoint_to_resume, read_checkpoint
+from biomechau.training._few_labels import counts_of, labelled_sequences
+from biomechau.training._protocol import training_protocol
 from biomechau.training.data import CorpusData, positive_weights
-from biomechau.training.few_labels import counts_of, labelled_sequences
 from biomechau.training.module import DetectorModule
-from biomechau.training.protocol import protocol_card
-from biomechau.training.run import CARD, CONFIG, METRICS, TENSORBOARD, Run, has_begun, save_json
+from biomechau.training.run import BEST, CONFIG, LAST, METRICS, PROTOCOL, TENSORBOARD, Run, has_begun, save_json
 from biomechau.training.training_config import TrainingConfig, check_units
 
 
@@ -39,58 +39,60 @@ def train(
     out: str | Path = "run",
     progress: bool = True,
     resume: bool = False,
+    on_epoch: Callable[[int, int], None] | None = None,
 ) -> Run:
     """Train a detector, and keep the weights of the epoch that is best on the validation subjects.
 
-    The folder then holds ``config.json``, the detector (``Detector.load(out)``), ``metrics.csv`` of the epochs,
-    ``protocol.json``, the checkpoints and, where tensorboard is installed, its log. On the CPU the same seed and number
-    of threads give the same weights, whether the training was resumed or not.
+    The folder then contains ``config.json``, the detector (``Detector.load(out)``), ``metrics.csv`` with a row per
+    epoch, ``protocol.json``, the checkpoints and, if tensorboard is installed, its log. On the CPU the same seed and
+    number of threads give the same weights, whether the training was resumed or not.
 
     Args:
         corpus: to train on.
         fold: its subjects.
-        config: what to train, and how.
-        out: folder of the run; made if missing.
+        config: the detector and training options.
+        out: folder of the run, created if missing.
         progress: show a progress bar on stderr.
-        resume: go on after the last epoch that the folder holds, if any; a training that has ended stays as it is. A
-            checkpoint that is broken is warned of, and training goes on from the one before, or begins again.
+        resume: continue after the last completed epoch in the folder, if any; a finished training is left unchanged. A
+            broken checkpoint causes a warning, and training continues from the previous one or starts over.
+        on_epoch: called after each epoch with (epochs done, epochs in all), both counted from where training continues.
 
     Returns:
         The run.
 
     Raises:
-        FileExistsError: ``out`` is not empty, and not to be resumed.
-        ValueError: the corpus does not fit the fold or the detector, an action unit is never on in the training
-            subjects or none is in the validation subjects, ``out`` is a run of other options, or the loss or a weight
-            is not finite; the message names the epoch and the step, and the run keeps the checkpoints before.
-        BlockingIOError: another process trains in ``out``.
+        FileExistsError: ``out`` is not empty, and ``resume`` is False.
+        ValueError: the corpus does not match the fold or the detector, an action unit is never on in the training
+            subjects or none is in the validation subjects, ``out`` is a run with other options, or the loss or a weight
+            is not finite (epoch and step are named, and earlier checkpoints are kept).
+        BlockingIOError: another process is training in ``out``.
         OSError: a file cannot be read or written.
-        KeyboardInterrupt: Ctrl-C was pressed; the run can be resumed after its last whole epoch.
+        KeyboardInterrupt: Ctrl-C was pressed; the run can be resumed after its last completed epoch.
     """
     config = TrainingConfig() if config is None else config
     check_folds([fold], corpus)
     if config.detector.uses_images:
         corpus = corpus.of_fold(fold)
     run = Run.new(out, config, fold, corpus)
-    # The other processes of a distributed training are the first one's guests.
+    # Of a distributed training only the main process holds the lock.
     main_process = getattr(rank_zero_only, "rank", 0) == 0
-    with locked_folder(run.path, "another training is at work here") if main_process else nullcontext():
+    with locked_folder(run.path, "another process is training here") if main_process else nullcontext():
         _check_folder(run, resume)
         if not (resume and run.finished):
-            _fit(run, corpus, progress)
+            _fit(run, corpus, progress, on_epoch)
     return run
 
 
-def _fit(run: Run, corpus: Corpus, progress: bool) -> None:
-    """Train, go on where the folder holds a checkpoint, and save the detector."""
+def _fit(run: Run, corpus: Corpus, progress: bool, on_epoch: Callable[[int, int], None] | None) -> None:
+    """Train, from a checkpoint in the folder if there is one, and save the detector."""
     fold, config = run.fold, run.config
     if config.detector.uses_mesh and "vertices_residual" not in corpus.tensor_names:
         warnings.warn(
-            f"{corpus.path} has no meshes of its own (vertices_residual): those that the encoder reads are exactly "
-            "linear in the coefficients, so its scores say little of what it makes of captured meshes",
+            f"{corpus.path} has no meshes of its own (vertices_residual): the meshes for the encoder are computed from "
+            "the coefficients, so scores say little about captured meshes",
             stacklevel=2,
         )
-    # The caller's random numbers stay as they are.
+    # The random state of the caller is not changed.
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(config.seed)
         detector = Detector(corpus.rig, Distribution.from_rig(corpus.rig), config.detector, dtype=config.dtype)
@@ -107,9 +109,9 @@ def _fit(run: Run, corpus: Corpus, progress: bool) -> None:
         )
         module = DetectorModule(detector, config, weights_of_units(corpus, fold, config))
         checkpoint = checkpoint_to_resume(run.path, module.state_dict())
-        trainer = _trainer(run, protocol_card(corpus, fold, config), progress)
+        trainer = _trainer(run, training_protocol(corpus, fold, config), progress, on_epoch)
         with _interruptible(trainer):
-            # weights_only: a checkpoint is data, and must not run code when it is read.
+            # weights_only: a checkpoint must not run code when it is read.
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         best = read_checkpoint(run.path / BEST)["state_dict"]
     module.cpu().load_state_dict(best)
@@ -124,25 +126,25 @@ def tensorboard_available() -> bool:
 
 
 class RunDescription(Callback):
-    """Writes ``config.json`` and ``protocol.json`` when all processes have met, and so found the folder as it was.
+    """Writes ``config.json`` and ``protocol.json`` once all processes have joined and inspected the folder.
 
     Args:
         run: to describe.
-        card: its protocol.
+        protocol: of the training.
     """
 
-    def __init__(self, run: Run, card: dict[str, Any]) -> None:
+    def __init__(self, run: Run, protocol: dict[str, Any]) -> None:
         self.run = run
-        self.card = card
+        self.protocol = protocol
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.is_global_zero:
             self.run.save()
-            save_json(self.card, self.run.path / CARD)
+            save_json(self.protocol, self.run.path / PROTOCOL)
 
 
 class EpochLog(Callback):
-    """Writes one row of ``metrics.csv`` after each epoch; its rows are part of the checkpoints.
+    """Writes a row of ``metrics.csv`` after each epoch; the rows are part of the checkpoints.
 
     Args:
         path: of the file.
@@ -168,31 +170,46 @@ class EpochLog(Callback):
                 writer.writerows(self.rows)
 
 
+class EpochCount(Callback):
+    """Calls a function after each epoch with (epochs done, epochs in all) of this process."""
+
+    def __init__(self, on_epoch: Callable[[int, int], None]) -> None:
+        self.on_epoch = on_epoch
+        self.first = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.first = trainer.current_epoch
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert trainer.max_epochs is not None
+        self.on_epoch(trainer.current_epoch + 1 - self.first, trainer.max_epochs - self.first)
+
+
 def _check_folder(run: Run, resume: bool) -> None:
-    """Make sure that a training may begin or go on in its folder."""
+    """Check that a training may start or continue in its folder."""
     if not has_begun(run.path):
         return
     if not resume:
         advice = ", or resume it" if (run.path / CONFIG).is_file() else ""
-        raise FileExistsError(f"{run.path} is not empty; name a new folder for the run{advice}")
+        raise FileExistsError(f"{run.path} is not empty; choose a new folder for the run{advice}")
     if not (run.path / CONFIG).is_file():
-        raise ValueError(f"{run.path} holds no run to resume, but other files; name a new folder for the run")
+        raise ValueError(f"{run.path} contains no run to resume, but other files; choose a new folder for the run")
     # As JSON, because two equal configurations may differ in their types: 3 and 3.0.
     if Run.open(run.path).to_json() != run.to_json():
-        raise ValueError(f"{run.path} is a run of another configuration, fold or rig, so it cannot be resumed")
+        raise ValueError(f"{run.path} is a run with another configuration, fold or rig and cannot be resumed")
 
 
 def labelled_of(corpus: Corpus, fold: Fold, config: TrainingConfig) -> tuple[str, ...]:
     """The training sequences whose labels are used.
 
     Raises:
-        ValueError: so few sequences do not hold positives of every action unit.
+        ValueError: no such choice has positives of every action unit.
     """
     return labelled_sequences(corpus, fold.train, config.label_share, config.detector.action_units, config.seed)
 
 
 def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torch.Tensor:
-    """Weights of the positives of the detector's R action units (R,), once it is sure that they can be learned.
+    """Weights of the positives of the detector's action units (R,), after a check that they can be learned.
 
     Raises:
         ValueError: a unit that the corpus does not have or that is never on in the training subjects, or no unit is on
@@ -206,7 +223,7 @@ def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torc
     never = [f"AU{unit}" for unit, rate in zip(units, rates.tolist(), strict=True) if not rate]
     if never:
         raise ValueError(
-            f"never on in the valid frames of the training subjects: {', '.join(never)}; leave such units out "
+            f"never on in the valid frames of the training subjects: {', '.join(never)}; leave these action units out "
             "(action_units, --action-units)"
         )
     positive, _ = corpus.label_counts(fold.validation)
@@ -217,19 +234,23 @@ def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torc
     return positive_weights(rates)
 
 
-def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
+def _trainer(
+    run: Run, protocol: dict[str, Any], progress: bool, on_epoch: Callable[[int, int], None] | None
+) -> Trainer:
     config = run.config
-    place = {"dirpath": run.path, "enable_version_counter": False, "save_on_train_epoch_end": True}
-    callbacks: list[Callback] = [RunDescription(run, card), EpochLog(run.path / METRICS)]
+    common = {"dirpath": run.path, "enable_version_counter": False, "save_on_train_epoch_end": True}
+    callbacks: list[Callback] = [RunDescription(run, protocol), EpochLog(run.path / METRICS)]
+    if on_epoch is not None:
+        callbacks.append(EpochCount(on_epoch))
     if progress:
         callbacks.append(RichProgressBar(console_kwargs={"stderr": True}))
     monitor, mode = config.monitor
     if config.patience is not None:
         callbacks.append(EarlyStopping(monitor, mode=mode, patience=config.patience, check_on_train_epoch_end=True))
-    # The best first: a kill between the two leaves a last epoch that is trained, and found the best, once more.
+    # The best one first: after a kill between the two, the last epoch is repeated, and found the best again.
     best = {"monitor": monitor, "mode": mode, "save_weights_only": True}
-    callbacks.append(ModelCheckpoint(filename=Path(BEST).stem, **best, **place))
-    callbacks.append(ModelCheckpoint(filename=Path(LAST).stem, **place))
+    callbacks.append(ModelCheckpoint(filename=Path(BEST).stem, **best, **common))
+    callbacks.append(ModelCheckpoint(filename=Path(LAST).stem, **common))
     return Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
@@ -237,9 +258,9 @@ def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
         max_epochs=config.epochs,
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
-        # Beside EpochLog, for those who have it.
+        # In addition to EpochLog, if installed.
         logger=TensorBoardLogger(run.path, name="", version=TENSORBOARD) if tensorboard_available() else False,
-        log_every_n_steps=1,  # there is nothing to log but of epochs; more would be warned of in short ones
+        log_every_n_steps=1,  # only epochs are logged; a larger value causes a warning in short ones
         precision=config.precision,
         use_distributed_sampler=False,  # CorpusData's own
         num_sanity_val_steps=0,
@@ -251,7 +272,7 @@ def _trainer(run: Run, card: dict[str, Any], progress: bool) -> Trainer:
 
 @contextmanager
 def _interruptible(trainer: Trainer) -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt and works again afterwards; Lightning exits, and leaves the signal ignored."""
+    """Make Ctrl-C raise KeyboardInterrupt and restore its handler; Lightning exits and leaves the signal ignored."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -266,16 +287,16 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Lightning's advertisements and the warnings that do not hold here."""
+    """Suppress Lightning's advertisements and warnings that do not apply here."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # Windows are views of memory-mapped files: workers would cost more than they save.
+            # Windows are views of memory-mapped files: workers would cost more time than they save.
             warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
-            # Lightning's own use of torch; nothing a caller can change.
+            # Caused by Lightning's own use of torch.
             warnings.filterwarnings("ignore", ".*LeafSpec.* is deprecated", FutureWarning)
             # A resumed run writes into its own folder.
             warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")

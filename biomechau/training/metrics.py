@@ -19,20 +19,19 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class ActionUnitScore:
-    """What a detector reaches on one action unit.
+    """Scores of a detector on one action unit.
 
     Attributes:
         action_unit: its number.
-        f1: 2 TP / (2 TP + FP + FN); None where no known label is on.
-        mcc: Matthews correlation coefficient, 0 for a prediction that never changes; None where the labels never do.
+        f1: 2 TP / (2 TP + FP + FN); None if no known label is on.
+        mcc: Matthews correlation coefficient, 0 for a constant prediction; None for constant labels.
         always_positive_f1: F1 of saying "on" in every frame; None for a mean of folds none of which has an F1.
-        positive_rate: share of the known labels that are on; 0 where none is known.
+        positive_rate: share of the known labels that are on; 0 if none is known.
         known_frames: number of known labels.
-        best_f1: F1 at the threshold that is best on these very labels, which no detector can know: what is left of the
-            F1 when coders ask for more or less than those it was trained with. None as ``f1``, and where only counts
-            are known.
-        auc: area under the receiver operating characteristic, 0.5 for chance, whatever the threshold and the rate of
-            positives; None where the labels never change, and where only counts are known.
+        best_f1: F1 at the threshold that is best on the test labels themselves, an upper bound that does not depend on
+            how strict the coders are. None as ``f1``, and if only counts are known.
+        auc: area under the receiver operating characteristic, 0.5 for chance, independent of threshold and positive
+            rate; None for constant labels, and if only counts are known.
     """
 
     action_unit: int
@@ -47,9 +46,9 @@ class ActionUnitScore:
 
 @dataclass(frozen=True)
 class MeanScores:
-    """Means over action units, folds or seeds of what :class:`ActionUnitScore` has of each.
+    """Means of the values of :class:`ActionUnitScore` over action units, folds or seeds.
 
-    Each is the mean of those that have the value, None if none has; the baseline counts where there is an F1.
+    Each is the mean over those that have the value, None if none has; the baseline counts where there is an F1.
     """
 
     f1: float | None
@@ -67,7 +66,7 @@ class MeanScores:
         return cls(*(mean_of_known(getattr(score, name) for score in counted.get(name, scores)) for name in names))
 
     def summary(self) -> dict[str, float | None]:
-        """As the result files name them: ``mean_f1``, ``mean_mcc``, ..."""
+        """The means by their names in result files: ``mean_f1``, ``mean_mcc``, ..."""
         return {f"mean_{name}": value for name, value in asdict(self).items()}
 
 
@@ -100,12 +99,12 @@ class ActionUnitScores:
 
     @property
     def without_positives(self) -> tuple[int, ...]:
-        """Numbers of the action units that are on in no known frame: they have no F1 and count in no mean."""
+        """Numbers of the action units that are never on: they have no F1 and count in no mean."""
         return tuple(unit.action_unit for unit in self.units if unit.f1 is None)
 
     @cached_property
     def means(self) -> MeanScores:
-        """Over the action units."""
+        """Means over the action units."""
         return MeanScores.of(self.units)
 
     @property
@@ -120,7 +119,7 @@ class ForceRecovery:
 
     Attributes:
         muscles: identifiers of M muscles.
-        r: Pearson correlation of each, 0 for a force that never changes; None where the true force never does.
+        r: Pearson correlation of each, 0 for a constant force; None for a constant true force.
     """
 
     muscles: tuple[str, ...]
@@ -134,7 +133,7 @@ class ForceRecovery:
 
     @property
     def never_used(self) -> tuple[str, ...]:
-        """Muscles whose true force never changes."""
+        """Muscles whose true force is constant."""
         return tuple(muscle for muscle, r in zip(self.muscles, self.r, strict=True) if r is None)
 
 
@@ -151,7 +150,7 @@ def action_unit_scores(
 
     Raises:
         TypeError: probabilities that are not floating point, or a mask that is not bool.
-        ValueError: tensors that do not fit, no frames, a probability outside [0, 1] or a label other than these.
+        ValueError: tensors of the wrong shape, no frames, a probability outside [0, 1] or a label other than these.
     """
     labels = known_labels(labels, valid)
     num_units = len(action_units)
@@ -174,7 +173,7 @@ def action_unit_scores(
 
 
 def confusion_counts(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """TP, FP, FN and TN of each action unit, (R, 4) int64; add those of parts to have those of the whole.
+    """TP, FP, FN and TN of each action unit, (R, 4) int64; counts of batches add up to those of the whole.
 
     Args:
         probabilities: (..., R).
@@ -189,7 +188,7 @@ def scores_of_counts(counts: Tensor, action_units: Sequence[int]) -> ActionUnitS
     """Scores from the TP, FP, FN and TN of each action unit, (R, 4).
 
     Raises:
-        ValueError: counts of another shape.
+        ValueError: counts of the wrong shape.
     """
     if counts.shape != (len(action_units), 4):
         raise ValueError(f"counts must have shape ({len(action_units)}, 4), got {tuple(counts.shape)}")
@@ -201,7 +200,7 @@ def known_labels(labels: Tensor, valid: Tensor | None) -> Tensor:
     """Labels (..., R) with -1 (unknown) in the frames that are not valid (...).
 
     Raises:
-        TypeError, ValueError: a mask of another dtype or shape.
+        TypeError, ValueError: a mask of the wrong dtype or shape.
     """
     if valid is None:
         return labels
@@ -221,7 +220,7 @@ def force_recovery(forces: Tensor, truth: Tensor, muscles: Sequence[str]) -> For
         muscles: M identifiers.
 
     Raises:
-        ValueError: other shapes, fewer than 2 frames, or values that are not finite.
+        ValueError: wrong shapes, fewer than 2 frames, or values that are not finite.
     """
     if forces.ndim != 2 or forces.shape != truth.shape or forces.shape[1] != len(muscles) or len(forces) < 2:
         raise ValueError(
@@ -233,7 +232,7 @@ def force_recovery(forces: Tensor, truth: Tensor, muscles: Sequence[str]) -> For
             raise ValueError(f"{name} must be finite")
     moves = [(tensor.amax(0) > tensor.amin(0)).tolist() for tensor in (forces, truth)]
     x, y = ((tensor.double() - tensor.double().mean(0)) for tensor in (forces, truth))
-    # Each is divided by its own norm first, so that small forces do not underflow.
+    # Each is first divided by its norm, so that small forces do not underflow.
     r = (_unit(x) * _unit(y)).sum(0).clamp(-1, 1).tolist()
     known = (None if not true else value if found else 0.0 for value, found, true in zip(r, *moves, strict=True))
     return ForceRecovery(tuple(muscles), tuple(known))
@@ -242,14 +241,14 @@ def force_recovery(forces: Tensor, truth: Tensor, muscles: Sequence[str]) -> For
 def relative_error(c: Tensor, reconstructed: Tensor) -> float:
     """Root mean square of c - c~ over the standard deviation of c, both over all frames and shapes together.
 
-    The mean of the standard deviation is that of each shape. 1 is what the mean face reaches without any motion.
+    The standard deviation is taken about the mean of each shape; the constant mean face has an error of 1.
 
     Args:
         c: coefficients, (T, K).
         reconstructed: c~ of the same shape.
 
     Raises:
-        ValueError: other shapes, values that are not finite, or coefficients that never change.
+        ValueError: wrong shapes, values that are not finite, or constant coefficients.
     """
     if c.ndim != 2 or c.shape != reconstructed.shape:
         raise ValueError(
@@ -261,7 +260,7 @@ def relative_error(c: Tensor, reconstructed: Tensor) -> float:
     if not bool(error.isfinite() & spread.isfinite()):
         raise ValueError("c and reconstructed must be finite")
     if not spread > 0:
-        raise ValueError("c never changes, so there is no motion to compare the error with")
+        raise ValueError("c is constant, so there is no motion to compare the error with")
     return float(error / spread)
 
 
@@ -284,14 +283,14 @@ def _score(action_unit: int, tp: int, fp: int, fn: int, tn: int) -> ActionUnitSc
 
 
 def _ranking(probabilities: Tensor, labels: Tensor) -> tuple[float | None, float | None]:
-    """F1 at the best threshold and area under the curve of one action unit, both (frames,)."""
+    """F1 at the best threshold and area under the curve of one action unit; inputs are (frames,)."""
     known = labels != UNKNOWN
     probabilities, order = probabilities[known].sort(descending=True)
     on = (labels[known][order] == 1).double()
     positive, negative = float(on.sum()), float((1 - on).sum())
     if not positive:
         return None, None
-    # A threshold cannot part frames of the same probability.
+    # A threshold cannot separate frames of equal probability.
     last = torch.ones_like(on, dtype=torch.bool)
     last[:-1] = probabilities[1:] != probabilities[:-1]
     tp, fp = on.cumsum(0)[last], (1 - on).cumsum(0)[last]

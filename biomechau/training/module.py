@@ -1,4 +1,4 @@
-"""The detector's training as Lightning wants it."""
+"""The Lightning module that trains a detector."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from biomechau.models import Detector, total_loss
 from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
 from biomechau.training.training_config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 
-# What helps a training that diverges.
+# Advice for a training that diverges.
 ADVICE = "lower the learning rate (--learning-rate), the weight decay or the weights of the losses"
 
 
@@ -24,11 +24,11 @@ class DetectorModule(LightningModule):
     """Training of a detector with AdamW under a one-cycle schedule, on Eq. 17.
 
     After each epoch the mean F1 over all validation frames is logged as ``validation_f1``, the mean loss of the
-    validation windows as ``validation_loss``, and the means of the loss and its terms in training under their names.
+    validation windows as ``validation_loss``, and the means of the training loss and its terms under their names.
 
     Args:
         detector: to train.
-        config: how.
+        config: training options.
         positive_weights: (R,), see :func:`biomechau.training.positive_weights`.
     """
 
@@ -43,8 +43,8 @@ class DetectorModule(LightningModule):
         self._losses: list[tuple[Tensor, int]] = []
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        # Dropout of a step depends on the step alone, so that a resumed training repeats what it would have been, and
-        # any number of processes draws what one would.
+        # Random numbers depend on the step alone, so that resuming a training and the number of processes do not change
+        # its results.
         sequence = np.random.SeedSequence([self.config.seed, self.global_step])
         torch.manual_seed(int(sequence.generate_state(1)[0]))
 
@@ -62,7 +62,7 @@ class DetectorModule(LightningModule):
         self._check(dict(self.detector.named_parameters()), batch_idx)
 
     def _check(self, tensors: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Stop a training that has diverged: what comes after it, and what it would save, is worth nothing."""
+        """Stop a training that has diverged, before it saves anything."""
         if (name := not_finite(tensors)) is not None:
             step = f"step {batch_idx + 1} of {self.trainer.num_training_batches}"
             raise ValueError(f"training diverged: {name} is not finite in {self._epoch}, {step}; {ADVICE}")
@@ -72,10 +72,9 @@ class DetectorModule(LightningModule):
         return f"epoch {self.current_epoch + 1} of {self.config.epochs}"
 
     def _over_processes(self, terms: dict[str, Tensor], batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Terms whose mean over the processes is the mean over all that counts in the batch of all processes.
+        """Rescale the terms so that their mean over the processes is the mean over the common batch.
 
-        Each process takes the mean over its own known labels and valid frames, of which it may have more or fewer than
-        the others.
+        Each process averages over its own known labels and valid frames, whose number differs between processes.
         """
         known = known_labels(batch["labels"], batch["valid"]) != UNKNOWN
         own = torch.stack([known.sum(), batch["valid"].sum()]).to(self.positive_weights)
@@ -95,7 +94,7 @@ class DetectorModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         counts = torch.stack(self._counts).sum(0)
         mean = scores_of_counts(counts, self.detector.config.action_units).mean_f1
-        # train() makes sure that a unit is on in some validation frame; 0 serves who calls this without.
+        # train() checks that a unit is on in some validation frame; otherwise 0 is logged.
         self.log(VALIDATION_F1, 0.0 if mean is None else mean, prog_bar=True, sync_dist=True)
         losses, sizes = zip(*self._losses, strict=True)
         weights = torch.stack(losses).new_tensor(sizes)

@@ -1,8 +1,10 @@
-"""Run: the folder of one training."""
+"""Run: the folder of the training of one fold. All folds lie in ``fold1``, ``fold2``, ..."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,21 +20,25 @@ from biomechau.training.training_config import TrainingConfig
 
 FORMAT = "biomechau-run"
 VERSION = 1
-CONFIG, METRICS, CARD = "config.json", "metrics.csv", "protocol.json"
+CONFIG, METRICS, PROTOCOL = "config.json", "metrics.csv", "protocol.json"
 TENSORBOARD = "tensorboard"
+# Checkpoints: the state after the last epoch and after the one before, and the weights of the best epoch.
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+# Everything that a training writes into its folder.
+FILES = frozenset({CONFIG, METRICS, PROTOCOL, TENSORBOARD, LAST, PREVIOUS, BEST, *Detector.FILES})
 
 
 @dataclass(frozen=True)
 class Run:
-    """What was trained on what. The detector itself is read by ``Detector.load(run.path)``.
+    """Description of a training: options, subjects, corpus and rig. ``Detector.load(run.path)`` reads the detector.
 
     Attributes:
         path: the folder.
-        config: how it was trained.
-        fold: on which subjects.
-        corpus_sha256: of the description of the corpus trained on.
+        config: training options.
+        fold: the subjects.
+        corpus_sha256: of the description of the training corpus.
         rig_sha256: of its rig.
-        backbone: of the image features; None where the head reads none, or the corpus does not know.
+        backbone: of the image features; None if the head reads none, or if it is not known.
     """
 
     path: Path
@@ -44,7 +50,7 @@ class Run:
 
     @classmethod
     def new(cls, path: str | Path, config: TrainingConfig, fold: Fold, corpus: Corpus) -> Run:
-        """A run that is still to be made."""
+        """A run before its training."""
         backbone = corpus.backbone if config.detector.uses_images else None
         return cls(Path(path), config, fold, corpus.sha256, corpus.rig_sha256, backbone)
 
@@ -60,7 +66,7 @@ class Run:
         file = path / CONFIG
         values = read_description(file, "a run", FORMAT)
         if values.get("version") != VERSION:
-            raise ValueError(f"{file}: run version {VERSION} expected, found {quote(values.get('version'))}")
+            raise ValueError(f"{file}: expected run version {VERSION}, found {quote(values.get('version'))}")
         try:
             fold = Fold(**{name: tuple(subjects) for name, subjects in values["fold"].items()})
             config = TrainingConfig.from_json(values["training"])
@@ -71,7 +77,7 @@ class Run:
             raise ValueError(f"{file}: not a run of this version: {reason(error)}") from error
 
     def to_json(self) -> dict[str, Any]:
-        """What :meth:`open` reads."""
+        """The contents of ``config.json``."""
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -93,7 +99,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Whether the trained detector is there, whole."""
+        """Whether the trained detector is there and complete."""
         try:
             self.detector()
         except (ValueError, OSError):
@@ -101,7 +107,7 @@ class Run:
         return True
 
     def metrics(self) -> list[dict[str, float]]:
-        """What was logged of each epoch, see :class:`biomechau.training.DetectorModule`.
+        """The logged values of each epoch, see :class:`biomechau.training.DetectorModule`.
 
         Raises:
             ValueError: not such a table, or a value that is not a finite number; the message names file and line.
@@ -112,56 +118,112 @@ class Run:
         return [dict(zip(table.header, row, strict=True)) for row in values.tolist()]
 
     def trained_on(self, corpus: Corpus) -> bool:
-        """Whether this is the corpus that was trained on."""
+        """Whether a corpus is the training corpus."""
         return corpus.sha256 == self.corpus_sha256
 
     def detector(self) -> Detector:
         """The trained detector, in evaluation mode on the CPU.
 
         Raises:
-            ValueError: training has not ended, or its files are broken.
+            ValueError: training has not finished, or a file is broken.
             OSError: a file cannot be read.
         """
         try:
             return Detector.load(self.path)
         except FileNotFoundError as error:
-            raise ValueError(f"{self.path} holds no detector: its training has not ended, resume it first") from error
+            raise ValueError(f"{self.path} contains no detector: training has not finished, resume it first") from error
 
     def seen_by_head(self, corpus: Corpus) -> Corpus:
-        """A corpus with the image features that the head reads; the corpus itself where it reads none.
+        """A corpus with the image features that the head reads; the corpus itself if it reads none.
 
         Raises:
-            ValueError: the corpus has no image features of the backbone that was trained with.
+            ValueError: the corpus has no image features of the backbone used in training.
         """
         return corpus.of_backbone(self.backbone) if self.config.detector.uses_images else corpus
 
     def check_rig(self, corpus: Corpus) -> None:
-        """Raise ``ValueError`` unless a corpus has the rig that was trained with."""
+        """Raise ``ValueError`` unless a corpus has the rig of the training."""
         if corpus.rig_sha256 != self.rig_sha256:
             raise ValueError(
-                f"{corpus.path} was made with another rig than {self.path} was trained with: expected SHA-256 "
+                f"{corpus.path} has another rig than the training of {self.path}: expected SHA-256 "
                 f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
             )
 
     def check_test(self, corpus: Corpus, subjects: Iterable[str]) -> None:
-        """Make sure that subjects of a corpus can test this run.
+        """Check that this run can be tested on some subjects of a corpus.
 
         Raises:
-            ValueError: the corpus is of another rig, or a subject was trained on.
+            ValueError: the corpus has another rig, or a subject was used for training.
         """
         self.check_rig(corpus)
         if not self.trained_on(corpus):
-            return  # other people, whatever their names
+            return  # other people, even if they have the same names
         seen = {*self.fold.train, *self.fold.validation}.difference(self.fold.test)
         known = sorted(seen.intersection(subjects))
         if known:
-            raise ValueError(f"subject {known[0]!r} was trained on in {self.path}, so it cannot test it")
+            raise ValueError(f"subject {known[0]!r} was used to train {self.path}, so it cannot be used to test it")
+
+
+def fold_folder(path: str | Path, number: int) -> Path:
+    """Folder of the fold with a number, from 1."""
+    return Path(path) / f"fold{number}"
+
+
+def holds_runs(path: str | Path) -> bool:
+    """Whether a folder is a run, or contains the folders of its folds."""
+    path = Path(path)
+    return (path / CONFIG).is_file() or any((folder / CONFIG).is_file() for folder in path.glob("fold*"))
+
+
+def open_runs(path: str | Path) -> dict[int, Run]:
+    """The runs of all folds in a folder by fold number, in ascending order; the folder of one fold gives that alone.
+
+    Raises:
+        ValueError: no run, a fold whose training has not started, or folds that do not belong together: another corpus,
+            other options, or a subject that is tested in two of them.
+        OSError: a file cannot be read.
+    """
+    path = Path(path)
+    if (path / CONFIG).is_file():
+        return {_number(path) or 1: Run.open(path)}
+    if not path.is_dir():
+        raise FileNotFoundError(f"no such folder: {path}")
+    found = {number: folder for folder in path.iterdir() if (number := _number(folder)) and folder.is_dir()}
+    if not found:
+        raise ValueError(f"{path} contains no run: expected {CONFIG}, or the folders fold1, fold2, ... of a training")
+    for folder in found.values():
+        if not (folder / CONFIG).is_file():
+            raise ValueError(f"{folder} contains no run: its training has not started, resume it first")
+    runs = {number: Run.open(found[number]) for number in sorted(found)}
+    _check_together(runs)
+    return runs
+
+
+def _number(folder: Path) -> int | None:
+    match = re.fullmatch(r"fold([1-9]\d*)", folder.name)
+    return int(match[1]) if match else None
+
+
+def _check_together(runs: dict[int, Run]) -> None:
+    first, *others = runs.values()
+    for run in others:
+        if (run.corpus_sha256, run.rig_sha256) != (first.corpus_sha256, first.rig_sha256):
+            raise ValueError(f"{run.path} was trained on another corpus than {first.path}")
+        # As JSON, because two equal configurations may differ in their types: 3 and 3.0.
+        if run.config.to_json() != first.config.to_json():
+            raise ValueError(f"{run.path} was trained with other options than {first.path}")
+    for subject, count in Counter(subject for run in runs.values() for subject in run.fold.test).items():
+        if count > 1:
+            folds = [str(run.path) for run in runs.values() if subject in run.fold.test]
+            raise ValueError(f"subject {subject!r} is tested in {' and '.join(folds)}, expected in one of them")
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a folder holds more than a log, or a configuration whose writing was cut short."""
+    """Whether a folder contains more than logs and a truncated configuration."""
     held = {path.name for path in folder.iterdir() if not is_unfinished(path)} if folder.is_dir() else set()
-    held = {name for name in held - {METRICS, CARD, TENSORBOARD, "hparams.yaml"} if not name.startswith("events.out.")}
+    held = {
+        name for name in held - {METRICS, PROTOCOL, TENSORBOARD, "hparams.yaml"} if not name.startswith("events.out.")
+    }
     if held != {CONFIG}:
         return bool(held)
     try:
@@ -172,7 +234,7 @@ def has_begun(folder: Path) -> bool:
 
 
 def save_json(values: dict[str, Any], path: Path) -> None:
-    """Write JSON that appears whole or not at all.
+    """Write a JSON file atomically.
 
     Raises:
         OSError: the file cannot be written.

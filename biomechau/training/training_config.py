@@ -1,4 +1,4 @@
-"""TrainingConfig: every option of a training in one place."""
+"""TrainingConfig and ImageTrainingConfig: every option of a training in one place."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-import torch
 from tyro.conf import OmitArgPrefixes
 
-from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive, Whole
+from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive, ProperShare, Whole
 from biomechau.models import DetectorConfig, LossWeights
 
 if TYPE_CHECKING:
+    import torch
+
     from biomechau.corpus import Corpus
     from biomechau.corpus.labelled_corpus import LabelledCorpus
 
 Precision = Literal["32-true", "64-true"]
 Selection = Literal["loss", "f1"]
-# Names of what is logged after each epoch.
+# Names of values that are logged after each epoch.
 VALIDATION_F1, VALIDATION_LOSS = "validation_f1", "validation_loss"
 
 
 @dataclass(frozen=True)
 class TrainingConfig(Options):
-    """What is trained, and how.
+    """Options of a training.
 
     Raises:
-        TypeError: a detector or losses of another type.
+        TypeError: a detector or losses of the wrong type.
         ValueError: a number outside its range.
     """
 
-    # the detector's parts and sizes
+    # components of the detector and their sizes
     detector: OmitArgPrefixes[DetectorConfig] = field(default_factory=DetectorConfig)
     # weights of the training objectives (Eq. 17)
     losses: LossWeights = field(default_factory=LossWeights)
@@ -39,36 +40,36 @@ class TrainingConfig(Options):
     num_frames: Annotated[int, Interval("[2, inf)")] = 32
     # frames from window to window, >= 1; None: windows side by side
     stride: Count | None = None
-    # windows of a step, over all devices, >= 1
+    # windows per step, over all devices, >= 1
     batch_size: Count = 12
-    # times that every window is seen, >= 1
+    # number of epochs, >= 1
     epochs: Count = 18
-    # what decides on the validation subjects which epoch is kept: "loss", the objective (Eq. 17) with all its terms, or
-    # "f1", the mean F1, which hardly sees the forces
+    # criterion on the validation subjects for the epoch to keep: "loss", the objective (Eq. 17) with all its terms, or
+    # "f1", the mean F1, which hardly depends on the forces
     selection: Selection = "loss"
-    # epochs without a better one, by the selection, before training stops, >= 1; None: never
+    # early stopping after this many epochs without improvement of the criterion, >= 1; None: off
     patience: Count | None = None
     # highest learning rate of the one-cycle schedule, > 0
     learning_rate: Positive = 3e-3
-    # of AdamW, >= 0
+    # weight decay of AdamW, >= 0
     weight_decay: NotNegative = 1e-4
-    # largest norm of the gradient, > 0
+    # norm to which gradients are clipped, > 0
     gradient_clip: Positive = 1.0
-    # of weights, dropout and the order of the windows, >= 0
+    # seed of weights, dropout and the order of the windows, >= 0
     seed: Whole = 0
-    # "cpu", "gpu", ..., or "auto" for the fastest there is
+    # "cpu", "gpu", ..., or "auto" for the fastest available
     accelerator: str = "auto"
-    # processes of a machine, >= 1
+    # processes per machine, >= 1
     devices: Count = 1
-    # machines, >= 1
+    # number of machines, >= 1
     num_nodes: Count = 1
-    # of all numbers: "32-true" is float32, "64-true" float64
+    # precision of all computations: "32-true" is float32, "64-true" float64
     precision: Precision = "32-true"
-    # share of the training sequences whose labels are used, in (0, 1], drawn by the seed; the others are learned from
-    # without labels
+    # share of the training sequences whose labels are used, in (0, 1], drawn with the seed; the others are used without
+    # labels
     label_share: Annotated[float, Interval("(0, 1]")] = 1.0
-    # percentile of each coefficient over all frames of a subject to subtract as the neutral face, 0 to 100 (5 to 10 is
-    # usual); None: nothing
+    # percentile of each coefficient over all frames of a subject, subtracted as the neutral face, 0 to 100 (usually 5
+    # to 10); None: nothing is subtracted
     neutral: Percentile | None = None
 
     def __post_init__(self) -> None:
@@ -85,17 +86,19 @@ class TrainingConfig(Options):
 
     @property
     def monitor(self) -> tuple[str, Literal["min", "max"]]:
-        """Name of the logged value that decides which epoch is kept, and which of its values is best."""
+        """Name of the logged value that selects the epoch to keep, and whether its minimum or maximum is best."""
         return (VALIDATION_LOSS, "min") if self.selection == "loss" else (VALIDATION_F1, "max")
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the detector."""
+        """Dtype of the detector."""
+        import torch  # here, because options do without
+
         return torch.float64 if self.precision == "64-true" else torch.float32
 
     @classmethod
     def paper(cls) -> TrainingConfig:
-        """The paper's model and objectives, on the short windows that Eq. 6 allows."""
+        """The model and objectives of the paper, on the short windows that Eq. 6 allows."""
         return cls(detector=DetectorConfig.paper(), losses=LossWeights.paper(), num_frames=16)
 
     def for_corpus(
@@ -109,21 +112,21 @@ class TrainingConfig(Options):
 
         Args:
             corpus: to train on.
-            action_units: numbers of those to detect; all of the corpus if not given.
+            action_units: numbers of the action units to detect; all of the corpus if not given.
             fps: frame rate that the corpus must have [1/s]; any if not given.
             num_image_features: that the corpus must have; any if not given.
 
         Raises:
-            ValueError: the corpus has another frame rate or number of image features, or no labels of an action unit.
+            ValueError: the corpus has another frame rate or number of image features, or lacks an action unit.
         """
         if fps is not None and fps != corpus.fps:
             raise ValueError(
-                f"{corpus.path} has {corpus.fps:g} frames per second, not fps {fps:g}; training takes the rate of the "
-                "corpus, so leave fps out or take another corpus"
+                f"{corpus.path} has {corpus.fps:g} frames per second, not fps {fps:g}; training uses the rate of the "
+                "corpus, so leave fps out or use another corpus"
             )
         if num_image_features is not None and num_image_features != corpus.num_image_features:
             raise ValueError(
-                f"{corpus.path} has {corpus.num_image_features} image features a frame, not num_image_features "
+                f"{corpus.path} has {corpus.num_image_features} image features per frame, not num_image_features "
                 f"{num_image_features}"
             )
         check_units(corpus, action_units or ())
@@ -135,6 +138,37 @@ class TrainingConfig(Options):
         if detector.uses_images:
             detector = replace(detector, num_image_features=corpus.num_image_features)
         return replace(self, detector=detector)
+
+
+@dataclass(frozen=True)
+class ImageTrainingConfig(Options):
+    """Options for training a small image backbone.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+
+    # side of the input pictures, a multiple of 16 [pixels]
+    image_size: Annotated[int, Interval("[16, inf)")] = 64
+    # D, number of image features, >= 1
+    features: Count = 64
+    # number of epochs, >= 1
+    epochs: Count = 8
+    # pictures per step, >= 2
+    batch_size: Annotated[int, Interval("[2, inf)")] = 64
+    # highest learning rate of the one-cycle schedule, > 0
+    learning_rate: Positive = 2e-3
+    # weight decay of AdamW, >= 0
+    weight_decay: NotNegative = 0.05
+    # dropout of the features, in [0, 1)
+    dropout: ProperShare = 0.3
+    # seed of weights, dropout, order and augmentation of the pictures, >= 0
+    seed: Whole = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.image_size % 16:
+            raise ValueError(f"image_size must be a multiple of 16, got {self.image_size!r}")
 
 
 def check_units(corpus: LabelledCorpus, action_units: Sequence[int]) -> None:

@@ -15,8 +15,7 @@ from biomechau.corpus.image_features import FEATURES
 from biomechau.corpus.tracking import FollowedVideo, Tracker, follow_faces
 from biomechau.models import Backbone, load_backbone
 from biomechau.training.backbone_training import BACKBONE
-from biomechau.training.run import Run
-from biomechau.training.runs import fold_folder
+from biomechau.training.run import Run, fold_folder
 
 # Side of the square around a face over the larger side of the box around its landmarks, which end at the brows.
 _AROUND = 1.3

@@ -20,7 +20,7 @@ struct SymmetricOperatorBuffers {
     s.col = col.as<int64_t>(entries, "col");
     s.val = val.as<T>(entries, "val");
     s.order = order.as_optional<int64_t>(num_vertices, "order");
-    if (place.on_gpu()) return s;  // indices on a device are checked where a SparseMatrix is made
+    if (place.on_gpu()) return s;  // indices on a device are checked when a SparseMatrix is made
     check_rising(s.crow, num_vertices, entries, "crow");
     check_range(s.col, entries, num_vertices, "col");
     if (s.order) check_permutation(s.order);
@@ -71,7 +71,7 @@ ChebyshevConv<T> chebyshev_conv_args(const SymmetricOperatorBuffers& laplacian, 
   return args;
 }
 
-// After the sizes: how many vertices there are is theirs alone to say until it is compared with that of the results.
+// After the sizes: the number of vertices is known only from this buffer until it is compared with that of the results.
 template <class T> void check_vertices(const ChebyshevConv<T>& args, const Place& place) {
   if (!args.vertices || place.on_gpu()) return;
   check_range(args.vertices, args.num_kept, args.laplacian.num_vertices, "vertices");

@@ -1,7 +1,7 @@
 #include "chebyshev_conv/chebyshev_conv.h"
 
-#include "chebyshev_conv/band.h"
-#include "chebyshev_conv/sweep.h"
+#include "chebyshev_conv/cpu/band.h"
+#include "chebyshev_conv/cpu/sweep.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -37,8 +37,8 @@ template <class T> void run(Band<T>& s, Job<T> job, bool clenshaw, T* gram, int 
   }
 }
 
-// Multiplications of a job whose x has so many channels, and y so many; by its terms `products` of them are multiplied
-// with weights or with the partner at `rows`, by Clenshaw `rows` of x are multiplied with weights.
+// Multiplications of a job, from the channels of x and of y: term by term, `products` of them are multiplied with weights
+// or with the partner at `rows` rows; by Clenshaw, `rows` rows of x are multiplied with weights.
 template <class T>
 double basis_cost(const ChebyshevConv<T>& args, std::int64_t in, std::int64_t out, std::int64_t rows, int products) {
   return static_cast<double>(args.laplacian.num_entries) * (args.num_terms - 1) * in +
@@ -133,7 +133,7 @@ template <class T> void chebyshev_conv_bwd(const ChebyshevConv<T>& args, int num
   const std::int64_t inputs = args.num_inputs, outputs = args.num_outputs;
   const Features<const T> x{args.x, s.num_rows, inputs, s.vertex.data()};
   const Features<const T> grad_out{args.grad_out, args.num_kept, outputs, results.data()};
-  // T_k(S) grad_out gives both gradients at once; each alone may cost less with the terms of as many channels as x has.
+  // T_k(S) grad_out gives both gradients at once; each alone may cost less with terms that have the channels of x.
   const double joint = basis_cost(args, outputs, inputs, s.num_rows, 2);
   const double of_grad_out = basis_cost(args, outputs, inputs, s.num_rows, 1);
   const double by_clenshaw = clenshaw_cost(args, outputs, inputs, args.num_kept);

@@ -9,7 +9,7 @@ namespace cuda {
 namespace {
 
 constexpr int threads = 256;
-constexpr int group = 4;  // frames that share one reading of S and W
+constexpr int group = 4;  // frames for which S and W are read once
 
 // One step of the sum, for the rows `vertices` or all of them. Null: a term that is zero.
 template <class T> struct SumStep {
@@ -40,7 +40,7 @@ __device__ inline void multiply_row(const SymmetricOperator<T>& s, std::int64_t 
   }
 }
 
-// One output channel of one row a thread, `group` frames.
+// Each thread computes one output channel of one row, for `group` frames.
 template <class T> __global__ void __launch_bounds__(threads) sum_step_kernel(SumStep<T> step) {
   const std::int64_t flat = blockIdx.x * std::int64_t(threads) + threadIdx.x;
   const std::int64_t j = flat % step.num_outputs, row = flat / step.num_outputs % step.num_rows;
@@ -136,7 +136,7 @@ template <class T> struct Ones {
   __device__ T operator()(std::int64_t, std::int64_t, std::int64_t) const { return T(1); }
 };
 
-// all (X, N, channels), zero before, takes the rows of some (X, P, channels)
+// `all` (X, N, channels), zero before, receives the rows of `some` (X, P, channels)
 template <class T>
 __global__ void spread_rows_kernel(std::int64_t num_frames, std::int64_t num_vertices, std::int64_t num_kept,
                                    std::int64_t channels, const std::int64_t* vertices, const T* some, T* all) {

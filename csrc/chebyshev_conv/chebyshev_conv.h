@@ -15,7 +15,7 @@ template <class T> struct SymmetricOperator {
   const std::int64_t* crow;   // (N + 1)
   const std::int64_t* col;    // (E)
   const T* val;               // (E)
-  const std::int64_t* order;  // (N) a permutation, the vertices so that neighbours come soon after one another; a hint
+  const std::int64_t* order;  // (N) a permutation of the vertices with neighbours close to each other; a hint
 };
 
 template <class T> struct ChebyshevConv {
@@ -24,7 +24,7 @@ template <class T> struct ChebyshevConv {
   const T* x;                    // (X, N, C)
   const T* weight;               // (K, C, D)
   const T* bias;                 // (D), or null; forward only
-  const std::int64_t* vertices;  // (P) rising, or null: every vertex has an output
+  const std::int64_t* vertices;  // (P) ascending, or null: every vertex has an output
   T* out;                        // (X, V, D)
   const T* grad_out;             // (X, V, D)
   T* grad_x;                     // (X, N, C), or null

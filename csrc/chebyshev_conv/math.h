@@ -1,6 +1,10 @@
-// One entry of the Chebyshev recurrence, and of its transpose right beneath. S is symmetric, so the derivative of
-// y = sum_k T_k(S) x W_k is of the same kind: grad_x = sum_k T_k(S) grad_y W_k^T, grad_W_k = (T_k(S) x)^T grad_y.
-// V is a number or a vector of numbers.
+// One entry of the Chebyshev recurrence, and of its transpose right beneath. V is a number or a vector of numbers.
+//
+// Shared by the CPU and CUDA kernels: all of this file. Not shared: products with S and with the weights (cpu/band.h,
+// cpu/tiles.h, chebyshev_conv.cu).
+//
+// S is symmetric, so the derivative of y = sum_k T_k(S) x W_k is of the same kind: grad_x = sum_k T_k(S) grad_y W_k^T,
+// grad_W_k = (T_k(S) x)^T grad_y.
 #pragma once
 
 #include "common/isa.h"
@@ -15,7 +19,9 @@ template <class V> BIOMECHAU_INLINE V next_term(const V& product, const V& befor
 template <class V> BIOMECHAU_INLINE V clenshaw_term(const V& h, const V& product, const V& after) {
   return h + (product + product - after);
 }
-template <class V> BIOMECHAU_INLINE V clenshaw_sum(const V& h, const V& product, const V& after) { return h + (product - after); }
+template <class V> BIOMECHAU_INLINE V clenshaw_sum(const V& h, const V& product, const V& after) {
+  return h + (product - after);
+}
 
 }  // namespace BIOMECHAU_ISA
 }  // namespace biomechau

@@ -1,7 +1,7 @@
 // What the bindings of the ops share: how arguments arrive from Python, and the checks that keep kernels in bounds.
 //
-// A tensor arrives as (address, number of elements, dtype code), or None where it is left out. Nothing of torch is
-// included or linked; meaning is checked in Python, memory safety here.
+// A tensor arrives as (address, number of elements, dtype code), or None if it is not given. Nothing of torch is included
+// or linked; meaning is checked in Python, memory safety here.
 #pragma once
 
 #include <climits>
@@ -18,7 +18,7 @@
 
 namespace biomechau {
 
-// Where a call runs: on the CPU with so many threads, or on a CUDA device in one of its streams.
+// Where a call runs: on the CPU with a number of threads, or on a CUDA device in one of its streams.
 struct Place {
   std::int64_t num_threads = 1;
   int device = -1;
@@ -35,7 +35,7 @@ struct Place {
                                   std::to_string(num_threads));
   }
   int threads() const { return static_cast<int>(num_threads); }
-  // The scratch memory of a call on a GPU; the CPU kernels take their own.
+  // The scratch memory of a call on a GPU; the CPU kernels allocate their own.
   template <class T> T* workspace(const Buffer& buffer, std::int64_t numel) const {
     return on_gpu() ? buffer.as<T>(numel, "workspace") : nullptr;
   }
@@ -90,6 +90,13 @@ namespace py = pybind11;
 using namespace py::literals;
 using std::int64_t;
 
+// Names in the order of their numbers, for Python.
+template <std::size_t N> py::tuple name_tuple(const char* const (&names)[N]) {
+  py::tuple found(N);
+  for (std::size_t i = 0; i < N; ++i) found[i] = names[i];
+  return found;
+}
+
 // Calls fn with a value of the element type of the argument that decides which kernel runs.
 template <class Fn> auto dispatch(const Buffer& buffer, const char* name, const Fn& fn) {
   switch (buffer.dtype) {
@@ -107,9 +114,9 @@ struct Size {
 };
 
 // Refuses sizes that a kernel's arithmetic could overflow with. Each must fit 32 bits, as the indices in packed
-// blendshapes and lists of entries do. Kernels multiply all sizes of a call at most, rounded up to tiles of at most
+// blendshapes and lists of entries do. At most, kernels multiply all sizes of a call, rounded up to tiles of at most
 // `tile`, and that by numbers of threads or pieces that are smaller than the rest of the 64 bits; a call that is refused
-// here would not end in a lifetime.
+// here would not finish in a lifetime.
 inline void check_sizes(std::initializer_list<Size> sizes) {
   constexpr double most_together = 0x1p56, tile = 64;
   double together = 1;

@@ -1,4 +1,4 @@
-// What Python hands over for a tensor: where it lies, how many elements, of which type.
+// What Python passes for a tensor: its address, number of elements and type.
 // The binding compares every buffer with the sizes of the call before a kernel may touch it.
 #pragma once
 
@@ -10,10 +10,8 @@ namespace biomechau {
 
 enum class Dtype : int { float32 = 0, float64 = 1, int64 = 2, int32 = 3 };
 constexpr int num_dtypes = 4;
-inline const char* dtype_name(Dtype dtype) {
-  constexpr const char* names[num_dtypes] = {"float32", "float64", "int64", "int32"};
-  return names[static_cast<int>(dtype)];
-}
+constexpr const char* dtype_names[num_dtypes] = {"float32", "float64", "int64", "int32"};  // as in torch
+inline const char* dtype_name(Dtype dtype) { return dtype_names[static_cast<int>(dtype)]; }
 
 template <class T> struct DtypeOf;
 template <> struct DtypeOf<float> { static constexpr Dtype value = Dtype::float32; };
@@ -28,7 +26,7 @@ struct Buffer {
 
   bool given() const { return address != 0 || numel != 0; }
 
-  // The elements, once type and count are what the caller's sizes say.
+  // The elements, if type and count are those that the caller's sizes require.
   template <class T> T* as(std::int64_t expected, const char* name) const {
     if (dtype != DtypeOf<T>::value)
       refuse(name, std::string("be ") + dtype_name(DtypeOf<T>::value) + ", got " + dtype_name(dtype));
@@ -40,7 +38,7 @@ struct Buffer {
     return reinterpret_cast<T*>(address);
   }
 
-  // Null when the argument was left out.
+  // Null if the argument was not given.
   template <class T> T* as_optional(std::int64_t expected, const char* name) const {
     return given() ? as<T>(expected, name) : nullptr;
   }

@@ -1,4 +1,4 @@
-// What the bindings know of CUDA: whether it was built, and where a call runs. No header of CUDA is included here.
+// What the bindings know about CUDA: whether it was built, and where a call runs. No CUDA header is included here.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +20,8 @@ struct Device {
   std::uintptr_t stream;
 };
 
-// Why the kernels of this build cannot run on a GPU: its driver is too old, or nothing was compiled for its architecture.
-// Empty where they can.
+// Why the kernels of this build cannot run on a GPU: its driver is too old, or nothing was compiled for its
+// architecture. Empty if they can.
 std::string refusal(int device);
 
 inline std::int64_t blocks_for(std::int64_t count, std::int64_t each) { return (count + each - 1) / each; }
@@ -38,7 +38,7 @@ struct ProductSizes {
   static ProductSizes whole(std::int64_t batches, std::int64_t rows, std::int64_t cols, std::int64_t inner) {
     return {batches, rows, cols, inner, 1};
   }
-  // For few results and long sums. The pieces are a function of the sizes alone, as the order of the sum is.
+  // For few results and long sums. The pieces, and so the order of the sum, depend on the sizes alone.
   static ProductSizes cut(std::int64_t batches, std::int64_t rows, std::int64_t cols, std::int64_t inner) {
     constexpr std::int64_t enough_blocks = 512, shortest = 64;
     ProductSizes sizes = whole(batches, rows, cols, inner);

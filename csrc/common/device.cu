@@ -7,7 +7,7 @@ namespace biomechau {
 namespace cuda {
 namespace {
 
-// Compiled as all kernels are: where this one can be loaded, they can.
+// Compiled like all kernels: where this one can be loaded, they can.
 __global__ void nothing_kernel() {}
 
 }  // namespace
@@ -20,13 +20,13 @@ std::string refusal(int device) {
   if (error == cudaSuccess)
     error = cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(&nothing_kernel));
   if (before != device) cudaSetDevice(before);
-  if (error != cudaSuccess) cudaGetLastError();  // or the next call would be told of it
+  if (error != cudaSuccess) cudaGetLastError();  // otherwise the next call would see the error
   switch (error) {
     case cudaErrorInsufficientDriver:
     case cudaErrorNoKernelImageForDevice:
     case cudaErrorUnsupportedPtxVersion:
     case cudaErrorInvalidDeviceFunction: return cudaGetErrorString(error);
-    default: return {};  // what else is wrong is the call's to say
+    default: return {};  // other errors are reported by the call itself
   }
 }
 

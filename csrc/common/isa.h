@@ -1,17 +1,17 @@
 // One binary for every processor: each CPU kernel file is compiled once per instruction set, in a namespace
 // of that name (BIOMECHAU_ISA, set by the build), and hands out a table of its functions. `select` picks the
 // table at run time. Kernel files keep to raw pointers and their own namespace: a standard-library template
-// compiled for AVX-512 could otherwise be the copy that the linker keeps for everybody.
+// compiled for AVX-512 could otherwise be the copy that the linker keeps for all of them.
 #pragma once
 
-// The CUDA kernels are the namespace `cuda`. What they call of the headers is marked for the device too.
+// The CUDA kernels are in the namespace `cuda`. Header functions that they call are marked for the device too.
 #if defined(__CUDACC__)
 #define BIOMECHAU_HOST_DEVICE __host__ __device__
 #else
 #define BIOMECHAU_HOST_DEVICE
 #endif
 
-// For what a header shares between the instruction sets: never a function of its own that the linker could pick.
+// For functions in headers that all instruction sets share: always inlined, so that the linker has no copy to pick.
 #if defined(__CUDACC__)
 #define BIOMECHAU_INLINE inline __host__ __device__
 #elif defined(_MSC_VER)

@@ -1,4 +1,4 @@
-// Which instruction set runs: asked by Python, changed by tests.
+// Which instruction set runs: read by Python, changed by tests.
 #pragma once
 
 #include <string>

@@ -1,7 +1,7 @@
 // Launches of the CUDA kernels, and what blocks of threads do together.
 //
-// Kernels take their shared memory at launch only, sums have an order that the sizes alone decide, and nothing waits
-// for the device, so that every call can be captured in a graph.
+// Kernels get their shared memory at launch only, the order of a sum depends on the sizes alone, and nothing waits for
+// the device, so every call can be captured in a graph.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -38,7 +38,7 @@ class Launcher {
   Launcher(const Launcher&) = delete;
   Launcher& operator=(const Launcher&) = delete;
 
-  // Runs kernel(args...) by `blocks` blocks; none: nothing to do.
+  // Runs kernel(args...) on `blocks` blocks; does nothing if there are none.
   template <class... Parameters, class... Args>
   void operator()(void (*kernel)(Parameters...), std::int64_t blocks, int threads, std::size_t shared_bytes,
                   const Args&... args) const {
@@ -67,7 +67,7 @@ class Launcher {
  private:
   static constexpr std::size_t default_shared_bytes = 48 * 1024;
 
-  // Lets launches of the kernel ask for all shared memory that a block of the device may have. Once for each kernel and
+  // Lets launches of the kernel request all the shared memory a block of the device may have. Once for each kernel and
   // device: the limit belongs to the process, and another thread may be about to launch.
   void allow_most_shared(const void* kernel) const {
     static std::mutex mutex;
@@ -81,7 +81,7 @@ class Launcher {
 
   void check(cudaError_t error) const {
     if (error == cudaSuccess) return;
-    cudaGetLastError();  // it is told here, not once more by the next call
+    cudaGetLastError();  // reported here, not again by the next call
     throw std::runtime_error(std::string(op_) + ": CUDA says: " + cudaGetErrorString(error));
   }
 
@@ -107,7 +107,7 @@ template <class T> __device__ inline T sum_lanes(T x, int first = 1, int last = 
 }
 
 // Sums of `count` values over the threads of a block, in the first `count` threads of it. `scratch` holds `count`
-// values a warp and must not be in use.
+// values per warp and must not be in use.
 template <int count, class T> __device__ inline T sum_block(const T* values, T* scratch) {
   const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
   for (int i = 0; i < count; ++i) {
@@ -122,7 +122,7 @@ template <int count, class T> __device__ inline T sum_block(const T* values, T* 
 }
 
 // The largest of `count` values over the threads of a block, each: in scratch[0 .. count) for every thread. `scratch`
-// holds `count` values a warp and must not be in use.
+// holds `count` values per warp and must not be in use.
 template <int count, class T> __device__ inline void largest_in_block(const T* values, T* scratch) {
   const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
   for (int i = 0; i < count; ++i) {

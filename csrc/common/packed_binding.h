@@ -18,7 +18,7 @@ struct PackedBuffers {
       throw std::invalid_argument("packed blendshapes have other sizes than the call");
   }
 
-  // Checked, once its sizes are; `group_size(vertices, shapes)` is the number of values that a group must have.
+  // Checked; its sizes must be checked before. A group must have `group_size(vertices, shapes)` values.
   template <class T, class Size> PackedBlendshapes<T> view(const Size& group_size) const {
     PackedBlendshapes<T> packed{};
     if (vertex_crow.numel < 1) throw std::invalid_argument("vertex_crow must have 1 element at least, got 0");
@@ -47,12 +47,5 @@ struct PackedBuffers {
 };
 
 using Packed = std::optional<PackedBuffers>;
-
-// B (K, N, 3) where it is not packed. Never null, which would say that it is: without vertices or shapes it is not read.
-template <class T> const T* dense_blendshapes(int64_t num_shapes, int64_t num_vertices, const Buffer& blendshapes) {
-  static const T none[1] = {};
-  const T* address = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
-  return address ? address : none;
-}
 
 }  // namespace biomechau

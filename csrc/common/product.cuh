@@ -1,5 +1,5 @@
 // Matrix products of the CUDA kernels: C = sum over l of A(r, l) B(l, c), by tiles, in many batches, the sum cut into
-// pieces where it is long. The pieces are added in order, so that the result has the same bits every time.
+// pieces where it is long. The pieces are added in order, so the result has the same bits every time.
 #pragma once
 
 #include "common/launch.cuh"
@@ -17,8 +17,8 @@ template <class T> struct Strided {
   }
 };
 
-constexpr int product_patch = 4;    // of which a thread owns 4 x 4
-constexpr int product_depth = 16;   // l that are loaded together
+constexpr int product_patch = 4;    // a thread owns 4 x 4 results
+constexpr int product_depth = 16;   // steps of l that are loaded together
 constexpr int product_threads = (product_tile / product_patch) * (product_tile / product_patch);
 constexpr int product_stride = product_tile + 1;  // keeps columns of the tile in different banks
 

@@ -1,4 +1,4 @@
-// The rollout on a GPU: the arguments of euler_rollout.h with addresses on the device. There `factor` holds inverses.
+// The rollout on a GPU: the arguments of euler_rollout.h with addresses on the device.
 #pragma once
 
 #include "common/cuda.h"
@@ -7,8 +7,8 @@
 namespace biomechau {
 namespace cuda {
 
-// A sequence with a matrix that cannot be used comes out as NaN, from the frame on that uses it. The first such matrix is
-// told in `fault` (1), if given, as kind * 2^48 + index, and -1 without any; nothing waits for it.
+// A sequence with a faulty matrix is NaN from the frame on that uses it. The first such matrix is reported in `fault` (1),
+// if given, as kind * 2^fault_index_bits + index, or -1 if there is none; nothing waits for it.
 template <class T> void euler_rollout_fwd(const EulerRollout<T>&, T* workspace, std::int64_t* fault, Device);
 template <class T> void euler_rollout_bwd(const EulerRollout<T>&, T* workspace, Device);
 
@@ -22,8 +22,7 @@ template <class T> ProductSizes gradient_sums(const EulerRollout<T>& args, Span 
   }
 }
 
-// Elements of the workspaces: the symmetric parts of D and K, and behind them in the backward pass the pieces of one
-// sum.
+// Elements of the workspaces: the symmetric parts of D and K, followed in the backward pass by the pieces of one sum.
 template <class T> std::int64_t euler_rollout_fwd_workspace(const EulerRollout<T>& args) {
   return (args.count(args.damping_span) + args.count(args.stiffness_span)) * args.num_coordinates *
          args.num_coordinates;

@@ -1,16 +1,16 @@
 #include "euler_rollout/euler_rollout.h"
 
-#include "euler_rollout/matrix_gradient.h"
-#include "euler_rollout/system.h"
+#include "euler_rollout/cpu/matrix_gradient.h"
+#include "euler_rollout/cpu/system.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 namespace {
 
-// Sums over sequences are made of so many partial sums at most.
+// Sums over sequences consist of at most this many partial sums.
 constexpr std::int64_t max_partial_sums = 32;
 
-// Blocks of sequences that one task takes: one, unless its sums are partial sums.
+// Blocks of sequences per task: one, unless the sums of the tasks are partial sums.
 inline std::int64_t blocks_per_task(std::int64_t num_blocks, bool partial_sums) {
   return partial_sums ? max_of(1, (num_blocks + max_partial_sums - 1) / max_partial_sums) : 1;
 }
@@ -31,7 +31,7 @@ inline void store_row(const Vector<T>& value, T* tensor, std::int64_t n, std::in
 
 // -- without D and K: all accelerations by one product with M^-1, then a double prefix sum -----------------------------
 
-// How the work on one sequence is split where sequences are few: into columns of so many vectors.
+// How the work on one sequence is split if there are few sequences: into `blocks` of `size` columns.
 struct Columns {
   std::int64_t blocks, size;
 
@@ -92,7 +92,7 @@ template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& 
   const Columns columns = Columns::of(args, work);
   const MatrixGradients<T> gradients(args);
   const bool split = columns.blocks > 1;
-  // Sequences of one task, and where its sums stay.
+  // Sequences per task, and where the task keeps its sums.
   const std::int64_t group = blocks_per_task(args.num_sequences, gradients.shared());
   const std::int64_t groups = (args.num_sequences + group - 1) / group;
   const bool kept = split || gradients.shared();
@@ -137,7 +137,7 @@ template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& 
 
 // -- with D or K, or a mass per frame: step by step, some sequences side by side ----------------------------------------
 
-// Sequences whose steps are taken together, the rows of one product with D or K: these then pass through the cache once.
+// Sequences whose steps are taken together, as the rows of one product with D or K, which are then read only once.
 template <class T> std::int64_t side_by_side(const EulerRollout<T>& args) {
   const auto shared = [](Span span) { return span == Span::none || span == Span::shared; };
   if (!shared(args.damping_span) || !shared(args.stiffness_span)) return 1;
@@ -149,7 +149,7 @@ template <class T> class Inverses {
  public:
   Inverses(const EulerRollout<T>& args, const System<T>& system, std::int64_t s0, std::int64_t count)
       : args_(args), system_(system), s0_(s0), n_(args.num_coordinates), row_(padded(n_)),
-        panels_(args.factor_span() == Span::shared ? 1 : count), data_(panels_ * n_ * row_) {
+        panels_(args.inverse_span() == Span::shared ? 1 : count), data_(panels_ * n_ * row_) {
     if (args.mass_span != Span::per_frame) load(0);
   }
 
@@ -306,7 +306,7 @@ template <class T> bool is_prefix_sum(const EulerRollout<T>& args, const System<
 template <class T> RolloutFault euler_rollout_fwd(const EulerRollout<T>& args, int num_threads) {
   System<T> system(args);
   if (is_prefix_sum(args, system)) return prefix_sums_fwd(args, system, num_threads);
-  // The mass is checked first, but D and K belong to what is inverted.
+  // The mass is checked first, but D and K are part of the matrix that is inverted.
   const RolloutFault elastic = system.prepare_elastic(num_threads), fault = system.invert_all(num_threads);
   if (fault.kind == RolloutFault::mass_asymmetric) return fault;
   if (elastic.kind != RolloutFault::none) return elastic;

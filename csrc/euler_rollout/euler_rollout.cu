@@ -1,12 +1,12 @@
-// One block checks and inverts one matrix, one block walks one sequence.
+// One block checks and inverts one matrix; one block integrates one sequence.
 //
-// A triangular solve is a chain of K dependent steps; a product is none. So each matrix is inverted once, by way of its
-// Cholesky factor, and a step is products of which every row is summed by a few threads of its own. Matrices and states
-// stay in shared memory where they fit.
-#include "euler_rollout/cuda.h"
-#include "euler_rollout/factors.cuh"
-#include "euler_rollout/math.h"
+// A triangular solve is a chain of K dependent steps, a product is not. So each matrix is inverted once, through its
+// Cholesky factor, and a step consists of products, each row of which is summed by a few threads of its own. Matrices and
+// states stay in shared memory if they fit.
 #include "common/product.cuh"
+#include "euler_rollout/cuda.h"
+#include "euler_rollout/math.h"
+#include "euler_rollout/prepare.cuh"
 
 namespace biomechau {
 namespace cuda {
@@ -22,8 +22,8 @@ template <class T> struct Matrix {
   std::int64_t stride;
 
   // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix. A part is a
-  // run of j: where shapes that follow each other are nearly equal, their large terms cancel before the parts are added.
-  // Its length is odd, so that the parts lie in different banks.
+  // run of j: if neighbouring shapes are nearly equal, their large terms cancel before the parts are added. Its length is
+  // odd, so that the parts lie in different banks.
   __device__ T row_part(const T* x, int n, int row, int part) const {
     const int length = (n + parts - 1) / parts | 1, begin = part * length;
     T sum = 0;
@@ -55,7 +55,7 @@ template <class T> struct Held {
   __device__ Held(const System<T>& system, std::int64_t s, T* free) {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates, size = n * n;
-    inverse = hold<T>(args.factor + args.index(args.factor_span(), s, 0) * size, n, system.kept & 1, free);
+    inverse = hold<T>(args.inverse + args.index(args.inverse_span(), s, 0) * size, n, system.kept & 1, free);
     damping = hold<T>(system.damping ? system.damping + args.index(args.damping_span, s, 0) * size : nullptr, n,
                       system.kept & 2, free);
     stiffness = hold<T>(system.stiffness ? system.stiffness + args.index(args.stiffness_span, s, 0) * size : nullptr, n,
@@ -74,8 +74,8 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
-  const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
+  const bool by_frame = args.inverse_span() == Span::per_frame;
+  const Step<T> step = step_of(args.scheme, args.dt);
   T *c = shared_memory<T>(), *v = c + n, *pulled = v + n, *force = pulled + n, *rhs = force + n;
   Held<T> held(system, s, c + num_vectors * n);
   const bool elastic = held.damping.data || held.stiffness.data;
@@ -83,14 +83,14 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
     c[k] = held.damping.poisoned(k) || held.stiffness.poisoned(k) ? not_a_number<T>() : args.c0[s * n + k];
     v[k] = args.v0[s * n + k];
-    pulled[k] = ahead(theta, c[k], v[k]);
+    pulled[k] = ahead(step.theta, c[k], v[k]);
     if (num_frames > 0) force[k] = args.force[s * num_frames * n + k];
   }
   __syncthreads();
   for (std::int64_t t = 0; t < num_frames; ++t) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
-    // The next force is on its way while this frame is computed.
+    if (by_frame) held.inverse.data = args.inverse + (s * num_frames + t) * n * n;
+    // The next force is loaded while this frame is computed.
     const bool more = t + 1 < num_frames;
     const T upcoming = more && threadIdx.x < n ? args.force[at + n + threadIdx.x] : T(0);
     if (elastic) {
@@ -105,13 +105,13 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
       const T a = sum_lanes(held.inverse.row_part(elastic ? rhs : force, n, row, part), warp_rows);
       if (part != 0 || row >= n) return;
       T c_next = held.inverse.poisoned(row) ? not_a_number<T>() : c[row], v_next = v[row];
-      advance(args.dt, explicit_position, a, &c_next, &v_next);
+      advance(step.h, step.explicit_position, a, &c_next, &v_next);
       args.acceleration[at + row] = a;
       args.c[at + row] = c[row] = c_next;
       args.v[at + row] = v[row] = v_next;
-      pulled[row] = ahead(theta, c_next, v_next);
+      pulled[row] = ahead(step.theta, c_next, v_next);
     });
-    if (!elastic) __syncthreads();  // then this frame's force was read just now
+    if (!elastic) __syncthreads();  // this frame's force has just been read
     if (more) {
       if (threadIdx.x < n) force[threadIdx.x] = upcoming;
       for (int k = threadIdx.x + blockDim.x; k < n; k += blockDim.x) force[k] = args.force[at + n + k];
@@ -124,8 +124,8 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool explicit_position = args.scheme == Scheme::explicit_euler, by_frame = args.factor_span() == Span::per_frame;
-  const T theta = args.scheme == Scheme::implicit ? args.dt : T(0);
+  const bool by_frame = args.inverse_span() == Span::per_frame;
+  const Step<T> step = step_of(args.scheme, args.dt);
   T *lambda = shared_memory<T>(), *mu = lambda + n, *grad_c = mu + n, *grad_v = grad_c + n, *grad_a = grad_v + n;
   T* r = grad_a + n;
   Held<T> held(system, s, lambda + num_vectors * n);
@@ -140,14 +140,14 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   __syncthreads();
   for (std::int64_t t = num_frames; t-- > 0;) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.inverse.data = args.factor + (s * num_frames + t) * n * n;
+    if (by_frame) held.inverse.data = args.inverse + (s * num_frames + t) * n * n;
     const bool own = t > 0 && threadIdx.x < n;
     const T upcoming_c = own && args.grad_c ? args.grad_c[at - n + threadIdx.x] : T(0);
     const T upcoming_v = own && args.grad_v ? args.grad_v[at - n + threadIdx.x] : T(0);
     for (int k = threadIdx.x; k < n; k += blockDim.x) {
       lambda[k] += grad_c[k];
       mu[k] += grad_v[k];
-      grad_a[k] = advance_vjp(args.dt, explicit_position, lambda + k, mu + k);
+      grad_a[k] = advance_vjp(step.h, step.explicit_position, lambda + k, mu + k);
     }
     __syncthreads();
     for_rows(n, [&](int row, int part) {
@@ -160,7 +160,7 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
         const T by_damping = sum_lanes(held.damping.row_part(r, n, row, part), warp_rows);
         const T by_stiffness = sum_lanes(held.stiffness.row_part(r, n, row, part), warp_rows);
         if (part == 0 && row < n) {
-          ahead_vjp(theta, by_stiffness, lambda + row, mu + row);
+          ahead_vjp(step.theta, by_stiffness, lambda + row, mu + row);
           mu[row] -= by_damping;
         }
       });
@@ -235,7 +235,7 @@ void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const 
          grad);
 }
 
-// Lays the symmetric parts out in the workspace and says what shared memory a rollout gets.
+// Where the symmetric parts lie in the workspace, and how much shared memory a rollout gets.
 template <class T> struct Plan {
   System<T> system;
   int threads;
@@ -252,7 +252,7 @@ template <class T> struct Plan {
 
     const std::size_t most = launch.most_shared_bytes(), each = n * padded_stride(n) * sizeof(T);
     shared_bytes = num_vectors * n * sizeof(T);
-    const bool wanted[] = {args.factor_span() != Span::per_frame, args.damping != nullptr, args.stiffness != nullptr};
+    const bool wanted[] = {args.inverse_span() != Span::per_frame, args.damping != nullptr, args.stiffness != nullptr};
     for (int i = 0; i < 3; ++i)
       if (wanted[i] && shared_bytes + each <= most) {
         system.kept |= 1 << i;
@@ -260,15 +260,16 @@ template <class T> struct Plan {
       }
   }
 
-  // Checks and symmetric parts, and with `num_factors` the factors.
-  void prepare(const Launcher& launch, std::int64_t num_factors) const {
+  // Checks the matrices, makes the symmetric parts and, unless `num_inverses` is 0, the inverses.
+  void prepare(const Launcher& launch, std::int64_t num_inverses) const {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates;
     const std::size_t scratch = 2 * prepare_threads / warp_size * sizeof(T), work = (n + 1) * n * sizeof(double);
-    const bool fits = num_factors > 0 && work + scratch <= launch.most_shared_bytes();
+    const bool fits = num_inverses > 0 && work + scratch <= launch.most_shared_bytes();
     const std::int64_t parts_of_system = (system.damping ? args.count(args.damping_span) : 0) +
                                          (system.stiffness ? args.count(args.stiffness_span) : 0);
-    launch(prepare_kernel<T>, parts_of_system + num_factors, prepare_threads, scratch + (fits ? work : n * sizeof(T)), system, fits);
+    launch(prepare_kernel<T>, parts_of_system + num_inverses, prepare_threads, scratch + (fits ? work : n * sizeof(T)),
+           system, fits);
   }
 };
 
@@ -279,7 +280,7 @@ void euler_rollout_fwd(const EulerRollout<T>& args, T* workspace, std::int64_t* 
   const Launcher launch("euler_rollout", device);
   const Plan<T> plan(launch, args, workspace, fault);
   if (fault) launch.fill_bytes(fault, 0xff, sizeof(*fault));
-  plan.prepare(launch, args.count(args.factor_span()));
+  plan.prepare(launch, args.count(args.inverse_span()));
   launch(rollout_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
 }
 

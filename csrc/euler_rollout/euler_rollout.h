@@ -1,7 +1,7 @@
 // M c'' + D c' + K c = Q integrated by Euler steps (Eq. 4-6), and its adjoint.
 //
 // S sequences, T frames, K coordinates. M, D, K are symmetric: only their symmetric parts are read, gradients are
-// symmetric. M has L matrices: one for all sequences, one a sequence, or (not with the implicit scheme) one a frame.
+// symmetric. M has L matrices: one in all, one per sequence, or (not with the implicit scheme) one per frame.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,17 @@
 
 namespace biomechau {
 
+// Python uses the numbers below too, and reads their names from here, in the same order.
 enum class Scheme : int { explicit_euler = 0, semi_implicit = 1, implicit = 2 };
+constexpr const char* scheme_names[] = {"explicit", "semi_implicit", "implicit"};
+
+// How many matrices there are of one kind.
 enum class Span : int { none = 0, shared = 1, per_sequence = 2, per_frame = 3 };
+constexpr const char* span_names[] = {"none", "shared", "per_sequence", "per_frame"};
+
+// Largest difference of a matrix from its transpose, as a share of its largest entry: far above rounding, far below a
+// matrix passed by mistake.
+constexpr double symmetry_tolerance = 1e-3;
 
 template <class T> struct EulerRollout {
   std::int64_t num_sequences, num_frames, num_coordinates;
@@ -29,7 +38,7 @@ template <class T> struct EulerRollout {
   T* c;                // (S, T, K) c_1 .. c_T
   T* v;                // (S, T, K) v_1 .. v_T
   T* acceleration;     // (S, T, K) (v_t+1 - v_t) / h, kept for the backward pass: the difference would lose digits
-  T* factor;           // (L', K, K) inverses of the matrices that are solved with, kept for the backward pass
+  T* inverse;          // (L', K, K) inverses of the matrices that are solved with, kept for the backward pass
   // gradients of the outputs; null: zero
   const T* grad_c;     // (S, T, K)
   const T* grad_v;     // (S, T, K)
@@ -42,7 +51,7 @@ template <class T> struct EulerRollout {
   T* grad_stiffness;   // as stiffness
 
   // The implicit scheme solves with M + h D + h^2 K, the others with M.
-  BIOMECHAU_INLINE Span factor_span() const {
+  BIOMECHAU_INLINE Span inverse_span() const {
     if (scheme != Scheme::implicit) return mass_span;
     Span widest = mass_span;
     if (damping_span > widest) widest = damping_span;
@@ -67,8 +76,8 @@ template <class T> struct EulerRollout {
   }
 };
 
-// Why a rollout cannot run: a matrix that is not symmetric (or not finite), or not positive definite, and which one.
-// The kinds in the order in which they are looked for.
+// Why a rollout cannot run: which matrix is not symmetric (or not finite), or not positive definite. The kinds are checked
+// in this order.
 struct RolloutFault {
   enum Kind : int {
     none = 0,
@@ -81,6 +90,10 @@ struct RolloutFault {
   Kind kind = none;
   std::int64_t index = -1;
 };
+constexpr const char* fault_names[] = {"none",                 "mass_asymmetric", "damping_asymmetric",
+                                       "stiffness_asymmetric", "mass_indefinite", "system_indefinite"};
+// A GPU reports a fault as one number: the index in this many bits, the kind above them.
+constexpr int fault_index_bits = 48;
 
 template <class T> struct EulerRolloutKernels {
   RolloutFault (*euler_rollout_fwd)(const EulerRollout<T>&, int num_threads);

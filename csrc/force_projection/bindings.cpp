@@ -11,15 +11,14 @@ struct DistributionBuffers {
 
   int64_t width() const { return fibre ? 1 : 3; }
 
-  // With what the call multiplies them by: frames or shapes.
+  // `others`: the size that the call multiplies them by, frames or shapes.
   void check_sizes(const Size& others) const {
     biomechau::check_sizes({others, {"num_vertices", num_vertices}, {"num_muscles", num_muscles}});
     biomechau::check_sizes({others, {"number of entries", col.numel}});
   }
 
-  // Once its sizes are checked, and not yet its indices.
+  // Its sizes must be checked before; its indices are not.
   template <class T> Distribution<T> view() const {
-    static const T no_directions[3] = {};
     const int64_t entries = col.numel;
     Distribution<T> p{};
     p.num_vertices = num_vertices;
@@ -31,15 +30,13 @@ struct DistributionBuffers {
     p.muscle_row = muscle_row.as<int64_t>(entries, "muscle_row");
     p.muscle_entry = muscle_entry.as<int64_t>(entries, "muscle_entry");
     p.val = val.as<T>(entries, "val");
-    if (fibre) {
-      p.directions = directions.as<T>(3 * entries, "directions");
-      if (entries == 0) p.directions = no_directions;  // never read; non-null says that forces are scalars
-    }
+    p.fibre = fibre;
+    if (fibre) p.directions = directions.as<T>(3 * entries, "directions");
     return p;
   }
 };
 
-// The indices that a CPU kernel follows; those on a device are checked where a SparseMatrix is made.
+// The indices that a CPU kernel follows; those on a device are checked when a SparseMatrix is made.
 template <class T> void check_by_vertex(const Distribution<T>& p) {
   check_rising(p.crow, p.num_vertices, p.num_entries, "crow");
   check_range(p.col, p.num_entries, p.num_muscles, "col");
@@ -73,8 +70,6 @@ struct SortedBuffers {
       const int64_t begin = sorted.list_crow[sorted.group_crow[g]], end = sorted.list_crow[sorted.group_crow[g + 1]];
       check_range(sorted.vertex + begin, end - begin, packed.vertex_crow[g + 1] - packed.vertex_crow[g], "vertex");
     }
-    static const std::int32_t none[1] = {};
-    if (sorted.entry == nullptr) sorted.entry = none;  // never read; non-null says that the entries are sorted
     return sorted;
   }
 };
@@ -137,13 +132,15 @@ ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64
   args.distribution = p.view<T>();
   if (!place.on_gpu() && !(packed && sorted)) check_by_vertex(args.distribution);
   args.num_shapes = num_shapes;
+  args.is_packed = packed.has_value();
   if (packed) {
     packed->check(num_shapes, p.num_vertices, place);
     args.packed = packed->view<T>(
         [](int64_t vertices, int64_t shapes) { return vertices * ((3 * shapes + 15) / 16 * 16); });
+    args.is_sorted = sorted.has_value();
     if (sorted) args.sorted = sorted->view<T>(args.distribution, args.packed);
   } else {
-    args.blendshapes = dense_blendshapes<T>(num_shapes, p.num_vertices, blendshapes);
+    args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
   }
   return args;
 }

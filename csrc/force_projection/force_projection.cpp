@@ -1,8 +1,8 @@
 #include "force_projection/force_projection.h"
 
-#include "common/panel.h"
-#include "force_projection/dense_projection.h"
-#include "force_projection/packed_projection.h"
+#include "common/cpu/panel.h"
+#include "force_projection/cpu/dense_projection.h"
+#include "force_projection/cpu/packed_projection.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -13,7 +13,7 @@ constexpr std::int64_t vertex_block = 2048;  // vertices that one task owns
 template <class T> void distribute_forces_fwd(const DistributeForces<T>& args, int num_threads) {
   const Distribution<T>& p = args.distribution;
   const std::int64_t blocks = (p.num_vertices + vertex_block - 1) / vertex_block;
-  const std::int64_t width = p.directions ? 1 : 3;
+  const std::int64_t width = p.force_size();
   parallel_for(args.num_frames * blocks, 6.0 * args.num_frames * p.num_entries, num_threads, [&](std::int64_t task) {
     const std::int64_t x = task / blocks, begin = task % blocks * vertex_block;
     const T* force = args.force + x * p.num_muscles * width;
@@ -21,7 +21,7 @@ template <class T> void distribute_forces_fwd(const DistributeForces<T>& args, i
     for (std::int64_t i = begin; i < min_of(p.num_vertices, begin + vertex_block); ++i) {
       T sum[3] = {0, 0, 0};
       for (std::int64_t e = p.crow[i]; e < p.crow[i + 1]; ++e) {
-        if (p.directions)
+        if (p.fibre)
           spread_fibre(p.val[e], p.directions + 3 * e, force[p.col[e]], sum);
         else
           spread_vector(p.val[e], force + 3 * p.col[e], sum);
@@ -42,12 +42,12 @@ template <class T> void distribute_forces_bwd(const DistributeForces<T>& args, i
       for (std::int64_t l = p.muscle_crow[m]; l < p.muscle_crow[m + 1]; ++l) {
         const std::int64_t e = p.muscle_entry[l];
         const T* grad = grad_out + 3 * p.muscle_row[l];
-        if (p.directions)
+        if (p.fibre)
           sum[0] += spread_fibre_vjp_f(p.val[e], p.directions + 3 * e, grad);
         else
           spread_vector_vjp_f(p.val[e], grad, sum);
       }
-      if (p.directions)
+      if (p.fibre)
         args.grad_force[task] = sum[0];
       else
         for (int a = 0; a < 3; ++a) args.grad_force[3 * task + a] = sum[a];
@@ -61,12 +61,12 @@ template <class T> void distribute_forces_bwd(const DistributeForces<T>& args, i
         T grad_p = 0, w[3] = {0, 0, 0};
         for (std::int64_t x = 0; x < args.num_frames; ++x) {
           const T* grad = args.grad_out + (x * p.num_vertices + i) * 3;
-          if (p.directions)
+          if (p.fibre)
             spread_vector(args.force[x * p.num_muscles + p.col[e]], grad, w);
           else
             grad_p += spread_vector_vjp_p(args.force + (x * p.num_muscles + p.col[e]) * 3, grad);
         }
-        if (p.directions) grad_p = spread_vector_vjp_p(p.directions + 3 * e, w);
+        if (p.fibre) grad_p = spread_vector_vjp_p(p.directions + 3 * e, w);
         if (args.grad_val) args.grad_val[e] = grad_p;
         if (args.grad_directions)
           for (int a = 0; a < 3; ++a) args.grad_directions[3 * e + a] = p.val[e] * w[a];
@@ -75,14 +75,14 @@ template <class T> void distribute_forces_bwd(const DistributeForces<T>& args, i
 }
 
 template <class T> void reduced_projection_fwd(const ReducedProjection<T>& args, int num_threads) {
-  if (!args.blendshapes) return packed_projection_fwd(args, num_threads);
-  if (args.distribution.directions) return dense_projection_fwd<true>(args, num_threads);
+  if (args.is_packed) return packed_projection_fwd(args, num_threads);
+  if (args.distribution.fibre) return dense_projection_fwd<true>(args, num_threads);
   dense_projection_fwd<false>(args, num_threads);
 }
 
 template <class T> void reduced_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
-  if (!args.blendshapes) return packed_projection_bwd(args, num_threads);
-  if (args.distribution.directions) return dense_projection_bwd<true>(args, num_threads);
+  if (args.is_packed) return packed_projection_bwd(args, num_threads);
+  if (args.distribution.fibre) return dense_projection_bwd<true>(args, num_threads);
   dense_projection_bwd<false>(args, num_threads);
 }
 

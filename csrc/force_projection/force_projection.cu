@@ -1,7 +1,7 @@
 // The force ops are three gathers over the entries of P, each the derivative of the others:
-//   spread   out (X, N, 3) = P F          distribute_forces; grad_blendshapes, with shapes for frames
-//   collect  out (X, M, D) = P^T G        reduced_projection, with shapes for frames; grad_force
-//   entries  one sum over X an entry      the gradients of the values and directions
+//   spread   out (X, N, 3) = P F          distribute_forces; grad_blendshapes, with shapes instead of frames
+//   collect  out (X, M, D) = P^T G        reduced_projection, with shapes instead of frames; grad_force
+//   entries  one sum over X per entry     the gradients of the values and directions
 // and one small matrix product.
 #include "common/product.cuh"
 #include "force_projection/cuda.h"
@@ -12,9 +12,9 @@ namespace cuda {
 namespace {
 
 constexpr int threads = 128;
-constexpr int group = 4;  // frames or shapes that share one reading of P
+constexpr int group = 4;  // frames or shapes for which P is read once
 
-// One vertex a thread, `group` frames.
+// Each thread takes one vertex and `group` frames.
 template <class T>
 __global__ void __launch_bounds__(threads)
     spread_kernel(Distribution<T> p, std::int64_t num_frames, const T* force, T* out) {
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(threads)
   const std::int64_t i = blockIdx.x % vertex_blocks * threads + threadIdx.x;
   const std::int64_t x0 = blockIdx.x / vertex_blocks * group;
   if (i >= p.num_vertices) return;
-  const int width = p.directions ? 1 : 3;
+  const std::int64_t width = p.force_size();
   T sum[group][3] = {};
   for (std::int64_t e = p.crow[i]; e < p.crow[i + 1]; ++e) {
     const T val = p.val[e];
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
     for (int r = 0; r < group; ++r) {
       if (x0 + r >= num_frames) break;
-      if (p.directions)
+      if (p.fibre)
         spread_fibre(val, p.directions + 3 * e, own[r * p.num_muscles], sum[r]);
       else
         spread_vector(val, own + r * p.num_muscles * 3, sum[r]);
@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// One muscle and `group` frames a block.
+// Each block takes one muscle and `group` frames.
 template <class T>
 __global__ void __launch_bounds__(threads)
     collect_kernel(Distribution<T> p, std::int64_t num_frames, const T* field, T* out) {
@@ -56,23 +56,23 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
     for (int r = 0; r < group; ++r) {
       if (x0 + r >= num_frames) break;
-      if (p.directions)
-        sum[3 * r] += project_fibre(val, p.directions + 3 * e, own + r * p.num_vertices * 3);
+      if (p.fibre)
+        sum[3 * r] += spread_fibre_vjp_f(val, p.directions + 3 * e, own + r * p.num_vertices * 3);
       else
-        spread_vector(val, own + r * p.num_vertices * 3, sum + 3 * r);
+        spread_vector_vjp_f(val, own + r * p.num_vertices * 3, sum + 3 * r);
     }
   }
   const T total = sum_block<group * 3>(sum, shared_memory<T>());
   const int r = threadIdx.x / 3, a = threadIdx.x % 3;
   if (r >= group || x0 + r >= num_frames) return;
   const std::int64_t at = (x0 + r) * p.num_muscles + m;
-  if (!p.directions)
+  if (!p.fibre)
     out[3 * at + a] = total;
   else if (a == 0)
     out[at] = total;
 }
 
-// One entry a thread, in the order by muscle: neighbours read vertices that lie close together.
+// Each thread takes one entry, in the order by muscle: neighbours read vertices that lie close together.
 template <class T>
 __global__ void __launch_bounds__(threads) entries_kernel(Distribution<T> p, std::int64_t num_frames, const T* force,
                                                           const T* field, T* grad_val, T* grad_directions) {
@@ -82,12 +82,12 @@ __global__ void __launch_bounds__(threads) entries_kernel(Distribution<T> p, std
   T grad_p = 0, w[3] = {0, 0, 0};
   for (std::int64_t x = 0; x < num_frames; ++x) {
     const T* at_vertex = field + (x * p.num_vertices + i) * 3;
-    if (p.directions)
+    if (p.fibre)
       spread_vector(force[x * p.num_muscles + m], at_vertex, w);
     else
       grad_p += spread_vector_vjp_p(force + (x * p.num_muscles + m) * 3, at_vertex);
   }
-  if (p.directions) grad_p = spread_vector_vjp_p(p.directions + 3 * e, w);
+  if (p.fibre) grad_p = spread_vector_vjp_p(p.directions + 3 * e, w);
   if (grad_val) grad_val[e] = grad_p;
   if (grad_directions)
     for (int a = 0; a < 3; ++a) grad_directions[3 * e + a] = p.val[e] * w[a];

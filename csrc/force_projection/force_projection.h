@@ -2,7 +2,7 @@
 //
 // X frames, N vertices, K blendshapes, M muscles, E entries of the distribution matrix P (N, M).
 // P is held twice: by vertex (crow, col) and by muscle (muscle_crow, muscle_row, muscle_entry), so that every sum is
-// gathered by the thread that owns its result. D = 3 for force vectors; with `directions` forces are scalars, D = 1.
+// gathered by the thread that owns its result. D = 3 for force vectors, D = 1 for scalar forces along fibres.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +14,17 @@ namespace biomechau {
 
 template <class T> struct Distribution {
   std::int64_t num_vertices, num_muscles, num_entries;
+  bool fibre;                        // forces are scalars along `directions`
   const std::int64_t* crow;          // (N + 1)
   const std::int64_t* col;           // (E) muscle of each entry
   const std::int64_t* muscle_crow;   // (M + 1)
   const std::int64_t* muscle_row;    // (E) vertex of each entry, sorted by muscle
-  const std::int64_t* muscle_entry;  // (E) place of each of those in the order by vertex
+  const std::int64_t* muscle_entry;  // (E) position of each of those in the order by vertex
   const T* val;                      // (E)
-  const T* directions;               // (E, 3), or null: forces are vectors
+  const T* directions;               // (E, 3), read only where `fibre`
+
+  // D
+  BIOMECHAU_INLINE std::int64_t force_size() const { return fibre ? 1 : 3; }
 };
 
 template <class T> struct DistributeForces {  // F_ext(i) = sum_m P(i,m) F_m
@@ -35,19 +39,21 @@ template <class T> struct DistributeForces {  // F_ext(i) = sum_m P(i,m) F_m
 };
 
 // The entries of P in the order of the groups of packed blendshapes, in lists of one muscle each, then those of the
-// vertices that no shape moves; or all null. The index by vertex is not followed then.
+// vertices that no shape moves. The index by vertex is then not followed.
 struct SortedEntries {
   const std::int64_t* group_crow;  // (G + 1) start of each group's lists
-  const std::int32_t* muscle;      // (L) of each list; a group may have several of a muscle
+  const std::int32_t* muscle;      // (L) of each list; a muscle may have several lists in a group
   const std::int64_t* list_crow;   // (L + 1) start of each list's entries
   const std::int32_t* vertex;      // vertex of each entry in a list, counted in its group
-  const std::int32_t* entry;       // (E) place of each in the order by vertex
+  const std::int32_t* entry;       // (E) position of each in the order by vertex
 };
 
 template <class T> struct ReducedProjection {  // A[k,m,:] = sum_i P(i,m) B_k(i)
   Distribution<T> distribution;
   std::int64_t num_shapes;
-  const T* blendshapes;  // (K, N, 3), or null: packed
+  bool is_packed;        // B is `packed`, otherwise `blendshapes`
+  bool is_sorted;        // the entries of P are listed in `sorted`; only where B is packed
+  const T* blendshapes;  // (K, N, 3)
   T* out;                // (K, M, D)
   const T* grad_out;     // (K, M, D)
   T* grad_blendshapes;   // (K, N, 3), or null

@@ -1,4 +1,7 @@
 // One entry of the distribution matrix: what it adds, and its derivative right beneath.
+//
+// Shared by the CPU and CUDA kernels: all of this file. Not shared: the sums of whole vectors by which the CPU projects
+// blendshapes (cpu/dense_projection.h, cpu/packed_projection.h); they take from here the gradient of one entry alone.
 #pragma once
 
 #include "common/isa.h"
@@ -27,13 +30,7 @@ template <class T> BIOMECHAU_INLINE T spread_fibre_vjp_f(T p, const T* d, const 
 // The two remaining derivatives share w (3) = sum over what multiplies p d of (f grad_out):
 // grad_p = <w, d>, grad_d = p w.
 
-// A[k,m,:] takes P(i,m) B_k(i) just as a vertex takes p f; with a direction it takes p <d, B_k(i)>.
-template <class T> BIOMECHAU_INLINE T project_fibre(T p, const T* d, const T* b) {
-  return p * (d[0] * b[0] + d[1] * b[1] + d[2] * b[2]);
-}
-template <class T> BIOMECHAU_INLINE void project_fibre_vjp_b(T p, const T* d, T grad_out, T* grad_b) {
-  for (int a = 0; a < 3; ++a) grad_b[a] += p * grad_out * d[a];
-}
+// The reduced projection A is the same with a shape for a frame, transposed: A[k,m] takes the vjp_f of B_k(i).
 
 }  // namespace BIOMECHAU_ISA
 }  // namespace biomechau

@@ -22,6 +22,7 @@ GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vert
   args.num_vertices = num_vertices;
   args.num_shapes = num_shapes;
   args.scale = static_cast<T>(scale);
+  args.is_packed = packed.has_value();
   if (packed) {
     constexpr int64_t width = 64 / sizeof(T);
     packed->check(num_shapes, num_vertices, place);
@@ -29,13 +30,13 @@ GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vert
       return (vertices + width - 1) / width * shapes * 3 * width;
     });
   } else {
-    args.blendshapes = dense_blendshapes<T>(num_shapes, num_vertices, blendshapes);
+    args.blendshapes = blendshapes.as<T>(product({num_shapes, num_vertices, 3}), "blendshapes");
   }
   args.mass = mass.as<T>(product({num_sequences, num_vertices}), "mass");
   return args;
 }
 
-// Returns the flat index of the first bad mass, or -1; on a GPU that goes to `fault`, where the buffer is given.
+// Returns the flat index of the first bad mass, or -1; on a GPU it is reported in `fault`, if given.
 int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
                              Buffer blendshapes, const Packed& packed, Buffer mass, Buffer out, Buffer workspace,
                              Buffer fault, Place place) {

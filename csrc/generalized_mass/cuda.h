@@ -7,8 +7,8 @@
 namespace biomechau {
 namespace cuda {
 
-// A sequence with a negative or non-finite mass comes out as NaN. The flat index of the first such mass is told in
-// `fault` (1), if given, and -1 without any; nothing waits for it.
+// A sequence with a negative or non-finite mass is NaN. The flat index of the first such mass is reported in `fault` (1),
+// if given, or -1 if there is none; nothing waits for it.
 template <class T>
 void generalized_mass_fwd(const GeneralizedMass<T>&, T* workspace, std::int64_t* fault, Device);
 template <class T> void generalized_mass_bwd(const GeneralizedMass<T>&, T* workspace, Device);
@@ -16,12 +16,12 @@ template <class T> void generalized_mass_bwd(const GeneralizedMass<T>&, T* works
 constexpr std::int64_t mass_tile = 32;    // rows and columns of the sum that a block owns
 constexpr std::int64_t mass_group = 8;    // sequences that a thread owns
 
-// How the sum over the vertices is cut: a function of the sizes alone, as the order of the sum is.
+// How the sum over the vertices is cut. It, and so the order of the sum, depends on the sizes alone.
 struct MassPieces {
   std::int64_t tiles;   // of the upper triangle
   std::int64_t groups;  // of sequences
   std::int64_t pieces;  // of the vertices
-  std::int64_t length;  // vertices a piece
+  std::int64_t length;  // vertices per piece
 
   MassPieces(std::int64_t num_sequences, std::int64_t num_vertices, std::int64_t num_shapes) {
     constexpr std::int64_t enough_blocks = 1024, shortest = 128;

@@ -2,8 +2,8 @@
 
 #include <limits>
 
-#include "generalized_mass/gradients.h"
-#include "generalized_mass/sum_pairs.h"
+#include "generalized_mass/cpu/gradients.h"
+#include "generalized_mass/cpu/sum_pairs.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -26,8 +26,8 @@ template <class T> std::int64_t first_bad_mass(const GeneralizedMass<T>& args, i
   return -1;
 }
 
-// How many pieces the sum over vertices is cut into. A function of the sizes alone: the order of the sum, and so its
-// last bit, is the same for every number of threads.
+// How many pieces the sum over vertices is cut into. It depends on the sizes alone: the order of the sum, and so its last
+// bit, is the same for every number of threads.
 std::int64_t num_pieces(std::int64_t num_groups, std::int64_t size) {
   constexpr std::int64_t most = 32, largest = 1 << 21;  // elements of all partial sums
   return max_of(1, min_of(num_groups, max_of(4, min_of(most, largest / max_of(1, size)))));
@@ -38,7 +38,8 @@ template <class T> std::int64_t generalized_mass_fwd(const GeneralizedMass<T>& a
   if (bad >= 0) return bad;
   const std::int64_t num_shapes = args.num_shapes, num_sequences = args.num_sequences;
   const Pairs pairs{num_shapes};
-  const ShapeGroups<T, Lanes<T>> groups(args.blendshapes, args.packed, num_shapes, args.num_vertices);
+  const ShapeGroups<T, Lanes<T>> groups(args.is_packed, args.blendshapes, args.packed, num_shapes,
+                                          args.num_vertices);
   const bool many = num_sequences >= many_sequences;
   const std::int64_t sequences =
       num_sequences == 1 ? 1 : round_up(num_sequences, many ? Vector<T>::width : tile_sequences);
@@ -84,7 +85,8 @@ template <class T> std::int64_t generalized_mass_fwd(const GeneralizedMass<T>& a
 
 template <class T> void generalized_mass_bwd(const GeneralizedMass<T>& args, int num_threads) {
   const std::int64_t num_shapes = args.num_shapes, num_sequences = args.num_sequences;
-  const ShapeGroups<T, Lanes<T>> groups(args.blendshapes, args.packed, num_shapes, args.num_vertices);
+  const ShapeGroups<T, Lanes<T>> groups(args.is_packed, args.blendshapes, args.packed, num_shapes,
+                                          args.num_vertices);
   const std::int64_t largest = Lanes<T>::num_vectors(groups.largest()) * Vector<T>::width;
   const std::int64_t pieces = num_pieces(groups.count(), 0), panel = num_sequences * largest;
   const std::int64_t many_size = Vector<T>::width * (num_shapes + round_up(num_sequences, Vector<T>::width));

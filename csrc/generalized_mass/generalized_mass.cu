@@ -1,6 +1,6 @@
 // Forward: a block owns a tile (32 x 32) of the upper triangle of M, a group of sequences and a piece of the vertices;
 // a pair product is formed once and scaled by the masses of the group. A second kernel adds the pieces in order.
-// Backward: a block owns 32 vertices, a lane each; what all lanes read, G, is the same address.
+// Backward: a block owns 32 vertices, one per lane; all lanes read G at the same address.
 #include "common/product.cuh"
 #include "generalized_mass/cuda.h"
 #include "generalized_mass/math.h"
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(forward_threads)
       if (s < args.num_sequences && vertex < end) {
         value = args.mass[s * args.num_vertices + vertex];
         if (!(value >= 0) || !isfinite(value)) {
-          value = T(NAN);  // and with it every sum of the sequence: no product is left out, NaN times zero is NaN
+          value = T(NAN);  // and so every sum of the sequence: no product is skipped, and NaN times zero is NaN
           if (fault && tile_index == 0)
             atomicMin(reinterpret_cast<unsigned long long*>(fault),
                       static_cast<unsigned long long>(s * args.num_vertices + vertex));
@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(backward_threads)
   const int groups = static_cast<int>(width / group);
 
   if (args.grad_mass) {
-    // grad_m_si = scale <G_s, B(i)^T B(i)>: warps share the groups of sequences, and what is left of them the rows.
+    // grad_m_si = scale <G_s, B(i)^T B(i)>: warps share the groups of sequences, and remaining warps the rows.
     const int together = groups >= 5 ? 8 : groups >= 3 ? 4 : groups;
     const int splits = warps / together;
     for (int first = 0; first < groups; first += together) {
@@ -226,7 +226,7 @@ __global__ void __launch_bounds__(backward_threads)
 #pragma unroll
       for (int s = 0; s < group; ++s) memory.sums[(warp * group + s) * warp_size + lane] = sum[s];
       __syncthreads();
-      // The rows' shares of one group and sequence, added by one thread a vertex.
+      // The rows' shares of one group and sequence, added by one thread per vertex.
       for (int task = warp; task < together * group; task += warps) {
         const std::int64_t s = (first + task / group) * group + task % group;
         T total = 0;

@@ -13,7 +13,8 @@ namespace biomechau {
 template <class T> struct GeneralizedMass {
   std::int64_t num_sequences, num_vertices, num_shapes;
   T scale;
-  const T* blendshapes;  // (K, N, 3), or null: packed
+  bool is_packed;        // B is `packed`, otherwise `blendshapes`
+  const T* blendshapes;  // (K, N, 3)
   const T* mass;         // (S, N)
   T* out;                // (S, K, K)
   const T* grad_out;     // (S, K, K)

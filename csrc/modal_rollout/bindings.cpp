@@ -1,6 +1,5 @@
-#include <cmath>
-
 #include "common/binding.h"
+#include "euler_rollout/settings.h"
 #include "modal_rollout/cuda.h"
 
 namespace biomechau {
@@ -19,16 +18,13 @@ struct ModalSizes {
                  {"num_coordinates", num_coordinates},
                  {"num_coordinates", num_coordinates},
                  {"num_inputs", num_inputs}});
-    if (scheme < 0 || scheme > 2) throw std::invalid_argument("scheme must be 0, 1 or 2");
     ModalRollout<T> args{};
     args.num_sequences = num_sequences;
     args.num_frames = num_frames;
     args.num_coordinates = num_coordinates;
     args.num_inputs = num_inputs;
-    args.scheme = static_cast<Scheme>(scheme);
-    args.dt = static_cast<T>(dt);
-    if (!(args.dt > 0) || !std::isfinite(args.dt))
-      throw std::invalid_argument("dt must be a positive number in the precision of the tensors");
+    args.scheme = checked_scheme(scheme);
+    args.dt = checked_dt<T>(dt);
     args.has_modes = has_modes;
     args.constants = constants.as<T>(args.num_constants(), "constants");
     return args;
@@ -90,6 +86,7 @@ void bind_modal_rollout(py::module_& m) {
            }),
            "num_sequences"_a, "num_frames"_a, "num_coordinates"_a, "num_inputs"_a, "scheme"_a, "dt"_a, "has_modes"_a);
 
+  m.attr("modal_row_multiple") = ModalRollout<float>::row_multiple;
   m.def("modal_rollout_fwd", &modal_rollout_fwd, "sizes"_a, "constants"_a, "force"_a, "muscle_force"_a, "c0"_a,
         "v0"_a, "c"_a, "v"_a, "place"_a);
   m.def("modal_rollout_bwd", &modal_rollout_bwd, "sizes"_a, "constants"_a, "grad_c"_a, "grad_v"_a, "grad_force"_a,

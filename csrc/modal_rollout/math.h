@@ -1,4 +1,8 @@
 // One Euler step of one mode and, right beneath, its adjoint; V is a scalar or a vector of modes.
+//
+// Shared by the CPU and CUDA kernels: all of this file, and the steps of euler_rollout/math.h. Not shared: the products
+// that lead into the modes and out of them (modal_rollout.cpp, modal_rollout.cu).
+//
 //   a = g (q - d w - k (y + theta w)),   w+ = w + h a,   y+ = y + h w (explicit) or y + h w+ (the others)
 #pragma once
 

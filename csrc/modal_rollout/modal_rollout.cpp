@@ -1,13 +1,13 @@
 #include "modal_rollout/modal_rollout.h"
 
-#include "common/panel.h"
+#include "common/cpu/panel.h"
 #include "modal_rollout/math.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 namespace {
 
-// Frames that are taken through all three stages while they lie in cache.
+// Frames that pass through all three stages while they are in cache.
 constexpr std::int64_t frame_block = 32;
 // With fewer sequences than this the stages run one after the other over all frames, each on all threads.
 constexpr std::int64_t few_sequences = 4;
@@ -15,9 +15,7 @@ constexpr std::int64_t few_sequences = 4;
 template <class T> class Rollout {
  public:
   explicit Rollout(const ModalRollout<T>& args)
-      : args_(args), n_(args.num_coordinates), row_(args.row()) {
-    step_ = {args.dt, args.scheme == Scheme::implicit ? args.dt : T(0), args.scheme == Scheme::explicit_euler};
-  }
+      : args_(args), n_(args.num_coordinates), row_(args.row()), step_(step_of(args.scheme, args.dt)) {}
 
   std::int64_t row() const { return row_; }
 
@@ -44,8 +42,8 @@ template <class T> class Rollout {
     if (args_.muscle_force)
       product(count, inputs, Rows<T>{args_.muscle_force + at * inputs, inputs}, args_.projection_t(), row_, begin, end,
               FromZero<T>{}, to);
-    if (const T* load = args_.force) {
-      const Rows<T> rows{load + at * n_, n_};
+    if (args_.force) {
+      const Rows<T> rows{args_.force + at * n_, n_};
       if (args_.muscle_force)
         product(count, n_, rows, args_.load_t(), row_, begin, end, go_on, to);
       else
@@ -74,15 +72,15 @@ template <class T> class Rollout {
 
   // c, v of frames [at, at + count)
   void motion(std::int64_t at, std::int64_t count, const T* y, const T* w) const {
-    out_of_modes(count, y, args_.modes_t(), args_.c + at * n_);
-    out_of_modes(count, w, args_.modes_t(), args_.v + at * n_);
+    out_of_modes(count, y, args_.load(), args_.c + at * n_);
+    out_of_modes(count, w, args_.load(), args_.v + at * n_);
   }
 
   // gradients of y and w in frames [at, at + count), modes [begin, end)
   void modal_gradient(std::int64_t at, std::int64_t count, std::int64_t begin, std::int64_t end, const T* grad,
                       T* out) const {
     if (grad && args_.has_modes) {
-      product(count, n_, Rows<T>{grad + at * n_, n_}, args_.modes(), row_, begin, end, FromZero<T>{},
+      product(count, n_, Rows<T>{grad + at * n_, n_}, args_.load_t(), row_, begin, end, FromZero<T>{},
               ToPanel<T>{out, row_});
       return;
     }
@@ -136,7 +134,7 @@ template <class T> double stage_work(const ModalRollout<T>& args) {
   return 2.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates;
 }
 
-// Sequences of one task: enough that their initial states make a product of several rows.
+// Sequences per task: enough for a product of several rows with their initial states.
 inline std::int64_t group_size(std::int64_t num_sequences) { return max_of(1, min_of(4, num_sequences / 8)); }
 
 // Modes of one task of a recurrence: two cache lines.

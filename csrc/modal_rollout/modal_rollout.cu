@@ -1,5 +1,5 @@
-// One block takes one sequence through all three stages, some frames at a time that stay in shared memory: forces into
-// modes, a thread a mode for the recurrence, modes into motion. The matrices are read through the caches.
+// One block takes one sequence through all three stages, with some frames at a time in shared memory: forces into modes,
+// the recurrence with one thread per mode, modes into motion. The matrices are read through the caches.
 #include "common/launch.cuh"
 #include "modal_rollout/cuda.h"
 #include "modal_rollout/math.h"
@@ -10,8 +10,8 @@ namespace {
 
 constexpr int threads = 256;
 constexpr int most_frames = 32;  // taken through the stages together
-constexpr int patch_rows = 4;    // of a product, a warp's at one time
-constexpr int patch_cols = 2;    // a lane's
+constexpr int patch_rows = 4;    // of a product, per warp at a time
+constexpr int patch_cols = 2;    // per lane
 
 // What both directions hold in shared memory: two tiles (frames, K') and two states (K').
 template <class T> struct Tiles {
@@ -57,9 +57,6 @@ __device__ void product(int rows, std::int64_t inner, std::int64_t cols, const T
     }
 }
 
-template <class T> __device__ inline Step<T> step_of(const ModalRollout<T>& args) {
-  return {args.dt, args.scheme == Scheme::implicit ? args.dt : T(0), args.scheme == Scheme::explicit_euler};
-}
 template <class T> __device__ inline Mode<T> mode_of(const ModalRollout<T>& args, int k) {
   return {args.gain()[k], args.damping()[k], args.stiffness()[k]};
 }
@@ -67,9 +64,9 @@ template <class T> __device__ inline Mode<T> mode_of(const ModalRollout<T>& args
 template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(ModalRollout<T> args, int frames) {
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
-  const Step<T> step = step_of(args);
+  const Step<T> step = step_of(args.scheme, args.dt);
   const T* to_modes = args.has_modes ? args.inverse_t() : nullptr;
-  const T* from_modes = args.has_modes ? args.modes_t() : nullptr;
+  const T* from_modes = args.has_modes ? args.load() : nullptr;
   product(1, n, n, args.c0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.position[k] = entry; });
   product(1, n, n, args.v0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.rate[k] = entry; });
   for (std::int64_t t = 0; t < args.num_frames; t += frames) {
@@ -79,7 +76,7 @@ template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(Mod
     const auto add = [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] += entry; };
     if (args.muscle_force)
       product(count, num_inputs, n, args.muscle_force + at * num_inputs, num_inputs, args.projection_t(), row, put);
-    // The same threads as before put the same entries: no barrier between.
+    // The same threads write the same entries as before: no barrier is needed in between.
     if (args.force && args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, add);
     if (args.force && !args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, put);
     __syncthreads();
@@ -107,8 +104,8 @@ template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(Mod
 template <class T> __global__ void __launch_bounds__(threads) adjoint_kernel(ModalRollout<T> args, int frames) {
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
-  const Step<T> step = step_of(args);
-  const T* to_modes = args.has_modes ? args.modes() : nullptr;
+  const Step<T> step = step_of(args.scheme, args.dt);
+  const T* to_modes = args.has_modes ? args.load_t() : nullptr;
   for (std::int64_t k = threadIdx.x; k < n; k += threads) own.position[k] = own.rate[k] = 0;
   for (std::int64_t end = args.num_frames; end > 0;) {
     const int count = static_cast<int>(end % frames != 0 ? end % frames : frames);
@@ -151,7 +148,7 @@ template <class T> __global__ void __launch_bounds__(threads) adjoint_kernel(Mod
             [&](int, std::int64_t k, T entry) { args.grad_v0[s * n + k] = entry; });
 }
 
-// Frames that fit in shared memory together.
+// Frames that fit into shared memory together.
 template <class T> int frames_that_fit(const Launcher& launch, const ModalRollout<T>& args) {
   int frames = most_frames;
   while (frames > 1 && (frames / 2 >= args.num_frames || Tiles<T>::size(args.row(), frames) > launch.most_shared_bytes()))

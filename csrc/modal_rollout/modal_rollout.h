@@ -1,11 +1,13 @@
 // M c'' + D c' + K c = A F + Q with constant matrices, integrated by Euler steps in coordinates where every matrix is
 // diagonal, and its adjoint: matrix products around independent scalar recurrences.
 //
-// S sequences, T frames, K coordinates and as many modes, I components of muscle force (0: no projection A). With c = E y:
-//   q = L Q + L A F,   each mode by itself: a = gain (q - damping w - stiffness (y + theta w)), w+ = w + h a, y+ = ...,
+// S sequences, T frames, K coordinates and as many modes, I components of muscle force (0: no projection A). With the
+// load matrix L, each mode by itself:
+//   q = L Q + L A F,   a = gain (q - damping w - stiffness (y + theta w)), w+ = w + h a, y+ = ...
+// With D or K (has_modes) the columns of E = L^T are the normal modes: E^T M E = 1, E^T K E = diag(stiffness),
+// E^T D E = diag(damping), gain = 1 / (1 + h damping + h^2 stiffness) for the implicit scheme, 1 for the others;
 //   c = E y, v = E w,  starting from y_0 = E^-1 c_0, w_0 = E^-1 v_0.
-// Elastic law: E^T M E = 1, E^T K E = diag(stiffness), E^T D E = diag(damping), L = E^T, gain = 1 / (1 + h damping +
-// h^2 stiffness) for the implicit scheme, 1 for the others. Without D and K (has_modes false): E = 1, L = M^-1, gain = 1.
+// Without them the coordinates stay, c = y and v = w, and L = M^-1, gain = 1.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +43,7 @@ template <class T> struct ModalRollout {
   // The constants lie one after the other, rows padded with zeros to a multiple of 16 (K' and I' long), each matrix in
   // both orientations so that every product runs along rows:
   //   gain, damping, stiffness (K')
-  //   L^T (K coordinates, K'), L (K modes, K'): with modes also E and E^T
+  //   L^T (K coordinates, K'), L (K modes, K')
   //   with modes: E^-T (K coordinates, K'), E^-1 (K modes, K')
   //   with a projection: (L A)^T (I, K'), L A (K modes, I')
   static constexpr std::int64_t row_multiple = 16;
@@ -52,8 +54,6 @@ template <class T> struct ModalRollout {
   BIOMECHAU_INLINE const T* stiffness() const { return constants + 2 * row(); }
   BIOMECHAU_INLINE const T* load_t() const { return constants + 3 * row(); }
   BIOMECHAU_INLINE const T* load() const { return load_t() + square(); }
-  BIOMECHAU_INLINE const T* modes() const { return load_t(); }
-  BIOMECHAU_INLINE const T* modes_t() const { return load(); }
   BIOMECHAU_INLINE const T* inverse_t() const { return load_t() + 2 * square(); }
   BIOMECHAU_INLINE const T* inverse() const { return load_t() + 3 * square(); }
   BIOMECHAU_INLINE const T* projection_t() const { return load_t() + (has_modes ? 4 : 2) * square(); }

@@ -162,3 +162,22 @@ def test_vertices_are_the_captured_face(report: CaptureForces, tiny_rig: FaceRig
 
 def test_newton_names_its_own_unit(tiny_rig: FaceRig, clip: FaceSequence) -> None:
     assert "frame²" in analyse(clip, tiny_rig, PhysicsConfig.paper()).force_unit
+
+
+def test_long_gaps_are_not_solved_for_and_change_nothing_beside_them(tiny_rig: FaceRig, clip: FaceSequence) -> None:
+    later = dataclasses.replace(clip, timestamp=clip.timestamp + clip.timestamp[-1] + 600.0)
+    both = dataclasses.replace(
+        clip,
+        coefficients=torch.cat([clip.coefficients, later.coefficients]),
+        timestamp=torch.cat([clip.timestamp, later.timestamp]),
+        valid=torch.cat([clip.valid, later.valid]),
+        pose=torch.cat([clip.pose, later.pose]),
+    )
+    alone, found = analyse(clip, tiny_rig), analyse(both, tiny_rig)
+    assert len(found.sequence) > 15000
+    assert found.result.iterations < 3 * alone.result.iterations
+    shown = found.strength[found.sequence.valid.numpy()]
+    # The motion is smoothed across the edges of the gap, and the face does not start at rest there.
+    np.testing.assert_allclose(shown[5:30], alone.strength[5:30], atol=0.02)
+    away = torch.arange(len(clip) + 40, len(found.sequence) - len(clip) - 40)
+    assert (found.strength[away] == 0).all()

@@ -47,8 +47,7 @@ def rig_file(tiny_rig: FaceRig, tmp_path_factory: pytest.TempPathFactory) -> str
 @pytest.fixture
 def no_viz(monkeypatch: pytest.MonkeyPatch) -> None:
     """As without the ``viz`` extra."""
-    commands = ("commands.rig", "commands.forces", "commands.demo", "commands.predict")
-    for module in (*commands, "reports.output"):
+    for module in ("reports.figures", "reports.output"):
         monkeypatch.setattr(f"biomechau.{module}.viz_available", lambda: False)
 
 

@@ -70,7 +70,7 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corpus", "check", str(folder)]) == 0
-    assert capsys.readouterr() == (f"{folder}: 2 sequences, 14 frames, no fault\n", "")
+    assert capsys.readouterr() == (f"{folder}: 2 sequences, 14 frames, no faults\n", "")
 
 
 def test_check_reads_every_value(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,7 +87,7 @@ def test_check_lists_and_writes_nothing(bp4d: list[str], tmp_path: Path, capsys:
     assert "fault: F004_T1: " in out
     assert "fault: F001_T1: " in out
     assert f"note: F001_T2: no images below {images}" in out
-    assert err == "biomechau: error: 3 faults, listed on the standard output\n"
+    assert err == "biomechau: error: 3 faults, listed on standard output\n"
     assert not (tmp_path / "corpus").exists()
 
 
@@ -160,9 +160,9 @@ def test_disfa(disfa: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "--out must name the corpus to make, unless --check is given"),
-        (["--out", "c", "--images", "i"], "--images belongs to --check"),
-        (["--out", "c", "--videos", "i"], "--videos belongs to --check"),
+        ([], "--out is required unless --check is given"),
+        (["--out", "c", "--images", "i"], "--images requires --check"),
+        (["--out", "c", "--videos", "i"], "--videos requires --check"),
         (["--check", "--exclude", "nowhere.txt"], "nowhere.txt: No such file"),
         (["--check", "--images", "nowhere"], "nowhere: No such file"),
         (["--check", "--threshold", "7"], "threshold must lie in [1, 5], got 7"),

@@ -83,7 +83,7 @@ def test_another_corpus_is_tested_whole(
     ]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
-    assert "3 fold(s) tested on all subjects of a corpus that was not trained on: 6 / 6 / 6 subjects" in out
+    assert "3 fold(s) tested on all subjects of another corpus: 6 / 6 / 6 subjects" in out
     assert err == ""
     summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert summary["tested_on"] == "all subjects of another corpus"
@@ -106,7 +106,7 @@ def test_namesakes_in_another_corpus_are_pointed_out(
         str(tmp_path / "out"),
     ]
     assert main(arguments) == 0
-    assert "has subjects of the same names, as 'S002': are they other people?" in capsys.readouterr().err
+    assert "has subjects of the same name, such as 'S002'" in capsys.readouterr().err
 
 
 def edit_config(folder: Path, **changes: object) -> None:
@@ -124,9 +124,9 @@ def test_runs_that_cannot_be_tested(copy: Path, corpus: Corpus, tmp_path: Path, 
     given = ["--corpus", corpus.path, "--out", tmp_path / "out"]
     (tmp_path / "empty").mkdir()
     fails("evaluate", "--run", tmp_path / "nowhere", *given, words=("nowhere", "no such folder"))
-    fails("evaluate", "--run", tmp_path / "empty", *given, words=("empty holds no run", "fold1"))
+    fails("evaluate", "--run", tmp_path / "empty", *given, words=("empty contains no run", "fold1"))
     (copy / "fold4").mkdir()
-    fails("evaluate", "--run", copy, *given, words=("fold4 holds no run", "resume"))
+    fails("evaluate", "--run", copy, *given, words=("fold4 contains no run", "resume"))
     (copy / "fold4").rmdir()
     first = json.loads((copy / "fold1" / "config.json").read_text())
     second = json.loads((copy / "fold2" / "config.json").read_text())
@@ -139,10 +139,10 @@ def test_runs_that_cannot_be_tested(copy: Path, corpus: Corpus, tmp_path: Path, 
     edit_config(copy / "fold2", training=second["training"], corpus_sha256="0" * 64)
     fails("evaluate", "--run", copy, *given, words="fold2 was trained on another corpus than")
     edit_config(copy / "fold2", version=9)
-    fails("evaluate", "--run", copy, *given, words=("config.json", "run version 1 expected, found 9"))
+    fails("evaluate", "--run", copy, *given, words=("config.json", "expected run version 1, found 9"))
     edit_config(copy / "fold2", version=1, corpus_sha256=second["corpus_sha256"])
     (copy / "fold3" / "detector.json").unlink()
-    fails("evaluate", "--run", copy, *given, words=("fold3 holds no detector", "resume it"))
+    fails("evaluate", "--run", copy, *given, words=("fold3 contains no detector", "resume it"))
     assert not (tmp_path / "out").exists()
 
 
@@ -152,6 +152,6 @@ def test_a_corpus_of_another_rig(run_folder: Path, corpus: Corpus, tmp_path: Pat
     with CorpusWriter(tmp_path / "other", moved, corpus.action_units, corpus.fps) as writer:
         writer.add(replace(corpus["S004_T1"], muscle_forces=None))
     given = ["--run", run_folder, "--out", tmp_path / "out"]
-    fails("evaluate", *given, "--corpus", tmp_path / "other", words="was made with another rig than")
-    fails("predict", tmp_path / "other", "--sequence", "S004_T1", *given, words="was made with another rig than")
+    fails("evaluate", *given, "--corpus", tmp_path / "other", words="has another rig than")
+    fails("predict", tmp_path / "other", "--sequence", "S004_T1", *given, words="has another rig than")
     fails("train", "--corpus", tmp_path / "other", "--out", run_folder, "--resume", *SMALL, words="num_folds")

@@ -232,6 +232,7 @@ def test_each_fold_has_a_net_that_never_saw_its_test_subjects(own: Path) -> None
         corpus.of_fold(Fold(first.train, first.test[:1], (*first.validation, *first.test[1:])))
 
 
+@pytest.mark.slow
 def test_train_and_test_with_a_net_a_fold(own: Path, tmp_path: Path, fails: Callable[..., None]) -> None:
     given = ["train", "--corpus", own, "--head", "physics_image", *GIVEN]
     assert call(*given, "--out", tmp_path / "run", "--num-folds", 2) == 0
@@ -254,7 +255,7 @@ def test_trained_features_are_kept_and_gone_on_with(own: Path, tmp_path: Path, f
     assert call("corpus", "train-features", path, "--num-folds", 2, *NET) == 0
     assert lost.read_bytes() == features
     assert (first / "backbone" / "backbone.safetensors").stat().st_mtime_ns == weights
-    words = "of a fold of other subjects"
+    words = "of a fold with other subjects"
     fails("corpus", "train-features", path, "--num-folds", 2, "--fold-seed", 1, *NET, words=words)
 
 
@@ -275,7 +276,7 @@ def test_both_kinds_do_not_mix(
 ) -> None:
     given = ["corpus", "features", own, "--images", own / "images", "--backbone", resnet]
     fails(*given, words=("is not empty and holds no image features of one backbone", "--replace"))
-    fails("corpus", "train-features", pretrained, *NET, words="holds image features of one backbone for all folds")
+    fails("corpus", "train-features", pretrained, *NET, words="contains image features of one backbone for all folds")
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:

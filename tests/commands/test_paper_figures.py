@@ -13,7 +13,7 @@ from commands.small import SMALL, UNITS
 from biomechau.analysis import choose, chosen_predictions, predictions
 from biomechau.cli import main
 from biomechau.corpus import Corpus
-from biomechau.reports.paper_drawings import area_pictures
+from biomechau.reports._paper_drawings import area_pictures
 from biomechau.reports.paper_figures import paper_figures
 from biomechau.rig import Distribution, FaceRig
 from biomechau.training import open_runs
@@ -22,6 +22,7 @@ pytest.importorskip("pyvista")
 imread = pytest.importorskip("matplotlib.image").imread
 
 
+@pytest.mark.slow
 def test_the_figures_of_the_best_the_median_and_the_worst(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     runs = open_runs(run_folder)
     written = paper_figures(chosen_predictions(runs, corpus), tmp_path, height=80)
@@ -50,6 +51,7 @@ def test_the_figures_of_the_best_the_median_and_the_worst(run_folder: Path, corp
             assert pair["r"] == pytest.approx(np.corrcoef(force, label)[0, 1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_chosen_sequences_with_photographs(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     asked: list[tuple[str, float]] = []
 
@@ -59,7 +61,7 @@ def test_chosen_sequences_with_photographs(run_folder: Path, corpus: Corpus, tmp
 
     paper_figures(chosen_predictions(run_folder, corpus, ["S002_T1"]), tmp_path, photograph, height=80)
     about = json.loads((tmp_path / "figures.json").read_text())
-    assert about["chosen"] == "sequences as asked for"
+    assert about["chosen"] == "sequences as requested"
     assert asked == [("S002_T1", time) for time in about["figure5"]["moments"][0]["times"]]
     assert about["figure5"]["caption"].startswith("Images")
     green = (imread(tmp_path / "figure5.png")[..., :3] == np.array((0, 200, 0), np.float32) / 255).all(-1)
@@ -93,6 +95,7 @@ def test_what_cannot_be_drawn(run_folder: Path, corpus: Corpus, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_figures_as_an_experiment(
     run_folder: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str], fails: Callable[..., None]
 ) -> None:

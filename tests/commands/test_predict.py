@@ -38,9 +38,9 @@ def test_predictions_are_the_mean_of_the_folds(
     out, err = capsys.readouterr()
     assert "mean of the folds 1, 2, 3" in out
     trained = [n for n, run in open_runs(run_folder).items() if "S002" not in run.fold.test]
-    assert f"trained on subject 'S002': fold(s) {trained[0]}, {trained[1]}" in err
+    assert f"fold(s) {trained[0]}, {trained[1]} were trained on subject 'S002'" in err
     rows = read_csv(tmp_path / "out" / "action_units.csv")
-    assert list(rows[0]) == ["frame", "timestamp", "AU06", "AU07", "AU10", "AU12"]
+    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", "AU06", "AU07", "AU10", "AU12"]
     found = np.array([[float(row[f"AU{int(unit):02d}"]) for unit in UNITS] for row in rows])
     expected, forces = [], []
     for run in open_runs(run_folder).values():
@@ -52,7 +52,7 @@ def test_predictions_are_the_mean_of_the_folds(
     np.testing.assert_allclose(found, torch.stack(expected).mean(0), atol=2e-6)
     muscles = detector.dynamics.muscles.names
     rows = read_csv(tmp_path / "out" / "forces.csv")
-    assert list(rows[0]) == ["frame", "timestamp", *muscles]
+    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", "quality", *muscles]
     found = np.array([[float(row[muscle]) for muscle in muscles] for row in rows])
     np.testing.assert_allclose(found, torch.stack(forces).mean(0), rtol=1e-4, atol=1e-6)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -88,7 +88,7 @@ def test_dropped_frames_are_reported_and_their_cells_empty(
     assert f"{len(filled)} frames were not recorded: their cells are empty" in out
     for name in ("action_units.csv", "forces.csv"):
         rows = read_csv(tmp_path / "out" / name)
-        empty = [n for n, row in enumerate(rows) if set(list(row.values())[2:]) == {""}]
+        empty = [n for n, row in enumerate(rows) if set(list(row.values())[4:]) == {""}]
         assert empty == filled
         assert all("" not in row.values() for n, row in enumerate(rows) if n not in filled)
 
@@ -146,11 +146,11 @@ def test_what_cannot_be_predicted(
 ) -> None:
     given = ["--run", run_folder, "--out", tmp_path / "out"]
     fails("predict", tmp_path / "nowhere.csv", *given, words="nowhere.csv")
-    fails("predict", corpus.path, *given, words=("is a corpus", "--sequence, as S001_T1"))
+    fails("predict", corpus.path, *given, words=("is a corpus", "--sequence, such as S001_T1"))
     fails("predict", corpus.path, "--sequence", "S099", *given, words=("no sequence 'S099'", "S001_T1"))
-    fails("predict", capture, "--sequence", "S001_T1", *given, words=("capture.npz is no corpus",))
+    fails("predict", capture, "--sequence", "S001_T1", *given, words=("capture.npz is not a corpus",))
     fails("predict", capture, *given, "--fold", "5", words=("no fold 5", "1, 2, 3"))
-    fails("predict", capture, "--run", tmp_path, "--out", tmp_path / "out", words="holds no run")
+    fails("predict", capture, "--run", tmp_path, "--out", tmp_path / "out", words="contains no run")
     assert not (tmp_path / "out").exists()
 
 

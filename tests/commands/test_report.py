@@ -166,7 +166,7 @@ def test_chosen_sequences_and_scores_that_are_there(run_folder: Path, corpus: Co
         (run_folder / "evaluation.json").unlink()
     page = Page(tmp_path / "a.html")
     assert [sequence["name"] for sequence in page.data["sequences"]] == ["S003_T2", "S001_T1"]
-    assert page.data["sequences"][0]["note"].startswith("as asked for, fold ")
+    assert page.data["sequences"][0]["note"].startswith("as requested, fold ")
     assert "mean F1 12.3 %" in " ".join(page.text)
 
 
@@ -232,7 +232,7 @@ def test_what_cannot_be_reported(run_folder: Path, corpus: Corpus, tmp_path: Pat
     out = ["--out", tmp_path / "a.html"]
     fails("report", tmp_path / "nowhere", *out, words="no such folder")
     fails("report", tmp_path, *out, words=("holds nothing to report", "replay.safetensors", "card.json"))
-    fails("report", tmp_path, "--corpus", corpus.path, *out, words="is no run")
+    fails("report", tmp_path, "--corpus", corpus.path, *out, words="is not a run")
     fails("report", run_folder, *out, words=("is a run", "--corpus"))
     given = ["report", run_folder, "--corpus", corpus.path]
     fails(*given, "--sequence", "S099", *out, words=("no sequence 'S099'", "S001_T1"))
@@ -246,7 +246,7 @@ def test_what_cannot_be_reported(run_folder: Path, corpus: Corpus, tmp_path: Pat
 
 
 def test_without_the_viz_extra(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Any) -> None:
-    monkeypatch.setattr("biomechau.commands.report.viz_available", lambda: False)
+    monkeypatch.setattr("biomechau.reports.figures.viz_available", lambda: False)
     fails("report", run_folder, "--out", tmp_path / "a.html", words='pip install "biomechau[viz]"')
 
 

@@ -7,7 +7,8 @@ import json
 import pytest
 from rich.table import Table
 
-from biomechau.commands.terminal import new_table, printable, say, show, tell
+from biomechau.commands import terminal
+from biomechau.commands.terminal import new_table, print_lines, print_message, print_tables, printable
 from biomechau.reports.output import to_json
 
 HOSTILE = "S[/red]1 [link=x]y[/] :smile: \x1b[31m\x1b]0;title\x07 \x9b2J \u202e \udcff\r\x08"
@@ -27,7 +28,7 @@ def test_tables_take_no_text_for_markup(capsys: pytest.CaptureFixture[str]) -> N
     table: Table = new_table(HOSTILE)
     table.add_column(HOSTILE)
     table.add_row(HOSTILE)
-    show(table)
+    print_tables(table)
     out = capsys.readouterr().out
     assert_harmless(out)
     assert out.count("S[/red]1") == 3
@@ -35,8 +36,8 @@ def test_tables_take_no_text_for_markup(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_lines_and_notes_are_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    say(HOSTILE, HOSTILE)
-    tell("note", HOSTILE)
+    print_lines(HOSTILE, HOSTILE)
+    print_message("note", HOSTILE)
     out, err = capsys.readouterr()
     assert out.count("\n") == 2
     assert err.count("\n") == 1
@@ -50,3 +51,29 @@ def test_json_is_harmless_and_the_same() -> None:
     assert_harmless(text)
     assert "é" in text
     assert json.loads(text) == {HOSTILE: ["é", HOSTILE, "\U0001f600\U000e0001"]}
+
+
+def test_a_log_is_told_once_a_minute(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    monkeypatch.setattr(terminal, "monotonic", lambda: now)
+    with terminal.progress_bar("working") as progress:
+        for done in range(1, 301):
+            now = 1.0 * done
+            progress(done, 300)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"biomechau: progress: working: {done} of 300, about {left} left"
+        for done, left in ((60, "4 min"), (120, "3 min"), (180, "2 min"), (240, "60 s"))
+    ]
+
+
+def test_training_tells_its_time_after_the_first_epoch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(terminal, "monotonic", lambda: now)
+    count = terminal.MinuteLines("epochs", first=True)
+    now = 20.0
+    count(1, 500)
+    count(2, 500)
+    assert capsys.readouterr().err == "biomechau: progress: epochs: 1 of 500, about 2.8 h left\n"

@@ -125,7 +125,7 @@ def test_what_the_corpus_decides_unless_it_is_asked_for(spelling: list[str]) -> 
     assert config_for("--fps", "20", "--num-image-features", "7").detector.physics.fps == 20
     for wrong, words in (
         (["--fps", "25"], "has 20 frames per second, not fps 25"),
-        (["--num_image_features", "0"], "has 7 image features a frame, not num_image_features 0"),
+        (["--num_image_features", "0"], "has 7 image features per frame, not num_image_features 0"),
         (["--action-units", "1", "2"], "no labels of AU2; it has those of AU1, AU4"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -149,10 +149,11 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr(DetectorModule, "training_step", lambda *_: signal.raise_signal(signal.SIGINT))
     assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL]) == 130
-    assert "stopped in fold 1; the same command with --resume goes on" in capsys.readouterr().err
+    assert "stopped in fold 1; the same command with --resume continues it" in capsys.readouterr().err
     assert not (tmp_path / "run" / "fold2").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no kill -9 elsewhere")
 def test_killed_in_the_middle_and_resumed(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     """kill -9 in fold 2 after its first epoch; then all folds end with the weights of a training never stopped."""

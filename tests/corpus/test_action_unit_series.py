@@ -95,7 +95,7 @@ def test_broken_file_is_named(
 
 def test_intensities_are_openfaces(tmp_path: Path) -> None:
     path = write_table(tmp_path / "clip.csv", ["frame", "AU01"], [[0, 0.5]])
-    with pytest.raises(ValueError, match=r"clip\.csv:1: no action units: expected columns like AU01_r"):
+    with pytest.raises(ValueError, match=r"clip\.csv:1: it holds py-feat probability values only: leave intensity"):
         read_action_units(path, intensity=True)
 
 

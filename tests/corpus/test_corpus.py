@@ -230,9 +230,7 @@ def test_another_number_of_frames(folder: Path) -> None:
 
 def test_another_rig(tiny_rig: FaceRig, folder: Path) -> None:
     tiny_rig.with_identity(torch.ones(2)).save(folder / "rig.safetensors")
-    with pytest.raises(
-        ValueError, match="rig.safetensors: not the rig that the corpus was made with: expected SHA-256"
-    ):
+    with pytest.raises(ValueError, match="rig.safetensors: not the rig .* expected SHA-256"):
         Corpus.open(folder)
     (folder / "rig.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="rig.safetensors"):

@@ -64,7 +64,7 @@ def test_a_writer_refuses(tiny_rig: FaceRig, tmp_path: Path, changes: dict[str, 
         ((1, 1), 25, (), "action_units must be different"),
         ((1,), 0, (), "fps must be positive, got 0"),
         ((1,), float("nan"), (), "fps must be positive"),
-        ((1,), 25, ("a", "a"), "muscle a comes twice"),
+        ((1,), 25, ("a", "a"), "muscle a is given twice"),
     ],
 )
 def test_a_writer_refuses_its_arguments(
@@ -154,7 +154,7 @@ def test_an_existing_folder_is_kept(tiny_rig: FaceRig, folder: Path, tmp_path: P
         write(folder, tiny_rig)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").write_text("years of work")
-    with pytest.raises(FileExistsError, match="mine is not a corpus, so it is not overwritten"):
+    with pytest.raises(FileExistsError, match="mine is not a corpus"):
         write(tmp_path / "mine", tiny_rig, overwrite=True)
     assert (tmp_path / "mine" / "thesis").read_text() == "years of work"
 
@@ -179,7 +179,7 @@ def test_overwriting_keeps_what_is_not_the_corpuss(tiny_rig: FaceRig, folder: Pa
     kept = {"notes.txt", "images/F001_T1/1.png"}
     assert names == {"corpus.json", "rig.safetensors", "sequences/new.safetensors", *kept}
     (folder / "sequences" / "mine.csv").write_text("years of work")
-    with pytest.raises(FileExistsError, match="sequences/mine.csv does not belong to the corpus; move it away"):
+    with pytest.raises(FileExistsError, match="sequences/mine.csv does not belong .* move it away"):
         write(folder, tiny_rig, make_sequence(tiny_rig), overwrite=True)
     assert Corpus.open(folder).ids == ("new",)
 
@@ -219,7 +219,7 @@ with CorpusWriter(sys.argv[1], rig, (1, 4, 12), 25.0, overwrite=True) as writer:
 """
 
 
-@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("existing", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_killed_writer_leaves_what_was_there(tiny_rig: FaceRig, folder: Path, tmp_path: Path, existing: bool) -> None:
     path = folder if existing else tmp_path / "new" / "corpus"
     arguments = [sys.executable, "-I", "-c", _KILLED, str(path), str(folder / "rig.safetensors")]
@@ -245,7 +245,7 @@ def test_a_subject_that_tables_and_terminals_cannot_show_is_refused(
     tiny_rig: FaceRig, tmp_path: Path, subject: str
 ) -> None:
     sequence = make_sequence(tiny_rig, "F001_T1", subject=subject)
-    with pytest.raises(ValueError, match="sequence 'F001_T1': the name of a subject must be 1 to 100 char") as caught:
+    with pytest.raises(ValueError, match="sequence 'F001_T1': the name of a subject must") as caught:
         write(tmp_path / "corpus", tiny_rig, sequence)
     assert str(caught.value).isprintable()
     write(tmp_path / "corpus", tiny_rig, replace(sequence, subject="F001"))

@@ -69,9 +69,7 @@ def test_meshes_in_other_units_need_a_scale(
         torch.testing.assert_close(sequence.coefficients, coefficients, atol=2e-3, rtol=0)
         assert "0.1 cm per unit" in sequence.source
         for scale, ratio in ((1, r"\d+(\.\d)?"), (0.01, r"0\.\d+")):
-            with pytest.raises(
-                ValueError, match=f"{name}: the first mesh is {ratio} times as large as the rig: is it in"
-            ):
+            with pytest.raises(ValueError, match=f"{name}: .* {ratio} times as large as the rig"):
                 read_sequence(path, tiny_rig, 30, scale=scale)
         with pytest.raises(ValueError, match="scale must be positive, got 0"):
             read_sequence(path, tiny_rig, 30, scale=0)
@@ -84,7 +82,7 @@ def test_a_head_that_is_turned_and_larger_keeps_its_scale(tiny_rig: FaceRig, tmp
 
 
 def test_folder_needs_a_rate(tiny_rig: FaceRig, folder: Path) -> None:
-    with pytest.raises(ValueError, match=r"fps must be given \(--recorded-fps\): mesh files do not tell it"):
+    with pytest.raises(ValueError, match=r"fps must be given \(--recorded-fps\)"):
         read_sequence(folder, tiny_rig)
     with pytest.raises(ValueError, match="fps must be positive"):
         read_mesh_sequence(folder, tiny_rig, 0)
@@ -104,13 +102,13 @@ def test_broken_mesh_is_named(tiny_rig: FaceRig, folder: Path) -> None:
 
 def test_mesh_in_other_units_is_named(tiny_rig: FaceRig, folder: Path, vertices: Tensor) -> None:
     _write_obj(folder / "take2_10.obj", 10 * vertices[2])
-    with pytest.raises(ValueError, match=r"counting frames from take2_8\.obj: the rigid alignment of frame 2"):
+    with pytest.raises(ValueError, match=r"take2_8\.obj: the rigid alignment of frame 2"):
         read_mesh_sequence(folder, tiny_rig, 30, rigid=True)
 
 
 def test_names_that_do_not_number_frames_are_refused(tiny_rig: FaceRig, folder: Path, vertices: Tensor) -> None:
     _write_obj(folder / "take3_010.obj", vertices[0])
-    with pytest.raises(ValueError, match=r"take3_010\.obj: frame number 10 is there twice, also as take2_10\.obj"):
+    with pytest.raises(ValueError, match=r"take3_010\.obj: frame number 10 .* take2_10\.obj"):
         read_mesh_sequence(folder, tiny_rig, 30)
     _write_obj(folder / "neutral.obj", vertices[0])
     with pytest.raises(ValueError, match=r"neutral\.obj: the name has no frame number"):
@@ -179,8 +177,9 @@ def test_reader_is_picked_by_kind(tiny_rig: FaceRig, folder: Path, vertices: Ten
     (folder / "take.csv").write_text("frame,AU01\n")
     with pytest.raises(ValueError, match=r"take\.csv: no frames"):
         read_sequence(folder / "take.csv")
-    with pytest.raises(ValueError, match=r"notes\.txt: expected a \.csv or \.npz file or a folder of OBJ or PLY files"):
-        read_sequence(folder / "notes.txt")
+    (folder / "notes.md").touch()
+    with pytest.raises(ValueError, match=r"notes\.md: expected a table of blendshapes"):
+        read_sequence(folder / "notes.md")
     with pytest.raises(ValueError, match="a rig must be given"):
         read_sequence(folder, fps=30)
 
@@ -208,5 +207,5 @@ def test_a_frame_number_that_asks_for_gigabytes_is_named(
 
 def test_a_coordinate_beyond_float32_is_named(tiny_rig: FaceRig, folder: Path, vertices: Tensor) -> None:
     (folder / "take2_9.obj").write_text("v 0 0 0\nv 1e39 0 0\n")
-    with pytest.raises(ValueError, match=r"take2_9\.obj:2: a vertex must have finite coordinates of at most 1e.09"):
+    with pytest.raises(ValueError, match=r"take2_9\.obj:2: .* finite coordinates of at most 1e.09"):
         read_mesh_sequence(folder, tiny_rig, 30)

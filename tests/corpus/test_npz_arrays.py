@@ -36,7 +36,7 @@ def test_a_bomb_is_refused_unread(tmp_path: Path, shape: tuple[int, ...], dtype:
     path = write_raw(tmp_path / "bomb.npz", shape, dtype, size)
     tracemalloc.start()
     try:
-        with pytest.raises(ValueError, match=rf"bomb\.npz: not a complete .npz file of plain arrays: {message}"):
+        with pytest.raises(ValueError, match=rf"bomb\.npz: not a complete .npz file .*: {message}"):
             read_arrays(path, ["vertices"])
         assert tracemalloc.get_traced_memory()[1] < 10 << 20
     finally:

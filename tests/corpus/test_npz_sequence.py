@@ -51,7 +51,7 @@ def test_single_frame_with_its_time(tmp_path: Path) -> None:
     np.savez(tmp_path / "take.npz", coefficients=VALUES[:1], names=NAMES, fps=50, timestamp=np.array([2.5]))
     assert read_npz(tmp_path / "take.npz").timestamp.tolist() == [2.5]
     np.savez(tmp_path / "take.npz", coefficients=VALUES[:1], names=NAMES, timestamp=np.array([2.5]))
-    with pytest.raises(ValueError, match=r"npz: fps must be given \(--recorded-fps\): the time of a single frame"):
+    with pytest.raises(ValueError, match=r"npz: fps must be given \(--recorded-fps\)"):
         read_npz(tmp_path / "take.npz")
 
 
@@ -90,15 +90,18 @@ def test_coefficients_of_an_npz_are_taken_as_they_are(
 
 VALUES = np.zeros((4, 2), np.float32)
 NAMES = ["jawOpen", "mouthPucker"]
+HALF = np.where(np.arange(8).reshape(4, 2) == 5, np.nan, VALUES)
 MESHES = np.random.default_rng(0).normal(0, 5, (4, 99, 3)).astype(np.float32)
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "unknown-names": ({"names": ["jawOpen", "smirk"]}, "unknown shape smirk: neither in the rig nor one of ARKit's"),
-    "names-twice": ({"names": ["jawOpen", "JawOpen"]}, "channel names must be unique"),
+    "unknown-names": ({"names": ["smile", "smirk"]}, "none of its 2 columns has the name of a blendshape"),
+    "names-twice": ({"names": ["jawOpen", "JawOpen"]}, "column 'JawOpen' is there twice, also as 'jawOpen'"),
     "names-missing": ({"names": None}, "missing array names"),
     "names-count": ({"names": ["jawOpen"]}, r"coefficients must have shape \(4, 1\), got \(4, 2\)"),
-    "names-bytes": ({"names": np.array([b"a", b"b"])}, "names must be a vector of strings"),
+    "names-numbers": ({"names": np.array([1, 2])}, "names must be a vector of strings"),
     "nothing": ({"names": None, "coefficients": None}, "missing array coefficients, names: expected vertices, or"),
-    "nan": ({"coefficients": VALUES + np.nan}, "coefficient jawOpen is not finite in frame 0"),
+    "nan": ({"coefficients": VALUES + np.nan}, "no row has a face"),
+    "infinite": ({"coefficients": VALUES + np.inf}, "coefficient 'jawOpen' is inf in frame 0"),
+    "half-a-frame": ({"coefficients": HALF}, "frame 2: column mouthPucker has no value, though others of the row do"),
     "integers": ({"coefficients": VALUES.astype(int)}, "coefficients must be float32 or float64, got int64"),
     "axes": ({"coefficients": VALUES[0]}, r"coefficients must have 2 axes and at least one frame, got shape \(2,\)"),
     "no-frames": ({"coefficients": VALUES[:0]}, "at least one frame"),
@@ -141,7 +144,7 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
 
 def test_names_of_an_npz_are_unique_without_a_rig_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "take.npz", coefficients=VALUES, names=["jawOpen", "JawOpen"], fps=30)
-    with pytest.raises(ValueError, match=r"take\.npz: channel names must be unique"):
+    with pytest.raises(ValueError, match=r"take\.npz: column 'JawOpen' is there twice"):
         read_npz(tmp_path / "take.npz")
 
 
@@ -175,7 +178,7 @@ HOSTILE: dict[str, Callable[[Path], None]] = {
 @pytest.mark.parametrize("write", HOSTILE.values(), ids=HOSTILE)
 def test_npz_with_hostile_content_is_named(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "take.npz")
-    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file of plain arrays: \S"):
+    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file .*: \S"):
         read_npz(tmp_path / "take.npz")
 
 
@@ -190,9 +193,7 @@ def test_truncated_npz_is_named(tiny_rig: FaceRig, tmp_path: Path, keep: int) ->
 def test_single_array_file_is_named(tiny_rig: FaceRig, tmp_path: Path) -> None:
     np.save(tmp_path / "take.npy", MESHES)
     (tmp_path / "take.npy").rename(tmp_path / "take.npz")
-    with pytest.raises(
-        ValueError, match=r"take\.npz: not a complete \.npz file of plain arrays: File is not a zip file"
-    ):
+    with pytest.raises(ValueError, match=r"take\.npz: not a complete \.npz file .* not a zip file"):
         read_sequence(tmp_path / "take.npz", tiny_rig)
 
 

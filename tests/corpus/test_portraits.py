@@ -13,8 +13,8 @@ import torch
 from biomechau.corpus import Corpus, CorpusWriter
 from biomechau.corpus.picture_file import read_picture
 from biomechau.corpus.simulator import SimulationConfig, simulate, write_simulated_corpus
-from biomechau.corpus.simulator.portraits import PortraitCamera
-from biomechau.corpus.simulator.scene import Markings, Scene
+from biomechau.corpus.simulator._portraits import PortraitCamera
+from biomechau.corpus.simulator._scene import Markings, Scene
 from biomechau.rig import FaceRig
 
 pytest.importorskip("pyvista")

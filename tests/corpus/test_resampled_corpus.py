@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, ResampledCorpus, Windows
+from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, LabelledCorpus, ResampledCorpus, Windows
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.image_features import FEATURES, BackboneCard, ImageFeatures
 from biomechau.corpus.manifest import MANIFEST
@@ -129,3 +129,9 @@ def test_features_of_a_fold_are_chosen_before_the_frame_rate(tmp_path: Path, tin
         assert found.image_features.shape == (50, 2)
         assert bool((found.image_features == 1).all())
     assert len(Windows(resampled, num_frames=25)) == 2 * len(corpus)
+
+
+def test_every_corpus_says_what_rig_and_description_it_has() -> None:
+    assert {"rig", "sha256", "num_image_features"} <= LabelledCorpus.__abstractmethods__
+    with pytest.raises(TypeError, match="abstract"):
+        LabelledCorpus(Path(), None)  # type: ignore[abstract, arg-type]

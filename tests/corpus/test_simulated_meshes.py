@@ -11,9 +11,9 @@ import torch
 
 from biomechau.corpus import Corpus
 from biomechau.corpus.simulator import SimulatedSequence, SimulationConfig, simulate, write_simulated_corpus
-from biomechau.corpus.simulator.coarse_face import CoarseFace
-from biomechau.corpus.simulator.fine_face import FineFace, carry
-from biomechau.corpus.simulator.person import Person
+from biomechau.corpus.simulator._coarse_face import CoarseFace
+from biomechau.corpus.simulator._fine_face import FineFace, carry
+from biomechau.corpus.simulator._person import Person
 from biomechau.rig import FaceRig
 
 CONFIG = SimulationConfig(subjects=2, sequences=2, frames=32, coarse_vertices=200, meshes=True)

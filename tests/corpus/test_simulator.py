@@ -18,10 +18,9 @@ from biomechau.corpus.simulator import (
     simulate,
     write_simulated_corpus,
 )
-from biomechau.corpus.simulator.coarse_face import CoarseFace
-from biomechau.corpus.simulator.labels import BASE_RATES, coded_labels, thresholds
-from biomechau.corpus.simulator.muscle_table import COMMANDS, find_muscles
-from biomechau.corpus.simulator.performance import (
+from biomechau.corpus.simulator._coarse_face import CoarseFace
+from biomechau.corpus.simulator._labels import BASE_RATES, coded_labels, thresholds
+from biomechau.corpus.simulator._performance import (
     STEPS_PER_FRAME,
     Actor,
     activate,
@@ -29,8 +28,9 @@ from biomechau.corpus.simulator.performance import (
     perform,
     saturate,
 )
-from biomechau.corpus.simulator.tissue import Tissue, weighted_rms
-from biomechau.corpus.simulator.tracker import BOUNDS, Tracker, fit_shapes, tracked_names
+from biomechau.corpus.simulator._tissue import Tissue, weighted_rms
+from biomechau.corpus.simulator._tracker import BOUNDS, Tracker, fit_shapes, tracked_names
+from biomechau.corpus.simulator.muscle_table import COMMANDS, find_muscles
 from biomechau.rig import FaceRig, Muscles
 
 CONFIG = SimulationConfig(subjects=2, sequences=1, frames=48, coarse_vertices=300)

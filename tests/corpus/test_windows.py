@@ -115,7 +115,7 @@ def test_the_order_of_the_ids_is_kept(corpus: Corpus) -> None:
     assert starts(Windows(corpus, ("A_2", "B_1"), num_frames=8, tail="drop")) == [("A_2", 0), ("B_1", 0)]
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_batches(corpus: Corpus, workers: int) -> None:
     windows = Windows(corpus, num_frames=4)
     _ = windows[0]

@@ -23,7 +23,7 @@ from biomechau.corpus.datasets import BP4DFolder, DISFAFolder, assemble, read_ex
 from biomechau.corpus.image_features import FEATURES, BackboneCard, ImageFeatures
 from biomechau.corpus.manifest import MANIFEST
 from biomechau.models import Detector, DetectorConfig
-from biomechau.reports.face_scene import FaceScene
+from biomechau.reports._face_scene import FaceScene
 from biomechau.reports.html_report import experiment_page, scores_page
 from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.rig import Distribution, FaceRig, Muscles

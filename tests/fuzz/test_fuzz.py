@@ -16,8 +16,9 @@ import pytest
 TESTS = Path(__file__).parents[1]
 
 
-def test_broken_inputs_are_refused_by_name(pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    inputs = pytestconfig.getoption("--fuzz-inputs")
+@pytest.mark.parametrize("inputs", [50, pytest.param(300, marks=pytest.mark.slow)])
+def test_broken_inputs_are_refused_by_name(inputs: int, pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    inputs = pytestconfig.getoption("--fuzz-inputs") or inputs
     environment = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "fuzz.worker", "0", str(inputs)]
     # From its own folder: -m puts the folder it starts in first, and a checkout has no compiled core.

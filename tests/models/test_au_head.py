@@ -121,7 +121,7 @@ def test_errors() -> None:
     head = make("forces", "coefficients")
     with pytest.raises(ValueError, match="the head takes forces, coefficients, got forces"):
         head(**inputs("forces"))
-    with pytest.raises(ValueError, match="the head takes forces, coefficients, got forces, coefficients, latents"):
+    with pytest.raises(ValueError, match="takes forces, coefficients, got .* latents"):
         head(**inputs("forces", "coefficients", "latents"))
     with pytest.raises(ValueError, match=r"coefficients must have shape \(2, 9\) \+ \(5,\), got \(2, 8, 5\)"):
         head(forces=torch.zeros(2, 9, 8), coefficients=torch.zeros(2, 8, 5))

@@ -6,17 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor, nn
 
-from biomechau.models.distributed import BatchNorm
+from biomechau.models._distributed import BatchNorm
 
 _PROCESS = """
 import sys
 import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed
-from biomechau.models.distributed import BatchNorm
+from biomechau.models._distributed import BatchNorm
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
@@ -40,6 +41,7 @@ def test_alone_it_is_torch_s() -> None:
     assert torch.equal(ours.eval()(x), theirs.eval()(x))
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     """Output, gradients and running statistics of 5 and 3 rows apart are those of the 8 rows together."""
     from safetensors.torch import load_file, save_file

@@ -139,7 +139,7 @@ def test_the_same_seed_gives_the_same_weights(tiny_rig: FaceRig) -> None:
         (torch.zeros(3, 3, dtype=torch.int64), r"shape \(E, 2\), got \(3, 3\)"),
         (torch.tensor([[0, 4]]), r"\[0, 4\), got 0 to 4"),
         (torch.tensor([[2, 2]]), "two different vertices"),
-        (torch.tensor([[0, 1], [1, 0]]), "given once"),
+        (torch.tensor([[0, 1], [1, 0]]), "unique"),
     ],
 )
 def test_bad_edges(edges: torch.Tensor, message: str) -> None:

@@ -230,7 +230,7 @@ def test_other_identities_are_added_to_the_meshes_in_training_alone(
         ({"head": "mouth"}, "head must be one of geometry"),
         ({"source": "video"}, "source must be one of coefficients, mesh, both, got 'video'"),
         ({"action_units": ()}, "action_units must be one or more"),
-        ({"action_units": (1, 1)}, "action_units must be different numbers"),
+        ({"action_units": (1, 1)}, "action_units must be unique"),
         ({"action_units": (0,)}, "action_units must be an integer of at least 1, got 0"),
         ({"filters": ()}, "filters must be one or more"),
         ({"filters": (16, 0.5)}, "filters must be an integer of at least 1, got 0.5"),
@@ -239,7 +239,7 @@ def test_other_identities_are_added_to_the_meshes_in_training_alone(
         ({"hidden": 1.5}, "hidden must be an integer"),
         ({"dropout": 1.0}, r"dropout must be a finite number in \[0, 1\)"),
         ({"image_dropout": 1.0}, r"image_dropout must be a finite number in \[0, 1\)"),
-        ({"identity_strength": -0.1}, "identity_strength must be a finite number of at least 0, got -0.1"),
+        ({"identity_strength": -0.1}, r"identity_strength must be a finite number in \[0, 1e6\], got -0.1"),
     ],
 )
 def test_bad_configurations(values: dict, message: str) -> None:

@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from biomechau.models import Detector, DetectorConfig
-from biomechau.models.detector_storage import DESCRIPTION, RIG, TENSORS
+from biomechau.models._detector_storage import DESCRIPTION, RIG, TENSORS
 from biomechau.rig import Distribution, FaceRig
 
 
@@ -67,11 +67,11 @@ def test_a_half_written_folder_is_refused(tmp_path: Path, detector: Detector) ->
         next(detector.head.parameters()).add_(1)
     detector.save(tmp_path)
     (tmp_path / DESCRIPTION).write_bytes(description)
-    with pytest.raises(ValueError, match=f"{TENSORS}: not the file that .*{DESCRIPTION} was written with"):
+    with pytest.raises(ValueError, match=f"{TENSORS}: its SHA-256 is not the one in .*{DESCRIPTION}"):
         Detector.load(tmp_path)
     detector.save(tmp_path)
     (tmp_path / RIG).write_bytes((tmp_path / RIG).read_bytes()[:-100])
-    with pytest.raises(ValueError, match=f"{RIG}: not the file"):
+    with pytest.raises(ValueError, match=f"{RIG}: its SHA-256"):
         Detector.load(tmp_path)
     (tmp_path / TENSORS).unlink()
     with pytest.raises(FileNotFoundError, match=TENSORS):
@@ -94,7 +94,7 @@ def test_bad_descriptions(tmp_path: Path, detector: Detector) -> None:
     refused("{", "not JSON")
     refused("[]", "lacks format 'biomechau-detector'")
     refused(json.dumps({**good, "version": 2}), "version 1 expected, found 2")
-    refused(json.dumps({**good, "sha256": None}), "lacks the digests")
+    refused(json.dumps({**good, "sha256": None}), "digests of its files are missing")
     refused(json.dumps({**good, "config": {**good["config"], "depth": 3}}), r"unknown \['depth'\]")
     refused(
         json.dumps({**good, "config": {**good["config"], "hidden": 64}}), "the state is of hidden 128, this one of 64"

@@ -58,7 +58,7 @@ def test_jit_trace(model: _Outputs, tiny_batch: dict[str, Tensor], grad: bool) -
             torch.testing.assert_close(one, two)
 
 
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("strict", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_export(model: _Outputs, tiny_batch: dict[str, Tensor], strict: bool) -> None:
     c = tiny_batch["coefficients"]
     program = torch.export.export(model, (c,), strict=strict)

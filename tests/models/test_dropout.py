@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from biomechau.models.distributed import Dropout
+from biomechau.models._distributed import Dropout
 
 _PROCESS = """
 import sys
 import torch
 from safetensors.torch import save_file
 from torch import distributed
-from biomechau.models.distributed import Dropout
+from biomechau.models._distributed import Dropout
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
 distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
@@ -52,6 +52,7 @@ def test_a_share_out_of_range() -> None:
         Dropout(1.0)
 
 
+@pytest.mark.slow
 def test_two_processes_drop_what_one_does(tmp_path: Path) -> None:
     command = [sys.executable, "-c", _PROCESS]
     processes = [subprocess.Popen([*command, str(rank), str(tmp_path)], cwd=tmp_path) for rank in range(2)]

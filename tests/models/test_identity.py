@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from biomechau.models import MeshEncoder, MeshHierarchy
-from biomechau.models.identity import IdentityAugmentation
+from biomechau.models._identity import IdentityAugmentation
 from biomechau.rig import FaceRig
 
 _PROCESS = """
@@ -21,7 +21,7 @@ import sys
 import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed
-from biomechau.models.identity import IdentityAugmentation
+from biomechau.models._identity import IdentityAugmentation
 from biomechau.rig import FaceRig
 
 rank, folder = int(sys.argv[1]), sys.argv[2]
@@ -104,6 +104,7 @@ def test_a_strength_out_of_range(rig: FaceRig) -> None:
             IdentityAugmentation(rig, torch.arange(300), strength)
 
 
+@pytest.mark.slow
 def test_two_processes_add_what_one_does(rig: FaceRig, tmp_path: Path) -> None:
     u = torch.randn(6, 2, 100, 3)
     save_file({"u": u}, tmp_path / "u.safetensors")

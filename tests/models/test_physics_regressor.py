@@ -104,7 +104,7 @@ def test_dtype_follows_the_module(tiny_rig: FaceRig, tiny_distribution: Distribu
 
 
 def test_errors(tiny_dynamics: FaceDynamics, tiny_rig: FaceRig) -> None:
-    with pytest.raises(ValueError, match="mass must be one of fixed, region, spd, got 'free'"):
+    with pytest.raises(ValueError, match="mass must be one of .* spd, got 'free'"):
         make(tiny_dynamics, mass="free")
     with pytest.raises(ValueError, match="mass 'region' needs the rig"):
         make(tiny_dynamics, mass="region")
@@ -112,5 +112,5 @@ def test_errors(tiny_dynamics: FaceDynamics, tiny_rig: FaceRig) -> None:
         make(tiny_dynamics)(torch.zeros(4, 5))
     with pytest.raises(ValueError, match=r"num_regions must lie in \[1, 99\], got 100"):
         face_regions(tiny_rig, 100)
-    with pytest.raises(ValueError, match="the rig has 1000 vertices, the dynamics were built for 99"):
+    with pytest.raises(ValueError, match="rig has 1000 vertices, .* 99"):
         RegionMass(tiny_dynamics, FaceRig.builtin(1000))

@@ -92,7 +92,7 @@ def test_bad_arguments(tiny_rig: FaceRig) -> None:
     with pytest.raises(ValueError, match="at least one level"):
         MeshHierarchy(3, ())
     no_edges = torch.empty(0, 2, dtype=torch.int64)
-    with pytest.raises(ValueError, match="level 0 must keep vertices of the 3"):
+    with pytest.raises(ValueError, match="level 0 must keep some of the 3"):
         MeshHierarchy(3, (Level(torch.tensor([1, 3]), no_edges),))
     with pytest.raises(ValueError, match="level 0 must keep each vertex once"):
         MeshHierarchy(3, (Level(torch.tensor([1, 1]), no_edges),))

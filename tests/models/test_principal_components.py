@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from biomechau.models.principal_components import EvenSample
+from biomechau.models._principal_components import EvenSample
 
 
-@pytest.mark.parametrize("num_frames", [1, 5, 1000, 2048, 2049, 10_000])
+@pytest.mark.parametrize("num_frames", [1, 5, 1000, 2048, 2049, 5000])
 @pytest.mark.parametrize("piece", [1, 7, 3000])
 def test_even_sample(num_frames: int, piece: int) -> None:
     """Every n-th frame, n a power of two, whatever the pieces; and the pieces pass unchanged."""

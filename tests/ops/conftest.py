@@ -17,6 +17,14 @@ from biomechau import _core
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # torch asks for it where results must be reproducible
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the emulation needs minutes of compiling."""
+    for item in items:
+        if "emulation" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
@@ -56,6 +64,6 @@ def real_gpu() -> Gpu:
     return Gpu()
 
 
-@pytest.fixture(params=["emulated", pytest.param("cuda", marks=pytest.mark.cuda)])
+@pytest.fixture(params=[pytest.param("emulated", marks=pytest.mark.slow), pytest.param("cuda", marks=pytest.mark.cuda)])
 def gpu(request: pytest.FixtureRequest) -> Gpu:
     return request.getfixturevalue({"emulated": "emulation", "cuda": "real_gpu"}[request.param])

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from biomechau import _core
 
-_OBJECTS = ("Distribution", "PackedBlendshapes", "SortedEntries", "SymmetricOperator", "RolloutSizes", "ModalSizes")
+_OBJECTS = ("Distribution", "PackedBlendshapes", "SortedEntries", "SymmetricOperator", "RolloutOperators", "ModalSizes")
 _SECONDS = 20  # of one call; sanitizers are slow
 _NUMBERS = [-1, 0, 1, 2, 63, 2**16, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**40, 2**58, 2**62, 2**63 - 1, -(2**63), 2**64]
 _FLOATS = [0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"), None, "x"]

@@ -66,7 +66,7 @@ def test_reduced_projection_at_sizes_that_fill_no_block(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("fibre", [False, True])
-@pytest.mark.parametrize("num_vertices", [9_409, 26_719])
+@pytest.mark.parametrize("num_vertices", [9_409, pytest.param(26_719, marks=pytest.mark.slow)])
 def test_force_projection_at_face_size(num_vertices: int, fibre: bool, dtype: torch.dtype) -> None:
     problem = force_problem(
         num_vertices=num_vertices, num_shapes=53, num_muscles=31, density=0.07, batch=(2, 8), fibre=fibre, dtype=dtype
@@ -92,7 +92,7 @@ def test_generalized_mass(batch: tuple[int, ...], num_vertices: int, dtype: torc
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("num_vertices", "batch"), [(9_409, ()), (26_719, (4,))])
+@pytest.mark.parametrize(("num_vertices", "batch"), [(9_409, ()), pytest.param(26_719, (4,), marks=pytest.mark.slow)])
 def test_generalized_mass_at_face_size(num_vertices: int, batch: tuple[int, ...], dtype: torch.dtype) -> None:
     blendshapes = force_problem(num_vertices=num_vertices, num_shapes=53, dtype=dtype).blendshapes
     mass = torch.rand(*batch, num_vertices, dtype=dtype, generator=torch.Generator().manual_seed(1))

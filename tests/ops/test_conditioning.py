@@ -26,7 +26,14 @@ from biomechau.ops import _backend, reference
 CONDITIONS = [1e2, 1e4, 1e6]
 
 
-@pytest.fixture(params=[*_core.supported_isas(), "emulated"])
+# One set of kernels by default: the newest of this processor.
+_NEWEST = _core.supported_isas()[-1]
+_KERNELS = [
+    pytest.param(name, marks=[pytest.mark.slow] * (name != _NEWEST)) for name in (*_core.supported_isas(), "emulated")
+]
+
+
+@pytest.fixture(params=_KERNELS)
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Every set of kernels that runs here: each instruction set of the CPU, and CUDA's under the emulation."""
     if request.param == "emulated":

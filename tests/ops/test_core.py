@@ -192,28 +192,30 @@ class TestBuffersAreCompared:
             5, 5, *map(buffer, (b.vertex_crow, b.shape_crow, b.vertices, b.shapes, b.rows))
         )
         columns = map(buffer, (p.distribution.crow, p.distribution.col, *p.distribution.transpose, p.distribution.val))
-        distribution = _core.Distribution(5, 4, *columns, None, False)
+        distribution = _core.Distribution(5, 4, *columns, directions=None, fibre=False)
         grad_out = torch.ones(5, 4, 3, dtype=torch.float64)
         _core.reduced_projection_bwd(distribution, 5, None, packed, None, buffer(grad_out), None, None, None, 1)
 
     def test_rollout(self) -> None:
         memory = [torch.zeros(size, dtype=torch.float64) for size in (4, 6, 2)]
         square, states, state = map(buffer, memory)
-        outputs = (states, states, states, square)
-        sizes = _core.RolloutSizes(1, 3, 2, 0, 0.1, 1, 0, 0)
+
+        def run(c0: Any = state, **changes: Any) -> None:
+            settings = {"dt": 0.1, "scheme": 0, "mass_span": 1, "damping_span": 0, "stiffness_span": 0, **changes}
+            operators = _core.RolloutOperators(1, 3, 2, square, c0, state, None, None, **settings)
+            outputs = (states, states, states, square)
+            _core.euler_rollout_fwd(operators, states, *outputs, None, None, 1)
+
         with pytest.raises(ValueError, match="c0 must have 2 elements, got 6"):
-            _core.euler_rollout_fwd(sizes, square, states, states, state, None, None, *outputs, None, None, 1)
-        good = {"scheme": 0, "mass_span": 1, "dt": 0.1}
+            run(c0=states)
         for bad, message in [
             ({"scheme": 7}, "scheme must be 0, 1 or 2"),
             ({"mass_span": 9}, "axis that the rollout does not know"),
             ({"scheme": 2, "mass_span": 3}, "a mass per frame needs the explicit or semi-implicit scheme"),
             ({"dt": 0.0}, "dt must be a positive number in the precision"),
         ]:
-            settings = {**good, **bad}
-            sizes = _core.RolloutSizes(1, 3, 2, settings["scheme"], settings["dt"], settings["mass_span"], 0, 0)
             with pytest.raises(ValueError, match=message):
-                _core.euler_rollout_fwd(sizes, square, states, state, state, None, None, *outputs, None, None, 1)
+                run(**bad)
 
     def test_modal_rollout(self) -> None:
         states, state, force = (buffer(self.floats[:size]) for size in (6, 2, 3))

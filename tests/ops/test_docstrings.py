@@ -16,10 +16,10 @@ EXAMPLES = [
     "reduced_projection",
     "force_projection",
     "generalized_mass",
-    "packed_blendshapes",
+    "_packed_blendshapes",
     "euler_rollout",
     "modal_rollout",
-    "modal_system",
+    "_modal_system",
 ]
 
 

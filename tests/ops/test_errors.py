@@ -37,19 +37,19 @@ def test_other_dtypes_are_refused(dtype: torch.dtype) -> None:
 
 def test_mixed_precision_is_refused() -> None:
     p = force_problem()
-    with pytest.raises(TypeError, match=r"distribution.val must be torch.float32 as force is, got torch.float64"):
+    with pytest.raises(TypeError, match=r"distribution.val must be torch.float32 .* got torch.float64"):
         ops.distribute_forces(p.distribution, p.force.float())
-    with pytest.raises(TypeError, match="c0 must be torch.float64 as mass is, got torch.float32"):
+    with pytest.raises(TypeError, match="c0 must be torch.float64 .* got torch.float32"):
         rollout(c0=torch.zeros(2, 3))
 
 
 def test_mixed_devices_are_refused() -> None:
     p = force_problem()
-    with pytest.raises(ValueError, match=r"distribution.val must be on meta as force is, got cpu"):
+    with pytest.raises(ValueError, match=r"distribution.val must be on meta .* got cpu"):
         ops.distribute_forces(p.distribution, p.force.to("meta"))
-    with pytest.raises(ValueError, match="mass must be on cpu as blendshapes is, got meta"):
+    with pytest.raises(ValueError, match="mass must be on cpu .* got meta"):
         ops.generalized_mass(p.blendshapes, torch.ones(40, dtype=torch.float64, device="meta"))
-    with pytest.raises(ValueError, match="v0 must be on cpu as mass is, got meta"):
+    with pytest.raises(ValueError, match="v0 must be on cpu .* got meta"):
         rollout(v0=torch.zeros(2, 3, dtype=torch.float64, device="meta"))
 
 
@@ -138,11 +138,9 @@ def test_a_bad_vertex_mass_is_named(module: Any, value: float) -> None:
     blendshapes = force_problem().blendshapes
     mass = torch.ones(3, 40, dtype=torch.float64)
     mass[2, 7] = value
-    with pytest.raises(
-        ValueError, match=rf"mass of sequence 2 must be finite and not negative, got {value} at vertex 7"
-    ):
+    with pytest.raises(ValueError, match=rf"mass of sequence 2 .* got {value} at vertex 7"):
         module.generalized_mass(blendshapes, mass)
-    with pytest.raises(ValueError, match=rf"mass must be finite and not negative, got {value} at vertex 7"):
+    with pytest.raises(ValueError, match=rf"mass must .* got {value} at vertex 7"):
         module.generalized_mass(blendshapes, mass[2])
 
 
@@ -176,7 +174,7 @@ def test_numbers_must_be_plain_numbers() -> None:
             ops.generalized_mass(p.blendshapes, torch.ones(40).double(), scale)
     single = rollout_problem(dtype=torch.float32)
     for dt in (1e-46, 1e40):
-        with pytest.raises(ValueError, match="dt must be a positive number in the precision of the tensors"):
+        with pytest.raises(ValueError, match="dt must be a positive number"):
             ops.euler_rollout(**{**single, "dt": dt})
 
 
@@ -191,7 +189,7 @@ def test_what_is_needed_may_not_be_none() -> None:
 
 def test_rollout_arguments_are_checked() -> None:
     zeros = torch.zeros
-    with pytest.raises(ValueError, match="scheme must be one of explicit, semi_implicit, implicit, got 'rk4'"):
+    with pytest.raises(ValueError, match="scheme must be one of .* implicit, got 'rk4'"):
         rollout(scheme="rk4")
     with pytest.raises(ValueError, match=r"force must have shape \(..., T, K\) with K > 0, got \(2, 4, 0\)"):
         rollout(force=zeros(2, 4, 0).double())
@@ -249,7 +247,7 @@ def test_other_bad_matrices_are_named(module: Any) -> None:
     with pytest.raises(ValueError, match="damping must be symmetric and finite"):
         module.euler_rollout(**{**problem, "damping": torch.full((3, 3), float("nan"), dtype=torch.float64)})
     implicit = rollout_problem()
-    with pytest.raises(ValueError, match=r"mass \+ dt damping \+ dt\^2 stiffness must be symmetric positive definite"):
+    with pytest.raises(ValueError, match=r"mass \+ dt damping .* must be symmetric positive definite"):
         module.euler_rollout(**{**implicit, "stiffness": -1e4 * implicit["stiffness"]}, scheme="implicit")
 
 
@@ -265,11 +263,11 @@ def test_modal_rollout_arguments_are_checked() -> None:
     zeros = torch.zeros
     with pytest.raises(TypeError, match="system must be a ModalSystem, got Tensor"):
         run(system=system.mass)
-    with pytest.raises(TypeError, match=r"force must be torch.float64 as the system is, got torch.float32"):
+    with pytest.raises(TypeError, match=r"force must be torch.float64 .* got torch.float32"):
         run(force=inputs["force"].float())
     with pytest.raises(TypeError, match=r"c0 must be a torch.Tensor, got NoneType"):
         run(c0=None)
-    with pytest.raises(ValueError, match="muscle_force must be on cpu as the system is, got meta"):
+    with pytest.raises(ValueError, match="muscle_force must be on cpu .* got meta"):
         run(muscle_force=inputs["muscle_force"].to("meta"))
     with pytest.raises(ValueError, match=r"c0 must have shape \(..., 3\), got \(2, 4\)"):
         run(c0=zeros(2, 4).double())
@@ -293,7 +291,7 @@ def test_matrices_without_common_modes_are_refused() -> None:
     mass, stiffness = spd(4), spd(4, seed=1)
     ops.ModalSystem(mass, 0.1, 0.2 * mass + 3 * stiffness, stiffness)
     for dtype in (torch.float32, torch.float64):
-        with pytest.raises(ValueError, match="damping must be diagonal in the normal modes of mass and stiffness"):
+        with pytest.raises(ValueError, match="damping must be diagonal in the normal modes"):
             ops.ModalSystem(mass.to(dtype), 0.1, spd(4, seed=2).to(dtype), stiffness.to(dtype))
 
 
@@ -306,17 +304,17 @@ def test_bad_systems_are_refused() -> None:
         system(mass, stiffness=stiffness.expand(2, 3, 3))
     with pytest.raises(ValueError, match=r"projection must have shape \(3, M\) or \(3, M, 3\), got \(4, 2\)"):
         system(mass, projection=torch.zeros(4, 2).double())
-    with pytest.raises(TypeError, match=r"damping must be torch.float64 as mass is, got torch.float32"):
+    with pytest.raises(TypeError, match=r"damping must be torch.float64 .* got torch.float32"):
         system(mass, damping=mass.float())
     with pytest.raises(TypeError, match="dt must be a Python number, got Tensor"):
         system(mass, torch.tensor(0.1))
-    with pytest.raises(ValueError, match="scheme must be one of explicit, semi_implicit, implicit, got 'rk4'"):
+    with pytest.raises(ValueError, match="scheme must be one of .* implicit, got 'rk4'"):
         system(mass, scheme="rk4")
     with pytest.raises(ValueError, match="mass must be symmetric positive definite"):
         system(-mass)
     with pytest.raises(ValueError, match="stiffness must be symmetric and finite"):
         system(mass, stiffness=stiffness + torch.eye(3).double().roll(1, 0))
-    with pytest.raises(ValueError, match=r"mass \+ dt damping \+ dt\^2 stiffness must be symmetric positive definite"):
+    with pytest.raises(ValueError, match=r"mass \+ dt damping .* must be symmetric positive definite"):
         system(mass, 0.1, stiffness=-1e4 * stiffness, scheme="implicit")
     with pytest.raises(ValueError, match="stiffness requires grad, but a ModalSystem is constant"):
         system(mass, stiffness=stiffness.requires_grad_())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from biomechau import _core, ops
 from biomechau.ops._distribution import DistributionIndex
-from biomechau.ops._packed import UNPACKED, UNSORTED
+from biomechau.ops._packed_arguments import UNPACKED, UNSORTED
 
 
 def check(function, inputs: dict[str, Tensor | None], wanted: str) -> None:
@@ -119,7 +119,7 @@ def test_second_derivatives_are_refused(registered: bool) -> None:
     else:
         out = ops.force_projection(problem.blendshapes, problem.distribution, force)
     (grad,) = torch.autograd.grad(out.square().sum(), force, create_graph=True)
-    with pytest.raises(RuntimeError, match="force_projection_bwd has no derivative: the ops are differentiable once"):
+    with pytest.raises(RuntimeError, match="force_projection_bwd .* differentiable once"):
         torch.autograd.grad(out.sum() + grad.square().sum(), force)
 
 

@@ -54,6 +54,7 @@ def failing_new(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 def test_allocations_of_every_kernel_may_fail(isa: str, threads: int, failing_new: Path) -> None:
     command = [sys.executable, "-c", _PROGRAM, isa, str(threads)]

@@ -21,8 +21,8 @@ from ops.cases import (
 from torch import Tensor
 
 from biomechau import ops
-from biomechau.ops import PackedBlendshapes, SparseMatrix, packed_blendshapes, reference
-from biomechau.ops.packed_blendshapes import _LARGEST, _SEED
+from biomechau.ops import PackedBlendshapes, SparseMatrix, _packed_blendshapes, reference
+from biomechau.ops._packed_blendshapes import _LARGEST, _SEED
 
 FORCE_OPS = ["reduced_projection", "force_projection"]
 
@@ -196,7 +196,7 @@ BLOCKS = [1, 3 * 256, 5 * 256 - 1, 10**9]  # bytes; a row of at most 9 shapes ha
 
 @pytest.mark.parametrize("block", BLOCKS)
 def test_every_entry_is_in_the_list_of_its_block_and_muscle(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packed_blendshapes, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(_packed_blendshapes, "_BLOCK_BYTES", block)
     packed = PackedBlendshapes(local_blendshapes())
     p = uneven_problem(packed).distribution
     entries = packed.sorted_entries(p)
@@ -226,7 +226,7 @@ def test_every_entry_is_in_the_list_of_its_block_and_muscle(block: int, monkeypa
 def test_projections_block_by_block(
     block: int, fibre: bool, dtype: torch.dtype, isa: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(packed_blendshapes, "_BLOCK_BYTES", block)
+    monkeypatch.setattr(_packed_blendshapes, "_BLOCK_BYTES", block)
     dense = local_blendshapes(dtype=dtype)
     packed = PackedBlendshapes(dense)
     problem = uneven_problem(packed, fibre, dtype)
@@ -300,9 +300,7 @@ def test_a_bad_mass_is_named_where_nothing_moves_too() -> None:
     still = int((~(dense != 0).any(-1).any(0)).nonzero()[0])
     mass = torch.ones(2, 700, dtype=torch.float64)
     mass[1, still] = float("nan")
-    with pytest.raises(
-        ValueError, match=rf"mass of sequence 1 must be finite and not negative, got nan at vertex {still}"
-    ):
+    with pytest.raises(ValueError, match=rf"mass of sequence 1 .* got nan at vertex {still}"):
         ops.generalized_mass(PackedBlendshapes(dense), mass)
 
 
@@ -344,7 +342,7 @@ def test_opcheck() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # raised inside the compiler
-@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compile_fullgraph_equals_eager(backend: str) -> None:
     torch.compiler.reset()
     p = force_problem()

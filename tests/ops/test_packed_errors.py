@@ -10,7 +10,7 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import PackedBlendshapes
 from biomechau.ops._backend import buffer
-from biomechau.ops.packed_blendshapes import _LARGEST
+from biomechau.ops._packed_blendshapes import _LARGEST
 
 
 def mass_with(packed: PackedBlendshapes, **changes: Tensor) -> None:

@@ -168,7 +168,7 @@ def test_jit_trace_holds_the_op(name: str, recording: str) -> None:
         _assert_same(graph, case, grad=True)
 
 
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("strict", [pytest.param(True, marks=pytest.mark.slow), False])
 @every_case
 def test_export_holds_the_op(name: str, strict: bool) -> None:
     case = CASES[name]()

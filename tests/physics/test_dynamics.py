@@ -275,11 +275,11 @@ def test_bad_input_is_refused(tiny_rig: FaceRig, tiny_distribution: Distribution
     with pytest.raises(TypeError, match="float64"):
         dynamics.rollout(torch.zeros(4, 8), zero.double(), zero)
     for bad in (torch.zeros(4, 8).double(), torch.zeros(4, 8).half(), torch.zeros(4, 8, dtype=torch.int64)):
-        with pytest.raises(TypeError, match=r"force must be torch.float32 as the model is, got torch\."):
+        with pytest.raises(TypeError, match=r"force must be torch.float32 like the model, got torch\."):
             dynamics.rollout(bad, zero, zero)
-        with pytest.raises(TypeError, match=r"c must be torch.float32 as the model is, got torch\."):
+        with pytest.raises(TypeError, match=r"c must be torch.float32 like the model, got torch\."):
             dynamics.deform(bad)
-    with pytest.raises(ValueError, match="force must be on cpu as the model is, got meta"):
+    with pytest.raises(ValueError, match="force must be on cpu like the model, got meta"):
         dynamics.rollout(torch.zeros(4, 8, device="meta"), zero, zero)
     wide = torch.zeros(4, dynamics.num_shapes + 1)
     for function in (dynamics.deform, dynamics.initial_state):
@@ -287,8 +287,10 @@ def test_bad_input_is_refused(tiny_rig: FaceRig, tiny_distribution: Distribution
             function(wide)
     with pytest.raises(TypeError, match="distribution must be a Distribution, got SparseMatrix"):
         FaceDynamics(tiny_rig, sparse)  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"is not finite in torch.float32: f0, fps or the masses are out of its range"):
+    with pytest.raises(ValueError, match=r"is not finite in torch.float32: f0, fps or the masses are too large"):
         FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(f0=1e25))
+    with pytest.raises(ValueError, match="total_mass must be a finite number in"):
+        PhysicsConfig(total_mass=1e308)
 
 
 def test_shapes_that_stretch_nothing_need_no_springs(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:

@@ -73,7 +73,7 @@ def test_a_state_of_another_face_is_refused(
     renamed = dataclasses.replace(tiny_rig, names=("cheekPuff", *tiny_rig.names[1:]))
     for other, words in (
         (FaceDynamics(larger, tiny_distribution), "blendshapes differs|mass differs|stiffness differs"),
-        (FaceDynamics(tiny_rig, weaker), "projection differs from that of the rig and the distribution here"),
+        (FaceDynamics(tiny_rig, weaker), "projection differs from that of this rig and distribution"),
         (FaceDynamics(tiny_rig, fewer), f"the state is of muscles {tiny_distribution.muscles.names[0]}, this one of"),
         (FaceDynamics(renamed, fewer), "the state is of shapes browInnerUp_L, this one of cheekPuff; muscles"),
     ):
@@ -88,16 +88,16 @@ def test_a_state_that_says_nothing_is_refused(
     for other in (dynamics, FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(fps=60))):
         for strict in (True, False):
             with pytest.raises(
-                RuntimeError, match="the state holds no configuration .* add the _extra_state of its own"
+                RuntimeError, match="the state contains no configuration .* add the _extra_state of this"
             ):
                 other.load_state_dict(old, strict=strict)
     own = dynamics.state_dict()["_extra_state"]
     dynamics.load_state_dict({**old, "_extra_state": own})
     stiffer = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(f0=5))
-    with pytest.raises(RuntimeError, match="stiffness differs from that of the rig and the distribution here"):
+    with pytest.raises(RuntimeError, match="stiffness differs from that of this rig and distribution"):
         stiffer.load_state_dict({**old, "_extra_state": stiffer.state_dict()["_extra_state"]})
     for broken in (torch.zeros(3), torch.tensor([91, 93, 255], dtype=torch.uint8), "fps"):
-        with pytest.raises(RuntimeError, match="_extra_state does not hold a configuration"):
+        with pytest.raises(RuntimeError, match="_extra_state is not a configuration"):
             dynamics.load_state_dict({**old, "_extra_state": broken})
 
 

@@ -75,7 +75,7 @@ def test_jit_trace_of_the_inverse(tiny_rig: FaceRig, tiny_distribution: Distribu
     assert torch.equal(traced(other), required_force(dynamics, other))
     with pytest.raises(RuntimeError, match="cannot record inverse_dynamics: it iterates"):
         torch.jit.trace(lambda c: dynamics.inverse(c), example)
-    with pytest.raises(RuntimeError, match="cannot record the making of"):
+    with pytest.raises(RuntimeError, match="cannot record the construction of"):
         torch.jit.trace(lambda c: FaceDynamics(tiny_rig, tiny_distribution).deform(c), example)
 
 

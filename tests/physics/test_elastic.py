@@ -4,7 +4,7 @@ import pytest
 import scipy.sparse
 import torch
 
-from biomechau.physics.elastic import apply_laplacian, edge_laplacian, edge_stiffness, projected_stiffness
+from biomechau.physics._elastic import apply_laplacian, edge_laplacian, edge_stiffness, projected_stiffness
 from biomechau.rig.face_rig import FaceRig
 
 

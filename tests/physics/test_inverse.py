@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from readme_figures import CAPTURE, PAPER_RECOVERY, RECOVERY, SPILL, printed
 from torch import Tensor
 
 from biomechau import ops
@@ -237,8 +238,8 @@ def test_progress_is_reported_and_an_early_stop_warned_of(tiny: FaceDynamics) ->
     [
         ({"metric": "vertices"}, "metric must be one of coefficients, mesh"),
         ({"cutoff": 0.0}, "cutoff must be a finite number above 0 or None"),
-        ({"smoothness": -1.0}, "smoothness must be a finite number of at least 0"),
-        ({"sparsity": float("nan")}, "sparsity must be a finite number of at least 0"),
+        ({"smoothness": -1.0}, r"smoothness must be a finite number in \[0, 1e6\]"),
+        ({"sparsity": float("nan")}, r"sparsity must be a finite number in \[0, 1e6\]"),
         ({"neutral": 101.0}, r"neutral must be a finite number in \[0, 100\]"),
         ({"tolerance": 0.0}, r"tolerance must be a finite number in \(0, 1\)"),
         ({"max_iterations": 0}, "max_iterations must be an integer of at least 1"),
@@ -255,7 +256,7 @@ def test_bad_motion_is_refused(tiny: FaceDynamics) -> None:
         inverse_dynamics(tiny, c[:, 1:])
     with pytest.raises(ValueError, match=r"T >= 3, got \(2, 8\)"):
         inverse_dynamics(tiny, c[:2])
-    with pytest.raises(TypeError, match=r"c must be torch.float64 as the model is, got torch.float32"):
+    with pytest.raises(TypeError, match=r"c must be torch.float64 like the model, got torch.float32"):
         inverse_dynamics(tiny, c.float())
     for dt in (0.0, -0.04, float("nan")):
         with pytest.raises(ValueError, match="dt must be positive"):
@@ -266,35 +267,72 @@ def test_bad_motion_is_refused(tiny: FaceDynamics) -> None:
 
 
 def test_forces_of_the_ict_face_return_from_noisy_motion(ict_rig: FaceRig, ict_distribution: Distribution) -> None:
-    """Coefficient noise 0.02; the paper's setting on the same data finds nothing of the kind."""
+    """Coefficient noise 0.02; the paper's setting on the same data finds nothing of the kind. As the READMEs say."""
     dynamics = FaceDynamics(ict_rig, ict_distribution, dtype=torch.float64)
     force = performance(dynamics, 1500)
     noisy = motion_of(dynamics, force, noise=0.02)
     found = inverse_dynamics(dynamics, noisy)
-    assert correlation(found.forces, force).median() >= 0.95
+    r = correlation(found.forces, force)
+    assert printed(RECOVERY) == {(f"{r.median():.3f}", str(len(r)), f"{r.min():.3f}")}
     assert found.rank == dynamics.num_muscles
     paper = FaceDynamics(ict_rig, ict_distribution, PhysicsConfig.paper(), dtype=torch.float64)
     literal = inverse_dynamics(paper, noisy)
-    assert correlation(literal.forces.norm(dim=-1), force).median() < 0.3
-    assert len(literal.null_space) == 3 * paper.num_muscles - literal.rank > 0
+    r = correlation(literal.forces.norm(dim=-1), force)
+    free, unknown = len(literal.null_space), 3 * paper.num_muscles
+    assert printed(PAPER_RECOVERY) == {(f"{r.median():.2f}", str(free), str(unknown))}
+    assert free == unknown - literal.rank
 
 
 def test_forces_of_a_real_capture_follow_its_channels(
     ict_rig: FaceRig, ict_distribution: Distribution, capture_csv: Path
 ) -> None:
-    from biomechau.corpus.live_link import read_live_link
+    from biomechau.corpus import read_blendshape_table
 
-    sequence = read_live_link(capture_csv).resample(25.0)
+    sequence = read_blendshape_table(capture_csv).resample(25.0)
     coefficients = sequence.coefficients @ ict_rig.map_channels(sequence.channels).matrix
     dynamics = FaceDynamics(ict_rig, ict_distribution)
     c = coefficients[:, dynamics.shape_indices]
     forces = inverse_dynamics(dynamics, c).forces
     leading = {"frontalis_medialis", "frontalis_lateralis", "zygomaticus_major", "corrugator_supercilii", "digastric"}
-    checked = 0
+    leading_r = []
     for muscle, force in zip(dynamics.muscles, forces.T, strict=True):
         channel = c[:, [dynamics.shape_names.index(shape) for shape in muscle.shapes]].mean(1)
         if channel.max() - channel.min() > 0.15:
             r = float(correlation(force[:, None], channel[:, None]))
-            assert r >= (0.85 if muscle.name in leading else 0.6), (muscle.identifier, r)
-            checked += muscle.name in leading
-    assert checked == 9
+            assert r >= 0.6, (muscle.identifier, r)
+            leading_r += [r] * (muscle.name in leading)
+    assert len(leading_r) == 9
+    assert printed(CAPTURE) == {(f"{min(leading_r):.2f}", f"{max(leading_r):.2f}")}
+
+
+@pytest.mark.slow
+def test_what_a_shape_that_moves_alone_lends_to_other_muscles() -> None:
+    """The known weakness of the default law, and that it is one of the springs along the edges."""
+    rig = FaceRig.builtin()
+    distribution = Distribution.from_rig(rig)
+
+    def lent(config: PhysicsConfig, frames: int) -> dict[str, tuple[float, str]]:
+        """The largest force of another muscle over that of the muscle that moved, and whose it is."""
+        dynamics = FaceDynamics(rig, distribution, config, dtype=torch.float64)
+        pulse = torch.zeros(frames + 21, dtype=torch.float64)
+        pulse[10 : frames + 11] = 0.5 - 0.5 * torch.cos(torch.linspace(0, 2 * torch.pi, frames + 1))
+        found = {}
+        for own, muscle in enumerate(dynamics.muscles):
+            c = torch.zeros(len(pulse), dynamics.num_shapes, dtype=torch.float64)
+            c[:, [dynamics.shape_names.index(shape) for shape in muscle.shapes]] = pulse[:, None]
+            peaks = dynamics.inverse(c)[0].max(0).values
+            share = peaks / peaks[own]
+            share[[set(other.shapes) & set(muscle.shapes) != set() for other in dynamics.muscles]] = 0
+            found[muscle.identifier] = (float(share.max()), dynamics.muscles[int(share.argmax())].identifier)
+        return found
+
+    slow, quick = (lent(PhysicsConfig(), frames) for frames in (50, 4))
+    blink = max(slow, key=lambda muscle: slow[muscle])
+    assert blink.startswith("orbicularis_oculi_pretarsalis")
+    assert slow[blink][1].startswith("frontalis")
+    assert quick["digastric"][0] > 1
+    assert quick["digastric"][1].startswith("depressor_labii")
+    without = [share for frames in (50, 4) for share, _ in lent(PhysicsConfig(edge_fraction=0), frames).values()]
+    [(printed_share, bound)] = printed(SPILL)
+    assert printed_share == f"{slow[blink][0]:.2f}"
+    assert max(without) < float(bound)

@@ -6,7 +6,7 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from biomechau.physics.least_squares import smooth_least_squares
+from biomechau.physics._least_squares import smooth_least_squares
 
 
 def problem(rows: int = 9, columns: int = 6, frames: int = 15) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from biomechau import ops
 from biomechau.physics import FaceDynamics, NewtonSimulation, PhysicsConfig
-from biomechau.physics.elastic import edge_stiffness
+from biomechau.physics._elastic import edge_stiffness
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
 

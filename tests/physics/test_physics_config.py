@@ -20,7 +20,7 @@ from biomechau.physics import PhysicsConfig
         ("fps", "25", "fps must be a finite number above 0, got '25'"),
         ("f0", 0.0, "f0 must be a finite number above 0"),
         ("f0", math.nan, "f0 must be a finite number"),
-        ("zeta", -0.1, "zeta must be a finite number of at least 0"),
+        ("zeta", -0.1, r"zeta must be a finite number in \[0, 1e6\]"),
         ("edge_fraction", -0.1, r"edge_fraction must be a finite number in \[0, 1\]"),
         ("edge_fraction", 1.1, r"edge_fraction must be a finite number in \[0, 1\]"),
         ("mass_scale", 0.0, "mass_scale must be a finite number above 0"),

@@ -11,10 +11,10 @@ import torch
 
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
+from biomechau.reports._render import FaceRenderer, overlay_colours
 from biomechau.reports.curves import ForceCurves
 from biomechau.reports.figures import FacePicture, forces_figure
 from biomechau.reports.picture_files import draw_forces, draw_performance, draw_shapes
-from biomechau.reports.render import FaceRenderer, overlay_colours
 from biomechau.rig import FaceRig
 from biomechau.rig.muscles import split_identifier
 
@@ -120,7 +120,15 @@ def test_curves_share_one_scale_and_shade_the_gap() -> None:
         left, right = span.get_x(), span.get_x() + span.get_width()
         assert (left, right) == (pytest.approx(2.5 / 25), pytest.approx(5.5 / 25))
     words = {text.get_text() for text in figure.findobj(matplotlib.text.Text)}
-    assert {"title", "here", "unit of the bar", "left", "right", "unpaired", "dropped or filled frames"} <= words
+    assert {
+        "title",
+        "here",
+        "unit of the bar",
+        "subject's left",
+        "subject's right",
+        "unpaired",
+        "not recorded",
+    } <= words
 
 
 def test_drawing_changes_no_global_state(report: CaptureForces, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from browser import opened
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
-from biomechau.reports.html_page import Cell, Shown, card, page, table
+from biomechau.reports._html_page import Cell, Shown, details, page, table
 from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 
@@ -45,7 +45,7 @@ def test_text_is_escaped_everywhere(report: CaptureForces) -> None:
     bad = "</script><b>&\"'"
     parts = [
         table(bad, [bad], [[bad], [Cell(bad, 0.5)]], [bad], total=True),
-        card(bad, {bad: [bad, {"deep": bad}]}),
+        details(bad, {bad: [bad, {"deep": bad}]}),
     ]
     html = page(bad, [bad], parts, [Shown(Replay.of_forces(report), bad)])
     assert "<b>" not in html

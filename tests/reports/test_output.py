@@ -26,26 +26,26 @@ def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 def read_csv(path: Path) -> tuple[list[str], np.ndarray]:
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
-    return header, np.array(rows, dtype=float)
+    return header, np.array([[cell or "nan" for cell in row] for row in rows], dtype=float)
 
 
 def test_csv_of_fibre_forces(report: CaptureForces, tmp_path: Path) -> None:
-    write_forces(report, tmp_path / "forces.csv")
+    write_forces(report, report.quality, tmp_path / "forces.csv")
     header, values = read_csv(tmp_path / "forces.csv")
-    assert header == ["frame", "timestamp", *report.identifiers]
+    assert header == ["frame", "timestamp", "recorded_frame", "quality", *report.identifiers]
     assert (values[:, 0] == np.arange(40)).all()
     np.testing.assert_allclose(values[:, 1], np.arange(40) / 25, atol=1e-6)
-    np.testing.assert_allclose(values[:, 2:], report.strength, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(values[:, 3:], report.strength, rtol=1e-5, atol=1e-12)
 
 
 def test_csv_of_vector_forces(tiny_rig: FaceRig, clip: FaceSequence, tmp_path: Path) -> None:
     report = analyse(clip, tiny_rig, PhysicsConfig(force="vector"))
-    write_forces(report, tmp_path / "forces.csv")
+    write_forces(report, report.quality, tmp_path / "forces.csv")
     header, values = read_csv(tmp_path / "forces.csv")
     name = report.identifiers[3]
-    assert header[14:18] == [f"{name}_x", f"{name}_y", f"{name}_z", name]
-    np.testing.assert_allclose(values[:, 14:17], report.result.forces[:, 3], rtol=1e-5, atol=1e-12)
-    np.testing.assert_allclose(values[:, 17], np.linalg.norm(values[:, 14:17], axis=1), rtol=1e-4, atol=1e-9)
+    assert header[15:19] == [f"{name}_x", f"{name}_y", f"{name}_z", name]
+    np.testing.assert_allclose(values[:, 15:18], report.result.forces[:, 3], rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(values[:, 18], np.linalg.norm(values[:, 15:18], axis=1), rtol=1e-4, atol=1e-9)
 
 
 def test_json_refuses_what_json_lacks() -> None:

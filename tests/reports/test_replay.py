@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
-from biomechau.reports.face_scene import FaceScene
+from biomechau.reports._face_scene import FaceScene
 from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 
@@ -109,7 +109,7 @@ def test_a_tensor_that_does_not_fit_is_named(report: CaptureForces, tmp_path: Pa
     beyond[0, 0] = 10**9
     for name, tensor, message in (
         ("forces", broken, r"tensor forces is not finite at \[3, 1\]"),
-        ("scene.faces", beyond, "tensor scene.faces names vertices beyond the"),
+        ("scene.faces", beyond, "tensor scene.faces has vertex indices beyond the"),
         (
             "coefficients",
             tensors["coefficients"][:, 1:],

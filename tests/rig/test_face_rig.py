@@ -137,7 +137,7 @@ def test_selecting_a_shape_twice_is_refused(tiny_rig: FaceRig) -> None:
 
 def test_one_string_in_place_of_names_is_refused(tiny_rig: FaceRig) -> None:
     for call in (tiny_rig.select, tiny_rig.shape_indices):
-        with pytest.raises(TypeError, match="names must be a sequence of strings, got the one string 'jawOpen'"):
+        with pytest.raises(TypeError, match="names must be a sequence .* 'jawOpen'"):
             call("jawOpen")
     with pytest.raises(TypeError, match="channel names must be a sequence of strings"):
         tiny_rig.map_channels("JawOpen")

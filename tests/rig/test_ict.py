@@ -107,7 +107,7 @@ def test_unknown_region_is_refused(made_folder: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["", "nowhere"])
 def test_folder_without_neutral_is_named(tmp_path: Path, folder: str) -> None:
-    with pytest.raises(ValueError, match=r"not an ICT FaceXModel folder: it has no generic_neutral_mesh\.obj"):
+    with pytest.raises(ValueError, match=r"not an ICT FaceXModel folder: .* generic_neutral_mesh\.obj"):
         FaceRig.from_ict(tmp_path / folder)
 
 

@@ -52,7 +52,7 @@ def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
     [
         ("", "1: expected the columns name"),
         ("name,side,kind,action_units,shapes\n", "1: .*missing source"),
-        (HEADER, " expected one muscle a line"),
+        (HEADER, " expected one muscle per line"),
         (HEADER + "a,left,sheet,1,jawOpen,x\nb,up,sheet,1,jawOpen,x\n", "3: side of b must be one of left"),
         (HEADER + "a,left,round,1,jawOpen,x\n", "2: kind of a must be one of sheet"),
         (HEADER + "a,left,sheet,one,jawOpen,x\n", "2: action_units must be whole numbers"),
@@ -60,10 +60,10 @@ def test_a_saved_table_loads_as_it_was(tmp_path: Path) -> None:
         (HEADER + ",left,sheet,1,jawOpen,x\n", "2: name of a muscle must be 1 to 80 letters"),
         (HEADER + "a,left,sheet,1\n", "2: expected 6 cells, found no shapes"),
         (HEADER + "a,left,sheet,1,jawOpen,x,y\n", "2: expected 6 cells, found 7; quote"),
-        ("name," + HEADER, "1: column name comes twice"),
+        ("name," + HEADER, "1: column name is given twice"),
         (HEADER + "a,left,sheet,1,jawOpen JawOpen,x\n", "2: shapes of a_left must be unique: 'jawOpen' and 'JawOpen'"),
         (HEADER + 'a,left,sheet,1,jawOpen,"x\nb,left,sheet,1,jawOpen,x\n', "3: unexpected end of data"),
-        (HEADER + "a,left,sheet,1,jawOpen,x\na,left,sheet,2,jawOpen,x\n", "3: muscle a_left comes twice"),
+        (HEADER + "a,left,sheet,1,jawOpen,x\na,left,sheet,2,jawOpen,x\n", "3: muscle a_left is given twice"),
     ],
 )
 def test_a_broken_table_is_refused_by_file_and_line(tmp_path: Path, text: str, message: str) -> None:
@@ -106,12 +106,12 @@ def test_a_table_that_is_not_text_or_not_there_is_refused(tmp_path: Path) -> Non
 
 
 def test_identical_identifiers_are_refused() -> None:
-    with pytest.raises(ValueError, match="muscle digastric comes twice"):
+    with pytest.raises(ValueError, match="muscle digastric is given twice"):
         Muscles([Muscle("digastric", "both", "sheet", (27,), ())] * 2)
 
 
 def test_a_shape_given_twice_in_any_spelling_is_refused() -> None:
-    with pytest.raises(ValueError, match="shapes of digastric must be unique: 'jawOpen' and 'JawOpen' are one name"):
+    with pytest.raises(ValueError, match="shapes of digastric .* 'jawOpen' and 'JawOpen'"):
         Muscle("digastric", "both", "sheet", (27,), ("jawOpen", "JawOpen"))
     with pytest.raises(TypeError, match="shapes of digastric must be a sequence of strings"):
         Muscle("digastric", "both", "sheet", (27,), "jawOpen")  # pyright: ignore[reportArgumentType]
@@ -163,7 +163,7 @@ def test_a_muscle_that_lacks_one_of_its_shapes_is_left_out() -> None:
     "name", ["=cmd|calc,x", "@SUM(1)", "-x", "a,b", 'a"b', "a\x1b[31m", "a b", "1a", "_a", "a\u202e", "a\n", "x" * 81]
 )
 def test_a_name_that_tables_and_terminals_cannot_show_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="name of a muscle must be 1 to 80 letters, digits, '_', '.' or '-'") as caught:
+    with pytest.raises(ValueError, match="name of a muscle must be 1 to 80 letters") as caught:
         Muscle(name, "both", "sheet", (1,), ())
     assert str(caught.value).isprintable()
 
@@ -180,7 +180,7 @@ def test_a_shape_that_cannot_be_printed_is_refused() -> None:
 
 
 def test_a_muscle_is_no_axis_of_another() -> None:
-    with pytest.raises(ValueError, match="muscle a_x has the name of the x axis of the muscle a"):
+    with pytest.raises(ValueError, match="muscle a_x has the name of the x axis"):
         Muscles(Muscle(name, "both", "sheet", (1,), ()) for name in ("a_x", "a"))
 
 

@@ -92,10 +92,10 @@ def test_other_writers_are_understood(tmp_path: Path, text: str) -> None:
 
 
 BROKEN = {
-    "face-too-large": (14, "f 2 6 3", "face index 6 is broken: the file has 5 vertices"),
-    "face-huge": (14, f"f 1 2 {10**19}", f"face index {10**19} is broken: the file has 5 vertices"),
-    "face-zero": (14, "f 0 1 2", "face index 0 is broken"),
-    "face-negative": (14, "f 1 2 -6", "face index -6 is broken"),
+    "face-too-large": (14, "f 2 6 3", "face index 6 is out of range: the file has 5 vertices"),
+    "face-huge": (14, f"f 1 2 {10**19}", f"face index {10**19} is out of range: the file has 5 vertices"),
+    "face-zero": (14, "f 0 1 2", "face index 0 is out of range"),
+    "face-negative": (14, "f 1 2 -6", "face index -6 is out of range"),
     "face-text": (14, "f 1 two 3", "whole numbers as indices, found '1 two 3'"),
     "face-short": (14, "f 1 2", "at least three corners, found '1 2'"),
     "vertex-text": (6, "v 1 one 0", "three numbers, found '1 one 0'"),

@@ -13,7 +13,7 @@ import torch
 from biomechau.corpus import Corpus, Fold
 from biomechau.models import Detector
 from biomechau.training import Run, TrainingConfig, train
-from biomechau.training.checkpoint_files import BEST, LAST, PREVIOUS, CheckpointFiles, read_checkpoint
+from biomechau.training._checkpoint_files import BEST, LAST, PREVIOUS, CheckpointFiles, read_checkpoint
 from biomechau.training.run import has_begun
 
 
@@ -93,7 +93,7 @@ def test_a_broken_checkpoint_is_refused_by_name_and_the_one_before_is_used(
     monkeypatch.chdir(tmp_path)
     folder = _stopped(run)
     BREAK[how](folder / LAST)
-    with pytest.warns(UserWarning, match=f"{folder / LAST}: .*; training goes on from {folder / PREVIOUS}"):
+    with pytest.warns(UserWarning, match=f"{folder / LAST}: .*; training continues from {folder / PREVIOUS}"):
         train(corpus, fold, run.config, folder, progress=False, resume=True)
     assert not (tmp_path / "run-by-a-checkpoint").exists()
     for (name, a), b in zip(
@@ -110,7 +110,7 @@ def test_without_a_good_checkpoint_training_begins_again(
     folder = _stopped(run)
     for name in broken:
         _cut(folder / name)
-    with pytest.warns(UserWarning, match=f"{folder / broken[0]}: not a complete checkpoint: .*; training begins again"):
+    with pytest.warns(UserWarning, match=f"{folder / broken[0]}: not a complete checkpoint: .*; training starts over"):
         train(corpus, fold, run.config, folder, progress=False, resume=True)
     _assert_same_result(run, folder)
 
@@ -158,6 +158,6 @@ def test_other_files_are_not_taken_for_a_run(run: Run, corpus: Corpus, fold: Fol
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(FileExistsError, match="is not empty"):
         train(corpus, fold, run.config, tmp_path, progress=False)
-    with pytest.raises(ValueError, match="holds no run to resume, but other files"):
+    with pytest.raises(ValueError, match="contains no run to resume, but other files"):
         train(corpus, fold, run.config, tmp_path, progress=False, resume=True)
     assert os.listdir(tmp_path) == ["thesis.txt"]

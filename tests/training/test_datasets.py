@@ -83,6 +83,7 @@ def _scores(run: Path, corpus: Corpus, out: Path) -> dict[str, Any]:
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "tested"), [("bp4d", "F001"), ("disfa", "SN010")])
 def test_from_the_folder_to_the_scores(name: str, tested: str, tmp_path: Path) -> None:
     corpus = _build(name, tmp_path)

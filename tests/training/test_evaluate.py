@@ -90,22 +90,20 @@ def test_the_papers_setting(corpus: Corpus, fold: Fold, tmp_path: Path) -> None:
 
 
 def test_training_subjects_cannot_test(run: Run, corpus: Corpus, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="subject 'S001' was trained on"):
+    with pytest.raises(ValueError, match="subject 'S001' was used to train"):
         evaluate(run, corpus, ["S004", "S001"])
     with CorpusWriter(tmp_path / "other", corpus.rig, corpus.action_units, corpus.fps) as writer:
         writer.add(replace(corpus["S004_T1"], subject="S001", muscle_forces=None))
     # Another person of that name.
     found = evaluate(run, Corpus.open(tmp_path / "other"), ["S001"])
-    assert (found.card["test"]["frames"], found.forces) == (48, None)
+    assert (found.protocol["test"]["frames"], found.forces) == (48, None)
 
 
 def test_what_was_saved_comes_back(evaluation: Evaluation, tmp_path: Path) -> None:
     evaluation.save(tmp_path)
     assert Evaluation.load(tmp_path) == evaluation
     (tmp_path / "evaluation.json").write_text('{"action_units": []}')
-    with pytest.raises(
-        ValueError, match='evaluation.json: not an evaluation of this version: "force_recovery" is missing'
-    ):
+    with pytest.raises(ValueError, match='evaluation.json: not an evaluation of this version: "mean_f1" is missing'):
         Evaluation.load(tmp_path)
 
 
@@ -125,9 +123,9 @@ def test_a_corpus_at_another_frame_rate_is_resampled(run: Run, corpus: Corpus, t
         expected.reconstruction,
     )
     assert found.scores.units[0].known_frames == 8 * 24
-    test = found.card["test"]
+    test = found.protocol["test"]
     assert (test["fps"], test["resampled_from_fps"], test["frames"]) == (25.0, 50.0, 8 * 24)
-    assert "fps" not in expected.card["test"]
+    assert "fps" not in expected.protocol["test"]
 
 
 def test_a_corpus_of_another_rig(run: Run, corpus: Corpus, tmp_path: Path) -> None:
@@ -135,5 +133,5 @@ def test_a_corpus_of_another_rig(run: Run, corpus: Corpus, tmp_path: Path) -> No
     moved = FaceRig(rig.neutral + 1, rig.faces, rig.blendshapes, rig.names)
     with CorpusWriter(tmp_path / "other", moved, corpus.action_units, corpus.fps) as writer:
         writer.add(replace(corpus["S004_T1"], muscle_forces=None))
-    with pytest.raises(ValueError, match="made with another rig than .* expected SHA-256"):
+    with pytest.raises(ValueError, match="has another rig than .* expected SHA-256"):
         evaluate(run, Corpus.open(tmp_path / "other"))

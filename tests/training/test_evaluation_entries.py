@@ -64,7 +64,7 @@ def test_a_broken_entry_of_a_fold_or_of_all_is_named(
         assert len(str(caught.value).replace(str(tmp_path), "")) < 400
 
 
-def test_what_is_said_of_muscles_and_folds_is_checked(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_entries_of_muscles_and_folds_are_checked(evaluation: Evaluation, tmp_path: Path) -> None:
     evaluation.save(tmp_path)
     values = json.loads((tmp_path / SUMMARY).read_bytes())
     (tmp_path / SUMMARY).write_text(json.dumps({**values, "force_recovery": {"a_left": 2}}))
@@ -73,5 +73,30 @@ def test_what_is_said_of_muscles_and_folds_is_checked(evaluation: Evaluation, tm
     CrossValidation({1: evaluation}, True).save(tmp_path)
     values = json.loads((tmp_path / SUMMARY).read_bytes())
     (tmp_path / SUMMARY).write_text(json.dumps({**values, "folds": {"1": {"mean_f1": 0.5}}}))
-    with pytest.raises(ValueError, match='"folds.1.protocol" is missing, expected an object'):
+    with pytest.raises(ValueError, match='"folds.1.mean_mcc" is missing, expected a number in'):
+        read_scores(tmp_path / SUMMARY)
+
+
+@pytest.mark.parametrize(
+    ("entries", "name"),
+    [
+        ({"mean_auc": 2}, "mean_auc"),
+        ({"mean_mcc": "high"}, "mean_mcc"),
+        ({"without_positives": [0.5]}, "without_positives"),
+        ({"force_recovery": {"a_left": 2}}, "force_recovery.a_left"),
+        ({"muscles_never_used": 3}, "muscles_never_used"),
+        ({"reconstruction_error_over_std": -1}, "reconstruction_error_over_std"),
+        ({"protocol": None}, "protocol"),
+        ({"action_units": [{"action_unit": 1}]}, r"action_units\[0\].f1"),
+    ],
+)
+def test_every_entry_of_every_fold_is_checked(
+    evaluation: Evaluation, tmp_path: Path, entries: dict[str, Any], name: str
+) -> None:
+    """Those too that no page shows."""
+    CrossValidation({1: evaluation, 2: evaluation}, True).save(tmp_path)
+    values = json.loads((tmp_path / SUMMARY).read_bytes())
+    values["folds"]["2"].update(entries)
+    (tmp_path / SUMMARY).write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=f'"folds.2.{name}"'):
         read_scores(tmp_path / SUMMARY)

@@ -21,7 +21,7 @@ from biomechau.locks import locked_folder
 from biomechau.rig import FaceRig
 from biomechau.training import compute_image_features
 from biomechau.training.backbone_training import LabelledPictures, train_fold_features, train_image_backbone
-from biomechau.training.image_training_config import ImageTrainingConfig
+from biomechau.training.training_config import ImageTrainingConfig
 
 LENGTHS = {"F001_T1": 12, "F001_T2": 9, "M002_T1": 5}
 
@@ -184,7 +184,7 @@ def test_features_that_are_not_finite(corpus: Corpus, images: Path) -> None:
         def features(self, pictures: Sequence[np.ndarray]) -> torch.Tensor:
             return super().features(pictures) / 0
 
-    with pytest.raises(ValueError, match="F001_T1: mean colour gives image features that are not finite"):
+    with pytest.raises(ValueError, match="F001_T1: mean colour .* not finite"):
         compute_image_features(corpus, images, Broken())
 
 
@@ -218,7 +218,7 @@ def test_broken_caches_are_named(corpus: Corpus, images: Path) -> None:
 
 
 def test_nothing_else_is_removed(corpus: Corpus, images: Path) -> None:
-    with pytest.raises(FileExistsError, match="holds something else than image features, so it is not removed"):
+    with pytest.raises(FileExistsError, match="holds something else than image features"):
         compute_image_features(corpus, images, Colour(), corpus.path / "sequences", replace=True)
     with pytest.raises(FileExistsError, match="is not empty and holds no image features"):
         compute_image_features(corpus, images, Colour(), corpus.path / "sequences")
@@ -252,7 +252,7 @@ def test_two_trainings_of_features_in_one_corpus(corpus: Corpus, images: Path) -
     fold = Fold(("F001",), ("M002",), ("M002",))
     with (
         locked_folder(corpus.path, "busy"),
-        pytest.raises(BlockingIOError, match="image features are being trained here already"),
+        pytest.raises(BlockingIOError, match="another process is training image features here"),
     ):
         train_fold_features(corpus, {1: fold}, images)
 
@@ -262,5 +262,5 @@ def test_features_in_the_sequences_themselves(tiny_rig: FaceRig, corpus: Corpus,
 
     own = Corpus.open(write(tmp_path / "own", tiny_rig, make_sequence(tiny_rig, image_features=torch.rand(12, 4))))
     assert (own.num_image_features, own.backbone) == (4, None)
-    with pytest.raises(ValueError, match="its sequences hold image features of their own"):
+    with pytest.raises(ValueError, match="its sequences already contain image features"):
         compute_image_features(own, images, Colour())

@@ -67,7 +67,7 @@ def test_a_killed_training_ends_with_the_same_weights(
 def test_meshes_that_are_their_coefficients_are_warned_of(
     corpus: Corpus, fold: Fold, geometry: TrainingConfig, tmp_path: Path
 ) -> None:
-    with pytest.warns(UserWarning, match="no meshes of its own .* exactly linear in the coefficients"):
+    with pytest.warns(UserWarning, match="no meshes of its own .* computed from the coefficients"):
         train(corpus, fold, replace(geometry, epochs=1), tmp_path / "run", progress=False)
     card = json.loads((tmp_path / "run" / "protocol.json").read_text())
     assert card["meshes"] == "of the coefficients, exactly linear in them"

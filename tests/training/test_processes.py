@@ -49,6 +49,7 @@ def gaps(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return Corpus.open(path)
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_curve_of_one(
     gaps: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_resumed_training_ends_with_the_same_weights(
         patch.setattr(DetectorModule, "training_step", until_killed)
         with pytest.raises(Killed):
             train(corpus, fold, run.config, tmp_path / "killed", progress=False)
-    with pytest.raises(ValueError, match="training has not ended, resume it"):
+    with pytest.raises(ValueError, match="training has not finished, resume it"):
         Run.open(tmp_path / "killed").detector()
     train(corpus, fold, run.config, tmp_path / "killed", progress=False, resume=True)
     _assert_same_weights(run.path, tmp_path / "killed")
@@ -119,7 +119,7 @@ def test_resuming_what_has_ended_changes_nothing(run: Run, corpus: Corpus, fold:
 def test_a_run_is_not_overwritten(run: Run, corpus: Corpus, fold: Fold) -> None:
     with pytest.raises(FileExistsError, match="is not empty"):
         train(corpus, fold, run.config, run.path, progress=False)
-    with pytest.raises(ValueError, match="run of another configuration, fold or rig"):
+    with pytest.raises(ValueError, match="run with another configuration, fold or rig"):
         train(corpus, fold, replace(run.config, epochs=3), run.path, progress=False, resume=True)
 
 
@@ -201,7 +201,7 @@ def test_a_fold_of_another_corpus(corpus: Corpus, config: TrainingConfig, tmp_pa
     ("change", "message"),
     [
         ({"format": "other"}, "not a run"),
-        ({"version": 2}, "run version 1 expected, found 2"),
+        ({"version": 2}, "expected run version 1, found 2"),
         ({"fold": {"train": ["a"], "validation": ["a"], "test": ["b"]}}, "subject 'a' is in train and in validation"),
         ({"training": {}}, "missing"),
         ({"rig_sha256": None, "fold": 3}, "not a run of this version"),
@@ -239,7 +239,7 @@ def test_a_weight_that_is_not_finite_stops_the_training(
 ) -> None:
     with monkeypatch.context() as patch:
         _diverging(patch, 1)
-        with pytest.raises(ValueError, match=r"diverged: \S+ is not finite in epoch 2 of 2, step 2 of 3; lower the"):
+        with pytest.raises(ValueError, match=r"diverged: .* epoch 2 of 2, step 2 of 3; lower the"):
             train(corpus, fold, run.config, tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "detector.json").exists()
     # The checkpoint of the epoch before is there, and good.
@@ -250,7 +250,7 @@ def test_a_weight_that_is_not_finite_stops_the_training(
 def test_a_loss_that_is_not_finite_stops_the_training(
     corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=r"training diverged: .* is not finite in epoch 1 of 2, step \d of 3"):
+    with pytest.raises(ValueError, match=r"diverged: .* epoch 1 of 2, step \d of 3"):
         train(corpus, fold, replace(config, learning_rate=1e30), tmp_path / "run", progress=False)
     assert not (tmp_path / "run" / "last.ckpt").exists()
 
@@ -258,7 +258,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(
 def test_two_trainings_in_one_folder(run: Run, corpus: Corpus, fold: Fold, tmp_path: Path) -> None:
     with locked_folder(tmp_path / "run", "busy"):
         for resume in (False, True):
-            with pytest.raises(BlockingIOError, match="another training is at work here") as caught:
+            with pytest.raises(BlockingIOError, match="another process is training here") as caught:
                 train(corpus, fold, run.config, tmp_path / "run", progress=False, resume=resume)
             assert caught.value.filename == str(tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -8,3 +8,16 @@ from biomechau.corpus.datasets.exclusions import read_exclusions as read_exclusi
 from biomechau.corpus.datasets.findings import Finding as Finding
 from biomechau.corpus.datasets.folder import DataSetFolder as DataSetFolder, LabelledSequence as LabelledSequence
 from biomechau.corpus.datasets.images import frame_images as frame_images
+
+__all__ = [
+    "Assembly",
+    "BP4DFolder",
+    "DISFAFolder",
+    "DataSetFolder",
+    "Finding",
+    "LabelledSequence",
+    "assemble",
+    "frame_images",
+    "read_exclusions",
+    "write_assembly",
+]

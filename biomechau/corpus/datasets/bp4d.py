@@ -95,7 +95,9 @@ class BP4DFolder(DataSetFolder):
         findings: list[Finding] = []
         for unit in self.action_units:
             name = f"AU{unit:02d}"
-            folder = find_folder(self.root, f"AU-Intensity-Codes3.0/{name}", name)
+            folder = find_folder(
+                self.root, f"AU-Intensity-Codes3.0/{name}", name, f"AU-Intensity-Codes3.0/AU{unit}", f"AU{unit}"
+            )
             if folder is None:
                 raise ValueError(f"{self.root}: no intensity labels of {name}, expected a folder {name}")
             pattern = re.compile(rf"{_ID}_{name}\.csv", re.ASCII | re.IGNORECASE)

@@ -10,7 +10,7 @@ from biomechau.corpus.face_sequence import FaceSequence, UnknownFrameRate
 from biomechau.corpus.reading import read_sequence
 from biomechau.rig import FaceRig
 
-_ENDINGS = frozenset({".csv", ".npz"})
+_ENDINGS = frozenset({".csv", ".json", ".npz", ".tsv"})
 
 
 def find_recordings(folder: Path, sequence_of: Callable[[str], str | None]) -> tuple[dict[str, Path], list[Finding]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,9 @@ class DataSetFolder(ABC):
 
 
 def find_folder(root: Path, *alternatives: str) -> Path | None:
-    """The first of some relative folders that exists below ``root``, whatever their capitals.
+    """The first of some relative folders that exists below ``root``, whatever their capitals and what is between words.
+
+    The intensities of BP4D are below ``AU-Intensity-Codes3.0`` in one release and ``AU Intensity Codes3.0`` in another.
 
     Raises:
         OSError: a folder cannot be read.
@@ -104,13 +107,15 @@ def find_folder(root: Path, *alternatives: str) -> Path | None:
     for alternative in alternatives:
         folders = [root]
         for part in filter(None, alternative.split("/")):
-            folders = [
-                child for folder in folders for child in by_name(folder) if child.name.casefold() == part.casefold()
-            ]
+            folders = [child for folder in folders for child in by_name(folder) if _plain(child.name) == _plain(part)]
             folders = [folder for folder in folders if folder.is_dir()]
         if folders:
             return folders[0]
     return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
 
 
 def by_name(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.corpus.csv_table import CsvTable, Row, read_rows, to_number
-from biomechau.corpus.frame_columns import LARGEST_FRAME
+from biomechau.corpus.frame_columns import LARGEST_FRAME, find_frame_column
 from biomechau.corpus.resampling import check_frame_numbers
 from biomechau.file_errors import quote
 
@@ -69,6 +70,8 @@ class FrameLabels:
 def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Codes]:
     """Read an occurrence file of BP4D: a header ``0,1,...,99``, frame numbers in column 0, codes 0, 1 and 9.
 
+    Copies with names in the header, ``frame,AU1,...`` or ``frame,AU01,...``, are read too.
+
     Returns:
         Labels 1, 0 and -1 of each action unit.
 
@@ -78,9 +81,11 @@ def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Cod
         OSError: the file cannot be read.
     """
     table = CsvTable.read(path)
-    columns = [table.find(str(unit)) for unit in (0, *action_units)]
+    columns = [table.find("0"), *(_unit_column(table, unit) for unit in action_units)]
     if columns[0] is None:
-        raise ValueError(f'{path}:1: missing column "0", the frame number; is it an occurrence file of BP4D?')
+        columns[0] = find_frame_column(table)
+    if columns[0] is None:
+        raise ValueError(f'{path}:1: missing column "0" or frame, the frame number; is it an occurrence file of BP4D?')
     missing = [f"AU{unit}" for unit, column in zip(action_units, columns[1:], strict=True) if column is None]
     if missing:
         raise ValueError(f"{path}:1: missing column{'s' * (len(missing) > 1)} of {', '.join(missing)}")
@@ -91,7 +96,9 @@ def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Cod
 
 
 def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
-    """Read a file of lines ``frame,intensity`` without a header, intensities 0 to 5.
+    """Read a file of lines ``frame,intensity``, intensities 0 to 5, separated by commas, semicolons, tabs or spaces.
+
+    A first line without any number is a header, and left out.
 
     Args:
         path: the file.
@@ -106,6 +113,8 @@ def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
         OSError: the file cannot be read.
     """
     rows = read_rows(path)
+    if rows and all(math.isnan(to_number(field)) for field in rows[0].fields) and len(rows) > 1:
+        rows = rows[1:]
     if not rows:
         raise ValueError(f"{path}: the file is empty, expected lines of a frame number and an intensity")
     for row in rows:
@@ -116,6 +125,12 @@ def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
     codes = _read_codes(path, rows, [0, 1], (*range(6), *([NOT_CODED] * not_coded)))
     intensity = codes.code[:, 0]
     return Codes(codes.frame, np.where(intensity == NOT_CODED, UNKNOWN, intensity >= threshold))
+
+
+def _unit_column(table: CsvTable, unit: int) -> int | None:
+    """The column of an action unit, by its number or its name."""
+    names = (str(unit), f"AU{unit}", f"AU{unit:02d}")
+    return next((column for name in names if (column := table.find(name)) is not None), None)
 
 
 def _read_codes(path: Path, rows: list[Row], columns: list[int], allowed: tuple[int, ...]) -> Codes:

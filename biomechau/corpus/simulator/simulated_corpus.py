@@ -11,11 +11,11 @@ from pathlib import Path
 from biomechau.corpus.corpus_files import IMAGES
 from biomechau.corpus.corpus_sequence import CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter
+from biomechau.corpus.simulator._portraits import PortraitCamera, write_portraits
+from biomechau.corpus.simulator._tracker import tracked_names
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, find_muscles
-from biomechau.corpus.simulator.portraits import PortraitCamera, write_portraits
-from biomechau.corpus.simulator.simulate import scene_of, simulate
+from biomechau.corpus.simulator.simulation import scene_of, simulate
 from biomechau.corpus.simulator.simulation_config import SimulationConfig
-from biomechau.corpus.simulator.tracker import tracked_names
 from biomechau.rig import FaceRig
 
 

@@ -1,18 +1,17 @@
-"""The paper's experiments as data, and what runs them.
+"""The experiments of the paper: each entry of :data:`TABLES` defines the trainings of a table.
 
-Each entry of :data:`TABLES` says which trainings a table consists of;
-:func:`biomechau.training.experiments.running.run_experiment` makes it.
+:func:`biomechau.training.experiments.running.run_experiment` runs them.
 """
 
 from collections.abc import Callable, Mapping
 
+from biomechau.training.experiments import _paper_tables as _tables
 from biomechau.training.experiments.experiment import (
     Experiment,
     PublishedRow,
     Row,
     Setup,
 )
-from biomechau.training.experiments.paper_tables import ablation, table1, table2, table3, table4, table5
 
 __all__ = [
     "TABLES",
@@ -23,10 +22,10 @@ __all__ = [
 ]
 
 TABLES: Mapping[str, Callable[[Setup], Experiment]] = {
-    "table1": table1,
-    "table2": table2,
-    "table3": table3,
-    "table4": table4,
-    "table5": table5,
-    "ablation": ablation,
+    "table1": _tables.table1,
+    "table2": _tables.table2,
+    "table3": _tables.table3,
+    "table4": _tables.table4,
+    "table5": _tables.table5,
+    "ablation": _tables.ablation,
 }

@@ -1,4 +1,4 @@
-"""What an experiment is: rows of a table, each a training with a few options changed."""
+"""An experiment: rows of a table, each of which is a training with some options changed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from biomechau.corpus import Corpus
-from biomechau.corpus.folds import Validation
+from biomechau.corpus.fold import Validation
 from biomechau.training.training_config import TrainingConfig
 
 
@@ -17,14 +17,14 @@ class Row:
 
     Attributes:
         name: identifier, also of its folder.
-        heading: what the table shows.
-        changes: options that differ from the experiment's base, by their place in ``TrainingConfig``, as
+        heading: shown in the table.
+        changes: options that differ from the experiment's base, by their path in ``TrainingConfig``, as
             ``{"detector.head": "force"}``.
-        against: name of the row that it is compared with, run for run; empty if with none.
+        against: name of the row that it is compared with, run by run; empty for none.
         missing: why it cannot be trained on this corpus; empty if it can.
-        train_on: number of the corpus that trains, from 0.
-        test_on: number of the corpus that tests; that which trains is tested on the test subjects of each fold,
-            another on all of its subjects.
+        train_on: index of the training corpus.
+        test_on: index of the test corpus: the training corpus is tested on the test subjects of each fold, another one
+            on all of its subjects.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Row:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """Numbers that others published.
+    """Published scores of another method.
 
     Attributes:
         method: its name.
-        source: authors, venue, year, and the table the numbers are of.
-        f1: of each action unit, by its number [%].
+        source: authors, venue, year, and the table that the scores are taken from.
+        f1: by the number of the action unit [%].
         average: as printed [%].
-        note: what was corrected, or does not agree; empty if nothing.
+        note: corrections and inconsistencies; empty for none.
     """
 
     method: str
@@ -57,17 +57,17 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A table to make.
+    """Definition of a table.
 
     Attributes:
         name: identifier, also of its folder.
         title: of the table.
         rows: to train.
-        seeds: number of them, unless another is asked for.
-        fold_of_seed: train one fold a seed, fold s mod n + 1 for seed s, unless folds are asked for; else all folds.
+        seeds: default number of seeds.
+        fold_of_seed: by default train one fold per seed, fold s mod n + 1 for seed s, instead of all folds.
         units: whether the table shows each action unit.
-        published: rows to show beside.
-        notes: what a reader must know, for the card and below the table.
+        published: published rows, for comparison.
+        notes: for the card and below the table.
     """
 
     name: str
@@ -82,23 +82,23 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Setup:
-    """What an experiment is made with.
+    """Corpora and options of an experiment.
 
     Attributes:
-        corpora: to train and test on: one, and another where the experiment crosses corpora.
-        base: what the rows change; its action units and frame rate become those of the corpus.
+        corpora: to train and test on: one, or two if the experiment tests on another corpus.
+        base: options that the rows change; action units and frame rate are set to those of the corpus.
         setting: name of the base.
-        seeds: number of seeds, 0, 1, ...; the experiment's own if not given.
-        folds: numbers of the folds, from 1; the experiment's own if not given.
+        seeds: number of seeds, 0, 1, ...; that of the experiment if not given.
+        folds: fold numbers, from 1; those of the experiment if not given.
         rows: names of the rows; all if not given.
         action_units: to detect; those of the corpus if not given.
-        fps, num_image_features: that the corpora must have, see :meth:`biomechau.training.TrainingConfig.for_corpus`.
-        num_folds: to cut the subjects into.
-        fold_seed: of the cut.
-        validation: subjects that choose the weights, see :func:`biomechau.corpus.corpus_folds`.
+        fps, num_image_features: required of the corpora, see :meth:`biomechau.training.TrainingConfig.for_corpus`.
+        num_folds: number of folds.
+        fold_seed: seed of the folds.
+        validation: subjects that select the weights, see :func:`biomechau.corpus.corpus_folds`.
 
     Raises:
-        ValueError: no corpus, a number of seeds below 1, or a fold outside the range.
+        ValueError: no corpus, fewer than one seed, or a fold out of range.
     """
 
     corpora: tuple[Corpus, ...]
@@ -124,14 +124,14 @@ class Setup:
                 raise ValueError(f"folds must lie in [1, {self.num_folds}], got {fold}")
 
     def units(self, corpus: Corpus) -> tuple[int, ...]:
-        """The action units to detect on a corpus."""
+        """The action units to detect in a corpus."""
         return corpus.action_units if self.action_units is None else self.action_units
 
     def config(self, corpus: Corpus) -> TrainingConfig:
-        """What the rows change, on a corpus.
+        """The base for a corpus.
 
         Raises:
-            ValueError: the corpus has not what is asked for.
+            ValueError: the corpus does not meet the requirements.
         """
         return self.base.for_corpus(corpus, self.action_units, self.fps, self.num_image_features)
 
@@ -141,13 +141,13 @@ def changed(config: TrainingConfig, changes: Mapping[str, Any]) -> TrainingConfi
 
     Args:
         config: to start from.
-        changes: by their place, as ``{"detector.physics.law": "newton", "label_share": 0.05}``. Those of one dataclass
-            are set together, so that they need to fit each other only in the end.
+        changes: by their path, as ``{"detector.physics.law": "newton", "label_share": 0.05}``. Those of one dataclass
+            are set together, so that only the result has to be consistent.
 
     Raises:
-        ValueError: a place that there is not, or a value that is not allowed.
+        ValueError: an unknown path, or a value that is not allowed.
     """
-    return _changed(config, {tuple(place.split(".")): value for place, value in changes.items()})
+    return _changed(config, {tuple(path.split(".")): value for path, value in changes.items()})
 
 
 def _changed(values: Any, changes: Mapping[tuple[str, ...], Any]) -> Any:

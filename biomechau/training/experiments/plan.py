@@ -1,4 +1,4 @@
-"""The trainings that an experiment consists of, and where each goes."""
+"""The trainings of an experiment, and their folders."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from biomechau.corpus import Corpus, Fold, check_folds, corpus_folds
+from biomechau.file_errors import quote, reason
 from biomechau.training.evaluation import SUMMARY, Evaluation
 from biomechau.training.experiments.experiment import Experiment, Row, Setup, changed
 from biomechau.training.metrics import scores_of_counts
-from biomechau.training.run import CONFIG, Run, has_begun
-from biomechau.training.runs import fold_folder
+from biomechau.training.run import CONFIG, Run, fold_folder, has_begun
 from biomechau.training.training_config import TrainingConfig
 
 CARD = "card.json"
-# What must not change when an experiment goes on in its folder.
+# Settings that must not change when an experiment is continued.
 _FIXED = ("experiment", "setting", "corpora", "action_units", "num_folds", "fold_seed", "validation", "base")
 
 
@@ -27,12 +27,12 @@ class Job:
     """One training and its test.
 
     Attributes:
-        row: that it belongs to.
+        row: of the table.
         seed: of the training.
         fold: its number, from 1.
-        run: to make.
-        train_on: folder of the corpus that trains.
-        test_on: folder of the corpus all of whose subjects test; None for the test subjects of the fold.
+        run: the training.
+        train_on: folder of the training corpus.
+        test_on: folder of a corpus to test on all of its subjects; None to test on the test subjects of the fold.
     """
 
     row: Row
@@ -46,7 +46,7 @@ class Job:
         return f"{self.row.name}, seed {self.seed}, fold {self.fold}"
 
     def evaluation(self) -> Evaluation | None:
-        """What was found, if the job is done.
+        """The result, None if the job is not finished.
 
         Raises:
             ValueError: the file is not an evaluation; the message names it.
@@ -59,13 +59,13 @@ class Plan:
     """All trainings of an experiment.
 
     Attributes:
-        experiment: to make.
-        setup: with which.
-        out: its folder; the trainings go into ``out/runs/<row>/seed<s>/fold<n>``.
+        experiment: to run.
+        setup: its corpora and options.
+        out: its folder; trainings are stored in ``out/runs/<row>/seed<s>/fold<n>``.
 
     Raises:
-        ValueError: a row that there is not, too few subjects for the folds, or ``out`` holds the experiment with
-            another configuration or corpus.
+        ValueError: an unknown row, too few subjects for the folds, or ``out`` contains the experiment with another
+            configuration or corpus.
         OSError: a file cannot be read.
     """
 
@@ -88,12 +88,12 @@ class Plan:
 
     @cached_property
     def seeds(self) -> range:
-        """Of the trainings."""
+        """Seeds of the trainings."""
         return range(self.experiment.seeds if self.setup.seeds is None else self.setup.seeds)
 
     @cached_property
     def folds(self) -> tuple[dict[int, Fold], ...]:
-        """Of each corpus by their numbers, from 1: the same cut whatever the seed."""
+        """Folds of each corpus by number, from 1; the same for all seeds."""
         found = []
         for corpus in self.setup.corpora:
             folds = corpus_folds(corpus, self.setup.num_folds, self.setup.fold_seed, validation=self.setup.validation)
@@ -102,7 +102,7 @@ class Plan:
         return tuple(found)
 
     def folds_of(self, seed: int) -> tuple[int, ...]:
-        """Numbers of the folds that a seed trains."""
+        """Numbers of the folds that are trained with a seed."""
         if self.setup.folds is not None:
             return self.setup.folds
         every = tuple(range(1, self.setup.num_folds + 1))
@@ -110,7 +110,7 @@ class Plan:
 
     @cached_property
     def jobs(self) -> tuple[Job, ...]:
-        """The trainings, row after row."""
+        """The trainings, row by row."""
         return tuple(
             self._job(row, seed, number)
             for row in self.rows
@@ -120,18 +120,18 @@ class Plan:
         )
 
     def config(self, row: Row, seed: int = 0) -> TrainingConfig:
-        """How a row is trained."""
+        """Training options of a row."""
         config = self.setup.config(self.setup.corpora[row.train_on])
         return replace(changed(config, row.changes), seed=seed)
 
     @cached_property
     def always_positive(self) -> dict[Row, dict[tuple[int, int], Evaluation]]:
-        """What saying "on" in every frame reaches, by seed and fold; of one row for each pair of corpora."""
+        """Scores of predicting "on" in every frame, by seed and fold, for one row of each pair of corpora."""
         pairs = {(row.train_on, row.test_on): row for row in self.rows if not row.missing}
         return {row: self._always_positive(row) for row in pairs.values()}
 
     def fixed(self) -> dict[str, Any]:
-        """What must stay the same when the experiment goes on, as JSON knows it."""
+        """Settings that must not change when the experiment is continued, as JSON values."""
         values = {
             "experiment": self.experiment.name,
             "setting": self.setup.setting,
@@ -152,7 +152,7 @@ class Plan:
         begun = (folder / CONFIG).is_file() and has_begun(folder)
         if begun and Run.open(folder).to_json() != run.to_json():
             raise ValueError(
-                f"{folder} is a run of another configuration, fold or corpus; name another folder with --out"
+                f"{folder} is a run with another configuration, fold or corpus; choose another folder with --out"
             )
         test_on = None if row.test_on == row.train_on else corpora[row.test_on].path
         return Job(row, seed, number, run, corpus.path, test_on)
@@ -177,13 +177,13 @@ class Plan:
             card = {"fold_seed": 0, **json.loads(path.read_bytes())}  # 0.1.0 knew no other
             found = {name: card[name] for name in _FIXED}
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{path}: not the card of an experiment of this version: {error!r}") from error
+            raise ValueError(f"{path}: not the card of an experiment of this version: {reason(error)}") from error
         expected = self.fixed()
         for name in _FIXED:
             if found[name] != expected[name]:
                 raise ValueError(
-                    f"{self.out} holds the experiment with another {_WORDS[name]}: "
-                    f"{_difference(found[name], expected[name])}; name another folder with --out"
+                    f"{self.out} contains the experiment with another {_WORDS[name]}: "
+                    f"{_difference(found[name], expected[name])}; choose another folder with --out"
                 )
 
 
@@ -203,11 +203,11 @@ def _identity(corpus: Corpus) -> dict[str, str]:
     return {"sha256": corpus.sha256, "rig_sha256": corpus.rig_sha256}
 
 
-def _difference(found: Any, expected: Any, place: str = "") -> str:
-    """Where two JSON values differ first, in words."""
+def _difference(found: Any, expected: Any, path: str = "") -> str:
+    """The first difference of two JSON values, in words."""
     if isinstance(found, Mapping) and isinstance(expected, Mapping) and found.keys() == expected.keys():
         name = next(name for name in expected if found[name] != expected[name])
-        return _difference(found[name], expected[name], f"{place}.{name}" if place else name)
+        return _difference(found[name], expected[name], f"{path}.{name}" if path else name)
     if isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        return next(_difference(a, b, place) for a, b in zip(found, expected, strict=True) if a != b)
-    return f"{place} {found!r} there, {expected!r} now".strip()
+        return next(_difference(a, b, path) for a, b in zip(found, expected, strict=True) if a != b)
+    return f"{path} {quote(found)} there, {quote(expected)} now".strip()

@@ -1,4 +1,4 @@
-"""Runs the trainings of an experiment, in parallel processes where there are several."""
+"""Runs the trainings of an experiment in parallel processes."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ import torch
 from biomechau.corpus import Corpus
 from biomechau.threads import one_thread
 from biomechau.training.evaluation import Evaluation, evaluate
+from biomechau.training.experiments._result_files import Failure, write_experiment
 from biomechau.training.experiments.plan import Job, Plan
-from biomechau.training.experiments.result_files import Failure, write_experiment
 from biomechau.training.fold_training import train, weights_of_units
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far an experiment is.
+    """Progress of an experiment.
 
     Attributes:
-        job: that ended.
-        evaluation: what it found, or None if it failed.
-        done: trainings done or failed, those of earlier calls too.
-        total: trainings in all.
-        seconds: that this call has taken.
-        remaining: seconds that it will still take, about.
+        job: that has just finished.
+        evaluation: its result, None if it failed.
+        done: number of trainings that are finished or failed, including those of earlier calls.
+        total: number of all trainings.
+        seconds: elapsed in this call.
+        remaining: estimated remaining seconds.
     """
 
     job: Job
@@ -50,24 +50,24 @@ def run_experiment(
     command: str = "",
     report: Callable[[Progress], None] | None = None,
 ) -> tuple[Failure, ...]:
-    """Train and test what is not done yet, and write the table after each training.
+    """Run all trainings and tests that are not finished yet, and write the table after each training.
 
-    A training that was stopped goes on after its last whole epoch; on the CPU the numbers are the same for any number
+    An interrupted training continues after its last completed epoch; on the CPU the results do not depend on the number
     of processes.
 
     Args:
-        plan: what to train.
-        processes: to train in; :func:`usual_processes` if not given. With one, it is done in this process.
-        command: that asked for it, for the card.
-        report: called when a training ends.
+        plan: of the experiment.
+        processes: number of parallel processes; :func:`usual_processes` if not given. 1 means this process.
+        command: command line that started it, for the card.
+        report: called when a training has finished.
 
     Returns:
-        The trainings that failed; they do not keep the others from being done.
+        The trainings that failed; the others are not affected.
 
     Raises:
-        ValueError: fewer than one process, an action unit that a training has no positives of, or a broken file.
+        ValueError: fewer than one process, an action unit without positives in a training, or a broken file.
         OSError: a file cannot be written.
-        KeyboardInterrupt: Ctrl-C was pressed; the same call goes on.
+        KeyboardInterrupt: Ctrl-C was pressed; the same call continues.
     """
     processes = usual_processes(plan) if processes is None else processes
     if processes < 1:
@@ -94,22 +94,22 @@ def run_experiment(
 
 
 def usual_processes(plan: Plan) -> int:
-    """One for each GPU if training uses them, else one for each core, but no more than there are trainings."""
+    """One process per GPU if training uses GPUs, otherwise one per core; no more than there are trainings."""
     gpus = num_gpus(plan.setup.base.accelerator)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(gpus or cores, len(plan.jobs)))
 
 
 def num_gpus(accelerator: str) -> int:
-    """CUDA devices that a training with this accelerator may use."""
+    """Number of CUDA devices that a training with this accelerator may use."""
     return torch.cuda.device_count() if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available() else 0
 
 
 def check_positives(plan: Plan, jobs: Sequence[Job]) -> None:
-    """Make sure that every training has positives of every action unit: the last may be hours away.
+    """Check before the first training that all of them have positives of every action unit.
 
     Raises:
-        ValueError: one has not; the message names it.
+        ValueError: a training lacks positives; the message names it.
     """
     seen = set()
     for job in jobs:
@@ -125,10 +125,10 @@ def check_positives(plan: Plan, jobs: Sequence[Job]) -> None:
 
 
 def run_job(job: Job) -> Evaluation:
-    """Train, test, and keep what was found beside the training."""
+    """Train, test, and save the evaluation in the folder of the run."""
     corpus = Corpus.open(job.train_on)
     with warnings.catch_warnings():
-        # The card says it of the whole experiment.
+        # Noted in the card of the experiment.
         warnings.filterwarnings("ignore", ".*has no meshes of its own")
         run = train(corpus, job.run.fold, job.run.config, job.run.path, progress=False, resume=True)
     tested = corpus if job.test_on is None else Corpus.open(job.test_on)
@@ -138,7 +138,7 @@ def run_job(job: Job) -> Evaluation:
 
 
 def _outcomes(jobs: Sequence[Job], processes: int, accelerator: str) -> Iterator[tuple[Job, Evaluation | str]]:
-    """Each job when it ends, with what it found or why it failed."""
+    """Each job when it has finished, with its evaluation or the reason of its failure."""
     if processes == 1:
         with one_thread():
             for job in jobs:
@@ -147,7 +147,7 @@ def _outcomes(jobs: Sequence[Job], processes: int, accelerator: str) -> Iterator
                 except Exception as error:
                     yield job, _words(error)
         return
-    context = get_context("spawn")  # a forked process cannot use CUDA, nor threads that its parent has started
+    context = get_context("spawn")  # forked processes cannot use CUDA, nor threads that their parent has started
     gpus: SimpleQueue[str] = context.SimpleQueue()
     for number in range(processes):
         gpus.put(gpu_of(number, num_gpus(accelerator)))
@@ -161,14 +161,14 @@ def _outcomes(jobs: Sequence[Job], processes: int, accelerator: str) -> Iterator
         pool.shutdown()
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        # Nothing is lost: what a training writes appears whole or not at all.
+        # Nothing is lost: trainings write their files atomically.
         for child in set(active_children()) - others:
             child.kill()
         raise
 
 
 def _start_worker(gpus: SimpleQueue[str]) -> None:
-    # Ctrl-C reaches all processes of a terminal; the first one ends the others.
+    # Ctrl-C reaches all processes of a terminal; the main process terminates the others.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
@@ -177,14 +177,14 @@ def _start_worker(gpus: SimpleQueue[str]) -> None:
 
 
 def _end_with_parent() -> None:
-    """So that no worker writes on after a kill of the process that a new one takes the place of."""
+    """Exit with the main process, so that no worker keeps writing after it was killed."""
     if (parent := parent_process()) is not None:
         parent.join()
         os._exit(1)
 
 
 def gpu_of(number: int, count: int) -> str:
-    """The GPU of a process, as CUDA_VISIBLE_DEVICES names it; empty without GPUs."""
+    """The GPU of a process, as in CUDA_VISIBLE_DEVICES; empty without GPUs."""
     if not count:
         return ""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -57,7 +57,7 @@ def test_what_is_missing_is_masked_and_never_shifted() -> None:
 
 def test_offset() -> None:
     counted = _recording(range(50))
-    with pytest.raises(ValueError, match="recording has frames 0 to 49, the labels 90 to 139: give --frame-offset fi"):
+    with pytest.raises(ValueError, match="frames 0 to 49, the labels 90 to 139: give --frame-offset"):
         align(counted, LABELS, 25)
     for offset in ("first", 90):
         assert align(counted, LABELS, 25, offset).coefficients[:, 0].tolist() == list(range(50))  # pyright: ignore
@@ -67,7 +67,7 @@ def test_offset() -> None:
         align(short, LABELS, 25)
     assert align(short, LABELS, 25, 0).valid.sum() == 30
     assert align(_recording(range(100, 151)), LABELS, 25, -10).coefficients[:, 0].tolist() == list(range(100, 150))
-    with pytest.raises(ValueError, match="no labelled frame has coefficients: labels 90 to 139, recording 1090 to"):
+    with pytest.raises(ValueError, match="no labelled frame .* labels 90 to 139, recording 1090 to"):
         align(counted, LABELS, 25, 1090)
     with pytest.raises(ValueError, match="labels 90 to 139, recording 2440 to 2489$"):
         align(_recording(range(2440, 2490)), LABELS, 25)
@@ -99,7 +99,7 @@ def test_by_time(fps: float) -> None:
 def test_length_of_a_recording_without_numbers() -> None:
     found = align(_recording(None, 52), LABELS, 25)
     assert found.notes == ("recorded frames without a label, left out: 2",)
-    with pytest.raises(ValueError, match="lasts 53 frames, the labels 50, and it does not number its frames"):
+    with pytest.raises(ValueError, match="lasts 53 frames, the labels 50"):
         align(_recording(None, 53), LABELS, 25)
     assert align(_recording(None, 53), LABELS, 25, "first").valid.all()
     short = align(_recording(None, 40), LABELS, 25)
@@ -109,5 +109,5 @@ def test_length_of_a_recording_without_numbers() -> None:
 def test_a_recording_without_faces_in_the_labelled_frames() -> None:
     numbers = range(80, 150)
     valid = torch.tensor([n < 90 for n in numbers])
-    with pytest.raises(ValueError, match="no labelled frame has coefficients.*, none of them with a face"):
+    with pytest.raises(ValueError, match="no labelled frame has coefficients.* with a face"):
         align(_recording(numbers, valid=valid), LABELS, 25)

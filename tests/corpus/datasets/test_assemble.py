@@ -205,7 +205,7 @@ def test_shapes_are_those_that_every_recording_drives(root: Path, recordings: Pa
     assert assembly.rig.names == ("jawOpen",)
     (note,) = [text for text in _texts(assembly, fault=False) if text.startswith("rig: shapes that not every")]
     assert note.startswith(f"rig: shapes that not every recording drives, left out: {len(face.names) - 1} (")
-    with pytest.raises(ValueError, match="no shape of the rig is driven by every recording"):
+    with pytest.raises(ValueError, match="no shape .* driven by every recording"):
         assemble(BP4DFolder(root), recordings, face.select(["mouthSmileLeft"]))
 
 

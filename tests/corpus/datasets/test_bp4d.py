@@ -111,8 +111,8 @@ BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = 
     "empty": (lambda _, rows: rows[1].__setitem__(12, ""), ":3: expected a code of 0, 1 or 9, found ''"),
     "frame": (lambda _, rows: rows[1].__setitem__(0, "x"), ":3: expected a frame number, found 'x'"),
     "frame-negative": (lambda _, rows: rows[1].__setitem__(0, "-4"), ":3: expected a frame number, found '-4'"),
-    "missing": (lambda header, _: header.__setitem__(12, "AU12"), ":1: missing column of AU12"),
-    "missing-frame": (lambda header, _: header.__setitem__(0, "frame"), ':1: missing column "0", the frame number'),
+    "missing": (lambda header, _: header.__setitem__(12, "AU99"), ":1: missing column of AU12"),
+    "missing-frame": (lambda header, _: header.__setitem__(0, "row"), ':1: missing column "0" or frame'),
     "twice": (lambda header, _: header.__setitem__(3, "12"), ":1: column '12' is there twice"),
     "short": (lambda _, rows: rows[2].pop(), ":4: expected 100 values, found 99"),
     "no-rows": (lambda _, rows: rows.clear(), ": no frames after the header line"),
@@ -140,7 +140,7 @@ def test_codes_that_went_through_other_programs(tmp_path: Path) -> None:
 def test_folder_errors(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="no such folder: .*nowhere"):
         BP4DFolder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"no occurrence labels of BP4D, expected AUCoding/AU_OCC/F001_T1\.csv"):
+    with pytest.raises(ValueError, match=r"BP4D, expected AUCoding/AU_OCC/F001_T1\.csv"):
         BP4DFolder(tmp_path).find()
     with pytest.raises(ValueError, match="BP4D has no intensity labels of AU1, AU2"):
         BP4DFolder(tmp_path, "intensity", (1, 2, 6))

@@ -1,0 +1,61 @@
+"""RecordingAnalysis: muscle forces and action units of one recording, without training anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from biomechau.analysis.capture_forces import CaptureForces, analyse
+from biomechau.analysis.detection import predict
+from biomechau.analysis.ensemble import Ensemble
+from biomechau.analysis.prediction import Prediction
+from biomechau.corpus import FaceSequence
+from biomechau.physics import InverseOptions, PhysicsConfig
+from biomechau.rig import FaceRig, Muscles
+
+
+@dataclass(frozen=True, eq=False)
+class RecordingAnalysis:
+    """What is said of one recording: the forces by inverse dynamics, the action units by a detector.
+
+    Attributes:
+        found: the forces.
+        prediction: the action units at the same frames; the forces of its decoder are not shown beside ``found``.
+    """
+
+    found: CaptureForces
+    prediction: Prediction
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, in words."""
+        return self.found.warnings
+
+    def summary(self) -> dict[str, Any]:
+        """The contents of ``summary.json``: that of the forces, and the action units."""
+        units = self.prediction.summary()
+        return {**self.found.summary(), **{name: units[name] for name in ("action_units", "threshold", "folds")}}
+
+
+def analyse_recording(
+    sequence: FaceSequence,
+    rig: FaceRig,
+    ensemble: Ensemble,
+    options: InverseOptions | None = None,
+    muscles: Muscles | None = None,
+) -> RecordingAnalysis:
+    """Muscle forces and action units of a recording, both at the frame rate of the detector.
+
+    Args:
+        sequence: the recording.
+        rig: the face whose shapes its channels drive, for the forces; the detector has its own.
+        ensemble: the detector.
+        options: of the inverse dynamics.
+        muscles: the muscle table; ``Muscles.facs()`` if not given.
+
+    Raises:
+        ValueError: as :func:`analyse` and :func:`predict`.
+    """
+    config = PhysicsConfig(fps=ensemble.config.physics.fps)
+    return RecordingAnalysis(analyse(sequence, rig, config, options, muscles), predict(ensemble, sequence))

@@ -1,0 +1,44 @@
+"""A study: many recordings side by side, one row each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Row = dict[str, str | float | int | None]
+
+
+def study_row(summary: Mapping[str, Any]) -> Row:
+    """One recording in numbers, by column, from its ``summary.json``.
+
+    Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over
+    all frames, 0 to 1), ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and
+    ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_asymmetry``; and for every action unit ``AU12_rate``, the
+    share of the frames with a face in which it is on, and ``AU12_mean``, its mean probability.
+
+    Args:
+        summary: what :meth:`CaptureForces.summary` gives, with "quality" and, where there are any, "action_units".
+    """
+    frames = summary["frames"]
+    row: Row = {
+        "seconds": frames["end"] - frames["start"],
+        "fps": frames["fps"],
+        "recorded_frames": frames["recorded"]["count"],
+        "frames_without_face": frames["recorded"]["without_face"],
+        "quality": summary["quality"],
+        "residual_share": summary["residual_share"],
+    }
+    for name, muscle in summary["muscles"].items():
+        row |= {f"{name}_{what}": muscle[what] for what in ("peak", "mean", "time_of_peak")}
+    row |= {f"{name}_asymmetry": value for name, value in summary["asymmetry"].items()}
+    for name, unit in summary.get("action_units", {}).items():
+        row |= {f"{name}_rate": unit["share_on"], f"{name}_mean": unit["mean"]}
+    return row
+
+
+def asymmetry_in_words(index: float | None) -> str:
+    """Which side is the stronger, for people: ``"left, +0.25"``; of the subject, not of the picture."""
+    if index is None:
+        return ""
+    side = "even" if abs(index) < 0.005 else "left" if index > 0 else "right"
+    return f"{side}, {index:+.2f}"

@@ -1,0 +1,142 @@
+"""The recordings of a study, analysed one by one in this process or in others."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from joblib import Parallel, delayed, parallel_config
+
+from biomechau import __version__
+from biomechau.analysis import Ensemble, analyse_recording
+from biomechau.commands.command import load_rig
+from biomechau.corpus import read_sequence
+from biomechau.corpus.recordings import Recording
+from biomechau.json_file import read_json_object
+from biomechau.physics import InverseOptions
+from biomechau.reports.output import write_analysis
+from biomechau.rig import FaceRig, Muscles
+
+_SUMMARY = "summary.json"
+# In the summary of a recording: what it was made of and how, to know whether it is still right.
+_MADE_OF = "made_of"
+
+
+@dataclass(frozen=True)
+class How:
+    """What the recordings of a study have in common; it is sent to the processes that analyse them.
+
+    Attributes:
+        rig: as the command line names it.
+        run: folder of the detector; None for the one that comes with the package.
+        muscles: table of muscles; None for the built-in one.
+        recorded_fps: frame rate of the recordings, where they do not tell it [1/s].
+        rigid, scale: of meshes, see :func:`biomechau.corpus.read_sequence`.
+        overlay: whether to write a video of each.
+        inverse: of the inverse dynamics.
+    """
+
+    rig: str
+    run: Path | None
+    muscles: Path | None
+    recorded_fps: float | None
+    rigid: bool
+    scale: float
+    overlay: bool
+    inverse: InverseOptions
+
+    def made_of(self, recording: Recording) -> dict[str, Any]:
+        """What a result depends on, as JSON has it."""
+        options = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        return {"files": recording.fingerprint(), "biomechau": __version__, "options": options}
+
+
+class Outcome(NamedTuple):
+    """Of one recording: its summary, or why there is none."""
+
+    recording: Recording
+    summary: dict[str, Any] | None
+    error: str = ""
+
+
+def analyze_all(
+    recordings: Sequence[Recording],
+    out: Path,
+    how: How,
+    jobs: int | None,
+    cluster: str | None,
+    on_done: Callable[[Outcome], None],
+) -> None:
+    """Analyse recordings, several at a time.
+
+    Args:
+        recordings: each goes into ``out/NAME``.
+        out: folder of the study.
+        how: what they have in common.
+        jobs: recordings at a time; one per processor if not given.
+        cluster: address of a Dask scheduler whose workers analyse, in place of processes of this machine.
+        on_done: called with each outcome as it comes.
+
+    Raises:
+        ImportError: Dask is not installed and ``cluster`` is given.
+        OSError: the scheduler does not answer.
+    """
+    if not recordings:
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if cluster is not None:
+            stack.enter_context(_dask(cluster))
+            stack.enter_context(parallel_config(backend="dask"))
+        jobs = jobs or (-1 if cluster else min(len(recordings), os.cpu_count() or 1))
+        parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
+        for outcome in parallel(delayed(analyze_one)(recording, out.absolute(), how) for recording in recordings):
+            on_done(outcome)
+
+
+def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
+    """Analyse one recording into ``out/NAME``; what is wrong with it is in the outcome."""
+    try:
+        rig, ensemble, muscles = tools(how)
+        # Captures have nothing to place; an .npz file may.
+        meshes = recording.kind == "meshes" or recording.path.suffix.lower() == ".npz"
+        placed = {"rigid": how.rigid, "scale": how.scale} if meshes else {}
+        sequence = read_sequence(recording.path, rig, how.recorded_fps, **placed)
+        found = analyse_recording(sequence, rig, ensemble, how.inverse, muscles)
+        summary = {**found.summary(), _MADE_OF: how.made_of(recording)}
+        summary["input"]["path"], summary["rig"]["path"] = str(recording.path), how.rig
+        write_analysis(found, summary, out / recording.name, how.overlay)
+    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
+        return Outcome(recording, None, str(error) or type(error).__name__)
+    return Outcome(recording, summary)
+
+
+@lru_cache(maxsize=1)
+def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None]:
+    """The rig, the detector and the muscles, once per process."""
+    ensemble = Ensemble.of(how.run) if how.run is not None else Ensemble.default()
+    return load_rig(how.rig), ensemble, None if how.muscles is None else Muscles.load(how.muscles)
+
+
+def kept(recording: Recording, out: Path, how: How) -> dict[str, Any] | None:
+    """The summary of a recording that was analysed before in the same way; None where there is none."""
+    file = out / recording.name / _SUMMARY
+    try:
+        summary = read_json_object(file) if file.is_file() else None
+    except ValueError:
+        return None
+    return summary if summary is not None and summary.get(_MADE_OF) == how.made_of(recording) else None
+
+
+def _dask(address: str) -> Any:
+    """A client of a Dask cluster, as a context manager."""
+    try:
+        from dask.distributed import Client  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise ImportError("--cluster needs Dask: pip install distributed") from error
+    return Client(address)

@@ -1,0 +1,235 @@
+"""The tables and notes that the commands print: forces, action units, rigs, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from biomechau.analysis import Demonstration, FaceForces
+from biomechau.commands.terminal import listing, new_table
+from biomechau.reports.curves import ForceCurves
+from biomechau.rig.action_unit_names import NAMES, column_name
+from biomechau.rig.muscles import split_identifier
+
+if TYPE_CHECKING:
+    from biomechau.training.cross_validation import CrossValidation
+
+# Number of gaps that are listed; the JSON has all.
+NUM_GAPS = 4
+# Rates that differ by no more than this share are the same.
+SAME_RATE = 0.01
+
+
+def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> Table:
+    """The strongest muscles: peak of each side, time of the peak, asymmetry."""
+    table = new_table(f"Strongest muscles, peak force [{face.force_unit}]")
+    table.add_column("muscle")
+    for heading in ("left", "right", "unpaired", "time [s]", "asymmetry"):
+        table.add_column(heading, justify="right")
+    for name, sides in ForceCurves.of(face).strongest(count):
+        rows = {side: summary["muscles"][face.identifiers[column]] for side, column in sides.items()}
+        peaks = [f"{rows[side]['peak']:.2f}" if side in rows else "" for side in ("left", "right", "both")]
+        time = max(rows.values(), key=lambda row: row["peak"])["time_of_peak"]
+        index = summary["asymmetry"].get(name.replace(" ", "_"))
+        table.add_row(name, *peaks, f"{time:.2f}", "" if index is None else f"{index:+.2f}")
+    return table
+
+
+def forces_notes(summary: dict[str, Any]) -> list[str]:
+    """Lines about the input, unused channels, and the share of the motion that is explained."""
+    slack = summary["slack_share"]
+    notes = [
+        *input_notes(summary),
+        *muscle_notes(summary),
+        f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
+        f"{1 - summary['residual_share']:.1%} of the motion of the other shapes is explained by the forces; "
+        f"rank {summary['rank']} of {summary['unknowns']} unknown forces, condition number {summary['condition']:.1f}",
+    ]
+    return [note for note in notes if note]
+
+
+def input_notes(summary: dict[str, Any]) -> list[str]:
+    """Lines about frames and channels."""
+    frames, channels, recorded = summary["frames"], summary["channels"], summary["frames"]["recorded"]
+    meshes = summary["meshes"]
+    rates = f"{recorded['fps']:.4g} to {frames['fps']:g} frames a second"
+    keeps = "" if "inverse" not in summary else f"; --fps {recorded['fps']:.4g} keeps them"
+    empty = len(frames["filled"])
+    notes = [
+        f"{frames['count']} frames at {frames['fps']:g} fps, {frames['end'] - frames['start']:.2f} s",
+        f"resampled from {rates}{keeps}" if abs(recorded["fps"] / frames["fps"] - 1) > SAME_RATE else "",
+        f"no face in {recorded['without_face']} of {recorded['count']} frames" if recorded["without_face"] else "",
+        _drops(frames["dropped"]),
+        f"{empty} frames were not recorded: their cells are empty" if empty else "",
+        f"{meshes['share_left_over']:.1%} of the meshes' shape and {meshes['share_of_motion_left_over']:.1%} of their "
+        f"motion are left over by the rig ({meshes['residual_mm']:.2f} of {meshes['departure_mm']:.2f} mm)"
+        if meshes
+        else "",
+        listing("channels that drive no shape", channels["unused"]),
+        listing("shapes without a channel", channels["missing_shapes"]),
+    ]
+    return [note for note in notes if note]
+
+
+def _drops(dropped: Sequence[dict[str, int]]) -> str:
+    """Frames that are missing in the recording, with the longest gaps."""
+    if not dropped:
+        return ""
+    longest = sorted(dropped, key=lambda gap: -gap["count"])[:NUM_GAPS]
+    gaps = ", ".join(f"{gap['count']} after frame {gap['after_recorded_frame']}" for gap in longest)
+    more = f" and {len(dropped) - len(longest)} shorter gaps" if len(dropped) > len(longest) else ""
+    return f"{sum(gap['count'] for gap in dropped)} frames dropped in the recording: {gaps}{more}"
+
+
+def muscle_notes(summary: dict[str, Any]) -> list[str]:
+    """Lines about muscles whose forces are not measured."""
+    unmeasured = [name for name, row in summary["muscles"].items() if not row["measured"]]
+    notes = [
+        listing("muscles without a channel", unmeasured),
+        listing("muscles without shapes in the rig", summary["muscles_left_out"]),
+    ]
+    return [note for note in notes if note]
+
+
+def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> Table:
+    """How long each action unit is on, and its probability."""
+    table = new_table("Action units")
+    table.add_column("")
+    table.add_column("name")
+    for heading in ("on", "mean p", "peak p", "at [s]"):
+        table.add_column(heading, justify="right")
+    scores = summary["labels"]
+    if scores is not None:
+        table.add_column("labelled on", justify="right")
+        table.add_column("F1", justify="right")
+    for unit, row in zip(action_units, summary["action_units"].values(), strict=True):
+        cells = [f"{row['share_on']:.0%}", f"{row['mean']:.2f}", f"{row['peak']:.2f}", f"{row['time_of_peak']:.2f}"]
+        if scores is not None:
+            score = next(score for score in scores["action_units"] if score["action_unit"] == unit)
+            known = score["known_frames"]
+            cells += [f"{score['positive_rate']:.0%}" if known else "", _two_digits(score["f1"])]
+        table.add_row(column_name(unit), NAMES.get(unit, ""), *cells)
+    return table
+
+
+def recovery_table(demonstration: Demonstration) -> Table:
+    """True and recovered force of each muscle, and the medians."""
+    table = new_table("Recovery of known muscle forces: peaks, correlation, relative error")
+    table.add_column("muscle")
+    for heading in ("side", "true peak", "recovered", "r", "error"):
+        table.add_column(heading, justify="left" if heading == "side" else "right")
+    for row in demonstration.recoveries:
+        name, side = split_identifier(row.identifier)
+        scores = [("" if value is None else f"{value:.3f}") for value in (row.correlation, row.relative_error)]
+        table.add_row(name, "" if side == "both" else side, f"{row.peak:.2f}", f"{row.recovered_peak:.2f}", *scores)
+    table.add_section()
+    medians = [f"{demonstration.median(what):.3f}" for what in ("correlation", "relative_error")]
+    table.add_row("median of active muscles", "", "", "", *medians, style="bold")
+    return table
+
+
+def rig_table(file: str, description: dict[str, Any]) -> Table:
+    """The contents of ``rig info``."""
+    table = new_table(file, header=False)
+    table.add_column("what", style="bold")
+    table.add_column("value")
+    muscles, coverage = description["muscles"], description["coverage"]
+    x, y, z = description["extent_cm"]
+    rows = {
+        "vertices": f"{description['vertices']:,}",
+        "faces": f"{description['faces']:,}",
+        "shapes": f"{len(description['shapes'])}: {', '.join(description['shapes'])}",
+        "identity modes": str(description["identity_modes"]),
+        "extent": f"{x:.1f} x {y:.1f} x {z:.1f} cm",
+        **{f"provenance: {key.replace('_', ' ')}": text for key, text in description["provenance"].items() if text},
+        "muscles found": f"{len(muscles['found'])} of {muscles['of']}: {', '.join(_without_sides(muscles['found']))}",
+        "muscles missing": "\n".join(
+            f"{name} (lacks {', '.join(shapes)})" if shapes else f"{name} (no known shape)"
+            for name, shapes in muscles["missing"].items()
+        ),
+    }
+    if coverage is not None:
+        rows["coverage"] = (
+            f"{1 - coverage['uncovered']:.1%} of the vertices have a muscle, {coverage['muscles_per_vertex']:.1f} each"
+        )
+        rows["overlap"] = "\n".join(
+            f"{pair['cosine']:.2f}  {' / '.join(pair['muscles'])}" for pair in description["overlap"]
+        )
+    if description["mass_condition"] is not None:
+        rows["condition of the mass matrix"] = f"{description['mass_condition']:.3g}"
+    rows["shapes that hardly move"] = ", ".join(description["dropped_shapes"])
+    rows["doubts"] = "\n".join(description["doubts"])
+    rows["problems"] = "\n".join(description["problems"])
+    for what, value in rows.items():
+        if value:
+            table.add_row(what, value)
+    return table
+
+
+def scores_table(scores: CrossValidation) -> Table:
+    """F1 of each action unit [%]: mean, each fold, MCC, and the baseline."""
+    table = new_table("F1 and MCC of each action unit [%]")
+    table.add_column("")
+    folds, means = scores.evaluations.values(), scores.scores
+    numbers = [f"fold {number}" for number in scores.evaluations] if len(scores.evaluations) > 1 else []
+    for heading in ("F1", *numbers, "MCC", "always on", "rate"):
+        table.add_column(heading, justify="right")
+    for row, unit in enumerate(means.units):
+        by_fold = [evaluation.scores.units[row].f1 for evaluation in folds] if numbers else []
+        values = [unit.f1, *by_fold, unit.mcc, unit.always_positive_f1, unit.positive_rate]
+        table.add_row(f"AU{unit.action_unit:02d}", *map(_percent, values))
+    table.add_section()
+    by_fold = [evaluation.scores.mean_f1 for evaluation in folds] if numbers else []
+    mean = means.means
+    table.add_row("mean", *map(_percent, [mean.f1, *by_fold, mean.mcc, mean.always_positive_f1]), "", style="bold")
+    return table
+
+
+def scores_notes(scores: CrossValidation) -> list[str]:
+    """Lines about the test subjects, forces and reconstruction, and units without positives."""
+    evaluations = scores.evaluations
+    tested = [len(evaluation.protocol["test"]["subjects"]) for evaluation in evaluations.values()]
+    frames = [evaluation.protocol["test"]["frames"] for evaluation in evaluations.values()]
+    where = "their own test subjects" if scores.same_corpus else "all subjects of another corpus"
+    recovered = {n: e.forces.median for n, e in evaluations.items() if e.forces is not None}
+    rebuilt = {n: e.reconstruction for n, e in evaluations.items() if e.reconstruction is not None}
+    without = {f"AU{unit:02d}" for e in evaluations.values() for unit in e.scores.without_positives}
+    selection = {evaluation.protocol["selection"] for evaluation in evaluations.values()}
+    subject_sets = {evaluation.protocol["subject_sets"] for evaluation in evaluations.values()}
+    rates = {
+        test["resampled_from_fps"]: test["fps"] for e in evaluations.values() if "fps" in (test := e.protocol["test"])
+    }
+    notes = [
+        f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
+        *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
+        f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}; threshold 0.5",
+        f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
+        f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
+        listing("without positives in some fold, left out of its means", sorted(without)),
+    ]
+    return [note for note in notes if note]
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _sequence(values: Iterable[int]) -> str:
+    return " / ".join(f"{value:,}" for value in values)
+
+
+def _with_folds(mean: float | None, by_fold: Mapping[int, float | None]) -> str:
+    words = ["none" if value is None else f"{value:.2f}" for value in (mean, *by_fold.values())]
+    return f"{words[0]} ({' / '.join(words[1:])})" if len(by_fold) > 1 else words[0]
+
+
+def _without_sides(identifiers: Iterable[str]) -> list[str]:
+    """Readable names, with both sides as one: ``"zygomaticus major (2)"``."""
+    names = [split_identifier(identifier)[0] for identifier in identifiers]
+    return [f"{name} (2)" if names.count(name) == 2 else name for name in dict.fromkeys(names)]
+
+
+def _two_digits(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"

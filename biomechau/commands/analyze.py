@@ -1,0 +1,108 @@
+"""``biomechau analyze``: forces and action units of any number of recordings, without training anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from biomechau.commands.command import Command, Switch
+from biomechau.commands.terminal import print_lines, print_message, progress_bar
+from biomechau.physics import InverseOptions
+
+
+@dataclass(frozen=True)
+class Analyze(Command):
+    """Find the muscle forces and action units of recordings; nothing is trained.
+
+    For each recording DIR/NAME/ gets forces.csv, action_units.csv, summary.json, forces.png and report.html; DIR gets
+    study.csv, a row per recording, and index.html. Given again, it keeps what is done. A recording that fails is listed
+    at the end, does not stop the others, and makes the exit status 2.
+    """
+
+    inputs: Annotated[
+        tuple[Path, ...],
+        Positional,
+        arg(metavar="INPUT", help="Captures, take folders and zips, videos, mesh folders, or folders of all these."),
+    ]
+    out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-study")
+    rig: Annotated[str, arg(metavar="FILE", help='Rig file for the forces, "builtin" or "builtin:9409".')] = "builtin"
+    run_folder: Annotated[
+        Path | None,
+        arg(name="run", metavar="RUN", help="Trained run in place of the detector that comes with the package."),
+    ] = None
+    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use in place of the built-in one.")] = None
+    recorded_fps: Annotated[
+        float | None, arg(metavar="FPS", help="Frame rate of the recordings, where a file does not tell it [1/s].")
+    ] = None
+    rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    overlay: Annotated[Switch, arg(help="Write overlay.mp4: the face coloured by force, with the curves.")] = False
+    jobs: Annotated[
+        int | None, arg(metavar="N", help="Recordings to analyse at a time; one per processor if not given.")
+    ] = None
+    cluster: Annotated[
+        str | None, arg(metavar="ADDRESS", help="Dask scheduler whose workers analyse, such as tcp://host:8786.")
+    ] = None
+    inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
+
+    def run(self) -> None:
+        """Find the recordings, analyse those that are not done, write the study."""
+        if self.jobs is not None and self.jobs < 1:
+            raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
+        from biomechau.commands._study import How, Outcome, analyze_all, kept, tools
+        from biomechau.corpus.recordings import find_recordings
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.reports.study_files import write_study
+
+        if self.overlay and not viz_available():
+            raise ImportError(MISSING_VIZ)
+        recordings = find_recordings(self.inputs, excluded=[self.out])
+        how = How(
+            self.rig,
+            self.run_folder,
+            self.muscles,
+            self.recorded_fps,
+            self.rigid,
+            self.scale,
+            self.overlay,
+            self.inverse,
+        )
+        tools(how)  # once here: what is wrong with all recordings is one error
+        outcomes = {
+            recording: Outcome(recording, summary)
+            for recording in recordings
+            if (summary := kept(recording, self.out, how)) is not None
+        }
+        if outcomes:
+            print_lines(f"{len(outcomes)} of {len(recordings)} recordings are done and are kept")
+        missing = [recording for recording in recordings if recording not in outcomes]
+        with progress_bar("analysing") as progress:
+            count = 0
+
+            def on_done(outcome: Outcome) -> None:
+                nonlocal count
+                count += 1
+                outcomes[outcome.recording] = outcome
+                progress(count, len(missing))
+                why = f": {outcome.error}" if outcome.error else ""
+                print_lines(f"{count} of {len(missing)}: {outcome.recording.name}{why}", flush=True)
+
+            analyze_all(missing, self.out, how, self.jobs, self.cluster, on_done)
+        in_order = [outcomes[recording] for recording in recordings]
+        failed = [outcome for outcome in in_order if outcome.summary is None]
+        written = write_study(
+            self.out,
+            {outcome.recording.name: outcome.summary for outcome in in_order if outcome.summary is not None},
+            {recording.name: recording.folder for recording in recordings},
+            {outcome.recording.name: outcome.error for outcome in failed},
+        )
+        if not viz_available():
+            print_message("note", MISSING_VIZ)
+        print_lines(*(f"wrote {path}" for path in written))
+        for outcome in failed:
+            print_message("error", f"{outcome.recording.name}: {outcome.error}")
+        if failed:
+            raise ValueError(f"{len(failed)} of {len(recordings)} recordings could not be analysed")

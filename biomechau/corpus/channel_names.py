@@ -1,0 +1,105 @@
+"""The blendshapes among the columns of a recording, whatever spells them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from biomechau.corpus.mediapipe import NEUTRAL
+from biomechau.file_errors import quote
+from biomechau.rig.names import ARKIT_SHAPES, canonical, shortened
+
+POSE = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll"))
+# What all names may carry around a shape's own, as in blendShapes.JawOpen, is told by no fewer names than this.
+_FEWEST_WRAPPED = 3
+_PLAIN = re.compile(r"[\W_]+")
+
+
+class Channels(NamedTuple):
+    """Where the blendshapes of a recording are.
+
+    Attributes:
+        shapes: position of each shape's column, by the name it goes by.
+        pose: position of each head and eye angle's column, by its name.
+        others: names of the columns that are neither, without those that have no name and ``_neutral``.
+    """
+
+    shapes: dict[str, int]
+    pose: dict[str, int]
+    others: tuple[str, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """ARKit's shapes that the recording lacks; the tongue, which many writers leave out, only with others."""
+        found = {canonical(name) for name in self.shapes}
+        found |= {key.rpartition("_")[0] for key in found if "_" in key}  # browInnerUp, where it has two sides
+        missing = tuple(name for name in ARKIT_SHAPES if canonical(name) not in found)
+        return () if missing == ("tongueOut",) else missing
+
+
+def find_channels(names: Sequence[str], wanted: Iterable[str] = ()) -> Channels:
+    """Find ARKit's blendshapes, the head and eye angles, and other wanted shapes by name.
+
+    Names match by their canonical spelling (:func:`biomechau.rig.names.canonical`), also where most of them carry the
+    same text before or after it; that is taken off then. An ARKit shape without a side may have two: ``browInnerUp_L``.
+
+    Args:
+        names: of the columns.
+        wanted: other names of shapes: those of a rig, or of a table of channels.
+
+    Raises:
+        ValueError: two columns of one shape.
+    """
+    pose = {canonical(name) for name in POSE}
+    known = {canonical(name) for name in (*ARKIT_SHAPES, *wanted)}
+    known |= {f"{key}_{side}" for key in map(canonical, ARKIT_SHAPES) if "_" not in key for side in "lr"}
+    found = Channels({}, {}, ())
+    others = []
+    spelled: dict[str, str] = {}
+    unwrapped = _unwrap(names, known)
+    for position, (name, shown) in enumerate(zip(names, unwrapped, strict=True)):
+        key = canonical(shown)
+        if key not in known and key not in pose:
+            if name and name.lower() != NEUTRAL:
+                others.append(name)
+            continue
+        if key in spelled:
+            twins = "" if spelled[key] == name else f", also as {quote(spelled[key])}"
+            raise ValueError(f"column {quote(name)} is there twice{twins}")
+        spelled[key] = name
+        (found.shapes if key in known else found.pose)[shown] = position
+    return found._replace(others=tuple(others))
+
+
+def listed(what: str, names: Sequence[str]) -> str:
+    """``what: 2 (a, b)``."""
+    return f"{what}: {len(names)} ({shortened(names, 8)})"
+
+
+def _unwrap(names: Sequence[str], known: set[str]) -> list[str]:
+    """The names without what most of them carry around those that are known, if few are known as they are."""
+    direct = sum(canonical(name) in known for name in names)
+    # mouthSmile_L is known by both mouthsmilel and mouthsmileleft.
+    cores = {_plain(name): name for name in (*ARKIT_SHAPES, *POSE, *known)}
+    search = re.compile("|".join(map(re.escape, sorted(cores, key=len, reverse=True))))
+    wraps: Counter[tuple[str, str]] = Counter()
+    inner: list[tuple[tuple[str, str], str] | None] = []
+    for name in names:
+        plain = _plain(name)
+        match = search.search(plain) if cores else None
+        if match is None or len(match[0]) == len(plain):
+            inner.append(None)
+            continue
+        wrap = plain[: match.start()], plain[match.end() :]
+        wraps[wrap] += 1
+        inner.append((wrap, cores[match[0]]))
+    usual, count = wraps.most_common(1)[0] if wraps else (("", ""), 0)
+    if count < _FEWEST_WRAPPED or count <= direct:
+        return list(names)
+    return [name if core is None or core[0] != usual else core[1] for name, core in zip(names, inner, strict=True)]
+
+
+def _plain(name: str) -> str:
+    return _PLAIN.sub("", name).lower()

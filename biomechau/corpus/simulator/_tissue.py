@@ -1,0 +1,144 @@
+"""The simulated face: a full-space mass-spring sheet with a person's own shapes, tissue and muscles.
+
+Shares no code with :mod:`biomechau.physics`: what the inference assumes must not be built into its test data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from biomechau.corpus.simulator._coarse_face import CoarseFace
+from biomechau.corpus.simulator._performance import STEPS_PER_FRAME, Array
+from biomechau.corpus.simulator._person import Person
+from biomechau.corpus.simulator.muscle_table import GeneratorMuscle
+
+CUBIC = 0.08  # stiffening of the anchor springs, relative to their linear stiffness [1/cm^2]
+FREQUENCIES = (2.2, 4.0)  # of people's faces [Hz]
+_DAMPING = (0.8, 1.4)  # ratios
+_EDGE_FRACTIONS = (0.15, 0.45)  # share of the edges in the elastic energy of the muscles' shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Tissue:
+    """One person's face.
+
+    Attributes:
+        person: whose it is.
+        masses: (N,) [mass of the face].
+        omega: natural angular frequency of the anchors and edges together [1/s].
+        zeta: damping ratio.
+        stiffness: (N, N) sparse, force per mass and displacement, alike in x, y and z [1/s^2].
+        pull: (3N, M) sparse, acceleration of each vertex by a unit force of each muscle [cm/s^2].
+        shapes: (K, N, 3) the person's own blendshapes [cm].
+        tracked_shapes: (K, N, 3) what a tracker knows of them: 70 % of what makes them personal [cm].
+    """
+
+    person: Person
+    masses: Array
+    omega: float
+    zeta: float
+    stiffness: sparse.csr_array
+    pull: sparse.csr_array
+    shapes: Array
+    tracked_shapes: Array
+
+    @classmethod
+    def draw(
+        cls,
+        face: CoarseFace,
+        muscles: tuple[GeneratorMuscle, ...],
+        omega: float,
+        hardness: float,
+        rng: np.random.Generator,
+    ) -> Tissue:
+        """A random person of natural angular frequency ``omega`` [1/s]."""
+        zeta, edge_fraction = rng.uniform(*_DAMPING), rng.uniform(*_EDGE_FRACTIONS)
+        person = Person.draw(face, hardness, rng)
+        shapes = person.shapes(face)
+        targets = np.stack([sum(weight * shapes[k] for k, weight in muscle.shapes.items()) for muscle in muscles])
+
+        own, rest = face.edge_lengths(face.positions + person.identity(face)), face.edge_lengths(face.positions)
+        # Vertices in one place, as at a seam, have no length to stretch.
+        masses = _stretched_areas(face, np.divide(own, rest, out=np.ones_like(own), where=rest > 0))
+        springs = face.edge_laplacian(own)
+        flat = targets.transpose(1, 0, 2).reshape(len(masses), -1)
+        # So that in the muscles' shapes the edges alone would hold the same energy as the anchors alone.
+        springs = springs * ((masses[:, None] * flat * flat).sum() / (flat * (springs @ flat)).sum())
+        stiffness = omega**2 * ((1 - edge_fraction) * sparse.diags_array(masses) + edge_fraction * springs)
+        return cls(
+            person=person,
+            masses=masses,
+            omega=omega,
+            zeta=zeta,
+            stiffness=sparse.csr_array(sparse.diags_array(1 / masses) @ stiffness),
+            pull=_pull(targets, stiffness.toarray(), masses, omega),
+            shapes=shapes,
+            tracked_shapes=person.tracked_shapes(face),
+        )
+
+    def move(self, force: Array, fps: float) -> Array:
+        """Displacement over time, from rest, by the semi-implicit Euler method.
+
+        u'' = pull F - stiffness u - 2 zeta w0 u' - 0.08 w0^2 |u|^2 u
+
+        Args:
+            force: (S, F, M) muscle forces of S sequences, ``STEPS_PER_FRAME`` steps a frame.
+            fps: frames per second [1/s].
+
+        Returns:
+            u (S, F / STEPS_PER_FRAME, N, 3) at the end of each frame [cm].
+        """
+        num_sequences, num_steps, _ = force.shape
+        num_vertices = len(self.masses)
+        step = 1 / (STEPS_PER_FRAME * fps)
+        # Gershgorin: no frequency of the sheet is higher. Stability needs a product with the step below 2.
+        highest = math.sqrt(abs(self.stiffness).sum(axis=1).max())
+        substeps = math.ceil(step * highest)
+        step /= substeps
+        damping = 1 / (1 + 2 * self.zeta * self.omega * step)
+        u, v = np.zeros((2, num_vertices, 3 * num_sequences))
+        frames = np.empty((num_steps // STEPS_PER_FRAME, num_vertices, 3, num_sequences))
+        for index in range(num_steps):
+            driven = (self.pull @ force[:, index].T).reshape(u.shape)
+            for _ in range(substeps):
+                split = u.reshape(num_vertices, 3, num_sequences)
+                length2 = np.square(split).sum(1, keepdims=True)
+                stiffening = (CUBIC * self.omega**2 * length2 * split).reshape(u.shape)
+                v = damping * (v + step * (driven - self.stiffness @ u - stiffening))
+                u = u + step * v
+            if (index + 1) % STEPS_PER_FRAME == 0:
+                frames[index // STEPS_PER_FRAME] = u.reshape(num_vertices, 3, num_sequences)
+        return frames.transpose(3, 0, 1, 2)
+
+
+def weighted_rms(masses: Array, displacement: Array) -> Array:
+    """Root mean square over the vertices of displacements (..., N, 3), weighted by mass."""
+    return np.sqrt((masses * np.square(displacement).sum(-1)).sum(-1) / masses.sum())
+
+
+def _pull(targets: Array, stiffness: Array, masses: Array, omega: float) -> sparse.csr_array:
+    """(3N, M) accelerations of unit forces along the targets (M, N, 3).
+
+    f_m = m_i w0^2 U_m(i), scaled so that at rest under f_m the face moves as far as U_m (rms); the edges blur it.
+    """
+    force = masses[:, None] * omega**2 * targets
+    columns = torch.from_numpy(force.transpose(1, 0, 2).reshape(len(masses), -1).copy())
+    factor = torch.linalg.cholesky(torch.from_numpy(stiffness))
+    static = torch.cholesky_solve(columns, factor).numpy().reshape(len(masses), -1, 3).transpose(1, 0, 2)
+    scale = weighted_rms(masses, targets) / weighted_rms(masses, static)
+    acceleration = omega**2 * scale[:, None, None] * targets
+    return sparse.csr_array(acceleration.reshape(len(targets), -1).T)
+
+
+def _stretched_areas(face: CoarseFace, stretch: Array) -> Array:
+    """(N,) the cells' areas on a person whose edges are this much longer, sum 1."""
+    ends = face.edges.T.ravel()
+    count = np.bincount(ends, minlength=len(face.areas))
+    growth = np.bincount(ends, np.tile(np.square(stretch), 2), len(face.areas)) / np.maximum(count, 1)
+    areas = face.areas * np.where(count > 0, growth, 1)
+    return areas / areas.sum()

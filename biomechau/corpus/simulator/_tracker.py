@@ -1,0 +1,109 @@
+"""The simulated tracker: noisy meshes to blendshape coefficients, with the errors that real trackers make."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.signal import lfilter
+
+from biomechau.corpus.simulator._coarse_face import CoarseFace, product
+from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._tissue import Tissue
+from biomechau.rig import FaceRig
+from biomechau.rig.bounded_least_squares import solve_bounded
+from biomechau.rig.names import ARKIT_SHAPES, canonical
+
+BOUNDS = (-0.05, 1.2)
+_RIDGE = 1e-3  # weight of |c|^2, relative to the mean diagonal of the normal equations
+_SMOOTH_MESH_NOISE, _WHITE_MESH_NOISE = 0.02, 0.02  # the first for hardness 1 [cm]
+# In coefficients, for hardness 1:
+_CROSSTALK, _NEUTRAL_ERROR, _SLOW_NOISE, _WHITE_NOISE = 0.06, 0.05, 0.02, 0.01
+_LARGEST_CROSSTALK = 0.3
+_OVERLAP = 0.3  # shapes that share this much of the surface (cosine of their displacement lengths) are mixed up
+
+_FACIAL = {canonical(name) for name in ARKIT_SHAPES if not name.startswith("eyeLook")}
+
+
+def tracked_names(rig: FaceRig) -> list[str]:
+    """The rig's shapes that the tracker follows: those of ARKit that move, split or not, without gaze."""
+    moving = rig.blendshapes.abs().amax((1, 2)) > 0
+    facial = torch.tensor([bool(_spellings(name) & _FACIAL) for name in rig.names], dtype=torch.bool)
+    return [rig.names[shape] for shape in (moving & facial).nonzero()[:, 0].tolist()]
+
+
+def _spellings(name: str) -> set[str]:
+    key = canonical(name)
+    return {key, key.removesuffix("_l").removesuffix("_r"), f"{key}_l"}
+
+
+@dataclass(frozen=True, eq=False)
+class Tracker:
+    """A tracker as it sees one person.
+
+    Attributes:
+        basis: (K, N, 3) the shapes it believes in [cm].
+        masses: (N,) weight of each vertex.
+        crosstalk: (K, K) share of each shape (row) that it takes for another (column).
+        neutral_error: (K,) what it sees on the neutral face.
+        hardness: scale of the noise.
+    """
+
+    basis: Array
+    masses: Array
+    crosstalk: Array
+    neutral_error: Array
+    hardness: float
+
+    @classmethod
+    def draw(cls, tissue: Tissue, shapes: Sequence[int], hardness: float, rng: np.random.Generator) -> Tracker:
+        """A tracker with random faults that follows these shapes of the person."""
+        basis = tissue.tracked_shapes[list(shapes)]
+        size = np.sqrt(tissue.masses) * np.linalg.norm(basis, axis=-1)
+        unit = size / np.linalg.norm(size, axis=1, keepdims=True)
+        overlapping = (product(unit, unit.T) > _OVERLAP) & ~np.eye(len(basis), dtype=bool)
+        mixed = _CROSSTALK * hardness * rng.standard_normal(overlapping.shape)
+        return cls(
+            basis=basis,
+            masses=tissue.masses,
+            crosstalk=np.where(overlapping, np.clip(mixed, -_LARGEST_CROSSTALK, _LARGEST_CROSSTALK), 0.0),
+            neutral_error=_NEUTRAL_ERROR * hardness * np.abs(rng.standard_normal(len(basis))),
+            hardness=hardness,
+        )
+
+    def track(self, face: CoarseFace, displacement: Array, rng: np.random.Generator) -> Array:
+        """Coefficients (T, K) seen in the motion (T, N, 3) [cm] of one sequence."""
+        num_frames = len(displacement)
+        smooth = _autoregressive(0.6, face.smooth_field(rng, num_frames, 3))
+        noise = _SMOOTH_MESH_NOISE * self.hardness * smooth.transpose(0, 2, 1)
+        noise = noise + _WHITE_MESH_NOISE * rng.standard_normal(displacement.shape)
+        fitted = fit_shapes(self.basis, self.masses, displacement + noise)
+        slow = _autoregressive(0.9, rng.standard_normal(fitted.shape))
+        white = rng.standard_normal(fitted.shape)
+        errors = self.hardness * (_SLOW_NOISE * slow + _WHITE_NOISE * white)
+        return fitted + product(fitted, self.crosstalk) + self.neutral_error + errors
+
+
+def fit_shapes(basis: Array, masses: Array, displacement: Array) -> Array:
+    """Coefficients (T, K) of meshes (T, N, 3) [cm]: ridge regression in the mass norm, within ``BOUNDS``.
+
+    Args:
+        basis: (K, N, 3) shapes [cm].
+        masses: (N,) weight of each vertex.
+        displacement: (T, N, 3) of the meshes [cm].
+    """
+    weighted = (masses[:, None] * basis).reshape(len(basis), -1)
+    gram = product(weighted, basis.reshape(weighted.shape).T)
+    gram = torch.from_numpy(gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)))
+    rhs = torch.from_numpy(product(displacement.reshape(len(displacement), -1), weighted.T))
+    lower, upper = (torch.full((len(gram),), bound, dtype=torch.float64) for bound in BOUNDS)
+    return solve_bounded(gram, rhs, lower, upper).numpy()
+
+
+def _autoregressive(memory: float, innovation: Array) -> Array:
+    """A stationary AR(1) process over the first axis with the variance of its white innovation."""
+    scaled = innovation * np.sqrt(1 - memory**2)
+    scaled[0] = innovation[0]
+    return np.asarray(lfilter([1.0], [1.0, -memory], scaled, axis=0))

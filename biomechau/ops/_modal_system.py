@@ -1,0 +1,143 @@
+"""Constant matrices prepared for the rollout: once, in coordinates where all of them are diagonal (normal modes)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from biomechau import _core
+from biomechau.ops import _check
+from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, symmetric
+from biomechau.ops.tracing import refuse_in_jit_trace
+
+# Largest share of the damping off the diagonal of the modes: rounding of the matrices, no more. Matrices in float64 may
+# have been rounded to float32 before, as in a loaded model; on faces that leaves up to 7e-7.
+_OFF_DIAGONAL = {torch.float32: 2e-5, torch.float64: 2e-6}
+
+
+class ModalSystem(nn.Module):
+    """M c'' + D c' + K c = Q + A F with constant matrices and Rayleigh damping, for :func:`ops.modal_rollout`.
+
+    The generalized eigenproblem K E = M E diag(w^2), E^T M E = 1, turns the equation into one scalar oscillator per
+    normal mode; D must be diagonal in the same modes, like a M + b K (Rayleigh damping). Without D and K the
+    coordinates stay and M is inverted. Everything is computed in float64 from the matrices as given.
+
+    The tensors are buffers that ``.to()`` moves and ``state_dict`` omits: whoever made the system keeps the matrices.
+
+    Args:
+        mass: M [mass], shape (K, K).
+        dt: time step [time].
+        damping: D [mass / time], shape (K, K).
+        stiffness: K [mass / time^2], shape (K, K).
+        scheme: "explicit", "semi_implicit" or "implicit", see :func:`ops.euler_rollout`.
+        projection: A [length], shape (K, M) or (K, M, 3), for muscle forces.
+
+    Raises:
+        TypeError: a tensor is not float32 or float64, or they differ; dt is not a Python number.
+        ValueError: a shape does not fit, the devices differ, dt is not positive, the scheme is unknown, a matrix is not
+            symmetric, M (or M + h D + h^2 K for ``implicit``) is not positive definite, D couples the modes, or a
+            tensor requires grad: use :func:`ops.euler_rollout` to learn matrices.
+
+    Example:
+        >>> system = ops.ModalSystem(torch.eye(1), stiffness=torch.eye(1))
+        >>> c, v = ops.modal_rollout(system, torch.zeros(2, 1), torch.ones(1), torch.zeros(1))
+        >>> c.flatten(), v.flatten()
+        (tensor([1., 0.]), tensor([-1., -2.]))
+    """
+
+    constants: Tensor
+    mass: Tensor
+    damping: Tensor | None
+    stiffness: Tensor | None
+    projection: Tensor | None
+
+    def __init__(
+        self,
+        mass: Tensor,
+        dt: float = 1.0,
+        damping: Tensor | None = None,
+        stiffness: Tensor | None = None,
+        scheme: str = "explicit",
+        projection: Tensor | None = None,
+    ) -> None:
+        refuse_in_jit_trace("the making of a ModalSystem", "make it before, or use ops.euler_rollout")
+        super().__init__()
+        tensors = {"mass": mass, "damping": damping, "stiffness": stiffness, "projection": projection}
+        _check.same_kind("damping", "stiffness", "projection", **tensors)
+        _check.positive_number("dt", dt)
+        _check.scheme(scheme)
+        for name, tensor in tensors.items():
+            _check_constant(name, tensor, len(mass) if mass.ndim else 0)
+            self.register_buffer(name, tensor, persistent=False)
+        self.dt, self.scheme = float(dt), scheme
+        self.has_modes = damping is not None or stiffness is not None
+        with torch.no_grad():
+            constants = self._constants()
+        if not bool(constants.isfinite().all()):
+            raise ValueError(f"the modes are not finite in {mass.dtype}: the matrices or dt are out of its range")
+        self.register_buffer("constants", constants, persistent=False)
+
+    @property
+    def num_coordinates(self) -> int:
+        """K."""
+        return len(self.mass)
+
+    def _constants(self) -> Tensor:
+        """What the kernels read, in the layout of csrc/modal_rollout/modal_rollout.h."""
+        size, dtype = self.num_coordinates, self.mass.dtype
+        mass = symmetric("mass", self.mass, 0)
+        cholesky("mass", mass, 0)
+        mass = mass.double()
+        damping, stiffness = (
+            mass.new_zeros(size, size) if matrix is None else symmetric(name, matrix, 0).double()
+            for name, matrix in (("damping", self.damping), ("stiffness", self.stiffness))
+        )
+        implicit = self.scheme == "implicit"
+        if implicit:
+            together = mass + self.dt * damping + self.dt**2 * stiffness
+            cholesky(IMPLICIT_SYSTEM, together.to(dtype), 0)
+        gain, rates, squares = mass.new_ones(size), mass.new_zeros(size), mass.new_zeros(size)
+        if self.has_modes:
+            root = torch.linalg.cholesky(mass)
+            whitened = torch.linalg.solve_triangular(
+                root, damping if self.stiffness is None else stiffness, upper=False
+            )
+            whitened = torch.linalg.solve_triangular(root, whitened.mT, upper=False)
+            load = torch.linalg.solve_triangular(root.mT, torch.linalg.eigh(whitened)[1], upper=True).mT  # E^T
+            inverse = load @ mass
+            rates, squares = (((load @ matrix) * load).sum(1) for matrix in (damping, stiffness))
+            rest = damping - (inverse.mT * rates) @ inverse
+            if bool(rest.abs().max() > _OFF_DIAGONAL[dtype] * damping.abs().max()):
+                raise ValueError(
+                    "damping must be diagonal in the normal modes of mass and stiffness, as a mass + b stiffness is; "
+                    "use ops.euler_rollout for any other"
+                )
+            if implicit:
+                gain = 1 / (1 + self.dt * rates + self.dt**2 * squares)
+            matrices = [load.mT, load, inverse.mT, inverse]
+        else:
+            load = torch.linalg.inv(mass)
+            load = (load + load.mT) / 2
+            matrices = [load, load]
+        if self.projection is not None:
+            projection = load @ self.projection.flatten(1).double()
+            matrices += [projection.mT, projection]
+        blocks = [torch.stack([gain, rates, squares]), *matrices]
+        return torch.cat([_padded(block).flatten() for block in blocks]).to(dtype)
+
+
+def _check_constant(name: str, tensor: Tensor | None, size: int) -> None:
+    if tensor is None:
+        return
+    if name == "projection":
+        if not (tensor.ndim == 2 or (tensor.ndim == 3 and tensor.shape[2] == 3)) or len(tensor) != size:
+            raise _check.wrong_shape(name, tensor, f"({size}, M) or ({size}, M, 3)")
+    elif size == 0 or tensor.shape != (size, size):
+        raise _check.wrong_shape(name, tensor, f"({size}, {size})" if size else "(K, K) with K > 0")
+    if tensor.requires_grad:
+        raise ValueError(f"{name} requires grad, but a ModalSystem is constant; use ops.euler_rollout to learn it")
+
+
+def _padded(block: Tensor) -> Tensor:
+    """Rows padded with zeros."""
+    return nn.functional.pad(block, (0, -block.shape[-1] % _core.modal_row_multiple))

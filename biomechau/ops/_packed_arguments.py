@@ -1,0 +1,75 @@
+"""Packed blendshapes as arguments of the ops, and as the kernels read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from biomechau import _core
+from biomechau.ops._backend import Buffer, buffer
+from biomechau.ops._packed_blendshapes import PackedBlendshapes
+from biomechau.ops._records import is_left_out, left_out
+from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops.tracing import goes_to_dispatcher
+
+
+class PackedArguments(NamedTuple):
+    """Packed blendshapes as arguments of an op; all None if B is an ordinary tensor."""
+
+    vertex_crow: Tensor | None
+    shape_crow: Tensor | None
+    vertices: Tensor | None
+    shapes: Tensor | None
+    packed_values: Tensor | None
+
+
+class SortedArguments(NamedTuple):
+    """The entries of P in the order of the groups, as arguments of an op; all None if the kernels are to sort them."""
+
+    group_crow: Tensor | None
+    list_muscle: Tensor | None
+    list_crow: Tensor | None
+    list_vertex: Tensor | None
+    list_entry: Tensor | None
+
+
+UNPACKED, UNSORTED = left_out(PackedArguments), left_out(SortedArguments)
+
+
+def unpacked(blendshapes: Tensor | PackedBlendshapes) -> Tensor:
+    """B (K, N, 3) as a tensor, packed or not."""
+    return blendshapes.dense if isinstance(blendshapes, PackedBlendshapes) else blendshapes
+
+
+def packed_arguments(
+    blendshapes: Tensor | PackedBlendshapes, values: Literal["lanes", "rows"]
+) -> tuple[Tensor | None, ...]:
+    """The fields of ``PackedArguments``. Kernels of other devices read the tensor."""
+    if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu":
+        return UNPACKED
+    index = (blendshapes.vertex_crow, blendshapes.shape_crow, blendshapes.vertices, blendshapes.shapes)
+    return *index, blendshapes.lanes if values == "lanes" else blendshapes.rows
+
+
+def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Tensor | None, ...]:
+    """The fields of ``SortedArguments``."""
+    if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu" or goes_to_dispatcher():
+        return UNSORTED
+    return blendshapes.sorted_entries(distribution)
+
+
+def core_sorted(entries: Sequence[Tensor | None]) -> _core.SortedEntries | None:
+    """Sorted entries as the kernels read them. Keep the tensors alive while the result is used."""
+    return None if is_left_out(entries) else _core.SortedEntries(*map(buffer, entries))
+
+
+def core_blendshapes(
+    blendshapes: Tensor, packed: Sequence[Tensor | None]
+) -> tuple[Buffer | None, _core.PackedBlendshapes | None]:
+    """B as the kernels read it: a dense tensor, or packed. Keep the tensors alive while the result is used."""
+    if is_left_out(packed):
+        return buffer(blendshapes), None
+    num_shapes, num_vertices, _ = blendshapes.shape
+    return None, _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, packed))

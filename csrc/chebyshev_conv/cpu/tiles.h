@@ -1,0 +1,105 @@
+// Products of the terms of one block of rows, held in registers. An item is one frame of one row: its value of channel
+// c of term k lies at terms[k][offset + c].
+#pragma once
+
+#include <cstdint>
+
+#include "common/cpu/vector.h"
+
+namespace biomechau {
+namespace BIOMECHAU_ISA {
+
+// Items whose sums fit the registers, together with what they are made of.
+#if defined(__AVX512F__)
+constexpr int tile_items = 12;
+#else
+constexpr int tile_items = 12;
+#endif
+
+// sum[r] += sum over Channels of term[offset[r] + c] weight[c, :] for one vector of outputs
+template <int Channels, int Items, class T>
+inline void product_channels(const T* term, const std::int64_t* offset, const T* weight, std::int64_t weight_stride,
+                             Vector<T> (&sum)[Items]) {
+  Vector<T> w[Channels];
+  for (int c = 0; c < Channels; ++c) w[c] = Vector<T>::load(weight + c * weight_stride);
+#pragma GCC unroll 16
+  for (int r = 0; r < Items; ++r) {
+    const T* at = term + offset[r];
+#pragma GCC unroll 4
+    for (int c = 0; c < Channels; ++c) sum[r].add_scaled(at[c], w[c]);
+  }
+}
+
+// sum[r] += sum over k, c of terms[k][offset[r] + c] weight[k, c, :] for one vector of outputs
+template <int Items, class T>
+inline void product_tile(std::int64_t num_terms, std::int64_t num_channels, const T* const* terms,
+                         const std::int64_t* offset, const T* weight, std::int64_t weight_stride,
+                         Vector<T> (&sum)[Items]) {
+  for (std::int64_t k = 0; k < num_terms; ++k, weight += num_channels * weight_stride) {
+    std::int64_t c = 0;
+    for (; c + 4 <= num_channels; c += 4)
+      product_channels<4>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum);
+    switch (num_channels - c) {
+      case 3: product_channels<3>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum); break;
+      case 2: product_channels<2>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum); break;
+      case 1: product_channels<1>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum); break;
+      default: break;
+    }
+  }
+}
+
+// out[k, c, :] += sum over items of terms[k][offset + c] partner[item, :] for Terms x Channels of them and one vector;
+// `terms` and `out` begin at the first, rows of `out` lie `stride` apart, terms `term_stride`.
+template <int Terms, int Channels, class T>
+inline void gram_tile(std::int64_t num_items, const T* const* terms, std::int64_t channel, const std::int64_t* offset,
+                      const T* partner, std::int64_t stride, T* out, std::int64_t term_stride) {
+  Vector<T> sum[Terms][Channels];
+  const T* term[Terms];
+  for (int k = 0; k < Terms; ++k) {
+    term[k] = terms[k] + channel;
+    for (int c = 0; c < Channels; ++c) sum[k][c] = Vector<T>::load(out + k * term_stride + c * stride);
+  }
+  for (std::int64_t i = 0; i < num_items; ++i) {
+    const Vector<T> p = Vector<T>::load(partner + i * stride);
+    for (int k = 0; k < Terms; ++k)
+      for (int c = 0; c < Channels; ++c) sum[k][c].add_scaled(term[k][offset[i] + c], p);
+  }
+  for (int k = 0; k < Terms; ++k)
+    for (int c = 0; c < Channels; ++c) sum[k][c].store(out + k * term_stride + c * stride);
+}
+
+template <int Terms, class T>
+inline void gram_terms(std::int64_t num_items, std::int64_t num_channels, const T* const* terms,
+                       const std::int64_t* offset, const T* partner, std::int64_t stride, T* out) {
+  const std::int64_t term_stride = num_channels * stride;
+  for (std::int64_t c = 0; c < num_channels;) {
+    T* at = out + c * stride;
+    switch (num_channels - c) {
+      case 1: gram_tile<Terms, 1>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 1; break;
+      case 2: gram_tile<Terms, 2>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 2; break;
+      case 3: gram_tile<Terms, 3>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 3; break;
+      default: gram_tile<Terms, 4>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 4;
+    }
+  }
+}
+
+// out (K, channels, stride) += sum over items of terms[k][offset + c] partner[item, :], for all of them
+template <class T>
+void add_gram(std::int64_t num_items, std::int64_t num_terms, std::int64_t num_channels, const T* const* terms,
+              const std::int64_t* offset, const T* partner, std::int64_t stride, T* out) {
+#if defined(__AVX512F__)
+  constexpr int many = 3;
+#else
+  constexpr int many = 1;
+#endif
+  for (std::int64_t v = 0; v < stride; v += Vector<T>::width) {
+    std::int64_t k = 0;
+    for (; k + many <= num_terms; k += many)
+      gram_terms<many>(num_items, num_channels, terms + k, offset, partner + v, stride, out + k * num_channels * stride + v);
+    for (; k < num_terms; ++k)
+      gram_terms<1>(num_items, num_channels, terms + k, offset, partner + v, stride, out + k * num_channels * stride + v);
+  }
+}
+
+}  // namespace BIOMECHAU_ISA
+}  // namespace biomechau
