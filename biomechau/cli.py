@@ -98,14 +98,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output has gone.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    code = 0
     try:
-        if arguments == ["--version"]:
-            print(_version())
-        else:
-            parse(arguments).run()
+        try:
+            if arguments == ["--version"]:
+                print(_version())
+            else:
+                parse(arguments).run()
+        except SystemExit as end:  # after --help
+            code = int(end.code or 0)
         sys.stdout.flush()
-    except SystemExit as end:  # after --help
-        return int(end.code or 0)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print_message("error", _in_words(error))
         return 2
-    return 0
+    return code
 
 
 def _version() -> str:

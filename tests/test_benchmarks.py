@@ -157,14 +157,21 @@ def test_a_machine_without_git_has_no_commit(monkeypatch: pytest.MonkeyPatch) ->
     assert machine.description(CPU)["commit"] == "unknown"
 
 
+def leave_the_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No change of this whole process, and no seconds of measuring what the machine reaches."""
+    monkeypatch.setattr(run, "limit_threads", lambda count: None)
+    monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
+    monkeypatch.setattr(run, "product_rate", lambda device: 1e11)
+    monkeypatch.setattr(run, "copy_rate", lambda device, size: 1e10)
+
+
 def test_run_writes_after_every_case_and_takes_a_rig_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     FaceRig.builtin(1200).save(tmp_path / "rig.safetensors")
     written: list[int] = []
     monkeypatch.setattr(run, "write", lambda *args: written.append(args[2].count("### ")) or write(*args))
-    monkeypatch.setattr(run, "limit_threads", lambda count: None)  # of this whole process
-    monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
+    leave_the_machine_alone(monkeypatch)
     options = ["--small", "--seconds=0", "--peers=none", "--only=rollout,decoder", f"--rig={tmp_path}/rig.safetensors"]
     monkeypatch.setattr(sys, "argv", ["run.py", *options, f"--out={tmp_path}"])
     run.main()
@@ -177,8 +184,7 @@ def test_run_writes_after_every_case_and_takes_a_rig_file(
 
 
 def test_run_fails_where_ours_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "limit_threads", lambda count: None)
-    monkeypatch.setattr(run, "keep_freed_memory", lambda: None)
+    leave_the_machine_alone(monkeypatch)
     ours = PEERS["decoder"][0]
     halved = Peer(
         OURS,

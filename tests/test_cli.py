@@ -100,17 +100,13 @@ def test_entry_point() -> None:
     assert done.stderr == "biomechau: error: nowhere.safetensors: No such file or directory\n"
 
 
-def test_pictures_are_imported_when_they_are_drawn() -> None:
-    code = (
-        "import sys; from biomechau.commands import demo, experiment, forces, predict, report, rig; "
-        "sys.exit(not {'matplotlib', 'pyvista'}.isdisjoint(sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
-
-
 @pytest.mark.skipif(os.name != "posix", reason="pipes close otherwise elsewhere")
-def test_a_reader_that_leaves_ends_the_program_quietly() -> None:
-    code = "import sys; from biomechau.cli import main; sys.exit(main(['rig', 'info', 'builtin:1000', '--json']))"
+@pytest.mark.parametrize(
+    "arguments",
+    [["--version"], ["--help"], pytest.param(["rig", "info", "builtin:1000", "--json"], marks=pytest.mark.slow)],
+)
+def test_a_reader_that_leaves_ends_the_program_quietly(arguments: list[str]) -> None:
+    code = f"import sys; from biomechau.cli import main; sys.exit(main({arguments}))"
     read, write = os.pipe()
     os.close(read)
     try:

@@ -102,6 +102,7 @@ def test_no_step_begins_when_time_is_up(settings: Settings) -> None:
     assert not report.log(python("late", "")).exists()
 
 
+@pytest.mark.slow
 def test_the_environment_of_the_user_does_not_hide_the_benchmarks(
     settings: Settings, report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,12 +17,13 @@ template <class T> void distribute_forces_fwd(const DistributeForces<T>& args, i
   parallel_for(args.num_frames * blocks, 6.0 * args.num_frames * p.num_entries, num_threads, [&](std::int64_t task) {
     const std::int64_t x = task / blocks, begin = task % blocks * vertex_block;
     const T* force = args.force + x * p.num_muscles * width;
+    const T* directions = p.directions;
     T* out = args.out + x * p.num_vertices * 3;
     for (std::int64_t i = begin; i < min_of(p.num_vertices, begin + vertex_block); ++i) {
       T sum[3] = {0, 0, 0};
       for (std::int64_t e = p.crow[i]; e < p.crow[i + 1]; ++e) {
         if (p.fibre)
-          spread_fibre(p.val[e], p.directions + 3 * e, force[p.col[e]], sum);
+          spread_fibre(p.val[e], directions + 3 * e, force[p.col[e]], sum);
         else
           spread_vector(p.val[e], force + 3 * p.col[e], sum);
       }

@@ -33,11 +33,6 @@ def assert_same_weights(first: Path, second: Path) -> None:
         assert torch.equal(a, b), name
 
 
-def test_the_command_line_does_without_lightning() -> None:
-    code = "import sys, biomechau.commands.train; sys.exit('lightning' in sys.modules)"
-    assert subprocess.run([sys.executable, "-I", "-c", code], check=False).returncode == 0
-
-
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0

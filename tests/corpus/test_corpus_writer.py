@@ -219,7 +219,8 @@ with CorpusWriter(sys.argv[1], rig, (1, 4, 12), 25.0, overwrite=True) as writer:
 """
 
 
-@pytest.mark.parametrize("existing", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("existing", [False, True])
 def test_a_killed_writer_leaves_what_was_there(tiny_rig: FaceRig, folder: Path, tmp_path: Path, existing: bool) -> None:
     path = folder if existing else tmp_path / "new" / "corpus"
     arguments = [sys.executable, "-I", "-c", _KILLED, str(path), str(folder / "rig.safetensors")]

@@ -16,7 +16,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("inputs", [50, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("inputs", [25, pytest.param(300, marks=pytest.mark.slow)])
 def test_broken_inputs_are_refused_by_name(inputs: int, pytestconfig: pytest.Config, tmp_path: Path) -> None:
     inputs = pytestconfig.getoption("--fuzz-inputs") or inputs
     environment = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}

@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor
 
+from biomechau import _core
 from biomechau.ops import SCHEMES, ModalSystem, SparseMatrix
 
 # The one table of tolerances: largest error over the largest entry of the reference.
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
-
 DTYPES = [torch.float32, torch.float64]
+
+# The instruction sets of this processor, the newest last: the others are for the slow tests.
+*_OLDER, _NEWEST = _core.supported_isas()
+ISAS = [*(pytest.param(isa, marks=pytest.mark.slow) for isa in _OLDER), _NEWEST]
 
 
 class ForceProblem(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from cuda_emulation import emulated
+from ops.cases import ISAS
 from ops.cuda import Emulation, Gpu, missing_gpu
 
 from biomechau import _core
@@ -34,9 +35,9 @@ def poisoned_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture(params=_core.supported_isas())
+@pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each instruction set that the CPU kernels can run with here."""
+    """Each instruction set that the CPU kernels can run with here; by default the newest."""
     before = _core.isa()
     _core.select_isa(request.param)
     yield request.param

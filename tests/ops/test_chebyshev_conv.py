@@ -52,7 +52,7 @@ def test_numbers_of_terms_and_vertices(num_terms: int, num_vertices: int, channe
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("num_vertices", "batch"), [(9_409, (4,)), (26_719, ())])
+@pytest.mark.parametrize(("num_vertices", "batch"), [(9_409, (4,)), pytest.param(26_719, (), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("channels", [(3, 16), (16, 16)])
 def test_at_face_size(num_vertices: int, batch: tuple, channels: tuple[int, int], dtype: torch.dtype) -> None:
     for every in (None, 4):
@@ -182,7 +182,7 @@ def opcheck_arguments(every: int | None, bias: bool, order: bool) -> tuple[Any, 
 
 
 @pytest.mark.parametrize("every", [None, 3])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("bias", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("order", [False, True])
 def test_opcheck(every: int | None, bias: bool, order: bool) -> None:
     torch.library.opcheck(torch.ops.biomechau.chebyshev_conv, opcheck_arguments(every, bias, order))

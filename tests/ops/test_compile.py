@@ -45,7 +45,10 @@ def test_opcheck_of_generalized_mass() -> None:
 
 
 @pytest.mark.parametrize("scheme", range(3))
-@pytest.mark.parametrize("elastic_axes", [None, "shared", "sequence"])
+@pytest.mark.parametrize(
+    "elastic_axes",
+    [pytest.param(None, marks=pytest.mark.slow), pytest.param("shared", marks=pytest.mark.slow), "sequence"],
+)
 def test_opcheck_of_euler_rollout(scheme: int, elastic_axes: str | None) -> None:
     p = rollout_problem(elastic_axes=elastic_axes)
     tensors = [p["force"], p["mass"], p["c0"], p["v0"], p.get("damping"), p.get("stiffness")]
@@ -93,6 +96,7 @@ def test_compile_fullgraph_equals_eager(backend: str) -> None:
         assert_close(actual, expected)
 
 
+@pytest.mark.slow
 def test_reference_backend_compiles_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_backend, "_backend", "reference")
     p = force_problem(batch=(2, 6))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from ops.cases import ROLLOUTS, spd
+from ops.cases import ISAS, ROLLOUTS, spd
 from ops.conditioning import (
     SEEDS,
     Inputs,
@@ -23,17 +23,10 @@ from torch import Tensor
 from biomechau import _core, ops
 from biomechau.ops import _backend, reference
 
-CONDITIONS = [1e2, 1e4, 1e6]
+CONDITIONS = [pytest.param(1e2, marks=pytest.mark.slow), 1e4, 1e6]
 
 
-# One set of kernels by default: the newest of this processor.
-_NEWEST = _core.supported_isas()[-1]
-_KERNELS = [
-    pytest.param(name, marks=[pytest.mark.slow] * (name != _NEWEST)) for name in (*_core.supported_isas(), "emulated")
-]
-
-
-@pytest.fixture(params=_KERNELS)
+@pytest.fixture(params=[*ISAS, pytest.param("emulated", marks=pytest.mark.slow)])
 def kernels(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Every set of kernels that runs here: each instruction set of the CPU, and CUDA's under the emulation."""
     if request.param == "emulated":

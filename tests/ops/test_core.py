@@ -17,6 +17,7 @@ from ops.convolutions import convolution_problem
 import biomechau
 from biomechau import _core, ops
 from biomechau.ops._backend import buffer
+from biomechau.ops.euler_rollout import RolloutOperators, _fault
 
 STUB = Path(biomechau.__file__).with_name("_core.pyi")
 
@@ -53,6 +54,14 @@ def module_signatures() -> dict[str, list[str] | None]:
 
 def test_stub_says_what_the_module_has() -> None:
     assert stub_signatures() == module_signatures()
+
+
+def test_rollout_faults_have_an_error_each() -> None:
+    """Whatever the kernels report, Python has words for it."""
+    operators = RolloutOperators(torch.eye(2), torch.zeros(2), torch.zeros(2), None, None, 0.1, 0)
+    names = [str(_fault(kind, 0, operators, torch.eye(2), 0)) for kind in range(1, len(_core.rollout_faults))]
+    assert _core.rollout_faults[0] == "none"
+    assert len(set(names)) == len(names) == 5
 
 
 def test_extension_does_not_need_torch() -> None:

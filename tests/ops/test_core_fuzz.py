@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from biomechau import _core
 
-_NEWEST = _core.supported_isas()[-1]
-_MANY = [pytest.param(isa, 4000, marks=pytest.mark.slow) for isa in _core.supported_isas()]
-
-
-@pytest.mark.parametrize(("isa", "calls"), [(_NEWEST, 1000), *_MANY])
+@pytest.mark.parametrize("calls", [1000, pytest.param(4000, marks=pytest.mark.slow)])
 def test_arguments_changed_by_chance(isa: str, calls: int) -> None:
     command = [sys.executable, "-m", "ops.core_fuzz", "0", str(calls), isa]
     run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)

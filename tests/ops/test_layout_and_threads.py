@@ -157,7 +157,7 @@ def test_generalized_mass_gives_the_same_bits_for_any_thread_count(
     assert_same_bits(results[0], results[2])
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("scheme", "mass_axes", "elastic_axes"), ROLLOUTS)
 @pytest.mark.parametrize(("batch", "num_frames"), [((9,), 220), pytest.param((1,), 2_000, marks=pytest.mark.slow)])
 def test_rollout_gives_the_same_bits_for_any_thread_count(

@@ -12,7 +12,7 @@ from biomechau.rig import FaceRig
 from biomechau.rig._builtin import MAX_VERTICES, MIN_VERTICES, builtin_face
 from biomechau.rig._builtin_surface import CANTHUS_INNER, CANTHUS_OUTER, fissure
 
-SIZES = (1000, 5000, 9409, 26719)
+SIZES = (1000, 5000, 9409, pytest.param(26719, marks=pytest.mark.slow))
 SIDED = (
     *("browInnerUp", "browOuterUp", "browDown", "eyeWide", "eyeBlink", "eyeSquint", "cheekSquint", "cheekPuff"),
     *("noseSneer", "mouthUpperUp", "mouthSmile", "mouthDimple", "mouthFrown", "mouthStretch"),
