@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from biomechau.analysis.face_forces import ASYMMETRY, FaceForces, asymmetry
+from biomechau.rig.left_over import LeftOver
 
 
 def describe_input(forces: FaceForces) -> dict[str, Any]:
@@ -45,10 +46,23 @@ def describe_input(forces: FaceForces) -> dict[str, Any]:
                 "lone_detections": list(sequence.recorded.lone),
             },
         },
+        "meshes": _describe_meshes(sequence.left_over),
         "channels": {
             "unused": list(forces.channels.unused_channels),
             "missing_shapes": list(forces.channels.missing_shapes),
         },
+    }
+
+
+def _describe_meshes(left_over: LeftOver | None) -> dict[str, float] | None:
+    """How far the recorded meshes are from the rig's neutral, and what its fit leaves over; None without meshes."""
+    if left_over is None:
+        return None
+    return {
+        "departure_mm": 10 * float(left_over.departure.square().mean().sqrt()),
+        "residual_mm": 10 * float(left_over.residual.square().mean().sqrt()),
+        "share_left_over": left_over.shape,
+        "share_of_motion_left_over": left_over.motion,
     }
 
 

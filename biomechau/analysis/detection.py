@@ -30,6 +30,7 @@ def predict(
     run: Ensemble | Mapping[int, Run] | str | Path,
     sequence: FaceSequence,
     progress: Callable[[int, int], None] | None = None,
+    images: Mapping[int, Tensor] | None = None,
 ) -> Prediction:
     """Predict action units and forces of a recording: the mean over the detectors of all folds.
 
@@ -41,24 +42,31 @@ def predict(
         run: folder of a run, or any argument of :meth:`Ensemble.of`.
         sequence: the recording of one person; it is resampled to the frame rate of the detectors.
         progress: called with (frames done, frames in all).
+        images: image features (T, D) of the frames of the recording, by the number of the fold, where the head reads
+            them (:mod:`biomechau.training.video_features`).
 
     Raises:
-        ValueError: no runs, an unfinished training, detectors that need image features, no channel that drives a
-            shape, or fewer than 3 frames.
+        ValueError: no runs, an unfinished training, image features that the head needs or does not read, no channel
+            that drives a shape, or fewer than 3 frames.
         OSError: a file cannot be read.
     """
     ensemble = Ensemble.of(run)
-    if ensemble.config.uses_images:
-        raise ValueError(
-            f"the head {ensemble.config.head!r} needs image features, which {sequence.name} does not have; use a "
-            "sequence of a corpus that has them"
-        )
+    if ensemble.config.uses_images != bool(images):
+        words = "needs image features, which {} does not have; use a video, or a sequence of a corpus that has them"
+        words = "reads no image features" if images else words.format(sequence.name)
+        raise ValueError(f"the head {ensemble.config.head!r} {words}")
     driven = drive(sequence, ensemble.rig, ensemble.config.physics.fps)
+    seen: dict[int, Tensor] = {}
+    if images:
+        nearest, known = nearest_frames(sequence.timestamp, driven[0].timestamp, 0.5 / driven[0].fps)
+        seen = {number: features[nearest] for number, features in images.items()}
+        pictured = driven[0].valid & known & sequence.valid[nearest]
+        driven = (replace(driven[0], valid=pictured), *driven[1:])
     percentile = ensemble.training.neutral
     neutral = torch.zeros_like(driven[2][0])
     if percentile is not None:
         neutral = neutral_coefficients(driven[2], percentile, driven[0].valid)
-    return _predict(ensemble, _Recording(*driven, neutral), progress)
+    return _predict(ensemble, _Recording(*driven, neutral, images=seen), progress)
 
 
 def predict_corpus_sequence(

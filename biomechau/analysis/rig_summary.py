@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from biomechau.analysis.rig_doubts import rig_doubts
 from biomechau.physics import FaceDynamics
 from biomechau.rig import Distribution, FaceRig, Muscles
+from biomechau.rig.names import ARKIT_SHAPES, canonical
 
 # Number of pairs of muscles with the largest overlap to list.
 NUM_OVERLAPS = 5
@@ -17,8 +19,8 @@ NUM_OVERLAPS = 5
 def describe_rig(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]:
     """Sizes, muscles, coverage and conditioning of a rig, as JSON values.
 
-    Problems of the model with the rig are listed under ``"problems"``; a rig without shapes of any muscle has no
-    coverage.
+    Problems of the model with the rig are listed under ``"problems"``, what looks wrong under ``"doubts"``
+    (:func:`biomechau.analysis.rig_doubts.rig_doubts`); a rig without shapes of any muscle has no coverage.
 
     Args:
         rig: the face.
@@ -33,11 +35,8 @@ def describe_rig(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]
         "extent_cm": [round(value, 3) for value in extent.tolist()],
         "provenance": dict(rig.provenance),
     }
-    match = (Muscles.facs() if muscles is None else muscles).match(rig.names)
-    description["muscles"] = {
-        "found": list(match.muscles.names),
-        "missing": {name: list(shapes) for name, shapes in match.left_out.items()},
-    }
+    description["muscles"] = describe_muscles(rig, muscles)
+    description["doubts"] = rig_doubts(rig)
     description |= {"coverage": None, "overlap": [], "mass_condition": None, "dropped_shapes": [], "problems": []}
     with warnings.catch_warnings():
         # The muscles left out are listed above.
@@ -59,3 +58,23 @@ def describe_rig(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]
         except ValueError as error:
             description["problems"].append(str(error))
     return description
+
+
+def describe_muscles(rig: FaceRig, muscles: Muscles | None = None) -> dict[str, Any]:
+    """The muscles ``found`` in a rig, how many it would have ``of`` with all of ARKit's shapes, those ``missing`` with
+    the shapes that they lack, and the names of all shapes that are ``needed`` for them.
+
+    Args:
+        rig: the face.
+        muscles: the muscle table; ``Muscles.facs()`` if not given.
+    """
+    table = Muscles.facs() if muscles is None else muscles
+    match = table.match(rig.names)
+    own = {canonical(name) for name in rig.names}
+    whole = table.match((*rig.names, *(name for name in ARKIT_SHAPES if canonical(name) not in own)))
+    return {
+        "found": list(match.muscles.names),
+        "of": len(whole.muscles),
+        "missing": {name: list(shapes) for name, shapes in match.left_out.items()},
+        "needed": list(dict.fromkeys(shape for shapes in match.left_out.values() for shape in shapes)),
+    }

@@ -17,6 +17,7 @@ from biomechau.analysis import Ensemble, analyse_recording
 from biomechau.commands.command import load_rig
 from biomechau.corpus import read_sequence
 from biomechau.corpus.recordings import Recording
+from biomechau.corpus.video import read_frames
 from biomechau.json_file import read_json_object
 from biomechau.physics import InverseOptions
 from biomechau.reports.output import write_analysis
@@ -37,7 +38,8 @@ class How:
         run: folder of the detector; None for the one that comes with the package.
         muscles: table of muscles; None for the built-in one.
         recorded_fps: frame rate of the recordings, if the files have none [1/s].
-        rigid, scale: of meshes, see :func:`biomechau.corpus.read_sequence`.
+        rigid, scale, axes: of meshes, see :func:`biomechau.corpus.read_sequence`.
+        model: MediaPipe's, for videos; None for the usual places.
         overlay: also write a video of each.
         inverse: options of inverse dynamics.
     """
@@ -48,6 +50,8 @@ class How:
     recorded_fps: float | None
     rigid: bool
     scale: float
+    axes: str
+    model: Path | None
     overlay: bool
     inverse: InverseOptions
 
@@ -104,11 +108,16 @@ def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
     """Analyse one recording into ``out/NAME``; errors are part of the outcome."""
     try:
         rig, ensemble, muscles = tools(how)
-        sequence = read_sequence(recording.path, rig, how.recorded_fps, how.rigid, how.scale)
+        # Captures have nothing to place; an .npz file may.
+        meshes = recording.kind == "meshes" or recording.path.suffix.lower() == ".npz"
+        placed = {"rigid": how.rigid, "scale": how.scale, "axes": how.axes} if meshes else {}
+        model = how.model if recording.kind == "video" else None
+        sequence = read_sequence(recording.path, rig, how.recorded_fps, model=model, **placed)
         found = analyse_recording(sequence, rig, ensemble, how.inverse, muscles)
         summary = {**found.summary(), _MADE_OF: how.made_of(recording)}
         summary["input"]["path"], summary["rig"]["path"] = str(recording.path), how.rig
-        write_analysis(found, summary, out / recording.name, how.overlay)
+        filmed = read_frames(recording.path, how.recorded_fps) if how.overlay and recording.kind == "video" else None
+        write_analysis(found, summary, out / recording.name, how.overlay, filmed)
     except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         return Outcome(recording, None, str(error) or type(error).__name__)
     return Outcome(recording, summary)

@@ -53,6 +53,7 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
 def input_notes(summary: dict[str, Any]) -> list[str]:
     """Lines about frames and channels."""
     frames, channels, recorded = summary["frames"], summary["channels"], summary["frames"]["recorded"]
+    meshes = summary["meshes"]
     rates = f"{recorded['fps']:.4g} to {frames['fps']:g} frames a second"
     keeps = "" if "inverse" not in summary else f"; --fps {recorded['fps']:.4g} keeps them"
     empty = len(frames["filled"])
@@ -62,6 +63,10 @@ def input_notes(summary: dict[str, Any]) -> list[str]:
         f"no face in {recorded['without_face']} of {recorded['count']} frames" if recorded["without_face"] else "",
         _drops(frames["dropped"]),
         f"{empty} frames were not recorded: their cells are empty" if empty else "",
+        f"{meshes['share_left_over']:.1%} of the meshes' shape and {meshes['share_of_motion_left_over']:.1%} of their "
+        f"motion are left over by the rig ({meshes['residual_mm']:.2f} of {meshes['departure_mm']:.2f} mm)"
+        if meshes
+        else "",
         listing("channels that drive no shape", channels["unused"]),
         listing("shapes without a channel", channels["missing_shapes"]),
     ]
@@ -161,7 +166,7 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
         "identity modes": str(description["identity_modes"]),
         "extent": f"{x:.1f} x {y:.1f} x {z:.1f} cm",
         **{f"provenance: {key.replace('_', ' ')}": text for key, text in description["provenance"].items() if text},
-        "muscles found": f"{len(muscles['found'])}: {', '.join(_without_sides(muscles['found']))}",
+        "muscles found": f"{len(muscles['found'])} of {muscles['of']}: {', '.join(_without_sides(muscles['found']))}",
         "muscles missing": "\n".join(
             f"{name} (lacks {', '.join(shapes)})" if shapes else f"{name} (no known shape)"
             for name, shapes in muscles["missing"].items()
@@ -177,6 +182,7 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
     if description["mass_condition"] is not None:
         rows["condition of the mass matrix"] = f"{description['mass_condition']:.3g}"
     rows["shapes that hardly move"] = ", ".join(description["dropped_shapes"])
+    rows["doubts"] = "\n".join(description["doubts"])
     rows["problems"] = "\n".join(description["problems"])
     for what, value in rows.items():
         if value:

@@ -39,6 +39,12 @@ class Analyze(Command):
     ] = None
     rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    axes: Annotated[
+        str, arg(metavar="X,Y,Z", help="Axes of the recorded meshes that are the rig's x, y and z, such as x,z,-y.")
+    ] = "x,y,z"
+    model: Annotated[
+        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
+    ] = None
     overlay: Annotated[Switch, arg(help="Write overlay.mp4: the face coloured by force, with the curves.")] = False
     jobs: Annotated[
         int | None, arg(metavar="N", help="Recordings to analyse in parallel; one per processor if not given.")
@@ -67,6 +73,8 @@ class Analyze(Command):
             self.recorded_fps,
             self.rigid,
             self.scale,
+            self.axes,
+            self.model,
             self.overlay,
             self.inverse,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -26,7 +26,8 @@ class Forces(Command):
         Positional,
         arg(
             metavar="INPUT",
-            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), or OBJ folder.",
+            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), OBJ or PLY folder, "
+            "or video.",
         ),
     ]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
@@ -38,12 +39,30 @@ class Forces(Command):
     count_rows: Annotated[
         Switch, arg(help="Take the rows of a table as frames at --recorded-fps, and ignore its timestamps.")
     ] = False
-    face: Annotated[int | None, arg(metavar="N", help="Face to read, if a table has several (face_id).")] = None
+    face: Annotated[
+        int | Literal["only"] | None,
+        arg(
+            metavar="N",
+            help="Face to read where there are several: its face_id in a table; in a video 1 for the largest, which is "
+            'the default, or "only" to look for a single one, which MediaPipe then smooths over time.',
+        ),
+    ] = None
     channels: Annotated[
         Path | None, arg(metavar="CSV", help="Table of channels and the shapes they drive: channel, shape, weight.")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    axes: Annotated[
+        str,
+        arg(
+            metavar="AXES",
+            help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
+            "front.",
+        ),
+    ] = "x,y,z"
+    model: Annotated[
+        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
+    ] = None
     paper: Annotated[Switch, arg(help="Physics exactly as in the paper; it takes only --fps.")] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON instead of the table.")] = False
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
@@ -66,7 +85,7 @@ class Forces(Command):
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
         channels = None if self.channels is None else ChannelTable.load(self.channels)
-        with progress_bar("reading meshes", self.json) as progress:
+        with progress_bar("reading", self.json) as progress:
             sequence = read_sequence(
                 self.input,
                 rig,
@@ -77,6 +96,8 @@ class Forces(Command):
                 count_rows=self.count_rows,
                 face=self.face,
                 channels=channels,
+                axes=self.axes,
+                model=self.model,
             )
         with progress_bar("inverse dynamics", self.json) as progress:
             found = analyse(sequence, rig, config, self.inverse, muscles, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -12,8 +12,12 @@ from biomechau.commands.command import Command, Switch
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
     from biomechau.analysis import Ensemble, Prediction
-    from biomechau.corpus import Corpus
+    from biomechau.corpus import Corpus, FaceSequence
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,8 @@ class Predict(Command):
         Positional,
         arg(
             metavar="INPUT",
-            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), folder of OBJ "
-            "meshes, CORPUS/sequences/ID.safetensors, or a corpus.",
+            help="Table of blendshapes (.csv), .json, .npz, take of Live Link Face (folder, .zip), folder of OBJ or "
+            "PLY meshes, video, CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
     run_folder: Annotated[
@@ -52,12 +56,38 @@ class Predict(Command):
     count_rows: Annotated[
         Switch, arg(help="Take the rows of a table as frames at --recorded-fps, and ignore its timestamps.")
     ] = False
-    face: Annotated[int | None, arg(metavar="N", help="Face to read, if a table has several (face_id).")] = None
+    face: Annotated[
+        int | Literal["only"] | None,
+        arg(
+            metavar="N",
+            help="Face to read where there are several: its face_id in a table; in a video 1 for the largest, which is "
+            'the default, or "only" to look for a single one, which MediaPipe then smooths over time.',
+        ),
+    ] = None
     channels: Annotated[
         Path | None, arg(metavar="CSV", help="Table of channels and the shapes they drive: channel, shape, weight.")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    axes: Annotated[
+        str,
+        arg(
+            metavar="AXES",
+            help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
+            "front.",
+        ),
+    ] = "x,y,z"
+    model: Annotated[
+        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
+    ] = None
+    backbone: Annotated[
+        Path | None,
+        arg(
+            metavar="FOLDER",
+            help="Backbone of a run that reads pictures, for videos: its folder, or the corpus that it was trained on. "
+            "Off the Hugging Face Hub if not given.",
+        ),
+    ] = None
     json: Annotated[Switch, arg(help="Print summary.json instead of the tables.")] = False
 
     def run(self) -> None:
@@ -99,33 +129,60 @@ class Predict(Command):
 
     def _predict(self) -> Prediction:
         from biomechau.analysis import predict, predict_corpus_sequence
-        from biomechau.corpus import ChannelTable, read_sequence
+        from biomechau.corpus.reading import is_recorded_video
 
         ensemble = self._ensemble()
         found = corpus_sequence(Path(self.input), self.sequence)
         if found is not None:
-            if self.count_rows or self.face is not None or self.channels is not None:
-                raise ValueError("--count-rows, --face and --channels are for recordings, not for a corpus")
+            others = self.face, self.channels, self.model, self.backbone
+            if self.count_rows or any(option is not None for option in others):
+                raise ValueError("--count-rows, --face, --channels, --model and --backbone are not for a corpus")
             corpus, id = found
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(ensemble, corpus, id, progress)
-        channels = None if self.channels is None else ChannelTable.load(self.channels)
-        with progress_bar("reading meshes", self.json) as progress:
-            recording = read_sequence(
-                self.input,
-                ensemble.rig,
-                self.recorded_fps,
-                self.rigid,
-                self.scale,
-                progress,
-                count_rows=self.count_rows,
-                face=self.face,
-                channels=channels,
+        reads_pictures = ensemble.config.uses_images and is_recorded_video(Path(self.input))
+        if self.backbone is not None and not reads_pictures:
+            raise ValueError("--backbone belongs to a video and a run whose head reads pictures")
+        with progress_bar("reading", self.json) as progress:
+            recording, images = (
+                self._read_pictures(ensemble, progress) if reads_pictures else (self._read(ensemble, progress), None)
             )
         for note in recording.notes:
             print_message("warning", note)
         with progress_bar("predicting", self.json) as progress:
-            return predict(ensemble, recording, progress)
+            return predict(ensemble, recording, progress, images)
+
+    def _read(self, ensemble: Ensemble, progress: Callable[[int, int], None]) -> FaceSequence:
+        from biomechau.corpus import ChannelTable, read_sequence
+
+        return read_sequence(
+            self.input,
+            ensemble.rig,
+            self.recorded_fps,
+            self.rigid,
+            self.scale,
+            progress,
+            count_rows=self.count_rows,
+            face=self.face,
+            channels=None if self.channels is None else ChannelTable.load(self.channels),
+            axes=self.axes,
+            model=self.model,
+        )
+
+    def _read_pictures(
+        self, ensemble: Ensemble, progress: Callable[[int, int], None]
+    ) -> tuple[FaceSequence, dict[int, Tensor]]:
+        from biomechau.corpus.reading import read_tracked
+        from biomechau.corpus.tracking import MOST_FACES, face_landmarker
+        from biomechau.training.video_features import features_over_time, follow_with_features, load_run_backbones
+
+        if self.count_rows or self.channels is not None:
+            raise ValueError("--count-rows and --channels are of tables, not of videos")
+        backbones = load_run_backbones(ensemble.runs, self.backbone)
+        face = self.face if isinstance(self.face, int) else None
+        with face_landmarker(self.model, 1 if self.face == "only" else MOST_FACES) as tracker:
+            found = follow_with_features(self.input, tracker, backbones, progress, self.recorded_fps)
+        return read_tracked(found, face), features_over_time(found, face)
 
     def _ensemble(self) -> Ensemble:
         from biomechau.analysis import Ensemble

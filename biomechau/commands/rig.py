@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
-from biomechau.commands.terminal import print_lines, print_tables, progress_bar
+from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.files import replacing
+
+if TYPE_CHECKING:
+    from biomechau.rig import FaceRig
 
 
 @dataclass(frozen=True)
 class RigImport(Command):
-    """Make a rig file from an ICT-FaceKit folder, a folder of OBJ files, or the built-in face."""
+    """Make a rig file from an ICT-FaceKit folder, a folder of OBJ or PLY files, or the built-in face.
 
-    src: Annotated[str, Positional, arg(metavar="SRC", help='FaceXModel or OBJ folder, "builtin" or "builtin:9409".')]
+    Says how large the face is, what looks wrong, and which muscles were found by the names of its shapes.
+    """
+
+    src: Annotated[
+        str, Positional, arg(metavar="SRC", help='FaceXModel, OBJ or PLY folder, "builtin" or "builtin:9409".')
+    ]
     out: Annotated[Path, arg(metavar="FILE", help="Rig file to write (.safetensors).")]
     region: Annotated[
         Literal["face", "head", "all"],
         arg(help="Part of the ICT head: face, head and neck, or eyes and teeth too."),
     ] = "face"
     no_identity: Annotated[Switch, arg(help="Omit the ICT identity modes.")] = False
-    neutral: Annotated[str, arg(help="Name of the neutral mesh in an OBJ folder.")] = "Neutral"
-    scale: Annotated[float, arg(help="Centimetres per unit of an OBJ folder.")] = 1.0
+    neutral: Annotated[
+        str | None,
+        arg(metavar="NAME", help="Name of the neutral mesh in a folder; if not given, found by names such as Neutral."),
+    ] = None
+    scale: Annotated[float, arg(help="Centimetres per unit of a folder of meshes.")] = 1.0
 
     def run(self) -> None:
         """Read the source, write the rig file."""
@@ -41,11 +52,36 @@ class RigImport(Command):
             elif (builtin := builtin_rig(self.src)) is not None:
                 rig = builtin
             else:
-                raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, an OBJ folder or "builtin"')
+                raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, a folder of meshes or "builtin"')
         self.out.parent.mkdir(parents=True, exist_ok=True)
         rig.save(self.out)
+        self._tell(rig)
+
+    def _tell(self, rig: FaceRig) -> None:
+        from biomechau.analysis.rig_doubts import rig_doubts
+        from biomechau.analysis.rig_summary import describe_muscles
+        from biomechau.rig.names import shortened
+
+        for key, words in (
+            ("dropped_shapes", "equal to the neutral and left out"),
+            ("older_versions", "older versions left out"),
+            ("renamed", "renamed"),
+        ):
+            if names := rig.provenance.get(key):
+                print_message("note", f"{words}: {shortened(names.split(', '))}")
+        for doubt in rig_doubts(rig):
+            print_message("warning", doubt)
+        if not (muscles := describe_muscles(rig))["found"]:
+            print_message(
+                "warning", "no shape has a name that is known: forces need a table of muscles with yours (--muscles)"
+            )
+        low, high = (rig.neutral.double() @ rig.axes.T).aminmax(dim=0)
+        width, height, depth = (high - low).tolist()
         print_lines(
-            f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes"
+            f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes",
+            f"{width:.4g} cm wide, {height:.4g} cm tall, {depth:.4g} cm deep",
+            f"muscles found: {len(muscles['found'])} of {muscles['of']}"
+            + (f"; the others need the shapes {', '.join(muscles['needed'])}" if muscles["needed"] else ""),
         )
 
 

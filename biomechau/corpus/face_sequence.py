@@ -13,6 +13,7 @@ from torch import Tensor
 
 from biomechau.corpus.resampling import check_span, even_grid, interpolate, is_supported, nearest_frames
 from biomechau.file_errors import shorten
+from biomechau.rig.left_over import LeftOver
 
 # Interpolating across more than this would invent motion: syllables and blinks last 0.1 to 0.4 s.
 MAX_GAP = 0.1
@@ -54,6 +55,8 @@ class FaceSequence:
             left out; None where none were, and after :meth:`resample`.
         place: where a frame was read, for messages.
         original: the sequence before it was resampled, None where it was not.
+        left_over: what the fit leaves over of recorded meshes, with a distance for each frame of the recording as it
+            was read; None for recordings that are no meshes.
 
     Raises:
         TypeError: a tensor of another dtype.
@@ -79,6 +82,7 @@ class FaceSequence:
     rows: Tensor | None = None
     place: Callable[[int], str] = "frame {}".format
     original: FaceSequence | None = None
+    left_over: LeftOver | None = None
 
     def __post_init__(self) -> None:
         if self.pose.shape == (0,):

@@ -21,10 +21,11 @@ from biomechau.corpus.face_sequence import (
     find_dropped,
 )
 from biomechau.corpus.frame_columns import LARGEST_FRAME, LONGEST_STEP
+from biomechau.corpus.mesh_axes import SAME_AXES
+from biomechau.corpus.mesh_fit import MeshFitter
 from biomechau.corpus.npz_arrays import read_arrays
 from biomechau.corpus.resampling import check_span
 from biomechau.corpus.tracked_sequence import Tracked, tracked_sequence
-from biomechau.corpus.units import check_scale, check_size
 from biomechau.file_errors import naming, quote
 from biomechau.rig import FaceRig
 
@@ -41,6 +42,7 @@ def read_npz(
     progress: Callable[[int, int], None] | None = None,
     count_rows: bool = False,
     wanted: Iterable[str] = (),
+    axes: str = SAME_AXES,
 ) -> FaceSequence:
     """Read one recording from an ``.npz`` file.
 
@@ -59,6 +61,7 @@ def read_npz(
         progress: called with (frames done, frames in all).
         count_rows: count the frames at an even rate, ``fps``, whatever times and numbers the file has.
         wanted: names of other shapes than ARKit's to look for.
+        axes: which axes of the vertices are the rig's x, y and z, as ``x,z,-y``.
 
     Raises:
         ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, no known
@@ -76,23 +79,24 @@ def read_npz(
             )
         if rig is None:
             raise ValueError("a rig must be given to fit vertices")
-        check_scale(scale)
-        vertices = _float_tensor(arrays, "vertices", 3).mul_(scale)
+        fitter = MeshFitter(rig, rigid, scale, axes)
+        vertices = _float_tensor(arrays, "vertices", 3)
         timestamp, fps = _timing(arrays, len(vertices), fps, count_rows)
         check_span(timestamp, fps)
-        if vertices.shape[1:] == rig.neutral.shape:  # if not, the fit says so
-            check_size(rig, vertices[0])
+        coefficients = fitter.fit(vertices, progress).float()
         return FaceSequence(
             name=Path(path).stem,
-            coefficients=rig.fit(vertices, rigid=rigid, progress=progress).float(),
+            coefficients=coefficients,
             channels=rig.names,
             timestamp=timestamp,
             valid=_valid_frames(arrays, len(vertices)),
             fps=fps,
             dropped=find_dropped(timestamp, fps),
-            source=f"vertices ({scale:g} cm per unit) of {Path(path).name}",
+            source=f"vertices ({fitter.placement}) of {Path(path).name}",
             frame=_frame_numbers(arrays, len(vertices)),
             place=_place(path),
+            notes=fitter.notes(),
+            left_over=fitter.left_over(),
         )
 
 

@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 from biomechau.corpus.datasets.findings import frame_ranges
 from biomechau.corpus.datasets.folder import by_name, find_folder
 from biomechau.corpus.datasets.images import frame_images
+from biomechau.corpus.picture_file import read_picture
 from biomechau.corpus.protocols import DISFA
-from biomechau.corpus.video import read_video
+from biomechau.corpus.video import VIDEO_ENDINGS, read_video
 
 if TYPE_CHECKING:
     from biomechau.corpus.corpus import Corpus
     from biomechau.corpus.corpus_sequence import CorpusSequence
-
-MISSING_PILLOW = 'images need pillow: pip install "biomechau[image]"'
-_VIDEO_ENDINGS = frozenset({".avi", ".mp4", ".mov", ".mkv", ".webm"})
 
 
 @dataclass(frozen=True)
@@ -132,30 +130,10 @@ def find_pictures(corpus: Corpus, root: str | Path, sequence: CorpusSequence) ->
     return SequencePictures(None, numbers, (None,) * len(numbers))
 
 
-def read_picture(path: Path) -> NDArray[np.uint8]:
-    """A picture (H, W, 3), red, green, blue, upright.
-
-    Raises:
-        ImportError: pillow is not installed.
-        ValueError: not a picture, or a broken one; the message names the file.
-        OSError: the file cannot be read.
-    """
-    try:
-        from PIL import Image, ImageOps
-    except ImportError as error:
-        raise ImportError(MISSING_PILLOW) from error
-    with open(path, "rb") as file:  # the system's own error for a missing or locked file
-        try:
-            with Image.open(file) as image:
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ValueError(f"{path}: not a picture that can be read: {error}") from error
-
-
 def _find_video(root: Path, sequence: CorpusSequence) -> Path | None:
     folder = find_folder(root, "Videos_LeftCamera", "Video_LeftCamera", "") or root
     stems = {sequence.id.casefold(), f"leftvideo{sequence.subject}_comp".casefold()}
     for path in by_name(folder):
-        if path.suffix.lower() in _VIDEO_ENDINGS and path.stem.casefold() in stems:
+        if path.suffix.lower() in VIDEO_ENDINGS and path.stem.casefold() in stems:
             return path
     return None

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from biomechau.corpus.picture_file import PICTURE_ENDINGS
+from biomechau.corpus.video import VIDEO_ENDINGS
+from biomechau.rig.mesh_file import MESH_ENDINGS
+
 Kind = Literal["capture", "meshes", "video"]
 
 _CAPTURES = frozenset({".csv", ".json", ".npy", ".npz", ".tsv", ".zip"})
-_VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-_MESHES = frozenset({".obj", ".ply"})
-_PICTURES = frozenset({".bmp", ".jpeg", ".jpg", ".png"})
 # The description that Live Link Face puts beside a take's CSV and video.
 _TAKE = "take.json"
 # No names for folders of recordings: files that lie beside them, and what folders call themselves.
@@ -72,8 +73,8 @@ def find_recordings(inputs: Iterable[str | Path], excluded: Iterable[str | Path]
     for given in inputs:
         if not given.exists():
             raise FileNotFoundError(f"no such file or folder: {given}")
-        if not given.is_dir() and _kind(given) is None:
-            kinds = ", ".join(sorted(_CAPTURES | _VIDEOS))
+        if not given.is_dir() and recording_kind(given) is None:
+            kinds = ", ".join(sorted(_CAPTURES | VIDEO_ENDINGS))
             raise ValueError(f"{given}: not a recording; expected a folder or one of {kinds}")
         for path, kind in _search(given, left_out):
             folder = "" if path == given else path.parent.relative_to(given).as_posix()
@@ -87,7 +88,7 @@ def find_recordings(inputs: Iterable[str | Path], excluded: Iterable[str | Path]
 
 
 def _search(path: Path, excluded: set[Path]) -> list[tuple[Path, Kind]]:
-    kind = _kind(path)
+    kind = recording_kind(path)
     if kind is not None:
         return [(path, kind)]
     if not path.is_dir() or path.resolve() in excluded:
@@ -97,17 +98,17 @@ def _search(path: Path, excluded: set[Path]) -> list[tuple[Path, Kind]]:
     return [one for child in inside if not (child.is_symlink() and child.is_dir()) for one in _search(child, excluded)]
 
 
-def _kind(path: Path) -> Kind | None:
+def recording_kind(path: Path) -> Kind | None:
     """What a file or folder is a recording of; None where it is none."""
     if not path.is_dir():
         ending = path.suffix.lower()
-        return "capture" if ending in _CAPTURES else "video" if ending in _VIDEOS else None
+        return "capture" if ending in _CAPTURES else "video" if ending in VIDEO_ENDINGS else None
     if (path / _TAKE).is_file():
         return "capture"
     endings = Counter(child.suffix.lower() for child in path.iterdir() if child.is_file())
-    if any(endings[ending] > 1 for ending in _MESHES):
+    if any(endings[ending] > 1 for ending in MESH_ENDINGS):
         return "meshes"
-    return "video" if any(endings[ending] > 1 for ending in _PICTURES) else None
+    return "video" if any(endings[ending] > 1 for ending in PICTURE_ENDINGS) else None
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:

@@ -1,27 +1,75 @@
-"""Frames of a video file.
+"""Frames of a video: of a file, or of a folder of numbered pictures.
 
-By PyAV, because it tells the time at which each frame is shown, which variable frame rates need and OpenCV tells only
-nearly; and because DISFA's videos are read without MediaPipe too.
+Files by PyAV, because it tells the time at which each frame is shown, which variable frame rates need and OpenCV tells
+only nearly; and because DISFA's videos are read without MediaPipe too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from biomechau.corpus.face_sequence import check_frame_rate
+from biomechau.corpus.numbered_files import number_files
+from biomechau.corpus.picture_file import PICTURE_ENDINGS, read_picture
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
 MISSING_AV = 'videos need PyAV: pip install "biomechau[track]"'
+VIDEO_ENDINGS = frozenset(
+    (".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".mts", ".m2ts", ".3gp", ".flv", ".ogv")
+)
 
 
 class VideoFrame(NamedTuple):
-    """One frame: its number from 0, its time after the first [s], and its picture (H, W, 3) uint8, red, green, blue."""
+    """One frame: its number, its time after the first [s], and its picture (H, W, 3) uint8, red, green, blue.
+
+    Frames of a file count from 0, those of a folder as their names.
+    """
 
     number: int
     time: float
     picture: NDArray[np.uint8]
+
+
+def read_frames(
+    path: str | Path, fps: float | None = None, progress: Callable[[int, int], None] | None = None
+) -> Iterator[VideoFrame]:
+    """Read a video file, or a folder of pictures whose names number the frames, frame by frame.
+
+    Args:
+        path: the file or the folder.
+        fps: frame rate [1/s]; needed for a folder, in place of a file's own times.
+        progress: called with (frames done, frames in all, where that is known).
+
+    Raises:
+        ImportError: what reads it is not installed.
+        ValueError: what :func:`read_video` finds; pictures without a frame rate, names without a number, a number that
+            is there twice or too large, a picture that cannot be read; the message names the file.
+        OSError: a file cannot be read.
+    """
+    path = Path(path)
+    if fps is not None:
+        check_frame_rate(fps)
+    if not path.is_dir():
+        for frame in read_video(path, progress):
+            yield frame if fps is None else frame._replace(time=frame.number / fps)
+        return
+    if fps is None:
+        raise ValueError(f"{path}: fps must be given (--recorded-fps): pictures do not tell it")
+    files, _ = number_files(path, PICTURE_ENDINGS, "pictures")
+    numbers = np.array(list(files))
+    step = int(np.diff(numbers).min()) if len(numbers) > 1 else 1
+    for done, (number, file) in enumerate(files.items(), 1):
+        yield VideoFrame(number, (number - int(numbers[0])) / (step * fps), read_picture(file))
+        if progress is not None:
+            progress(done, len(files))
 
 
 def read_video(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Iterator[VideoFrame]:
@@ -47,13 +95,15 @@ def read_video(path: str | Path, progress: Callable[[int, int], None] | None = N
     count, first, last = 0, 0.0, -1.0
     try:
         with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError("it has no pictures")
-            stream = container.streams.video[0]
+            times = _times_in_order(container)
+        with av.open(str(path)) as container:
+            stream = _stream(container)
             stream.thread_type = "AUTO"
             rate = stream.average_rate
             for frame in container.decode(stream):
                 time = frame.time if frame.time is not None else None if rate is None else count / float(rate)
+                if times is not None:
+                    time = times[count] if count < len(times) else None
                 if time is None:
                     raise ValueError("it does not tell the time of its frames")
                 first = time if count == 0 else first
@@ -71,3 +121,28 @@ def read_video(path: str | Path, progress: Callable[[int, int], None] | None = N
     except (FFmpegError, ValueError) as error:
         words = error.strerror if isinstance(error, FFmpegError) else error
         raise ValueError(f"{path}: not a video that can be read, at frame {count}: {words}") from error
+
+
+def _stream(container: InputContainer) -> VideoStream:
+    if not container.streams.video:
+        raise ValueError("it has no pictures")
+    return container.streams.video[0]
+
+
+def _times_in_order(container: InputContainer) -> list[float] | None:
+    """When the frames are shown [s], where the file stores them in another order and does not tell it; else None.
+
+    AVI has times in the order of the file alone. With B-frames, which are stored after a later frame that they need,
+    those times go to the wrong frames; the frames themselves come in the order in which they are shown.
+    """
+    stream = _stream(container)
+    if not stream.codec_context.has_b_frames or stream.time_base is None:
+        return None
+    times: list[float] = []
+    for packet in container.demux(stream):
+        if not packet.size:  # the end, or a frame that was dropped
+            continue
+        if packet.pts is None or (times and packet.pts * stream.time_base <= times[-1]):
+            return None
+        times.append(float(packet.pts * stream.time_base))
+    return times

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from biomechau.corpus.image_features import BackboneCard
-from biomechau.corpus.pictures import MISSING_PILLOW
+from biomechau.corpus.picture_file import MISSING_PILLOW
 from biomechau.file_errors import reason
 from biomechau.files import staged_directory
 from biomechau.finite import check_finite

@@ -21,7 +21,7 @@ class FaceScene:
     """A face of N' vertices with all maps that are linear in coefficients or forces, so that frames need no storage.
 
     Attributes:
-        neutral: (N', 3) [cm].
+        neutral: (N', 3) [cm], turned to the face's own left, up and front.
         faces: (F', 3) int64.
         backing: (E, 3) int64, triangles behind the eyes and the mouth, with extra vertices at the end.
         blendshapes: (K', N', 3) [cm].
@@ -38,13 +38,16 @@ class FaceScene:
     def of(cls, face: FaceForces, num_vertices: int = NUM_VERTICES) -> FaceScene:
         """The face, down-sampled to a subset of its vertices if it has more than ``num_vertices``."""
         faces = face.rig.faces.cpu().numpy()
-        positions = face.rig.neutral.double().cpu().numpy()
+        # The page looks along -z with +y up.
+        turn = face.rig.axes.T.float()
+        positions = (face.rig.neutral @ turn).double().cpu().numpy()
         kept = np.arange(len(positions))
         if len(positions) > num_vertices:
             kept, faces = coarsen(positions, faces, num_vertices)
         chosen = torch.from_numpy(kept)
-        moved = torch.cat([face.rig.neutral[None], face.dynamics.blendshapes])[:, chosen].float()
+        moved = torch.cat([face.rig.neutral[None], face.dynamics.blendshapes])[:, chosen].float() @ turn
         field = face.muscle_fields()[:, chosen].float()
+        field = field @ turn if field.ndim == 3 else field
         rims = [np.asarray(edges) for edges in mesh_holes(positions[kept], faces)]
         backing = [torch.empty(0, 3, dtype=torch.int64)]
         for edges in rims:

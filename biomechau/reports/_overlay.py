@@ -59,7 +59,7 @@ def write_overlay(
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(face.sequence.fps).limit_denominator(1000))
         stream.pix_fmt = "yuv420p"
-        with FaceRenderer(sampled, face.rig.faces.numpy(), height=_FACE_HEIGHT) as renderer:
+        with FaceRenderer(sampled, face.rig.faces.numpy(), _FACE_HEIGHT, face.rig.axes) as renderer:
             curves, strips = None, []
             for frame in range(count):
                 vertices, level = neutral, None

@@ -81,7 +81,7 @@ def area_pictures(rig: FaceRig, distribution: Distribution, height: int) -> dict
         sides.setdefault(name, {})[side] = column
     neutral = rig.neutral.double().numpy()
     pictures = {}
-    with FaceRenderer([neutral], rig.faces.numpy(), height) as renderer:
+    with FaceRenderer([neutral], rig.faces.numpy(), height, rig.axes) as renderer:
         for name, columns in sides.items():
             colours = np.broadcast_to(SKIN, (len(neutral), 3)).astype(float)
             for side, column in columns.items():

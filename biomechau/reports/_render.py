@@ -45,21 +45,26 @@ def overlay_colours(level: npt.ArrayLike) -> npt.NDArray[np.float64]:
 class FaceRenderer(OffscreenFace):
     """Renders faces of one topology from the front, all with the same view and scale.
 
-    The face looks along +z with +y up, as every rig does. Use as a context manager.
+    Use as a context manager.
 
     Args:
         shown: the faces to render, each (N, 3) [cm]; together they determine the view.
         faces: (F, 3) triangles.
         height: picture height [pixels]; the width follows from the face.
+        axes: (3, 3) the face's own left, up and front (:attr:`biomechau.FaceRig.axes`); x, y and z if not given.
 
     Raises:
         ImportError: pyvista is not installed.
     """
 
-    def __init__(self, shown: Sequence[Floats], faces: Integers, height: int = 700) -> None:
+    def __init__(
+        self, shown: Sequence[Floats], faces: Integers, height: int = 700, axes: npt.ArrayLike | None = None
+    ) -> None:
         import pyvista
 
         self._faces = faces
+        self._axes = np.eye(3) if axes is None else np.asarray(axes)
+        shown = [vertices @ self._axes.T for vertices in shown]
         self._holes = mesh_holes(shown[0], faces)
         low = np.min([vertices.min(0) for vertices in shown], 0).astype(float)
         high = np.max([vertices.max(0) for vertices in shown], 0).astype(float)
@@ -88,6 +93,7 @@ class FaceRenderer(OffscreenFace):
         """
         import pyvista
 
+        vertices = vertices @ self._axes.T
         mesh = pyvista.PolyData.from_regular_faces(vertices, self._faces)
         mesh.compute_normals(cell_normals=False, split_vertices=False, consistent_normals=False, inplace=True)
         if colours is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis
 from biomechau.corpus import FaceSequence
+from biomechau.corpus.video import VideoFrame
 from biomechau.csv_output import write_rows
 from biomechau.files import staged_directory
 from biomechau.reports.figures import viz_available
@@ -83,7 +84,13 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     return [Path(out) / name for name in names]
 
 
-def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: str | Path, overlay: bool) -> list[Path]:
+def write_analysis(
+    analysis: RecordingAnalysis,
+    summary: dict[str, Any],
+    out: str | Path,
+    overlay: bool,
+    filmed: Iterable[VideoFrame] | None = None,
+) -> list[Path]:
     """Write ``forces.csv``, ``action_units.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
     ``forces.png`` and ``report.html``.
 
@@ -92,6 +99,7 @@ def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: st
         summary: contents of ``summary.json``.
         out: directory to write to, created if missing; see :func:`biomechau.files.staged_directory`.
         overlay: also write ``overlay.mp4``.
+        filmed: the frames of the video that was tracked, to show beside the face in it.
 
     Returns:
         The files, in order of their names.
@@ -115,7 +123,7 @@ def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: st
         if overlay:
             from biomechau.reports._overlay import write_overlay
 
-            write_overlay(found, stage / "overlay.mp4")
+            write_overlay(found, stage / "overlay.mp4", filmed)
         names = sorted(path.name for path in stage.iterdir())
     return [Path(out) / name for name in names]
 

@@ -182,7 +182,7 @@ def _moments(
         times = [float(face.sequence.timestamp[frame]) for frame in frames]
         vertices = [face.vertices(frame) for frame in frames]
         photos = [photograph(face.sequence.name, time) for time in times] if photograph is not None else []
-        with FaceRenderer(vertices, face.rig.faces.numpy(), height=height) as renderer:
+        with FaceRenderer(vertices, face.rig.faces.numpy(), height, face.rig.axes) as renderer:
             below = tuple(renderer.picture(v, force / peak) for v, force in zip(vertices, forces, strict=True))
             if photos and all(photo is not None for photo in photos):
                 above, photographed = tuple(photo for photo in photos if photo is not None), True

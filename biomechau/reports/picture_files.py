@@ -32,7 +32,7 @@ def draw_forces(found: CaptureForces, path: Path) -> None:
     time = float(found.sequence.timestamp[frame])
     force = found.vertex_force(found.forces[frame])
     face = found.vertices(frame)
-    with FaceRenderer([face], found.rig.faces.numpy(), height=1000) as renderer:
+    with FaceRenderer([face], found.rig.faces.numpy(), 1000, found.rig.axes) as renderer:
         picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
     title = f"{found.sequence.name}: muscle forces"
     scale = float(force.max()) or 1.0
@@ -57,7 +57,7 @@ def draw_performance(found: CaptureForces, truth: Tensor, moments: Mapping[str, 
     forces = [found.vertex_force(found.forces[frame]) for frame in frames]
     scale = max(float(force.max()) for force in forces) or 1.0
     faces = [found.vertices(frame) for frame in frames]
-    with FaceRenderer(faces, found.rig.faces.numpy(), height=500) as renderer:
+    with FaceRenderer(faces, found.rig.faces.numpy(), 500, found.rig.axes) as renderer:
         pictures = [
             FacePicture(renderer.picture(face, force / scale), float(timestamp[frame]), f"{name}, {time:.1f} s")
             for face, force, frame, (name, time) in zip(faces, forces, frames, moments.items(), strict=True)
@@ -75,7 +75,7 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
     forces = [face.vertex_force(face.forces[frame]) for frame in frames]
     peak = max(float(force.max()) for force in forces) or 1.0
     shown = [face.vertices(frame) for frame in frames]
-    with FaceRenderer(shown, face.rig.faces.numpy(), height=500) as renderer:
+    with FaceRenderer(shown, face.rig.faces.numpy(), 500, face.rig.axes) as renderer:
         pictures = [
             FacePicture(
                 renderer.picture(vertices, force / peak),
@@ -140,7 +140,7 @@ def draw_shapes(
     captions = ["neutral"]
     captions += [f"{rig.names[i]}, {size.max():.2g} cm" for i, size in zip(indices, sizes[1:], strict=True)]
     faces = []
-    with FaceRenderer([neutral + u for u in displacements], rig.faces.numpy(), height=450) as renderer:
+    with FaceRenderer([neutral + u for u in displacements], rig.faces.numpy(), 450, rig.axes) as renderer:
         for caption, displacement, size in zip(captions, displacements, sizes, strict=True):
             faces.append((caption, renderer.picture(neutral + displacement, _share(size))))
             if progress is not None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from biomechau.rig.bounded_least_squares import solve_bounded
+from biomechau.rig.left_over import LeftOverSums
 
 Bound = float | Sequence[float] | Tensor
 # Frames solved at a time; their displacements take 29 MB at 9,409 vertices.
@@ -29,6 +30,7 @@ def fit_coefficients(
     bounds: tuple[Bound, Bound],
     rigid: bool,
     progress: Callable[[int, int], None] | None,
+    left_over: LeftOverSums | None = None,
 ) -> Tensor:
     """Implementation of :meth:`biomechau.FaceRig.fit` on plain tensors.
 
@@ -38,7 +40,7 @@ def fit_coefficients(
         vertices: (..., N, 3) positions [cm].
         chosen: indices of the shapes to fit.
         masses: (N,) weights.
-        ridge, bounds, rigid, progress: as for :meth:`biomechau.FaceRig.fit`.
+        ridge, bounds, rigid, progress, left_over: as for :meth:`biomechau.FaceRig.fit`.
     """
     _check_vertices(neutral, vertices)
     if not (math.isfinite(ridge) and ridge >= 0):
@@ -70,8 +72,13 @@ def fit_coefficients(
     coefficients = vertices.new_zeros((len(frames), len(blendshapes)))
     for start in range(0, len(frames), _CHUNK):
         chunk = frames[start : start + _CHUNK].to(dtype)
-        solution = _solve_with_motion(chunk, start, rest, weights, solve) if rigid else solve(chunk)
-        coefficients[start : start + len(chunk), chosen] = solution[:, : len(chosen)].to(vertices.dtype)
+        fitted, chunk = _solve_with_motion(chunk, start, rest, weights, solve) if rigid else (solve(chunk), chunk)
+        fitted = fitted[:, : len(chosen)]
+        coefficients[start : start + len(chunk), chosen] = fitted.to(vertices.dtype)
+        if left_over is not None:
+            displacement = chunk - rest
+            explained = torch.tensordot(fitted.to(dtype), basis[: len(chosen)].to(dtype), 1)
+            left_over.add(displacement, displacement - explained, weights)
         if progress is not None:
             progress(start + len(chunk), len(frames))
     return coefficients.reshape(*vertices.shape[:-2], len(blendshapes))
@@ -86,8 +93,12 @@ def _rigid_modes(offsets: Tensor) -> Tensor:
 
 def _solve_with_motion(
     positions: Tensor, first: int, neutral: Tensor, weights: Tensor, solve: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Gauss-Newton over pose and coefficients: solve for a small motion along with the shapes, undo it, repeat."""
+) -> tuple[Tensor, Tensor]:
+    """Gauss-Newton over pose and coefficients: solve for a small motion along with the shapes, undo it, repeat.
+
+    Returns:
+        The solution, and the positions without the motion of the head.
+    """
     share = (weights / weights.sum())[:, None]
     center = (share * neutral).sum(-2)
     positions = positions - (share * positions).sum(-2, keepdim=True)
@@ -102,7 +113,7 @@ def _solve_with_motion(
         shift, turn = solution[:, -6:-3], solution[:, -3:]
         motion = turn.abs().amax(1) + shift.abs().amax(1) / radius
         if bool((motion < _ALIGNED).all()):
-            return solution
+            return solution, positions
         # Rows are vertices, so p @ exp([turn]_x) rotates them by -turn.
         skew = torch.linalg.cross(turn[:, None].expand(-1, 3, 3), torch.eye(3).to(turn).expand(len(turn), 3, 3)).mT
         positions = (positions - center - shift[:, None]) @ torch.linalg.matrix_exp(skew) + center

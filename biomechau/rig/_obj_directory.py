@@ -1,4 +1,4 @@
-"""Importer of a folder of OBJ meshes that share one topology: a neutral and one mesh per shape."""
+"""Importer of a folder of meshes that share one topology: a neutral and one mesh per shape."""
 
 from __future__ import annotations
 
@@ -8,78 +8,133 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from biomechau.rig._rig_parts import RigParts
-from biomechau.rig.obj import face_lines, read_obj, read_obj_vertices
+from biomechau.rig.file_names import NEUTRALS, find_neutral, newest_versions, plain_shape_names
+from biomechau.rig.mesh_file import MESH_ENDINGS, read_mesh, read_mesh_vertices
+from biomechau.rig.names import shortened
+from biomechau.rig.obj import ObjMesh, face_lines
 
 
 def read_obj_directory(
     folder: str | Path,
-    neutral: str = "Neutral",
+    neutral: str | None = None,
     scale: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> RigParts:
-    """Read a rig from all OBJ files of a folder; every file except the neutral is one shape, named after the file.
+    """The parts of a rig from every OBJ (or PLY) file of a folder; each file but the neutral is one shape.
 
-    Shapes equal to the neutral are dropped and listed in ``provenance["dropped_shapes"]``.
+    A shape is named as its file, without what a program has put before or behind all names
+    (:func:`biomechau.rig.file_names.plain_shape_names`) and without a version (``smile_v002.obj``); of several
+    versions the newest is taken. Shapes equal to the neutral are dropped. ``provenance`` names what was dropped, left
+    out and renamed.
 
     Args:
-        folder: contains at least two OBJ files with the same vertices and faces.
-        neutral: name of the neutral's file, case-insensitive, with or without ``.obj``.
+        folder: folder with at least two mesh files of the same vertices and faces; faces may stand in any order.
+        neutral: name of the neutral's file, in any case, with or without ending and version; if not given, the file
+            whose name says neutral, basis, base, rest or default.
         scale: centimetres per unit of the files.
         progress: called with (shapes read, shapes in all).
 
     Raises:
-        ValueError: no OBJ files, no neutral, no shapes, vertices or faces unlike the neutral's, a broken OBJ file.
+        ValueError: no mesh files, no neutral, no shapes, no faces, other vertices or faces than the neutral's, a broken
+            file.
         OSError: the folder or a file cannot be read.
     """
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be positive, got {scale}")
-    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() == ".obj")
+    paths = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in MESH_ENDINGS)
     if not paths:
-        raise ValueError(f"{folder}: no OBJ files")
-    wanted = neutral.lower().removesuffix(".obj")
-    neutrals = [path for path in paths if path.stem.lower() == wanted]
-    if len(neutrals) != 1:
-        found = ", ".join(path.name for path in neutrals or paths)
-        raise ValueError(f"{folder}: expected one neutral named {neutral!r} (in any case), found {found}")
-    shapes = [path for path in paths if path != neutrals[0]]
-    if not shapes:
-        raise ValueError(f"{folder}: no shapes besides the neutral {neutrals[0].name}")
+        raise ValueError(f"{folder}: no OBJ files, and no PLY files")
+    files, older = newest_versions(paths)
+    rest_name = _neutral_of(folder, files, neutral)
+    rest_path = files.pop(rest_name)
+    if not files:
+        raise ValueError(f"{folder}: no shapes beside the neutral {rest_path.name}")
 
-    rest = read_obj(neutrals[0])
-    lines = face_lines(neutrals[0])
+    rest = read_mesh(rest_path)
+    if not len(rest.polygon_sizes):
+        raise ValueError(
+            f"{rest_path}: no faces: the neutral needs lines 'f a b c', which give its vertices their mass"
+        )
     blendshapes = []
-    for done, path in enumerate(shapes, 1):
-        vertices = read_obj_vertices(path)
+    topology = _Topology(rest_path, rest)
+    for done, path in enumerate(files.values(), 1):
+        vertices = read_mesh_vertices(path)
         if vertices.shape != rest.vertices.shape:
             raise ValueError(
-                f"{path}: expected {len(rest.vertices)} vertices as in {neutrals[0].name}, found {len(vertices)}"
+                f"{path}: expected {len(rest.vertices)} vertices as in {rest_path.name}, found {len(vertices)}"
             )
-        # Equal lines mean equal faces; parsing is needed only where they differ, for example in texture coordinates.
-        if face_lines(path) != lines:
-            mesh = read_obj(path)
-            if not (
-                np.array_equal(mesh.polygon_sizes, rest.polygon_sizes) and np.array_equal(mesh.corners, rest.corners)
-            ):
-                raise ValueError(f"{path}: its faces differ from those of {neutrals[0].name}")
+        topology.check(path)
         blendshapes.append(torch.from_numpy((scale * (vertices - rest.vertices)).astype(np.float32)))
         if progress is not None:
-            progress(done, len(shapes))
+            progress(done, len(files))
     moves = [bool(shape.any()) for shape in blendshapes]
     if not any(moves):
-        raise ValueError(f"{folder}: no shape differs from the neutral {neutrals[0].name}")
+        raise ValueError(f"{folder}: no shape differs from the neutral {rest_path.name}")
+    names = plain_shape_names(tuple(files))
+    renamed = [f"{name} for {old}" for name, old in zip(names, files, strict=True) if name != old]
     return RigParts(
         neutral=torch.from_numpy((scale * rest.vertices).astype(np.float32)),
         faces=torch.from_numpy(rest.triangles()),
         blendshapes=torch.stack([shape for shape, kept in zip(blendshapes, moves, strict=True) if kept]),
-        names=tuple(path.stem for path, kept in zip(shapes, moves, strict=True) if kept),
+        names=tuple(name for name, kept in zip(names, moves, strict=True) if kept),
         identity=torch.empty(0),
         identity_names=(),
         provenance={
             "source": f"OBJ folder {Path(folder).name}",
-            "neutral": neutrals[0].name,
+            "neutral": rest_path.name,
             "scale": f"{scale:g} cm per unit",
-            "dropped_shapes": ", ".join(path.stem for path, kept in zip(shapes, moves, strict=True) if not kept),
+            "dropped_shapes": ", ".join(name for name, kept in zip(names, moves, strict=True) if not kept),
+            **({"renamed": ", ".join(renamed)} if renamed else {}),
+            **({"older_versions": ", ".join(path.name for path in older)} if older else {}),
         },
     )
+
+
+def _neutral_of(folder: str | Path, files: dict[str, Path], wanted: str | None) -> str:
+    """The name of the neutral among the files."""
+    if wanted is None:
+        found = find_neutral(tuple(files))
+        what = f"expected one neutral, a file named {' or '.join(NEUTRALS)}"
+    else:
+        stem = Path(wanted).stem if Path(wanted).suffix.lower() in MESH_ENDINGS else wanted
+        found = [name for name, path in files.items() if stem.casefold() in (name.casefold(), path.stem.casefold())]
+        what = f"expected one neutral named {wanted!r} in any case"
+    if len(found) != 1:
+        names = shortened([files[name].name for name in found or files], 8)
+        raise ValueError(f"{folder}: {what}, found {names}; --neutral NAME tells which it is")
+    return found[0]
+
+
+class _Topology:
+    """The faces of the neutral, to compare those of the shapes with."""
+
+    def __init__(self, path: Path, mesh: ObjMesh) -> None:
+        self._path, self._mesh = path, mesh
+        self._lines = self._lines_of(path)
+
+    def check(self, path: Path) -> None:
+        """Raise ``ValueError`` unless a shape has the polygons of the neutral, in any order, from any corner."""
+        # Equal lines are equal faces; only lines that differ (in texture coordinates, say) are worth reading.
+        lines = self._lines_of(path)
+        if lines is not None and lines == self._lines:
+            return
+        found, expected = _polygons(read_mesh(path)), _polygons(self._mesh)
+        if found.keys() != expected.keys() or not all(np.array_equal(found[size], expected[size]) for size in found):
+            raise ValueError(f"{path}: its faces are not those of {self._path.name}")
+
+    @staticmethod
+    def _lines_of(path: Path) -> list[bytes] | None:
+        return None if path.suffix.lower() == ".ply" else face_lines(path)
+
+
+def _polygons(mesh: ObjMesh) -> dict[int, NDArray[np.int64]]:
+    """The polygons (P, corners) by their number of corners, rows and the corners of a row in rising order."""
+    by_size = {}
+    for size in np.unique(mesh.polygon_sizes).tolist():
+        chosen = np.repeat(mesh.polygon_sizes == size, mesh.polygon_sizes)
+        rows = np.sort(mesh.corners[chosen].reshape(-1, size), 1)
+        by_size[size] = rows[np.lexsort(rows.T[::-1])]
+    return by_size

@@ -18,6 +18,8 @@ from biomechau.rig._obj_directory import read_obj_directory
 from biomechau.rig._rig_parts import RigParts
 from biomechau.rig._storage import load_rig, save_rig
 from biomechau.rig.ict import read_ict
+from biomechau.rig.left_over import LeftOverSums
+from biomechau.rig.orientation import face_axes
 
 if TYPE_CHECKING:
     import trimesh
@@ -127,6 +129,11 @@ class FaceRig:
             raise ValueError("the rig's triangles have no area, so its vertices have no mass")
         return (areas / areas.sum()).to(self.neutral.dtype)
 
+    @cached_property
+    def axes(self) -> Tensor:
+        """(3, 3) float64, the subject's left, up and front as rows, see :func:`biomechau.rig.orientation.face_axes`."""
+        return face_axes(self.neutral.cpu(), self.faces.cpu(), self.blendshapes.cpu(), self.names)
+
     def shape_indices(self, names: Sequence[str]) -> list[int]:
         """Index of each named shape, in the given order; any spelling that :mod:`biomechau.rig.names` knows.
 
@@ -230,22 +237,25 @@ class FaceRig:
     def from_obj_directory(
         cls,
         folder: str | Path,
-        neutral: str = "Neutral",
+        neutral: str | None = None,
         scale: float = 1.0,
         progress: Callable[[int, int], None] | None = None,
     ) -> FaceRig:
-        """The rig of a folder of OBJ meshes; every file except the neutral is one shape, named after the file.
+        """The rig of a folder of OBJ or PLY meshes; every file except the neutral is one shape, named after the file.
 
-        Shapes equal to the neutral are dropped and listed in ``provenance["dropped_shapes"]``.
+        What a program has put before or behind all names is no part of them, nor is a version (``smile_v002.obj``), of
+        which the newest is taken. Shapes equal to the neutral are dropped. ``provenance`` names what was dropped, left
+        out and renamed.
 
         Args:
-            folder: contains at least two OBJ files with the same vertices and faces.
-            neutral: name of the neutral's file, case-insensitive, with or without ``.obj``.
+            folder: contains at least two mesh files with the same vertices and faces; faces may be in any order.
+            neutral: name of the neutral's file, case-insensitive, with or without ending and version; if not given, the
+                file whose name says neutral, basis, base, rest or default.
             scale: centimetres per unit of the files.
             progress: called with (shapes read, shapes in all).
 
         Raises:
-            ValueError: no OBJ files, no neutral, no shapes, files that do not match, or a broken file.
+            ValueError: no mesh files, no neutral, no shapes, no faces, files that do not match, or a broken file.
             OSError: the folder or a file cannot be read.
         """
         return cls(*read_obj_directory(folder, neutral, scale, progress))
@@ -281,6 +291,7 @@ class FaceRig:
         shapes: Sequence[str] | None = None,
         rigid: bool = False,
         progress: Callable[[int, int], None] | None = None,
+        left_over: LeftOverSums | None = None,
     ) -> Tensor:
         """Coefficients of each frame by bounded ridge regression in the mass norm.
 
@@ -296,6 +307,7 @@ class FaceRig:
             shapes: names of the shapes to fit, all if not given; the others get coefficient 0.
             rigid: also fit the rigid motion of the head.
             progress: called with (frames done, frames in all).
+            left_over: takes what the fit leaves over of the meshes.
 
         Returns:
             Coefficients (..., K) in the dtype of ``vertices``.
@@ -309,5 +321,5 @@ class FaceRig:
         chosen = list(range(self.num_shapes)) if shapes is None else self.shape_indices(shapes)
         masses = self.vertex_masses if masses is None else masses
         return fit_coefficients(
-            self.neutral, self.blendshapes, vertices, chosen, masses, ridge, bounds, rigid, progress
+            self.neutral, self.blendshapes, vertices, chosen, masses, ridge, bounds, rigid, progress, left_over
         )

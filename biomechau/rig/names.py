@@ -1,4 +1,4 @@
-"""One spelling for the shape names of ARKit, Live Link Face, MediaPipe and ICT-FaceKit."""
+"""One spelling for the shape names of ARKit, Live Link Face, MediaPipe, ICT-FaceKit and Faceshift."""
 
 from __future__ import annotations
 
@@ -28,6 +28,35 @@ _SIDE = re.compile(r"(?P<base>.+?)(?P<side>(?<=[\W_])(?i:left|right|l|r)|Left|Ri
 _SEPARATORS = re.compile(r"[\W_]+")
 # Of a name in a list of names, in characters.
 _LONGEST_NAME = 40
+# Names of Faceshift, and of tools after it, under those of ARKit; both without separators and side.
+_FACESHIFT = {
+    "browsd": "browdown",
+    "browsdown": "browdown",
+    "browsuc": "browinnerup",
+    "browsupcenter": "browinnerup",
+    "browsu": "browouterup",
+    "browsup": "browouterup",
+    "chinlowerraise": "mouthshruglower",
+    "chinupperraise": "mouthshrugupper",
+    "eyedown": "eyelookdown",
+    "eyein": "eyelookin",
+    "eyeopen": "eyewide",
+    "eyeout": "eyelookout",
+    "eyeup": "eyelookup",
+    "jawfwd": "jawforward",
+    "lipsfunnel": "mouthfunnel",
+    "lipslowerclose": "mouthrolllower",
+    "lipslowerdown": "mouthlowerdown",
+    "lipspress": "mouthpress",
+    "lipspucker": "mouthpucker",
+    "lipsstretch": "mouthstretch",
+    "lipstogether": "mouthclose",
+    "lipsupperclose": "mouthrollupper",
+    "lipsupperup": "mouthupperup",
+    "lipstretch": "mouthstretch",
+    "puff": "cheekpuff",
+    "sneer": "nosesneer",
+}
 # Here left and right say where the shape moves, not which half of the face it belongs to.
 _DIRECTIONS = {
     f"{part}{end}": f"{part}{way}" for part in ("jaw", "mouth") for way in ("left", "right") for end in (way, way[0])
@@ -44,15 +73,15 @@ _SMALL = {
 def canonical(name: str) -> str:
     """The spelling shared by all conventions: lower case, no separators, the side as ``_l`` or ``_r``.
 
-    >>> canonical("MouthSmileLeft"), canonical("mouthSmile_L"), canonical("JawLeft")
-    ('mouthsmile_l', 'mouthsmile_l', 'jawleft')
+    >>> canonical("MouthSmileLeft"), canonical("mouthSmile_L"), canonical("JawLeft"), canonical("BrowsD_R")
+    ('mouthsmile_l', 'mouthsmile_l', 'jawleft', 'browdown_r')
     """
     plain = _SEPARATORS.sub("", name).lower()
     side = _SIDE.fullmatch(name.strip())
     if plain in _DIRECTIONS or side is None:
-        return _DIRECTIONS.get(plain) or _SMALL.get(plain, plain)
+        return _DIRECTIONS.get(plain) or _SMALL.get(plain) or _FACESHIFT.get(plain, plain)
     base = _SEPARATORS.sub("", side["base"]).lower()
-    return f"{base}_{side['side'][0].lower()}"
+    return f"{_FACESHIFT.get(base, base)}_{side['side'][0].lower()}"
 
 
 def mirror_order(names: Sequence[str]) -> list[int]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from biomechau.file_errors import quote
 
 # Largest coordinate accepted, in any unit of length; far below the range of float32.
-_LARGEST_COORDINATE = 1e9
+LARGEST_COORDINATE = 1e9
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -81,7 +81,7 @@ def read_obj_vertices(path: str | Path) -> NDArray[np.float64]:
             vertices = np.loadtxt(lines, usecols=(1, 2, 3), ndmin=2) if lines else np.empty((0, 3))
         except ValueError:
             vertices = np.empty((0, 3))
-        if len(vertices) and (np.abs(vertices) <= _LARGEST_COORDINATE).all():
+        if len(vertices) and (np.abs(vertices) <= LARGEST_COORDINATE).all():
             return vertices
     return _parse_lines(path, data).vertices
 
@@ -136,8 +136,8 @@ def _vertex(tokens: list[bytes], path: str | Path, number: int) -> tuple[float, 
         x, y, z = (float(token) for token in tokens[1:4])
     except ValueError:
         _fail(path, number, f"a vertex must have three numbers, found {quote(_text(tokens[1:]))}")
-    if not all(abs(value) <= _LARGEST_COORDINATE for value in (x, y, z)):
-        limit = f" of at most {_LARGEST_COORDINATE:g}" if np.isfinite((x, y, z)).all() else ""
+    if not all(abs(value) <= LARGEST_COORDINATE for value in (x, y, z)):
+        limit = f" of at most {LARGEST_COORDINATE:g}" if np.isfinite((x, y, z)).all() else ""
         _fail(path, number, f"a vertex must have finite coordinates{limit}, found {quote(_text(tokens[1:]))}")
     return x, y, z
 

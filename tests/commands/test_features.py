@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from commands.small import SMALL, UNITS, read_csv
@@ -14,9 +16,12 @@ from models.backbones import save_resnet
 
 from biomechau.cli import main
 from biomechau.corpus import Corpus, Fold
+from biomechau.corpus.face_tracks import Face
 from biomechau.corpus.simulator import SimulationConfig, write_simulated_corpus
+from biomechau.corpus.tracking import Tracker
 from biomechau.rig import FaceRig
 from biomechau.training import Run, open_runs
+from biomechau.training.video_features import crop_face
 
 pytest.importorskip("pyvista")
 GIVEN = [*SMALL, "--epochs", "1", "--action-units", *UNITS]
@@ -91,6 +96,78 @@ def test_evaluate_and_predict_with_images(run: Path, pretrained: Path, tmp_path:
     out = tmp_path / "prediction"
     assert call("predict", pretrained, "--sequence", "S001_T1", "--run", run, "--out", out) == 0
     assert len(read_csv(out / "action_units.csv")) == 48
+
+
+@pytest.fixture
+def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracker that finds one face, as large as the picture, in all pictures but the fifth."""
+
+    @contextmanager
+    def landmarker(model: Path | None, most_faces: int) -> Iterator[Tracker]:
+        times: list[int] = []
+
+        def track(picture: np.ndarray, milliseconds: int) -> list[Face]:
+            times.append(milliseconds)
+            half = 0.5 / 1.3
+            return [] if len(times) == 5 else [Face((0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half), [0.1] * 52)]
+
+        yield track
+
+    monkeypatch.setattr("biomechau.commands.predict.face_landmarker", landmarker)
+
+
+@pytest.mark.usefixtures("tracked")
+def test_pictures_of_a_new_video_are_read_in_one_pass(
+    run: Path, pretrained: Path, resnet: Path, tmp_path: Path, fails: Callable[..., None]
+) -> None:
+    video = pretrained / "images" / "S001_T1"
+    given = ["predict", video, "--run", run, "--recorded-fps", 25, "--out"]
+    assert call(*given, tmp_path / "video", "--backbone", resnet) == 0
+    assert call("predict", pretrained, "--sequence", "S001_T1", "--run", run, "--out", tmp_path / "corpus") == 0
+    found, expected = (read_csv(tmp_path / name / "action_units.csv") for name in ("video", "corpus"))
+    assert len(found) == len(expected) == 48
+    for unit in UNITS:
+        column = f"AU{int(unit):02d}"
+        assert found[4][column] == ""
+        far = [n for n in range(48) if abs(n - 4) > 4]  # a head may see the frames around
+        values = np.array([[float(rows[n][column]) for n in far] for rows in (found, expected)])
+        np.testing.assert_allclose(values[0], values[1], atol=1e-5)
+    fails(*given, tmp_path / "a", words=("lies in a folder: name it with --backbone",))
+    other = save_resnet(tmp_path / "other", seed=1)
+    fails(*given, tmp_path / "a", "--backbone", other, words=("not the backbone of", "expected"))
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.usefixtures("tracked")
+def test_each_fold_reads_its_own_backbone(own: Path, tmp_path: Path) -> None:
+    assert call("train", "--corpus", own, "--out", tmp_path / "run", "--head", "image", "--num-folds", 2, *GIVEN) == 0
+    given = ["predict", own / "images" / "S001_T1", "--run", tmp_path / "run", "--recorded-fps", 25, "--out"]
+    assert call(*given, tmp_path / "video", "--backbone", own) == 0
+    assert call("predict", own, "--sequence", "S001_T1", "--run", tmp_path / "run", "--out", tmp_path / "corpus") == 0
+    found, expected = (read_csv(tmp_path / name / "action_units.csv") for name in ("video", "corpus"))
+    column = f"AU{int(UNITS[0]):02d}"
+    far = [n for n in range(48) if abs(n - 4) > 4]
+    values = np.array([[float(rows[n][column]) for n in far] for rows in (found, expected)])
+    np.testing.assert_allclose(values[0], values[1], atol=1e-5)
+
+
+def test_a_backbone_belongs_to_a_video(run: Path, pretrained: Path, resnet: Path, fails: Callable[..., None]) -> None:
+    names = np.array(["jawOpen"])
+    np.savez(resnet.parent / "take.npz", coefficients=np.zeros((9, 1), "f4"), names=names, fps=25)
+    given = ["predict", resnet.parent / "take.npz", "--run", run]
+    fails(*given, words=("reads image features, which take does not have; give a video",))
+    fails(*given, "--backbone", resnet, words=("--backbone belongs to a video",))
+
+
+def test_the_square_around_a_face() -> None:
+    picture = np.arange(10 * 20 * 3, dtype=np.uint8).reshape(10, 20, 3)
+    np.testing.assert_array_equal(crop_face(picture, (0.3, 0.2, 0.5, 0.6)), picture[2:7, 6:11])
+    outside = crop_face(picture, (-0.5, 0.0, 0.5, 1.0))  # 26 pixels around (0, 5)
+    assert outside.shape == (26, 26, 3)
+    np.testing.assert_array_equal(outside[8:18, 13:], picture[:, :13])
+    np.testing.assert_array_equal(outside[8:18, 0], picture[:, 0])
+    assert crop_face(picture, (0.5, 0.5, 0.5, 0.5)).shape == (1, 1, 3)
+    assert crop_face(picture, (-1e9, 0.0, 1e9, 1.0)).shape == (40, 40, 3)
 
 
 def test_features_added_later_leave_runs_valid(plain: Path, resnet: Path, tmp_path: Path) -> None:

@@ -26,13 +26,76 @@ def test_import_of_an_obj_folder(tiny_rig: FaceRig, tmp_path: Path, capsys: pyte
     write_obj(tiny_rig, tiny_rig.neutral + tiny_rig.blendshapes[-1], folder / "jawOpen.obj")
     arguments = ["rig", "import", str(folder), "--out", str(out), "--neutral", "rest", "--scale", "2"]
     assert main(arguments) == 0
-    assert capsys.readouterr().out == f"{out}: 99 vertices, 1 shapes, 0 identity modes\n"
+    said, warned = capsys.readouterr()
+    assert said.startswith(f"{out}: 99 vertices, 1 shapes, 0 identity modes\n32 cm wide, 40 cm tall, ")
+    assert "muscles found: 1 of 34; the others need the shapes browInnerUp_L, " in said
+    assert warned == ""
     rig = FaceRig.load(out)
     assert rig.provenance["scale"] == "2 cm per unit"
     torch.testing.assert_close(rig.neutral, 2 * tiny_rig.neutral)
     torch.testing.assert_close(rig.blendshapes[0], 2 * tiny_rig.blendshapes[-1], atol=1e-4, rtol=1e-4)
-    assert_error(capsys, ["rig", "import", str(folder), "--out", str(out)], "Neutral", "rest.obj")
+    (folder / "rest.obj").rename(folder / "calm.obj")
+    assert_error(capsys, ["rig", "import", str(folder), "--out", str(out)], "--neutral", "calm.obj")
     assert FaceRig.load(out).num_shapes == 1
+
+
+def import_shapes(
+    rig: FaceRig, folder: Path, capsys: pytest.CaptureFixture[str], names: tuple[str, ...], scale: float = 1.0
+) -> tuple[str, str]:
+    """Import a folder of some of the rig's shapes under other names; what was said and what warned of."""
+    folder.mkdir()
+    write_obj(rig, scale * rig.neutral, folder / "Neutral.obj")
+    for name, shape in zip(names, rig.blendshapes, strict=False):
+        write_obj(rig, scale * (rig.neutral + shape), folder / f"{name}.obj")
+    assert main(["rig", "import", str(folder), "--out", str(folder / "rig.safetensors")]) == 0
+    return capsys.readouterr()
+
+
+FACESHIFT = (
+    "BrowsU_C_L",
+    "BrowsU_C_R",
+    "BrowsD_L",
+    "BrowsD_R",
+    "MouthSmile_L",
+    "MouthSmile_R",
+    "LipsPucker",
+    "JawOpen",
+)
+
+
+def test_names_of_faceshift_find_the_same_muscles(
+    tiny_rig: FaceRig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder, names in (("arkit", tiny_rig.names), ("faceshift", FACESHIFT)):
+        said, warned = import_shapes(tiny_rig, tmp_path / folder, capsys, names)
+        assert "muscles found: 8 of 35; the others need the shapes browOuterUp_L, " in said
+        assert warned == ""
+
+
+def test_a_prefix_is_taken_off_with_a_note(
+    tiny_rig: FaceRig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = tuple(f"{n:02}_{name}" for n, name in enumerate(tiny_rig.names))
+    said, warned = import_shapes(tiny_rig, tmp_path / "shapes", capsys, names)
+    assert "muscles found: 8 of 35" in said
+    assert warned.startswith("biomechau: note: renamed: browInnerUp_L for 00_browInnerUp_L, ")
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"), [(0.01, "metres (--scale 100)"), (10, "millimetres (--scale 0.1)"), (1 / 2.54, "inches")]
+)
+def test_units_in_doubt(
+    tiny_rig: FaceRig, tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: float, words: str
+) -> None:
+    _, warned = import_shapes(tiny_rig, tmp_path / "shapes", capsys, tiny_rig.names, scale)
+    assert f"the rig is {20 * scale:.4g} cm tall, where a human face is 15 to 25 cm" in warned
+    assert words in warned
+
+
+def test_names_that_say_nothing(tiny_rig: FaceRig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, warned = import_shapes(tiny_rig, tmp_path / "shapes", capsys, ("big", "small"))
+    assert "muscles found: 0 of 34" in said
+    assert "forces need a table of muscles with yours (--muscles)" in warned
 
 
 def test_import_of_the_built_in_face(tmp_path: Path) -> None:
@@ -44,7 +107,10 @@ def test_import_of_the_built_in_face(tmp_path: Path) -> None:
 def test_import_of_an_ict_folder(ict_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ict.safetensors"
     assert main(["rig", "import", str(ict_folder), "--out", str(out), "--no-identity"]) == 0
-    assert capsys.readouterr().out == f"{out}: 9,409 vertices, 55 shapes, 0 identity modes\n"
+    said, warned = capsys.readouterr()
+    assert said.startswith(f"{out}: 9,409 vertices, 55 shapes, 0 identity modes\n")
+    assert said.endswith("muscles found: 35 of 35\n")
+    assert warned == "biomechau: note: equal to the neutral and left out: PupilDilate_L, PupilDilate_R\n"
 
 
 def test_import_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

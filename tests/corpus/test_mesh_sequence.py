@@ -1,6 +1,7 @@
 """Mesh sequences through the fit, and the function that picks a reader."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -114,8 +115,58 @@ def test_names_that_do_not_number_frames_are_refused(tiny_rig: FaceRig, folder: 
         read_mesh_sequence(folder, tiny_rig, 30)
 
 
+@pytest.mark.parametrize("name", ["face_{:04}_v2", "{:04}_take2", "v2_{}", "take2.{:03}.v003", "take_2_frame{}"])
+def test_the_number_that_counts_frames_is_found(
+    tiny_rig: FaceRig, tmp_path: Path, vertices: Tensor, coefficients: Tensor, name: str
+) -> None:
+    for number, frame in enumerate(vertices, 8):
+        _write_obj(tmp_path / f"{name.format(number)}.obj", frame)
+    sequence = read_mesh_sequence(tmp_path, tiny_rig, 30)
+    torch.testing.assert_close(sequence.coefficients, coefficients, atol=2e-3, rtol=0)
+    assert sequence.dropped == ()
+    assert sequence.notes == ()
+
+
+def test_the_newest_version_of_a_frame_is_read(
+    tiny_rig: FaceRig, tmp_path: Path, vertices: Tensor, coefficients: Tensor
+) -> None:
+    for number, frame in enumerate(vertices):
+        _write_obj(tmp_path / f"face_{number}_v1.obj", frame)
+    _write_obj(tmp_path / "face_3_v1.obj", vertices[0])
+    _write_obj(tmp_path / "face_3_v10.obj", vertices[3])
+    _write_obj(tmp_path / "face_3_v9.obj", vertices[0])
+    sequence = read_mesh_sequence(tmp_path, tiny_rig, 30)
+    torch.testing.assert_close(sequence.coefficients, coefficients, atol=2e-3, rtol=0)
+    assert sequence.notes == ("older versions of 2 frames are left out, as face_3_v1.obj",)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "binary"])
+def test_ply_files(
+    tiny_rig: FaceRig, tmp_path: Path, vertices: Tensor, coefficients: Tensor, encoding: Literal["ascii", "binary"]
+) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    for number, frame in enumerate(vertices):
+        mesh = trimesh.Trimesh(frame.numpy(), tiny_rig.faces.numpy(), process=False)
+        (tmp_path / f"f{number}.ply").write_bytes(trimesh.exchange.ply.export_ply(mesh, encoding))
+    sequence = read_sequence(tmp_path, tiny_rig, 30)
+    torch.testing.assert_close(sequence.coefficients, coefficients, atol=2e-3, rtol=0)
+    whole = (tmp_path / "f3.ply").read_bytes()
+    for broken, message in (
+        (whole[: len(whole) // 2], "x, y and z in every row|not a PLY file that can be read"),
+        (
+            b"ply\nformat binary_little_endian 1.0\nelement vertex 9999999999\nproperty float x\nend_header\n",
+            "not a PLY",
+        ),
+        (b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n1\n", "x, y and z|not a PLY"),
+        (b"", "not a PLY file"),
+    ):
+        (tmp_path / "f3.ply").write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"f3\.ply: .*({message})"):
+            read_sequence(tmp_path, tiny_rig, 30)
+
+
 def test_folder_without_meshes_is_named(tiny_rig: FaceRig, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no OBJ files"):
+    with pytest.raises(ValueError, match="no OBJ or PLY files"):
         read_mesh_sequence(tmp_path, tiny_rig, 30)
 
 

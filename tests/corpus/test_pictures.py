@@ -12,7 +12,8 @@ from corpus.videos import write_video
 from PIL import Image
 
 from biomechau.corpus import Corpus
-from biomechau.corpus.pictures import SequencePictures, find_pictures, read_picture
+from biomechau.corpus.picture_file import read_picture
+from biomechau.corpus.pictures import SequencePictures, find_pictures
 from biomechau.rig import FaceRig
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from biomechau.corpus import Corpus, CorpusWriter
-from biomechau.corpus.pictures import read_picture
+from biomechau.corpus.picture_file import read_picture
 from biomechau.corpus.simulator import SimulationConfig, simulate, write_simulated_corpus
 from biomechau.corpus.simulator._portraits import PortraitCamera
 from biomechau.corpus.simulator._scene import Markings, Scene

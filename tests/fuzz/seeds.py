@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import trimesh
 from corpus.corpora import write_three
 from corpus.datasets.trees import write_intensities, write_live_link, write_npz, write_occurrences, write_py_feat
 from corpus.made_recordings import timecode, write_recording
@@ -109,6 +110,11 @@ def _recordings(folder: Path) -> dict[str, Reader]:
     (folder / "objects").mkdir()
     for number in (0, 1, 3):
         _write_obj(folder / "objects" / f"f{number:03}.obj", motion[number], rig.faces)
+    (folder / "polygons").mkdir()
+    for number in (0, 1, 2):
+        mesh = trimesh.Trimesh(motion[number].numpy(), rig.faces.numpy(), process=False)
+        encoding = "ascii" if number else "binary"
+        (folder / "polygons" / f"{number}.ply").write_bytes(trimesh.exchange.ply.export_ply(mesh, encoding))
     timed = write_mediapipe(folder / "plain.csv", range(6), lost=(2,)).read_text().splitlines()
     timed = [f"timestamp,{timed[0]}", *(f"{n / 30:.3f},{line}" for n, line in enumerate(timed[1:]))]
     (folder / "mediapipe.csv").write_text("\n".join(timed) + "\n")
@@ -153,6 +159,7 @@ def _recordings(folder: Path) -> dict[str, Reader]:
         "npz_numbered": Reader(_file(write_npz(folder / "n.npz", range(6))), _sequence_of("n.npz", 25.0)),
         "npz_vertices": Reader(_file(folder / "meshes.npz"), _sequence_of("meshes.npz", None, rig)),
         "obj_sequence": Reader(_files(folder / "objects"), _sequence_of(".", 25.0, rig)),
+        "ply_sequence": Reader(_files(folder / "polygons"), _sequence_of(".", 25.0, rig)),
         "openface": Reader(_file(folder / "openface.csv"), action_units("openface.csv")),
         "openface_intensity": Reader(_file(folder / "openface.csv"), action_units("openface.csv", True)),
         "predicted_units": Reader(_file(folder / "action_units.csv"), action_units("action_units.csv")),

@@ -69,6 +69,22 @@ def test_force_colours_the_face_where_it_is(tiny_rig: FaceRig) -> None:
     assert not changed[:, :half].any()
 
 
+def test_the_face_is_drawn_as_it_stands(tiny_rig: FaceRig) -> None:
+    lying = dataclasses.replace(
+        tiny_rig,
+        neutral=tiny_rig.neutral[:, [0, 2, 1]] * torch.tensor([1, -1, 1]),
+        blendshapes=tiny_rig.blendshapes[..., [0, 2, 1]] * torch.tensor([1, -1, 1]),
+        identity=torch.empty(0),
+        identity_names=(),
+    )
+    pictures = []
+    for rig in (tiny_rig, lying):
+        vertices = rig.neutral.double().numpy()
+        with FaceRenderer([vertices], rig.faces.numpy(), 120, rig.axes) as renderer:
+            pictures.append(renderer.picture(vertices))
+    np.testing.assert_array_equal(*pictures)
+
+
 def test_frame_holds_every_face_it_is_made_for(tiny_rig: FaceRig) -> None:
     neutral, faces = tiny_rig.neutral.double().numpy(), tiny_rig.faces.numpy()
     low = neutral - [0, 8, 0]

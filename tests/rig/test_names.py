@@ -22,6 +22,12 @@ from biomechau.rig.names import ARKIT_SHAPES, canonical, map_channels, mirror_or
         (("cleft", "CLEFT"), "cleft"),
         (("bright", "Bright"), "bright"),
         (("NASAL",), "nasal"),
+        (("BrowsD_L", "browDownLeft", "BrowsDown_Left"), "browdown_l"),
+        (("BrowsU_C", "browInnerUp"), "browinnerup"),
+        (("BrowsU_C_R", "browInnerUp_R"), "browinnerup_r"),
+        (("EyeOpen_R", "eyeWideRight"), "eyewide_r"),
+        (("Sneer", "noseSneer"), "nosesneer"),
+        (("JawFwd", "jawForward"), "jawforward"),
     ],
 )
 def test_spellings_of_one_shape_share_one_canonical_name(spellings: tuple[str, ...], expected: str) -> None:

@@ -61,7 +61,7 @@ def test_missing_neutral_lists_what_is_there(folder: Path) -> None:
 
 def test_two_neutrals_are_refused(folder: Path) -> None:
     _write(folder / "neutral.OBJ")
-    with pytest.raises(ValueError, match=r"expected one neutral .* found Neutral\.obj, neutral\.OBJ"):
+    with pytest.raises(ValueError, match=r"neutral\.OBJ: there is also Neutral\.obj; keep one of them"):
         FaceRig.from_obj_directory(folder)
 
 
@@ -71,7 +71,7 @@ def test_other_vertex_count_is_named(folder: Path) -> None:
         FaceRig.from_obj_directory(folder)
 
 
-@pytest.mark.parametrize("faces", ["f 1 2 3\nf 1 3 4\n", "f 2 3 4 1\n", ""])
+@pytest.mark.parametrize("faces", ["f 1 2 3\nf 1 3 4\n", "f 1 2 3 3\n", "f 1 2 3\n", ""])
 def test_other_faces_are_named(folder: Path, faces: str) -> None:
     _write(folder / "puff.obj", 1, faces)
     with pytest.raises(ValueError, match=r"puff\.obj: its faces differ from those of Neutral\.obj"):
@@ -98,3 +98,71 @@ def test_folder_with_only_the_neutral_is_named(tmp_path: Path) -> None:
     _write(tmp_path / "same.obj")
     with pytest.raises(ValueError, match=r"no shape differs from the neutral Neutral\.obj"):
         FaceRig.from_obj_directory(tmp_path)
+
+
+def test_faces_may_stand_in_another_order(tmp_path: Path) -> None:
+    vertices = (*VERTICES[:3], (2, 2, 0), VERTICES[3])
+    _write(tmp_path / "Neutral.obj", 0, "f 1 2 3 5\nf 3 4 5\nf 2 3 4\n", vertices)
+    _write(tmp_path / "puff.obj", 1, "f 3 4 2\nf 5 1 2 3\nf 5 3 4\n", vertices)
+    assert FaceRig.from_obj_directory(tmp_path).names == ("puff",)
+
+
+def test_neutral_without_faces_is_refused(folder: Path) -> None:
+    _write(folder / "Neutral.obj", 0, "")
+    with pytest.raises(ValueError, match=r"Neutral\.obj: no faces: the neutral needs lines 'f a b c'"):
+        FaceRig.from_obj_directory(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["_neutral", "Basis", "BASE", "rest", "neutral_v003", "blendShape1.Neutral", "00_neutral", "face_neutral"]
+)
+def test_neutral_by_any_usual_name(folder: Path, name: str) -> None:
+    (folder / "Neutral.obj").rename(folder / f"{name}.obj")
+    rig = FaceRig.from_obj_directory(folder)
+    assert rig.names == ("JawOpen", "smile_L")
+    assert rig.provenance["neutral"] == f"{name}.obj"
+
+
+def test_no_usual_name_asks_for_the_neutral(folder: Path) -> None:
+    (folder / "Neutral.obj").rename(folder / "calm.obj")
+    with pytest.raises(ValueError, match=r"expected one neutral, a file named neutral or .* --neutral NAME tells"):
+        FaceRig.from_obj_directory(folder)
+    assert FaceRig.from_obj_directory(folder, "calm").provenance["neutral"] == "calm.obj"
+    _write(folder / "face_neutral.obj")
+    _write(folder / "head_neutral.obj")
+    with pytest.raises(ValueError, match=r"found face_neutral\.obj, head_neutral\.obj; --neutral"):
+        FaceRig.from_obj_directory(folder)
+
+
+def test_the_newest_version_of_each_shape_is_taken(folder: Path) -> None:
+    (folder / "smile_L.obj").rename(folder / "smile_L_v002.obj")
+    _write(folder / "smile_L_v010.obj", 0.75)
+    _write(folder / "smile_L.v1.obj", 9)
+    rig = FaceRig.from_obj_directory(folder)
+    assert rig.names == ("JawOpen", "smile_L")
+    assert torch.equal(rig.blendshapes[:, 3, 2], torch.tensor([-2.0, 0.75]))
+    assert rig.provenance["older_versions"] == "smile_L.v1.obj, smile_L_v002.obj"
+
+
+def test_a_prefix_of_all_shapes_is_no_part_of_their_names(folder: Path) -> None:
+    for old, new in (("smile_L.obj", "02_mouthSmileLeft.obj"), ("JawOpen.OBJ", "01_jawOpen.obj")):
+        (folder / old).rename(folder / f"blendShape1.{new}")
+    (folder / "tongueOut.obj").unlink()
+    rig = FaceRig.from_obj_directory(folder)
+    assert rig.names == ("jawOpen", "mouthSmileLeft")
+    assert rig.provenance["renamed"].startswith("jawOpen for blendShape1.01_jawOpen, ")
+
+
+def test_ply_files_are_shapes_too(folder: Path) -> None:
+    import trimesh
+
+    rig = FaceRig.from_obj_directory(folder)
+    for path in list(folder.iterdir()):
+        path.unlink()
+    for name, shape in zip(("Neutral", *rig.names), (0, *rig.blendshapes), strict=True):
+        mesh = trimesh.Trimesh((rig.neutral + shape).numpy(), rig.faces.numpy(), process=False)
+        (folder / f"{name}.ply").write_bytes(trimesh.exchange.ply.export_ply(mesh))
+    again = FaceRig.from_obj_directory(folder)
+    assert torch.equal(again.neutral, rig.neutral)
+    assert torch.equal(again.blendshapes, rig.blendshapes)
+    assert torch.equal(again.faces, rig.faces)

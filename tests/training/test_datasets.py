@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from biomechau.cli import main
 from biomechau.corpus import Corpus, subject_folds
-from biomechau.corpus.pictures import read_picture
+from biomechau.corpus.picture_file import read_picture
 from biomechau.corpus.video import read_video
 from biomechau.models import load_backbone
 from biomechau.training import DetectorWindows, Run
