@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biomechau.rig._obj import ObjMesh, face_lines
 from biomechau.rig._rig_parts import RigParts
 from biomechau.rig.file_names import NEUTRALS, find_neutral, newest_versions, plain_shape_names
 from biomechau.rig.mesh_file import MESH_ENDINGS, read_mesh, read_mesh_vertices
 from biomechau.rig.names import shortened
-from biomechau.rig.obj import ObjMesh, face_lines
 
 
 def read_obj_directory(
