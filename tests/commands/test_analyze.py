@@ -68,7 +68,7 @@ def test_a_broken_recording_stops_no_other_and_what_is_done_is_kept(
     before = _times(out)
     assert main(command) == 2
     assert _times(out) == before
-    assert "3 of 4 recordings are done and are kept" in capsys.readouterr().out
+    assert "3 of 4 recordings are finished and kept" in capsys.readouterr().out
 
     _smile(recordings / "anna/second.npz", 0.3, 0.3)
     (recordings / "ben/broken.csv").unlink()
