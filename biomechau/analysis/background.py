@@ -8,7 +8,6 @@ from typing import Any
 
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.json_file import read_json_object
-from biomechau.training.evaluation import SUMMARY
 from biomechau.training.evaluation_entries import read_scores
 from biomechau.training.run import PROTOCOL
 
@@ -65,6 +64,9 @@ class Background:
 
 def _scores(ensemble: Ensemble) -> dict[str, Any] | None:
     """The test of the folder itself, or of the run that its folds are part of, if all of them are."""
+    # Here, because it loads Lightning.
+    from biomechau.training.evaluation import SUMMARY
+
     own, whole = ensemble.path / SUMMARY, ensemble.path.parent / SUMMARY
     if own.is_file():
         return read_scores(own)

@@ -17,11 +17,12 @@ from biomechau.corpus.simulator import (
     simulate,
     write_simulated_corpus,
 )
-from biomechau.corpus.simulator._displays import Actor, Array, Displays, EventSides, weak_side
+from biomechau.corpus.simulator._displays import Actor, Array, EventSides, weak_side
 from biomechau.corpus.simulator._performance import STEPS_PER_FRAME, perform
 from biomechau.corpus.simulator._tracker_make import TrackerMake
 from biomechau.corpus.simulator.muscle_table import COMMANDS, PAIRED, UNITS
 from biomechau.corpus.simulator.simulation import people
+from biomechau.corpus.simulator.simulation_config import Displays
 from biomechau.rig import FaceRig
 
 SIZE = SimulationConfig(subjects=2, sequences=2, frames=48, coarse_vertices=300)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -72,8 +71,6 @@ class Actor:
         return cls(expressivity, np.exp(0.5 * rng.standard_normal(len(UNITS))) ** 0.6, mix / mix.sum())
 
 
-# What people show: displays of the table, random sets of units and single units; these without the displays; the first.
-Displays = Literal["mixed", "random", "table"]
 # Kinds of events, and their shares where people do not keep to the table.
 KINDS = ("display", "random set", "single unit")
 SHARES: Mapping[str, tuple[float, ...]] = {"mixed": (0.3, 0.4, 0.3), "random": (0.0, 0.6, 0.4)}

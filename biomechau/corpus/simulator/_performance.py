@@ -19,10 +19,10 @@ from biomechau.corpus.simulator._displays import (
     SPEECH,
     Actor,
     Array,
-    Displays,
     EventSides,
 )
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS
+from biomechau.corpus.simulator.simulation_config import Displays
 
 # Commands are followed this many times a frame.
 STEPS_PER_FRAME = 4

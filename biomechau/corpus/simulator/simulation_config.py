@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff
 
 from biomechau._options import Interval, Options
-from biomechau.corpus.simulator._displays import Displays
+
+# What people show: displays of the table, random sets of units and single units; these without the displays; the first.
+Displays = Literal["mixed", "random", "table"]
 
 
 @dataclass(frozen=True)
