@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from biomechau.rig._obj import read_obj, read_obj_vertices
 from biomechau.rig._rig_parts import RigParts
-from biomechau.rig.obj import read_obj, read_obj_vertices
 
 NEUTRAL = "generic_neutral_mesh.obj"
 NUM_VERTICES = 26719

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from biomechau.file_errors import reason
-from biomechau.rig.obj import LARGEST_COORDINATE, ObjMesh, read_obj, read_obj_vertices
+from biomechau.rig._obj import LARGEST_COORDINATE, ObjMesh, read_obj, read_obj_vertices
 
 MESH_ENDINGS = (".obj", ".ply")
 

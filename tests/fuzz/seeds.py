@@ -27,7 +27,7 @@ from biomechau.reports._face_scene import FaceScene
 from biomechau.reports.html_report import experiment_page, scores_page
 from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.rig import Distribution, FaceRig, Muscles
-from biomechau.rig.obj import read_obj
+from biomechau.rig._obj import read_obj
 from biomechau.training import TrainingConfig, open_runs
 from biomechau.training.cross_validation import CrossValidation
 from biomechau.training.evaluation import SUMMARY, Evaluation

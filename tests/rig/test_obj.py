@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from biomechau.rig.obj import face_lines, read_obj, read_obj_vertices
+from biomechau.rig._obj import face_lines, read_obj, read_obj_vertices
 
 CUBE_SIDE = """\
 # a unit square and a triangle
