@@ -6,10 +6,12 @@
 set -euo pipefail
 out=$1 rig=${2:-builtin:9409}
 corpus=$out/corpus other=$out/other
+# The recipe of 0.1.0, which the published tables are of.
+recipe=(--displays table --sides tied --trackers alike --label-level None)
 
-[ -e "$corpus" ] || biomechau simulate --rig "$rig" --out "$corpus" --meshes --images
+[ -e "$corpus" ] || biomechau simulate --rig "$rig" --out "$corpus" "${recipe[@]}" --meshes --images
 # Other people and tissue, milder differences between them, a better tracker, coders who ask for more, another camera.
-[ -e "$other" ] || biomechau simulate --rig "$rig" --out "$other" \
+[ -e "$other" ] || biomechau simulate --rig "$rig" --out "$other" "${recipe[@]}" \
   --seed 1 --subjects 24 --fps 30 --frames 115 --hardness 1.5 --label-rate 0.7
 biomechau corpus train-features "$corpus"
 

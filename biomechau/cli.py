@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
             "table5": Entry("experiment.Table5", "Trained on one corpus, tested on another."),
             "ablation": Entry("experiment.Ablation", "Losses and physics, one change at a time."),
             "figures": Entry("experiment.Figures", "Fig. 2, 4 and 5 of a trained run."),
+            "default-detector": Entry("default_detector.DefaultDetector", "The detector of the package, from seeds."),
         },
     ),
     "report": Entry("report.Report", "Write a page that any browser shows offline."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shutil
@@ -32,7 +33,7 @@ _TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to le
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--fuzz-inputs", type=int, metavar="N", help="mutated inputs of each reader")
+    parser.addoption("--fuzz-inputs", type=int, default=300, metavar="N", help="mutated inputs of each reader")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -85,9 +86,11 @@ def ict_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
                 m for m in wanted if "identity" not in m.name or m.name.endswith(("000.obj", "001.obj", "002.obj"))
             ]
             tar.extractall(partial, members, filter="data")
-        # Beside and rename, so that another test run never sees half a folder.
-        (partial / "FaceXModel").rename(folder)
+        # Beside and rename, so that another process never sees half a folder.
+        with contextlib.suppress(OSError):  # it was first
+            (partial / "FaceXModel").rename(folder)
         shutil.rmtree(partial)
+        assert folder.is_dir()
     return folder
 
 

@@ -165,6 +165,7 @@ def leave_the_machine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "copy_rate", lambda device, size: 1e10)
 
 
+@pytest.mark.slow
 def test_run_writes_after_every_case_and_takes_a_rig_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +208,7 @@ def test_every_op_is_in_the_scaling_study() -> None:
         assert len({case.name for case in study.cases()}) == 4
 
 
+@pytest.mark.slow
 def test_memory_sees_what_a_call_holds() -> None:
     case = SMALL["force_projection N=1000 S=4 T=4 learned=P"].at(num_frames=64)
     entries = prepare(case.op, case.problem(), lambda peer: peer.name in (OURS, "twin"))

@@ -92,6 +92,7 @@ def test_the_list_of_commands_fits_a_screen(capsys: pytest.CaptureFixture[str]) 
             assert issubclass(getattr(import_module(f"biomechau.commands.{module}"), name), Command)
 
 
+@pytest.mark.slow
 def test_entry_point() -> None:
     command = Path(sys.executable).with_name("biomechau")
     done = subprocess.run([command, "rig", "info", "nowhere.safetensors"], capture_output=True, text=True, check=False)
@@ -106,11 +107,11 @@ def test_entry_point() -> None:
     [["--version"], ["--help"], pytest.param(["rig", "info", "builtin:1000", "--json"], marks=pytest.mark.slow)],
 )
 def test_a_reader_that_leaves_ends_the_program_quietly(arguments: list[str]) -> None:
-    code = f"import sys; from biomechau.cli import main; sys.exit(main({arguments}))"
+    command = [Path(sys.executable).with_name("biomechau"), *arguments]
     read, write = os.pipe()
     os.close(read)
     try:
-        done = subprocess.run([sys.executable, "-I", "-c", code], stdout=write, stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
     finally:
         os.close(write)
     assert done.returncode == 1

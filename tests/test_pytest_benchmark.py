@@ -50,6 +50,7 @@ def test_the_large_ones_are_left_out_unless_asked_for(folder: Path) -> None:
         assert ("test_slow" in output) == bool(options)
 
 
+@pytest.mark.slow
 def test_comparing_with_nothing_with_oneself_and_with_another_machine(folder: Path) -> None:
     code, output = run(folder, "--benchmark-compare")
     assert code == 0, output

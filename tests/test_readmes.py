@@ -16,7 +16,7 @@ _REPOSITORY = Path(__file__).parents[1]
 _READMES = sorted(
     path
     for path in [*_REPOSITORY.glob("*.md"), *_REPOSITORY.glob(".github/*.md"), *_REPOSITORY.glob("*/**/README.md")]
-    if not {"build", "results", ".venv"} & set(path.relative_to(_REPOSITORY).parts)
+    if not {"build", "results", ".venv", ".pytest_cache"} & set(path.relative_to(_REPOSITORY).parts)
 )
 every_readme = pytest.mark.parametrize("readme", _READMES, ids=lambda path: str(path.relative_to(_REPOSITORY)))
 

@@ -10,12 +10,20 @@ from torch import Tensor
 
 from biomechau.analysis._quality import QUALITY, frame_quality
 from biomechau.analysis._summary import describe_forces, describe_input
+from biomechau.analysis.background import Background
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, Floats
 from biomechau.corpus import FaceSequence
 from biomechau.rig.action_unit_names import column_name
 from biomechau.rig.names import ChannelMap
 from biomechau.training.metrics import THRESHOLD, action_unit_scores
+
+# Forces of a muscle at rest and at work, and the share of frames from which a unit is flagged.
+_SILENT, _PULLING, FLAGGED = 0.2, 0.6, 0.1
+DISAGREEMENT = (
+    f"share of the valid frames in which an action unit is on while no muscle of it pulls with {_SILENT:g}, or off "
+    f"while one pulls with more than {_PULLING:g}; flagged above {FLAGGED:g}"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +96,35 @@ class Prediction:
         """(T,) how far each frame can be trusted, 0 to 1; see :data:`biomechau.analysis._quality.QUALITY`."""
         return frame_quality(self.sequence, self.motion, self.residual)
 
+    @cached_property
+    def background(self) -> Background:
+        """Whom the detectors were trained on, and what they reached on others."""
+        return Background.of(self.ensemble)
+
+    def force_disagreement(self) -> dict[int, float | None]:
+        """Share of the valid frames in which each action unit and the forces of its muscles contradict each other.
+
+        The unit is on while none of its muscles pulls with 0.2, or off while one pulls with more than 0.6 [unit of the
+        expression]. None without fibre forces, and where the rig has no muscle of the unit.
+        """
+        found: dict[int, float | None] = dict.fromkeys(self.action_units)
+        if self.forces is None or self.forces.ndim != 2:
+            return found
+        valid = self.sequence.valid.numpy()
+        for column, unit in enumerate(self.action_units):
+            own = [m for m, muscle in enumerate(self.ensemble.distribution.muscles) if unit in muscle.action_units]
+            if own and valid.any():
+                force = self.face.strength[valid][:, own].max(1)
+                on = self.probabilities[:, column].double().numpy()[valid] > THRESHOLD
+                found[unit] = float(((on & (force < _SILENT)) | (~on & (force > _PULLING))).mean())
+        return found
+
+    def _measured(self, unit: int) -> bool | None:
+        """Whether a channel drives a shape of one of the unit's muscles; None where the rig has no such muscle."""
+        muscles = [muscle for muscle in self.ensemble.distribution.muscles if unit in muscle.action_units]
+        missing = set(self.channels.missing_shapes)
+        return any(not missing.issuperset(muscle.shapes) for muscle in muscles) if muscles else None
+
     def scores(self) -> dict[str, Any] | None:
         """F1 of this sequence alone, by action unit; None without labels."""
         if self.labels is None:
@@ -98,6 +135,7 @@ class Prediction:
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``, as JSON values."""
         config, valid = self.ensemble.config, self.sequence.valid.numpy()
+        disagrees = self.force_disagreement()
         shown, time = self.probabilities.double().numpy()[valid], self.sequence.timestamp.numpy()[valid]
         return {
             **describe_input(self.face),
@@ -115,9 +153,15 @@ class Prediction:
                     "peak": float(shown[:, column].max()),
                     "time_of_peak": float(time[shown[:, column].argmax()]),
                     "share_on": float((shown[:, column] > THRESHOLD).mean()),
+                    "test_f1": self.background.test_f1.get(unit),
+                    "measured": self._measured(unit),
+                    "disagrees_with_force": disagrees[unit],
+                    "flagged": (disagrees[unit] or 0) > FLAGGED,
                 }
                 for column, unit in enumerate(self.action_units)
             },
+            "disagreement_definition": DISAGREEMENT,
+            "training": self.background.summary(),
             "labels": self.scores(),
             "quality": float(self.quality.mean()),
             "quality_definition": QUALITY,

@@ -1,4 +1,4 @@
-"""RecordingAnalysis: muscle forces and action units of one recording, without training anything."""
+"""RecordingAnalysis: muscle forces and action units of one recording, without training."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from biomechau.corpus import FaceSequence
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.rig import FaceRig, Muscles
 
+# What the summary takes from that of the prediction.
+_OF_UNITS = ("action_units", "threshold", "folds", "training", "disagreement_definition")
+
 
 @dataclass(frozen=True, eq=False)
 class RecordingAnalysis:
-    """What is said of one recording: the forces by inverse dynamics, the action units by a detector.
+    """Results for one recording: forces by inverse dynamics, action units by a detector.
 
     Attributes:
         found: the forces.
-        prediction: the action units at the same frames; the forces of its decoder are not shown beside ``found``.
+        prediction: the action units at the same frames; the forces of its decoder are not shown.
     """
 
     found: CaptureForces
@@ -29,13 +32,13 @@ class RecordingAnalysis:
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know, in words."""
+        """Messages for the user."""
         return self.found.warnings
 
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``: that of the forces, and the action units."""
         units = self.prediction.summary()
-        return {**self.found.summary(), **{name: units[name] for name in ("action_units", "threshold", "folds")}}
+        return {**self.found.summary(), **{name: units[name] for name in _OF_UNITS}}
 
 
 def analyse_recording(

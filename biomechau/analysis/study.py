@@ -1,4 +1,4 @@
-"""A study: many recordings side by side, one row each."""
+"""A study of many recordings, with one row each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Row = dict[str, str | float | int | None]
 
 
 def study_row(summary: Mapping[str, Any]) -> Row:
-    """One recording in numbers, by column, from its ``summary.json``.
+    """Key figures of one recording by column, from its ``summary.json``.
 
     Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over
     all frames, 0 to 1), ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and
@@ -17,7 +17,7 @@ def study_row(summary: Mapping[str, Any]) -> Row:
     share of the frames with a face in which it is on, and ``AU12_mean``, its mean probability.
 
     Args:
-        summary: what :meth:`CaptureForces.summary` gives, with "quality" and, where there are any, "action_units".
+        summary: of :meth:`CaptureForces.summary`, with "quality" and, if there are any, "action_units".
     """
     frames = summary["frames"]
     row: Row = {
@@ -37,7 +37,7 @@ def study_row(summary: Mapping[str, Any]) -> Row:
 
 
 def asymmetry_in_words(index: float | None) -> str:
-    """Which side is the stronger, for people: ``"left, +0.25"``; of the subject, not of the picture."""
+    """The stronger side of the subject in words: ``"left, +0.25"``."""
     if index is None:
         return ""
     side = "even" if abs(index) < 0.005 else "left" if index > 0 else "right"

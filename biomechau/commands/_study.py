@@ -1,4 +1,4 @@
-"""The recordings of a study, analysed one by one in this process or in others."""
+"""Analysis of the recordings of a study, in parallel processes or on a cluster."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from biomechau.analysis import Ensemble, analyse_recording
 from biomechau.commands.command import load_rig
 from biomechau.corpus import read_sequence
 from biomechau.corpus.recordings import Recording
+from biomechau.corpus.video import read_frames
 from biomechau.json_file import read_json_object
 from biomechau.physics import InverseOptions
 from biomechau.reports.output import write_analysis
 from biomechau.rig import FaceRig, Muscles
+from biomechau.training.run import DEFAULT_RUN
 
 _SUMMARY = "summary.json"
-# In the summary of a recording: what it was made of and how, to know whether it is still right.
+# Entry in the summary of a recording: what the result depends on, to tell whether it is up to date.
 _MADE_OF = "made_of"
 
 
 @dataclass(frozen=True)
 class How:
-    """What the recordings of a study have in common; it is sent to the processes that analyse them.
+    """Options that all recordings of a study share; sent to the processes that analyse them.
 
     Attributes:
-        rig: as the command line names it.
+        rig: as on the command line.
         run: folder of the detector; None for the one that comes with the package.
         muscles: table of muscles; None for the built-in one.
-        recorded_fps: frame rate of the recordings, where they do not tell it [1/s].
-        rigid, scale: of meshes, see :func:`biomechau.corpus.read_sequence`.
-        overlay: whether to write a video of each.
-        inverse: of the inverse dynamics.
+        recorded_fps: frame rate of the recordings, if the files have none [1/s].
+        rigid, scale, axes: of meshes, see :func:`biomechau.corpus.read_sequence`.
+        model: MediaPipe's, for videos; None for the usual places.
+        overlay: also write a video of each.
+        inverse: options of inverse dynamics.
     """
 
     rig: str
@@ -47,17 +50,19 @@ class How:
     recorded_fps: float | None
     rigid: bool
     scale: float
+    axes: str
+    model: Path | None
     overlay: bool
     inverse: InverseOptions
 
     def made_of(self, recording: Recording) -> dict[str, Any]:
-        """What a result depends on, as JSON has it."""
+        """What a result depends on, as JSON values."""
         options = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         return {"files": recording.fingerprint(), "biomechau": __version__, "options": options}
 
 
 class Outcome(NamedTuple):
-    """Of one recording: its summary, or why there is none."""
+    """Result for one recording: its summary, or the error."""
 
     recording: Recording
     summary: dict[str, Any] | None
@@ -72,15 +77,15 @@ def analyze_all(
     cluster: str | None,
     on_done: Callable[[Outcome], None],
 ) -> None:
-    """Analyse recordings, several at a time.
+    """Analyse recordings in parallel.
 
     Args:
-        recordings: each goes into ``out/NAME``.
+        recordings: to analyse, each into ``out/NAME``.
         out: folder of the study.
-        how: what they have in common.
-        jobs: recordings at a time; one per processor if not given.
-        cluster: address of a Dask scheduler whose workers analyse, in place of processes of this machine.
-        on_done: called with each outcome as it comes.
+        how: their common options.
+        jobs: number of recordings at a time; one per processor if not given.
+        cluster: address of a Dask scheduler, to use its workers instead of processes of this machine.
+        on_done: called with each outcome.
 
     Raises:
         ImportError: Dask is not installed and ``cluster`` is given.
@@ -100,17 +105,19 @@ def analyze_all(
 
 
 def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
-    """Analyse one recording into ``out/NAME``; what is wrong with it is in the outcome."""
+    """Analyse one recording into ``out/NAME``; errors are part of the outcome."""
     try:
         rig, ensemble, muscles = tools(how)
         # Captures have nothing to place; an .npz file may.
         meshes = recording.kind == "meshes" or recording.path.suffix.lower() == ".npz"
-        placed = {"rigid": how.rigid, "scale": how.scale} if meshes else {}
-        sequence = read_sequence(recording.path, rig, how.recorded_fps, **placed)
+        placed = {"rigid": how.rigid, "scale": how.scale, "axes": how.axes} if meshes else {}
+        model = how.model if recording.kind == "video" else None
+        sequence = read_sequence(recording.path, rig, how.recorded_fps, model=model, **placed)
         found = analyse_recording(sequence, rig, ensemble, how.inverse, muscles)
         summary = {**found.summary(), _MADE_OF: how.made_of(recording)}
         summary["input"]["path"], summary["rig"]["path"] = str(recording.path), how.rig
-        write_analysis(found, summary, out / recording.name, how.overlay)
+        filmed = read_frames(recording.path, how.recorded_fps) if how.overlay and recording.kind == "video" else None
+        write_analysis(found, summary, out / recording.name, how.overlay, filmed)
     except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         return Outcome(recording, None, str(error) or type(error).__name__)
     return Outcome(recording, summary)
@@ -119,12 +126,15 @@ def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
 @lru_cache(maxsize=1)
 def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None]:
     """The rig, the detector and the muscles, once per process."""
-    ensemble = Ensemble.of(how.run) if how.run is not None else Ensemble.default()
-    return load_rig(how.rig), ensemble, None if how.muscles is None else Muscles.load(how.muscles)
+    return (
+        load_rig(how.rig),
+        Ensemble.of(how.run or DEFAULT_RUN),
+        None if how.muscles is None else Muscles.load(how.muscles),
+    )
 
 
 def kept(recording: Recording, out: Path, how: How) -> dict[str, Any] | None:
-    """The summary of a recording that was analysed before in the same way; None where there is none."""
+    """The summary of a recording that was analysed before in the same way; None if there is none."""
     file = out / recording.name / _SUMMARY
     try:
         summary = read_json_object(file) if file.is_file() else None

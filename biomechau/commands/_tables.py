@@ -101,17 +101,39 @@ def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> 
     for heading in ("on", "mean p", "peak p", "at [s]"):
         table.add_column(heading, justify="right")
     scores = summary["labels"]
+    rows = summary["action_units"].values()
+    tested = any(row["test_f1"] is not None for row in rows)
+    if tested:
+        table.add_column("test F1", justify="right")
     if scores is not None:
         table.add_column("labelled on", justify="right")
         table.add_column("F1", justify="right")
+    if any(map(_doubt, rows)):
+        table.add_column("doubt")
     for unit, row in zip(action_units, summary["action_units"].values(), strict=True):
         cells = [f"{row['share_on']:.0%}", f"{row['mean']:.2f}", f"{row['peak']:.2f}", f"{row['time_of_peak']:.2f}"]
+        if tested:
+            cells.append(_two_digits(row["test_f1"]))
         if scores is not None:
             score = next(score for score in scores["action_units"] if score["action_unit"] == unit)
             known = score["known_frames"]
             cells += [f"{score['positive_rate']:.0%}" if known else "", _two_digits(score["f1"])]
-        table.add_row(column_name(unit), NAMES.get(unit, ""), *cells)
+        table.add_row(column_name(unit), NAMES.get(unit, ""), *cells, *filter(None, [_doubt(row)]))
     return table
+
+
+def training_notes(summary: dict[str, Any]) -> list[str]:
+    """Whom the detectors were trained on, and on whom the F1 beside their units was measured."""
+    training = summary["training"]
+    tested = training["tested_on"]
+    return list(filter(None, [training["note"], f"test F1: on {tested}" if tested else None]))
+
+
+def _doubt(row: dict[str, Any]) -> str:
+    """Why not to trust what is said of an action unit; empty where nothing is known against it."""
+    if row["measured"] is False:
+        return "no channel of its muscles"
+    return f"contradicts the force in {row['disagrees_with_force']:.0%} of the frames" if row["flagged"] else ""
 
 
 def recovery_table(demonstration: Demonstration) -> Table:

@@ -1,4 +1,4 @@
-"""``biomechau analyze``: forces and action units of any number of recordings, without training anything."""
+"""``biomechau analyze``: forces and action units of any number of recordings, without training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from biomechau.physics import InverseOptions
 
 @dataclass(frozen=True)
 class Analyze(Command):
-    """Find the muscle forces and action units of recordings; nothing is trained.
+    """Compute the muscle forces and action units of recordings, without training.
 
-    For each recording DIR/NAME/ gets forces.csv, action_units.csv, summary.json, forces.png and report.html; DIR gets
-    study.csv, a row per recording, and index.html. Given again, it keeps what is done. A recording that fails is listed
-    at the end, does not stop the others, and makes the exit status 2.
+    Writes forces.csv, action_units.csv, summary.json, forces.png and report.html of each recording into DIR/NAME/, and
+    study.csv, one row per recording, and index.html into DIR. When the command is repeated, finished recordings are
+    kept. A recording that fails is listed at the end, does not stop the others, and makes the exit status 2.
     """
 
     inputs: Annotated[
@@ -31,25 +31,31 @@ class Analyze(Command):
     rig: Annotated[str, arg(metavar="FILE", help='Rig file for the forces, "builtin" or "builtin:9409".')] = "builtin"
     run_folder: Annotated[
         Path | None,
-        arg(name="run", metavar="RUN", help="Trained run in place of the detector that comes with the package."),
+        arg(name="run", metavar="RUN", help="Trained run to use instead of the detector that comes with the package."),
     ] = None
-    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use in place of the built-in one.")] = None
+    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
     recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recordings, where a file does not tell it [1/s].")
+        float | None, arg(metavar="FPS", help="Frame rate of the recordings, if a file has none [1/s].")
     ] = None
-    rigid: Annotated[Switch, arg(help="Fit the head's rigid motion too, and take it out (meshes only).")] = False
+    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
+    axes: Annotated[
+        str, arg(metavar="X,Y,Z", help="Axes of the recorded meshes that are the rig's x, y and z, such as x,z,-y.")
+    ] = "x,y,z"
+    model: Annotated[
+        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
+    ] = None
     overlay: Annotated[Switch, arg(help="Write overlay.mp4: the face coloured by force, with the curves.")] = False
     jobs: Annotated[
-        int | None, arg(metavar="N", help="Recordings to analyse at a time; one per processor if not given.")
+        int | None, arg(metavar="N", help="Recordings to analyse in parallel; one per processor if not given.")
     ] = None
     cluster: Annotated[
-        str | None, arg(metavar="ADDRESS", help="Dask scheduler whose workers analyse, such as tcp://host:8786.")
+        str | None, arg(metavar="ADDRESS", help="Dask scheduler of the workers, such as tcp://host:8786.")
     ] = None
     inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
     def run(self) -> None:
-        """Find the recordings, analyse those that are not done, write the study."""
+        """Find the recordings, analyse those that are not finished, write the study."""
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
         from biomechau.commands._study import How, Outcome, analyze_all, kept, tools
@@ -67,17 +73,19 @@ class Analyze(Command):
             self.recorded_fps,
             self.rigid,
             self.scale,
+            self.axes,
+            self.model,
             self.overlay,
             self.inverse,
         )
-        tools(how)  # once here: what is wrong with all recordings is one error
+        tools(how)  # here too, so that an error that concerns all recordings is raised once
         outcomes = {
             recording: Outcome(recording, summary)
             for recording in recordings
             if (summary := kept(recording, self.out, how)) is not None
         }
         if outcomes:
-            print_lines(f"{len(outcomes)} of {len(recordings)} recordings are done and are kept")
+            print_lines(f"{len(outcomes)} of {len(recordings)} recordings are finished and kept")
         missing = [recording for recording in recordings if recording not in outcomes]
         with progress_bar("analysing") as progress:
             count = 0

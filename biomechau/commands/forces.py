@@ -37,7 +37,7 @@ class Forces(Command):
         float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
     ] = None
     count_rows: Annotated[
-        Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
+        Switch, arg(help="Take the rows of a table as frames at --recorded-fps, and ignore its timestamps.")
     ] = False
     face: Annotated[
         int | Literal["only"] | None,
@@ -48,7 +48,7 @@ class Forces(Command):
         ),
     ] = None
     channels: Annotated[
-        Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
+        Path | None, arg(metavar="CSV", help="Table of channels and the shapes they drive: channel, shape, weight.")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predict(Command):
-    """Predict the action units and muscle forces of a recording with a trained run.
+    """Predict the action units and muscle forces of a recording with a trained run, or with the default detector.
 
     Probabilities and forces are the mean over all folds in RUN, or those of --fold. Writes action_units.csv
     (probabilities), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau report"). Cells of
@@ -38,7 +38,15 @@ class Predict(Command):
             "PLY meshes, video, CORPUS/sequences/ID.safetensors, or a corpus.",
         ),
     ]
-    run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
+    run_folder: Annotated[
+        Path | None,
+        arg(
+            name="run",
+            metavar="RUN",
+            help="Folder of the run, or of one of its folds; if not given, the default detector of the package, which "
+            "was trained on simulated people.",
+        ),
+    ] = None
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
     fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
     sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
@@ -46,7 +54,7 @@ class Predict(Command):
         float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
     ] = None
     count_rows: Annotated[
-        Switch, arg(help="The rows of a table are frames at --recorded-fps, whatever times it has.")
+        Switch, arg(help="Take the rows of a table as frames at --recorded-fps, and ignore its timestamps.")
     ] = False
     face: Annotated[
         int | Literal["only"] | None,
@@ -57,7 +65,7 @@ class Predict(Command):
         ),
     ] = None
     channels: Annotated[
-        Path | None, arg(metavar="CSV", help="Which channels drive which shapes: channel, shape, weight.")
+        Path | None, arg(metavar="CSV", help="Table of channels and the shapes they drive: channel, shape, weight.")
     ] = None
     rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
     scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
@@ -84,13 +92,13 @@ class Predict(Command):
 
     def run(self) -> None:
         """Read, predict, write, print."""
-        from biomechau.commands._tables import forces_table, input_notes, muscle_notes, prediction_table
+        from biomechau.commands._tables import forces_table, input_notes, muscle_notes, prediction_table, training_notes
         from biomechau.reports.figures import MISSING_VIZ, viz_available
         from biomechau.reports.output import to_json, write_prediction
 
         prediction = self._predict()
         summary = prediction.summary()
-        summary["input"]["path"], summary["run"] = self.input, str(self.run_folder)
+        summary["input"]["path"], summary["run"] = self.input, str(self.run_folder or "default")
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
             print_message(
@@ -106,8 +114,10 @@ class Predict(Command):
         if prediction.forces is not None:
             print_tables(forces_table(prediction.face, summary, count=6))
         folds = ", ".join(map(str, prediction.folds))
+        ensemble = f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}"
         notes = [
-            f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}",
+            ensemble if self.run_folder else "by the default detector of the package",
+            *training_notes(summary),
             *input_notes(summary),
             *(
                 muscle_notes(summary)
@@ -118,27 +128,18 @@ class Predict(Command):
         print_lines(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
-        from biomechau.analysis import Ensemble, predict, predict_corpus_sequence
+        from biomechau.analysis import predict, predict_corpus_sequence
         from biomechau.corpus.reading import is_recorded_video
-        from biomechau.training import open_runs
 
-        runs = open_runs(self.run_folder)
-        if self.fold is not None:
-            if self.fold not in runs:
-                raise ValueError(f"{self.run_folder} has no fold {self.fold}; it has {', '.join(map(str, runs))}")
-            runs = {self.fold: runs[self.fold]}
+        ensemble = self._ensemble()
         found = corpus_sequence(Path(self.input), self.sequence)
         if found is not None:
             others = self.face, self.channels, self.model, self.backbone
             if self.count_rows or any(option is not None for option in others):
-                raise ValueError(
-                    "--count-rows, --face, --channels, --model and --backbone are of recordings, not of sequences of a "
-                    "corpus"
-                )
+                raise ValueError("--count-rows, --face, --channels, --model and --backbone are not for a corpus")
             corpus, id = found
             with progress_bar("predicting", self.json) as progress:
-                return predict_corpus_sequence(runs, corpus, id, progress)
-        ensemble = Ensemble.of(runs)
+                return predict_corpus_sequence(ensemble, corpus, id, progress)
         reads_pictures = ensemble.config.uses_images and is_recorded_video(Path(self.input))
         if self.backbone is not None and not reads_pictures:
             raise ValueError("--backbone belongs to a video and a run whose head reads pictures")
@@ -182,6 +183,19 @@ class Predict(Command):
         with face_landmarker(self.model, 1 if self.face == "only" else MOST_FACES) as tracker:
             found = follow_with_features(self.input, tracker, backbones, progress, self.recorded_fps)
         return read_tracked(found, face), features_over_time(found, face)
+
+    def _ensemble(self) -> Ensemble:
+        from biomechau.analysis import Ensemble
+        from biomechau.training.run import DEFAULT_RUN, finished_folds, open_runs
+
+        folder = self.run_folder or DEFAULT_RUN
+        try:
+            return Ensemble.of(open_runs(folder, self.fold))
+        except ValueError as error:
+            finished = finished_folds(folder) if self.fold is None else []
+            if not finished:
+                raise
+            raise ValueError(f"{error}; --fold {finished[0]} predicts with that fold, which has ended") from error
 
 
 def corpus_sequence(path: Path, id: str | None) -> tuple[Corpus, str] | None:

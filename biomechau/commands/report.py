@@ -88,6 +88,7 @@ class Report(Command):
             raise ValueError(f"{self.folder} is a run: name the corpus with its test subjects with --corpus")
 
         from biomechau.analysis import Ensemble, chosen_predictions
+        from biomechau.analysis.background import SIMULATED, Background
         from biomechau.corpus import Corpus
         from biomechau.reports.html_report import SCORES, how_chosen, run_page, shown_of
         from biomechau.training import open_runs
@@ -107,6 +108,7 @@ class Report(Command):
             ensemble = Ensemble.of(runs)
             chosen = chosen_predictions(ensemble, corpus, self.sequence, progress)
         about = f"corpus {corpus.path.name}, {len(corpus.subjects)} subjects, {len(corpus)} sequences"
+        about += f"; {SIMULATED}" if Background.of(ensemble).simulated else ""
         how = how_chosen([choice for choice, _ in chosen])
         shown = [replace(one, replay=one.replay.thinned(self.every or 1)) for one in shown_of(chosen)]
         return run_page(self.folder.resolve().name, ensemble.training, about, scores, shown, how)

@@ -90,9 +90,7 @@ class RigInfo(Command):
     """Show the contents of a rig: sizes, shapes, muscles found and missing, coverage, conditioning."""
 
     file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
-    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to test in place of the built-in one.")] = (
-        None
-    )
+    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to test instead of the built-in one.")] = None
     json: Annotated[Switch, arg(help="Print JSON.")] = False
 
     def run(self) -> None:
@@ -112,7 +110,7 @@ class RigInfo(Command):
 
 @dataclass(frozen=True)
 class RigMuscles(Command):
-    """Write the built-in table of muscles, to edit and give as --muscles."""
+    """Write the built-in table of muscles, to be edited and used with --muscles."""
 
     out: Annotated[Path, arg(metavar="CSV", help="Table to write.")]
 
@@ -123,7 +121,7 @@ class RigMuscles(Command):
         muscles = Muscles.facs()
         self.out.parent.mkdir(parents=True, exist_ok=True)
         muscles.save(self.out)
-        print_lines(f"{self.out}: {len(muscles)} muscles; rig info RIG --muscles {self.out} tests it on a rig")
+        print_lines(f"{self.out}: {len(muscles)} muscles; test it on a rig with rig info RIG --muscles {self.out}")
 
 
 @dataclass(frozen=True)

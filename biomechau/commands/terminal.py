@@ -22,7 +22,7 @@ NUM_NAMES = 8
 
 @contextmanager
 def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """Show a progress bar on stderr, or a line a minute where that is no terminal.
+    """Show a progress bar on stderr or, if that is not a terminal, a line per minute.
 
     Yields:
         A function to call with (done, total).
@@ -37,23 +37,23 @@ def progress_bar(what: str, quiet: bool = False) -> Iterator[Callable[[int, int]
 
 
 class MinuteLines:
-    """Says on stderr, once a minute, what is done and how long the rest will take: for logs and batch systems.
+    """Prints progress and remaining time on stderr once a minute, for logs and batch systems.
 
     Args:
-        what: the work.
-        first: say it also when the first part is done.
+        what: description of the work.
+        first: also print a line after the first step.
     """
 
     def __init__(self, what: str, first: bool = False) -> None:
         self._what = what
         self._first = first
-        self._start = self._said = monotonic()
+        self._start = self._printed = monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         now = monotonic()
-        if not 0 < done < total or not (self._first or now - self._said >= _MINUTE):
+        if not 0 < done < total or not (self._first or now - self._printed >= _MINUTE):
             return
-        self._first, self._said = False, now
+        self._first, self._printed = False, now
         left = (now - self._start) * (total - done) / done
         print_message("progress", f"{self._what}: {done:,} of {total:,}, about {_duration(left)} left")
 

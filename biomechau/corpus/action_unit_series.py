@@ -155,11 +155,8 @@ def read_action_units(
     frames = read_frame_columns(table, list(found[chosen].values()), fps, fex_numbers(table))
     table = table.select(frames.rows.tolist())
     lost = read_detections(table).lost
-    for kind, columns in found.items():
-        values = _scaled(table, columns, kind, lost)
-        if kind is chosen:
-            return _series(table, columns, values, kind, frames)
-    raise AssertionError("the chosen kind is among those found")
+    values = {kind: _scaled(table, columns, kind, lost) for kind, columns in found.items()}
+    return _series(table, found[chosen], values[chosen], chosen, frames)
 
 
 def _columns(table: CsvTable, kind: _Kind) -> dict[int, int]:

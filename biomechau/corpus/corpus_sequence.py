@@ -23,7 +23,7 @@ class TensorKind(NamedTuple):
     required: bool = False
 
 
-# Axes: K shapes, R action units, D image features, M muscles, N vertices, 3 coordinates.
+# Axes: K shapes, R action units, D image features, M muscles, N vertices, 2 sides, 3 coordinates.
 TENSORS: Mapping[str, TensorKind] = {
     "coefficients": TensorKind((torch.float32,), ("K",), required=True),
     "labels": TensorKind((torch.int8,), ("R",), required=True),
@@ -31,6 +31,7 @@ TENSORS: Mapping[str, TensorKind] = {
     "valid": TensorKind((torch.bool,), ("",), required=True),
     "image_features": TensorKind((torch.float32,), ("D",)),
     "muscle_forces": TensorKind((torch.float32,), ("M", "M3")),
+    "side_intensities": TensorKind((torch.float32,), ("R2",)),
     "vertices_residual": TensorKind((torch.float16, torch.float32), ("N3",)),
     "image_valid": TensorKind((torch.bool,), ("",)),
 }
@@ -53,6 +54,7 @@ class CorpusSequence:
         image_features: (T, D) float32, features of the frame's picture, or None.
         muscle_forces: (T, M) float32 for fibres or (T, M, 3) for vectors, true muscle forces [1], or None.
         vertices_residual: (T, N, 3) float16 or float32, what the mesh has beside sum_k c_k B_k (Eq. 3) [cm], or None.
+        side_intensities: (T, R, 2) float32, intensity of each action unit, left and right, 0 to 5, or None.
         image_valid: (T,) bool, False where ``image_features`` are those of no picture, or None where all are.
 
     Raises:
@@ -72,6 +74,7 @@ class CorpusSequence:
     muscle_forces: Tensor | None = None
     vertices_residual: Tensor | None = None
     image_valid: Tensor | None = None
+    side_intensities: Tensor | None = None
 
     def __post_init__(self) -> None:
         where = f"sequence {self.id!r}: "

@@ -8,7 +8,7 @@ from typing import Any
 
 from biomechau.corpus.blendshape_table import table_sequence
 from biomechau.corpus.csv_table import CsvTable, Row
-from biomechau.corpus.face_sequence import FaceSequence
+from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import is_number, list_of, read_json
 
@@ -52,6 +52,8 @@ def read_json_sequence(
         header, rows, rate, animated = _as_table(content)
         if not rows:
             raise ValueError("no frames")
+        if rate is not None:
+            check_frame_rate(rate)
     table = CsvTable(Path(path), header, [Row(n, row) for n, row in enumerate(rows, 1)], lines=False)
     timed = any(name.lower() in _TIMES for name in header)
     return table_sequence(table, rate if fps is None and not timed else fps, count_rows, wanted, measured=not animated)

@@ -168,7 +168,7 @@ def check_layouts(tensors: Mapping[str, TensorLayout], sizes: Mapping[str, int])
             raise ValueError(
                 f"tensor {name}: expected {' or '.join(map(dtype_name, kind.dtypes))}, found {quote(dtype)}"
             )
-        expected = [tuple(3 if axis == "3" else sizes.get(axis) for axis in axes) for axes in kind.axes]
+        expected = [tuple(int(axis) if axis.isdigit() else sizes.get(axis) for axis in axes) for axes in kind.axes]
         if not any(_fits(shape, allowed) for allowed in expected):
             wanted = " or ".join(str(("T", *("any" if size is None else size for size in axes))) for axes in expected)
             raise ValueError(f"tensor {name}: expected shape {wanted}, found {quote(('T', *shape))}".replace("'", ""))

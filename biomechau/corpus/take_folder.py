@@ -15,7 +15,11 @@ from biomechau.rig.names import shortened
 _LARGEST = 1 << 28  # bytes of a table: two hours of a phone
 # Live Link Face's other tables of a take: before calibration, after it, and of the neutral face alone.
 _VARIANTS = ("_raw", "_cal", "_neutral")
-_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OverflowError, ValueError)
+# What zipfile raises for broken, encrypted or hostile content.
+_ERRORS = (
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(EOFError, OSError, OverflowError, ValueError),
+)
 
 
 def find_table(folder: Path) -> Path:

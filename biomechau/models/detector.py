@@ -254,7 +254,9 @@ class Detector(ConfiguredModule):
         """
         hierarchy = None if self.encoder is None else self.encoder.hierarchy
         dtype = self.dynamics.mass.dtype
-        save_parts(DetectorParts(self.rig, self.distribution, self.config, hierarchy, dtype, self.state_dict()), folder)
+        # The dynamics follow from the rig and the distribution, and are as large as the rig.
+        state = {name: x for name, x in self.state_dict().items() if not _of_dynamics(name)}
+        save_parts(DetectorParts(self.rig, self.distribution, self.config, hierarchy, dtype, state), folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Detector:
@@ -268,7 +270,8 @@ class Detector(ConfiguredModule):
         with readable(folder):
             detector = cls(parts.rig, parts.distribution, parts.config, parts.hierarchy, parts.dtype)
             # The configuration is in the description; folders of version 0.1.0 do not repeat it in the state.
-            known = {name: x for name, x in detector.state_dict().items() if name.endswith("_extra_state")}
+            own = detector.state_dict()
+            known = {name: x for name, x in own.items() if name.endswith("_extra_state") or _of_dynamics(name)}
             detector.load_state_dict({**known, **parts.state})
         return detector.eval()
 
@@ -292,3 +295,7 @@ class Detector(ConfiguredModule):
         used = force[..., 1:, :] if dynamics.config.scheme == "implicit" else force[..., :-1, :]
         moved, _ = dynamics.integrate(used, start, rate, mass)
         return torch.cat([c[..., :1, :], moved], -2)
+
+
+def _of_dynamics(name: str) -> bool:
+    return name.startswith("dynamics.") and not name.endswith("_extra_state")

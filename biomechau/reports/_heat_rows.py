@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 COLOUR_MAP = "Blues"
 # Green differs from the blue of the rows and the colours of the sides for every kind of colour vision.
 LABEL_COLOUR = "#009E73"
+_LEFT = 2.3  # width of the names [inches]
 # Share of a row's height that the label's line takes.
 _LABEL = 0.16
 
@@ -48,7 +49,7 @@ def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) ->
     from matplotlib.patches import Patch
 
     width, height = parent.bbox.width / parent.figure.dpi, parent.bbox.height / parent.figure.dpi
-    axes = parent.add_axes((2.1 / width, 0.5 / height, 1 - 2.95 / width, 1 - 0.95 / height))
+    axes = parent.add_axes((_LEFT / width, 0.5 / height, 1 - (_LEFT + 0.85) / width, 1 - 0.95 / height))
     half = 0.5 * float(np.median(np.diff(rows.timestamp)))
     start, stop = float(rows.timestamp[0]) - half, float(rows.timestamp[-1]) + half
     count = len(rows.names)
@@ -97,7 +98,7 @@ def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) ->
     parent.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(2.1 / width, 1 - 0.42 / height),
+        bbox_to_anchor=(_LEFT / width, 1 - 0.42 / height),
         ncols=max(len(handles), 1),
         frameon=False,
         fontsize=8.5,

@@ -1,4 +1,4 @@
-"""The overlay: a video of the face coloured by its forces, beside what was filmed, above the strongest curves."""
+"""The overlay: a video of the face coloured by force, next to the filmed face, above the strongest curves."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def write_overlay(
     filmed: Iterable[VideoFrame] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a video (H.264 in MP4) with a frame per frame of the forces.
+    """Write a video (H.264 in MP4) with one picture per frame of the forces.
 
-    Every force has one colour throughout, on the scale of ``forces.png``; a frame without a face shows the neutral
-    face, and the curves are grey there.
+    The colour scale is that of ``forces.png`` throughout. Frames without a face show the neutral face, and the curves
+    are grey there.
 
     Args:
         face: the face and its forces.

@@ -9,7 +9,7 @@ from typing import Any
 
 from biomechau.analysis import Choice, Demonstration, Prediction
 from biomechau.file_errors import naming, reason
-from biomechau.json_file import entry, is_count, is_number, is_object, list_of, read_json_object
+from biomechau.json_file import entry, is_count, is_number, is_object, list_of, or_null, read_json_object
 from biomechau.reports._html_page import Cell, Shown, details, page, table
 from biomechau.reports.replay import FILE as REPLAY, Replay
 from biomechau.rig.action_unit_names import NAMES, column_name
@@ -47,12 +47,27 @@ def _about_recording(summary: Mapping[str, Any], replay: Replay) -> tuple[list[s
     if frames:
         count = entry(frames, "count", "a whole number", is_count, "frames.")
         subtitle.append(f"{count} frames at {entry(frames, 'fps', 'a number', is_number, 'frames.'):g} fps")
+    training = entry({"training": {}, **summary}, "training", "an object", is_object)
+    subtitle += [str(training[name]) for name in ("note", "tested_on") if training.get(name)]
     if replay.labels is None or not summary.get("labels"):
-        return subtitle, ()
+        return subtitle, _test_notes(summary, replay)
     scores = {"action_units": entry(summary["labels"], "action_units", "a list", list_of(is_object), "labels.")}
     if len(read_unit_scores(scores)) != len(replay.action_units):
         raise ValueError(f'"labels.action_units" must have the {len(replay.action_units)} action units of {REPLAY}')
     return subtitle, unit_notes(scores)
+
+
+def _test_notes(summary: Mapping[str, Any], replay: Replay) -> tuple[str, ...]:
+    """The F1 of each action unit in the test of its detector, and whether it contradicts the force of its muscles."""
+    units = entry({"action_units": {}, **summary}, "action_units", "an object", is_object)
+    notes = []
+    for name in map(column_name, replay.action_units or ()):
+        where = f"action_units.{name}."
+        unit = {"test_f1": None, **entry({name: {}, **units}, name, "an object", is_object, "action_units.")}
+        f1 = entry(unit, "test_f1", "a number or null", or_null(is_number), where)
+        tested = "" if f1 is None else f"test F1 {100 * f1:.0f}"
+        notes.append(", ".join(filter(None, (tested, "contradicts the force" if unit.get("flagged") else ""))))
+    return tuple(notes) if any(notes) else ()
 
 
 def scores_page(folder: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis
 from biomechau.corpus import FaceSequence
+from biomechau.corpus.video import VideoFrame
 from biomechau.csv_output import write_rows
 from biomechau.files import staged_directory
 from biomechau.reports.figures import viz_available
@@ -83,15 +84,22 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     return [Path(out) / name for name in names]
 
 
-def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: str | Path, overlay: bool) -> list[Path]:
+def write_analysis(
+    analysis: RecordingAnalysis,
+    summary: dict[str, Any],
+    out: str | Path,
+    overlay: bool,
+    filmed: Iterable[VideoFrame] | None = None,
+) -> list[Path]:
     """Write ``forces.csv``, ``action_units.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
     ``forces.png`` and ``report.html``.
 
     Args:
         analysis: of one recording.
-        summary: of it.
-        out: directory to write to, made when missing; see :func:`biomechau.files.staged_directory`.
-        overlay: whether to write ``overlay.mp4``, too.
+        summary: contents of ``summary.json``.
+        out: directory to write to, created if missing; see :func:`biomechau.files.staged_directory`.
+        overlay: also write ``overlay.mp4``.
+        filmed: the frames of the video that was tracked, to show beside the face in it.
 
     Returns:
         The files, in order of their names.
@@ -115,7 +123,7 @@ def write_analysis(analysis: RecordingAnalysis, summary: dict[str, Any], out: st
         if overlay:
             from biomechau.reports._overlay import write_overlay
 
-            write_overlay(found, stage / "overlay.mp4")
+            write_overlay(found, stage / "overlay.mp4", filmed)
         names = sorted(path.name for path in stage.iterdir())
     return [Path(out) / name for name in names]
 
@@ -127,7 +135,7 @@ def _write_action_units(prediction: Prediction, path: Path) -> None:
 
 
 def write_forces(face: FaceForces, quality: npt.NDArray[np.float64], path: Path) -> None:
-    """Write ``forces.csv``: one column per muscle as of :func:`write_frames`; vector forces add ``_x,_y,_z`` before.
+    """Write ``forces.csv``: one column per muscle, see :func:`write_frames`; vector forces add ``_x,_y,_z`` before it.
 
     Args:
         face: the face and its forces.
@@ -149,10 +157,10 @@ def write_frames(
     path: Path,
     quality: npt.NDArray[np.float64] | None = None,
 ) -> None:
-    """Write ``frame,timestamp,recorded_frame``, ``quality`` if given, and these columns, each (T,).
+    """Write ``frame,timestamp,recorded_frame``, ``quality`` if given, and some columns, each (T,).
 
-    ``recorded_frame`` is the number of the frame in the recording, empty where none is near. Of frames without a
-    measurement the cells of the columns are empty, and the quality is 0.
+    ``recorded_frame`` is the number of the frame in the recording, empty if none is near. Frames without a measurement
+    have empty cells in the columns, and quality 0.
     """
     recorded = ["" if number < 0 else str(number) for number in sequence.recorded_frame.tolist()]
     trust = [] if quality is None else [f"{value:.3f}" for value in quality.tolist()]

@@ -1,4 +1,4 @@
-"""The files of a study: ``study.csv``, a row per recording, and ``index.html``, its first page."""
+"""The files of a study: ``study.csv``, one row per recording, and ``index.html``, the page that lists them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def write_study(
 
     Args:
         out: folder of the study.
-        summaries: what ``summary.json`` of each recording holds, by the name of the recording.
+        summaries: contents of ``summary.json``, by the name of the recording.
         folders: where each recording was found, by its name.
         failed: why a recording could not be analysed, by its name.
 
@@ -76,7 +76,8 @@ def _index(
         why = [[name, folders[name], reason] for name, reason in failed.items()]
         sections.insert(0, table("Not analysed", ("recording", "folder", "why"), why, words=3))
     subtitle = [f"{len(summaries)} recordings analysed" + (f", {len(failed)} not" if failed else "")]
-    subtitle += sorted({summary["detector"] for summary in summaries.values() if summary.get("detector")})
+    notes = {summary["training"]["note"] for summary in summaries.values()} - {None}
+    subtitle += [f"action units by a detector {note}" for note in sorted(notes)]
     return page("Study", subtitle, sections)
 
 
@@ -92,7 +93,7 @@ def _strongest(summary: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _units(summary: Mapping[str, Any], count: int = 4) -> str:
-    """The action units that are on for the longest, with their share of the frames."""
+    """The action units that are on most often, with their share of the frames."""
     units = summary.get("action_units", {})
     often = sorted((name for name in units if units[name]["share_on"] > 0), key=lambda name: -units[name]["share_on"])
     return ", ".join(f"{name} {units[name]['share_on']:.0%}" for name in often[:count])

@@ -20,7 +20,7 @@ SIDES = ("left", "right", "both")
 KINDS = ("sheet", "sphincter", "relax")
 # The first is a letter: spreadsheets take text that begins with a sign for a formula.
 _NAME = re.compile(r"[^\W\d_][\w.-]{0,79}")
-# Columns of the tables that muscles are columns of.
+# Names of other columns in the tables of forces.
 _RESERVED = ("frame", "timestamp", "recorded_frame")
 _AXES = ("x", "y", "z")
 _COLUMNS = ("name", "side", "kind", "action_units", "shapes", "source")
@@ -202,7 +202,7 @@ def check_muscle_names(names: Sequence[str]) -> None:
 
     A name is 1 to 80 letters, digits, ``_``, ``.`` or ``-``, the first a letter; ``frame``, ``timestamp`` and
     ``recorded_frame`` are other columns of the tables of forces, and ``NAME_x`` is a column of the muscle ``NAME``
-    where forces are vectors.
+    if forces are vectors.
     """
     taken: set[str] = set()
     for name in names:

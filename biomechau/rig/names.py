@@ -84,6 +84,33 @@ def canonical(name: str) -> str:
     return f"{_FACESHIFT.get(base, base)}_{side['side'][0].lower()}"
 
 
+def mirror_order(names: Sequence[str]) -> list[int]:
+    """For each name the position of its mirror image: left for right, and the name itself where it has no side.
+
+    >>> mirror_order(("mouthSmile_L", "jawOpen", "mouthSmile_R", "jawLeft", "jawRight"))
+    [2, 1, 0, 4, 3]
+
+    Raises:
+        TypeError, ValueError: as :func:`index_by_name`, or a name whose mirror image is not among the names.
+    """
+    index = index_by_name(names, "names")
+    order = []
+    for name, key in zip(names, index, strict=True):
+        mirrored = _mirrored(key)
+        if mirrored not in index:
+            raise ValueError(f"{quote(name)} has no mirror image among the names")
+        order.append(index[mirrored])
+    return order
+
+
+def _mirrored(key: str) -> str:
+    if key in _DIRECTIONS:
+        return key.replace("left", "right") if key.endswith("left") else key.replace("right", "left")
+    if key.endswith(("_l", "_r")):
+        return key[:-1] + {"l": "r", "r": "l"}[key[-1]]
+    return key
+
+
 def name_tuple(names: Iterable[str], what: str) -> tuple[str, ...]:
     """The names as a tuple.
 

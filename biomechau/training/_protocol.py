@@ -39,7 +39,7 @@ def training_protocol(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dic
         "label_share": config.label_share,
         "seed": config.seed,
         "fps": corpus.fps,
-        "corpus": dict(corpus.provenance),
+        "corpus": {name: entry for name, entry in corpus.provenance.items() if name != "people"},
         "versions": package_versions(),
     }
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from biomechau import models
 from biomechau.corpus import Corpus, Fold
 from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.image_features import BackboneCard
@@ -24,6 +25,8 @@ CONFIG, METRICS, PROTOCOL = "config.json", "metrics.csv", "protocol.json"
 TENSORBOARD = "tensorboard"
 # Checkpoints: the state after the last epoch and after the one before, and the weights of the best epoch.
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+# The default detector, which ships with the package; ``biomechau experiment default-detector`` makes it.
+DEFAULT_RUN = Path(models.__file__).parent / "default_detector"
 # Everything that a training writes into its folder.
 FILES = frozenset({CONFIG, METRICS, PROTOCOL, TENSORBOARD, LAST, PREVIOUS, BEST, *Detector.FILES})
 
@@ -175,28 +178,43 @@ def holds_runs(path: str | Path) -> bool:
     return (path / CONFIG).is_file() or any((folder / CONFIG).is_file() for folder in path.glob("fold*"))
 
 
-def open_runs(path: str | Path) -> dict[int, Run]:
+def open_runs(path: str | Path, fold: int | None = None) -> dict[int, Run]:
     """The runs of all folds in a folder by fold number, in ascending order; the folder of one fold gives that alone.
 
+    Args:
+        path: of the folder.
+        fold: to open alone, whatever the others are like; all if not given.
+
     Raises:
-        ValueError: no run, a fold whose training has not started, or folds that do not belong together: another corpus,
-            other options, or a subject that is tested in two of them.
+        ValueError: no run, not this fold, a fold whose training has not started, or folds that do not belong together:
+            another corpus, other options, or a subject that is tested in two of them.
         OSError: a file cannot be read.
     """
     path = Path(path)
     if (path / CONFIG).is_file():
-        return {_number(path) or 1: Run.open(path)}
-    if not path.is_dir():
-        raise FileNotFoundError(f"no such folder: {path}")
-    found = {number: folder for folder in path.iterdir() if (number := _number(folder)) and folder.is_dir()}
-    if not found:
-        raise ValueError(f"{path} contains no run: expected {CONFIG}, or the folders fold1, fold2, ... of a training")
+        found = {_number(path) or 1: path}
+    else:
+        if not path.is_dir():
+            raise FileNotFoundError(f"no such folder: {path}")
+        found = {number: folder for folder in path.iterdir() if (number := _number(folder)) and folder.is_dir()}
+        if not found:
+            raise ValueError(f"{path} contains no run: expected {CONFIG}, or folders fold1, fold2, ... of a training")
+    if fold is not None:
+        if fold not in found:
+            raise ValueError(f"{path} has no fold {fold}; it has {', '.join(map(str, sorted(found)))}")
+        found = {fold: found[fold]}
     for folder in found.values():
         if not (folder / CONFIG).is_file():
             raise ValueError(f"{folder} contains no run: its training has not started, resume it first")
     runs = {number: Run.open(found[number]) for number in sorted(found)}
     _check_together(runs)
     return runs
+
+
+def finished_folds(path: str | Path) -> list[int]:
+    """Numbers of the folds in a folder whose training has ended."""
+    folders = {number: folder for folder in Path(path).glob("fold*") if (number := _number(folder))}
+    return sorted(n for n, folder in folders.items() if (folder / CONFIG).is_file() and Run.open(folder).finished)
 
 
 def _number(folder: Path) -> int | None:

@@ -19,13 +19,14 @@ from biomechau.rig import FaceRig
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """6 subjects with 2 sequences of 48 frames, of four action units."""
     folder = tmp_path_factory.mktemp("corpora")
-    config = SimulationConfig(subjects=6, sequences=2, frames=48, coarse_vertices=100, seed=1)
+    size = SimulationConfig(subjects=6, sequences=2, frames=48, coarse_vertices=100, seed=1)
+    config = replace(size, displays="table", sides="tied", trackers="alike", label_level=None)  # on as often as in BP4D
     write_simulated_corpus(FaceRig.builtin(1000), folder / "all", config)
     whole = Corpus.open(folder / "all")
     columns = [whole.action_units.index(int(unit)) for unit in UNITS]
     with CorpusWriter(folder / "four", whole.rig, map(int, UNITS), whole.fps, muscles=whole.muscles) as writer:
         for sequence in whole:
-            writer.add(replace(sequence, labels=sequence.labels[:, columns]))
+            writer.add(replace(sequence, labels=sequence.labels[:, columns], side_intensities=None))
     return Corpus.open(folder / "four")
 
 

@@ -89,6 +89,7 @@ def test_a_run_knows_its_backbone(run: Path, pretrained: Path) -> None:
     assert (card["backbone"]["name"], card["frames_without_picture"]) == ("tiny-resnet", 0)
 
 
+@pytest.mark.slow
 def test_evaluate_and_predict_with_images(run: Path, pretrained: Path, tmp_path: Path) -> None:
     assert call("evaluate", "--run", run, "--corpus", pretrained, "--out", tmp_path / "scores") == 0
     assert json.loads((tmp_path / "scores" / "evaluation.json").read_text())["mean_f1"] is not None
@@ -204,6 +205,7 @@ def test_a_head_with_images_needs_some(plain: Path, tmp_path: Path, fails: Calla
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_frames_without_picture_are_masked_and_their_cells_empty(
     plain: Path, resnet: Path, run: Path, tmp_path: Path, fails: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:

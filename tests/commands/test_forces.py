@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands.small import assert_error
-from corpus.tables import write_mediapipe
+from commands.small import assert_error, read_csv
+from corpus.made_recordings import timecode, write_recording
+from corpus.tables import write_mediapipe, write_table
 
 from biomechau.cli import main
 from biomechau.rig import FaceRig, Muscles
@@ -126,6 +127,8 @@ def test_forces_errors(rig_file: str, capture_npz: str, tmp_path: Path, capsys: 
     fails(capture_npz, "--rig", "nowhere", words=("nowhere", "No such file"))
     fails(capture_npz, "--rig", str(wrong), words=("wrong.csv", "safetensors"))
     fails(capture_npz, "--muscles", str(wrong), words=("wrong.csv:1", "missing"))
+    fails(str(tmp_path), "--rig", rig_file, words=("wrong.csv:1", "none of its 2 columns"))
+    (tmp_path / "frame1.obj").touch()
     fails(str(tmp_path), "--rig", rig_file, words=("fps must be given",))
 
 
@@ -178,3 +181,49 @@ def test_forces_of_mediapipe_names_dead_channels(tmp_path: Path, capsys: pytest.
     assert "biomechau: warning: channels that never move by 0.01: 1 (cheekPuff)\n" in capsys.readouterr().err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["input"]["source"] == "MediaPipe blendshapes of clip.csv"
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_frames_without_a_face_have_empty_cells(
+    rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = set(range(60, 160)) - {150}
+    path = write_recording(tmp_path / "a.csv", 160, 30, {"timestamp": lambda row: f"{row / 30:.4f}"}, lost=lost)
+    assert main(["forces", str(path), "--rig", rig_file, "--out", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    assert "no face in 99 of 160 frames" in out
+    assert "resampled from 30 to 25 frames a second; --fps 30 keeps them" in out
+    assert "a face for a moment between long times without one, taken for none: frame 150 (5.00 s)" in err
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert summary["frames"]["recorded"] == {"count": 160, "fps": 30, "without_face": 99, "lone_detections": [150]}
+    rows = read_csv(tmp_path / "out" / "forces.csv")
+    empty = [row["frame"] for row in rows if row["zygomaticus_major_left"] == ""]
+    assert empty == [str(frame) for frame in range(50, 133)]
+    assert [row["recorded_frame"] for row in rows[:4]] == ["0", "1", "2", "4"]
+    peak = max(float(row["zygomaticus_major_left"] or 0) for row in rows)
+    assert summary["muscles"]["zygomaticus_major_left"]["peak"] == pytest.approx(peak, rel=1e-4)
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_options_of_reading_arrive(rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("jawOpen", "mouthSmileLeft")
+    path = write_recording(
+        tmp_path / "a.csv",
+        100,
+        25,
+        {"Timecode": timecode(1), "person": lambda row: row % 2},
+        names=names,
+        spell=lambda name: f"{name}X",
+    )
+    arguments = ["forces", str(path), "--rig", rig_file, "--out", str(tmp_path / "out"), "--json"]
+    assert_error(capsys, arguments, "a.csv:1", "none of its 4 columns", "--channels MAP.csv")
+    table = write_table(tmp_path / "map.csv", ["channel", "shape"], [["mouthSmileLeftX", "mouthSmile_L"]])
+    arguments += ["--channels", str(table)]
+    assert_error(capsys, arguments, "2 faces by column person", "--face 0")
+    arguments += ["--face", "1"]
+    assert_error(capsys, arguments, "the usual step is 2 s", "--count-rows --recorded-fps F")
+    assert main([*arguments, "--count-rows", "--recorded-fps", "25"]) == 0
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
+    assert (summary["frames"]["count"], summary["frames"]["end"]) == (50, 49 / 25)
+    assert summary["muscles"]["zygomaticus_major_left"]["measured"]
+    assert not summary["muscles"]["digastric"]["measured"]

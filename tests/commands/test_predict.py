@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +111,7 @@ def test_a_neutral_face_is_that_of_the_recording(corpus: Corpus, capture: Path, 
     assert all(neutral[name] == pytest.approx(before[name] + 0.1, abs=1e-5) for name in neutral)
 
 
+@pytest.mark.slow
 def test_the_picture(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     pytest.importorskip("pyvista")
     image = pytest.importorskip("matplotlib.image")
@@ -139,6 +142,72 @@ def test_a_head_without_physics(
 def test_a_real_capture(run_folder: Path, capture_csv: Path, tmp_path: Path) -> None:
     assert main(["predict", str(capture_csv), "--run", str(run_folder), "--out", str(tmp_path)]) == 0
     assert len(read_csv(tmp_path / "action_units.csv")) == 78
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_the_default_detector_says_what_it_is(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the terminal, in summary.json and on the page: trained on simulated people, and the F1 of its test."""
+    assert main(["predict", str(capture), "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    words = "trained on simulated people alone: it has seen no labelled real face"
+    assert words in out
+    assert "test F1" in out
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["run"] == "default"
+    assert summary["training"] == {
+        "corpus": "biomechau simulator",
+        "simulated": True,
+        "note": words,
+        "tested_on": summary["training"]["tested_on"],
+    }
+    assert "simulated people that it was not trained on" in summary["training"]["tested_on"]
+    for row in summary["action_units"].values():
+        assert 0 < row["test_f1"] < 1
+        assert row["measured"]
+        assert row["flagged"] == (row["disagrees_with_force"] > 0.1)
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 0
+    html = (tmp_path / "page.html").read_text()
+    assert words in html
+    assert f"test F1 {100 * summary['action_units']['AU12']['test_f1']:.0f}" in html
+
+
+def test_a_run_of_another_corpus_does_not_say_that_it_was_simulated(run_folder: Path, corpus: Corpus) -> None:
+    summary = predict_corpus_sequence(run_folder, corpus, corpus.ids[0]).summary()
+    assert summary["training"] == {"corpus": None, "simulated": False, "note": None, "tested_on": None}
+    assert all(row["test_f1"] is None for row in summary["action_units"].values())
+
+
+def test_units_that_contradict_their_muscles_are_flagged(run_folder: Path, corpus: Corpus) -> None:
+    prediction = predict_corpus_sequence(run_folder, corpus, corpus.ids[0])
+    assert prediction.forces is not None
+    on, pulling = torch.ones_like(prediction.probabilities), torch.ones_like(prediction.forces)
+    for p, force, share in (
+        (on, pulling, 0.0),
+        (on, 0 * pulling, 1.0),
+        (0 * on, pulling, 1.0),
+        (0 * on, 0 * pulling, 0),
+    ):
+        made = replace(prediction, probabilities=p, forces=force)
+        assert made.force_disagreement() == dict.fromkeys(made.action_units, share)
+        assert all(row["flagged"] == (share == 1) for row in made.summary()["action_units"].values())
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_a_run_in_training_names_the_fold_that_is_done(
+    run_folder: Path, capture: Path, tmp_path: Path, fails: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run_folder, copy)
+    (copy / "fold3" / "detector.json").unlink()
+    given = ["predict", str(capture), "--run", str(copy), "--out", str(tmp_path / "out")]
+    fails(*given, words=("its training has not ended", "--fold 1 predicts with that fold"))
+    shutil.rmtree(copy / "fold3")
+    (copy / "fold3").mkdir()
+    fails(*given, words=("its training has not begun", "--fold 1 predicts with that fold"))
+    assert main([*given, "--fold", "1"]) == 0
+    assert "fold 1" in capsys.readouterr().out
 
 
 def test_what_cannot_be_predicted(

@@ -250,6 +250,7 @@ def test_without_the_viz_extra(run_folder: Path, tmp_path: Path, monkeypatch: py
     fails("report", run_folder, "--out", tmp_path / "a.html", words='pip install "biomechau[viz]"')
 
 
+@pytest.mark.slow
 def test_a_page_that_would_be_too_large_offers_a_thinner_one(
     run_folder: Path, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., None]
 ) -> None:

@@ -10,7 +10,7 @@ import torch
 from commands.small import assert_error
 
 from biomechau.cli import main
-from biomechau.rig import FaceRig
+from biomechau.rig import FaceRig, Muscles
 
 
 def write_obj(rig: FaceRig, vertices: torch.Tensor, path: Path) -> None:
@@ -103,6 +103,7 @@ def test_import_of_the_built_in_face(tmp_path: Path) -> None:
     assert FaceRig.load(tmp_path / "rig.safetensors").num_vertices == 1000
 
 
+@pytest.mark.slow
 def test_import_of_an_ict_folder(ict_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "ict.safetensors"
     assert main(["rig", "import", str(ict_folder), "--out", str(out), "--no-identity"]) == 0
@@ -165,3 +166,16 @@ def test_show_errors(rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.usefixtures("no_viz")
 def test_show_without_viz_says_how_to_get_it(rig_file: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert_error(capsys, ["rig", "show", rig_file, "--out", "x.png"], 'pip install "biomechau[viz]"')
+
+
+def test_a_table_of_muscles_to_edit_and_test(rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "a" / "muscles.csv"
+    assert main(["rig", "muscles", "--out", str(table)]) == 0
+    assert Muscles.load(table) == Muscles.facs()
+    lines = table.read_text().splitlines()
+    kept = [line for line in lines[1:] if line.startswith("zygomaticus_major")]
+    table.write_text("\n".join([lines[0], *kept]) + "\n")
+    capsys.readouterr()
+    assert main(["rig", "info", rig_file, "--muscles", str(table), "--json"]) == 0
+    muscles = json.loads(capsys.readouterr().out)["muscles"]
+    assert muscles["found"] == ["zygomaticus_major_left", "zygomaticus_major_right"]

@@ -66,6 +66,62 @@ def test_py_feat(tmp_path: Path, version: int) -> None:
     torch.testing.assert_close(times, torch.arange(5).double() / 20)
 
 
+def test_openface_intensities_alone_are_read_when_asked_for(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "clip.csv", ["frame", "timestamp", "AU01_r"], [[n, n / 30, 0.5] for n in range(3)])
+    with pytest.raises(ValueError, match=r"clip\.csv:1: it holds OpenFace intensity values only: give intensity=True"):
+        read_action_units(path)
+    assert read_action_units(path, intensity=True).values[:, 0].tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize("intensity", [False, True])
+def test_intensities_out_of_range_are_named_also_beside_presences(tmp_path: Path, intensity: bool) -> None:
+    rows = _openface_rows()
+    rows[2][6] = "7.5"
+    path = write_table(tmp_path / "clip.csv", OPENFACE, rows)
+    with pytest.raises(ValueError, match=r"clip\.csv:4: column AU01_r: expected a intensity in \[0, 5\], found '7.5'"):
+        read_action_units(path, intensity)
+
+
+def test_libreface(tmp_path: Path) -> None:
+    units = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
+    header = ["frame_idx", "frame_time_in_ms", *(f"au_{u}" for u in units), *(f"au_{u}_intensity" for u in units)]
+    rows = [[n, n * 100 / 3, *[n % 2] * 12, *[0.1 * n] * 12] for n in range(9)]
+    path = write_table(tmp_path / "clip.csv", header, rows)
+    found, strong = read_action_units(path), read_action_units(path, intensity=True)
+    assert (found.action_units, found.scale, strong.scale) == (units, "presence", "intensity")
+    assert found.values[:, 3].tolist() == [0, 1] * 4 + [0]
+    torch.testing.assert_close(strong.values[:, 5], 0.1 * torch.arange(9).float())
+    assert found.timestamp is not None
+    assert found.timestamp[3].item() == pytest.approx(0.1)
+
+
+def test_imotions(tmp_path: Path) -> None:
+    header = ["Row", "Timestamp", "Brow Furrow", "Smile", "Jaw Drop", "Anger"]
+    values = [[0, 100, 0], [25, 100, 0], ["", "", ""], [75, 100, 0]]
+    rows = [[n, f"{n * 100 / 3:.2f}", *found, 3] for n, found in enumerate(values)]
+    path = write_table(tmp_path / "clip.csv", header, rows)
+    path.write_text("#INFO,\n#Study name,A,\n#DATA\n" + path.read_text())
+    found = read_action_units(path)
+    assert (found.action_units, found.scale) == ((4, 12, 26), "probability")
+    assert found.valid.tolist() == [True, True, False, True]
+    torch.testing.assert_close(found.values[3], torch.tensor([0.75, 1.0, 0.0]))
+    assert found.timestamp is not None
+    assert found.timestamp[3].item() == pytest.approx(0.1)
+    write_table(path, ["Timestamp", "AU1 Evidence"], [[0, -1.5]])
+    with pytest.raises(ValueError, match="iMotions' evidence of action units by FACET, which has no scale"):
+        read_action_units(path)
+
+
+def test_faces_of_openface_are_chosen_by_number(tmp_path: Path) -> None:
+    rows = [[*row[:1], face, *row[2:]] for row in _openface_rows() for face in ("0", "4")]
+    path = write_table(tmp_path / "clip.csv", OPENFACE, rows)
+    with pytest.raises(ValueError, match=r"clip\.csv: 2 faces by column face_id: 0 in 6 rows, 4 in 6 rows; choose one"):
+        read_action_units(path)
+    assert read_action_units(path, face=4).frame.tolist() == [1, 2, 3, 4, 5, 6]
+    few = write_table(tmp_path / "few.csv", OPENFACE, [*_openface_rows() * 1, *rows[1:2]][:6])
+    assert len(read_action_units(few)) == 6
+
+
 def test_predictions_of_this_package(tmp_path: Path) -> None:
     rows = [[n, n / 25, 0.25, 0.5] for n in range(4)]
     found = read_action_units(write_table(tmp_path / "action_units.csv", ["frame", "timestamp", "AU01", "AU12"], rows))

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from corpus.corpora import ACTION_UNITS, make_sequence, write, write_three
 
-from biomechau.corpus import Corpus, CorpusWriter
+from biomechau.corpus import Corpus, CorpusWriter, FaceSequence
 from biomechau.rig import FaceRig
 
 
@@ -260,3 +261,45 @@ def test_a_subject_that_tables_and_terminals_cannot_show_is_refused(
 def test_a_muscle_that_tables_cannot_show_is_refused(tiny_rig: FaceRig, tmp_path: Path, muscle: str) -> None:
     with pytest.raises(ValueError, match="muscle"):
         CorpusWriter(tmp_path / "corpus", tiny_rig, (1,), 25.0, muscles=(muscle,))
+
+
+def test_arrays_lists_and_recordings_become_sequences(tiny_rig: FaceRig, clip: FaceSequence, tmp_path: Path) -> None:
+    values = np.linspace(0, 1, 4 * tiny_rig.num_shapes).reshape(4, -1)
+    values[2, 1] = np.nan
+    with CorpusWriter(tmp_path / "c", tiny_rig, action_units=(6, 12), fps=25) as writer:
+        writer.add_frames("a", "anna", values, [[0, 1], [1, -1], [0, 0], [1, 1]])
+        writer.add_frames("b", "ben", values.tolist(), np.array([[0, np.nan]] * 4), task="talk", valid=[1, 0, 1, 1])
+        writer.add_frames("c", "carla", clip, np.ones((len(clip.resample(25)), 2), bool))
+    a, b, c = Corpus.open(tmp_path / "c")
+    expected = np.nan_to_num(values).astype(np.float32)
+    assert a.coefficients.numpy().tolist() == b.coefficients.numpy().tolist() == expected.tolist()
+    assert a.timestamp.tolist() == [0, 0.04, 0.08, 0.12]
+    assert (a.valid.tolist(), b.valid.tolist()) == ([True, True, False, True], [True, False, False, True])
+    assert (a.task, b.task) == ("", "talk")
+    assert a.labels.tolist() == [[0, 1], [1, -1], [0, 0], [1, 1]]
+    assert b.labels.tolist() == [[0, -1]] * 4
+    smile = tiny_rig.names.index("mouthSmile_L")
+    assert c.coefficients[:, smile].max() == pytest.approx(float(clip.coefficients.max()), abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"labels": [[0.5, 1.0]] * 4}, ValueError, "sequence 'a': labels is 0.5 in frame 0, expected 1, 0, -1 or NaN"),
+        ({"labels": [["on", "off"]] * 4}, TypeError, "sequence 'a': labels must be numbers, got <U3"),
+        ({"labels": [[0, 1], [1]]}, ValueError, "sequence 'a': labels: "),
+        ({"valid": [0, 1, 2, 1]}, ValueError, "sequence 'a': valid must be True or False in each frame"),
+        ({"valid": [True] * 3}, ValueError, "valid has 3 frames, expected 4 as coefficients have"),
+        ({"timestamp": [0, 1, 1, 2]}, ValueError, "timestamp does not rise after frame 1"),
+        ({"force": [0.0]}, TypeError, "sequence 'a': force is no tensor of a sequence; these are coefficients, labels"),
+    ],
+)
+def test_arrays_that_are_no_sequence_are_named(
+    tiny_rig: FaceRig, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    arrays = {"coefficients": np.zeros((4, tiny_rig.num_shapes)), "labels": np.zeros((4, 2), int), **changes}
+    with (
+        pytest.raises(error, match=message),
+        CorpusWriter(tmp_path / "c", tiny_rig, action_units=(6, 12), fps=25) as writer,
+    ):
+        writer.add_frames("a", "anna", **arrays)

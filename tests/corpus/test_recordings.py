@@ -333,6 +333,7 @@ def test_json_is_read(tmp_path: Path, content: Callable[[], object]) -> None:
     [
         ({"names": ["jawOpen"], "frames": [{"weights": [0.1, 0.2]}]}, "frame 1: expected 1 values, found 2"),
         ({"names": ["jawOpen"], "weights": [[0.1]] * 9}, "fps must be given"),
+        ({"names": ["jawOpen"], "weights": [[0.1]] * 9, "fps": 1e9}, "fps must lie in"),
         ({"names": ["smile"], "weights": [[0.1]] * 9, "fps": 30}, "none of its 1 columns has the name of a blendshape"),
         ({"names": ["jawOpen"], "weights": [[0.1], [35]], "fps": 30}, "frame 2: column jawOpen: expected a number of"),
         ({"poses": []}, "expected names and a matrix of weights, or a list of frames"),

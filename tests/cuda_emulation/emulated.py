@@ -39,11 +39,15 @@ def build(cache: Path) -> Path:
         state.update(path.read_bytes())
     folder = cache / state.hexdigest()[:16]
     module = folder / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
-    if not module.is_file():
-        with tempfile.TemporaryDirectory(dir=cache) as partial:
-            _compile([path for path in sources if path.suffix in (".cpp", ".cu")], Path(partial), module.name)
-            folder.mkdir(exist_ok=True)
-            (Path(partial) / module.name).rename(module)  # beside and rename: no half-built module is ever loaded
+    import fcntl  # not on Windows
+
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process builds, the others wait
+        if not module.is_file():
+            with tempfile.TemporaryDirectory(dir=cache) as partial:
+                _compile([path for path in sources if path.suffix in (".cpp", ".cu")], Path(partial), module.name)
+                folder.mkdir(exist_ok=True)
+                (Path(partial) / module.name).rename(module)  # beside and rename: no half-built module is ever loaded
     return module
 
 

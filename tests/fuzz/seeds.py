@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,10 @@ import torch
 import trimesh
 from corpus.corpora import write_three
 from corpus.datasets.trees import write_intensities, write_live_link, write_npz, write_occurrences, write_py_feat
+from corpus.made_recordings import timecode, write_recording
 from corpus.tables import write_mediapipe, write_table
 
-from biomechau.corpus import Corpus, FaceSequence, Fold, ResampledCorpus, read_action_units, read_sequence
+from biomechau.corpus import ChannelTable, Corpus, FaceSequence, Fold, ResampledCorpus, read_action_units, read_sequence
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.datasets import BP4DFolder, DISFAFolder, assemble, read_exclusions
 from biomechau.corpus.image_features import FEATURES, BackboneCard, ImageFeatures
@@ -123,6 +125,18 @@ def _recordings(folder: Path) -> dict[str, Reader]:
     predicted = [[n, f"{n / 25:.6f}", 0.25, 0.5] for n in range(6)]
     write_table(folder / "action_units.csv", ["frame", "timestamp", "AU01", "AU12"], predicted)
 
+    columns = {"Timecode": timecode(30, lambda row: f"{row % 30 * 1000 // 30:03}"), "success": lambda row: row != 2}
+    sheet = write_recording(folder / "sheet.csv", 40, 30, columns, separator=";", decimal=",", encoding="utf-16")
+    with zipfile.ZipFile(folder / "take.zip", "w") as file:
+        file.write(sheet, "take/a.csv")
+    frames = [{"time": n / 30, "blendshapes": {"jawOpen": 0.1 * n}} for n in range(6)]
+    (folder / "frames.json").write_text(json.dumps(frames))
+    matrix = {"exportFps": 30, "facsNames": ["jawOpen", "mouthFunnel"], "weightMat": [[0.1 * n, 0.2] for n in range(6)]}
+    (folder / "matrix.json").write_text(json.dumps(matrix))
+    write_table(folder / "map.csv", ["channel", "shape", "weight"], [["smile", "mouthSmile_L", 0.5], ["a", "b", 1]])
+    libre = [[n, f"{n * 100 / 3:.3f}", n % 2, 0.5 * n] for n in range(6)]
+    write_table(folder / "libreface.csv", ["frame_idx", "frame_time_in_ms", "au_1", "au_1_intensity"], libre)
+
     def action_units(name: str, intensity: bool = False) -> Callable[[Path], object]:
         def read(place: Path) -> None:
             series = read_action_units(place / name, intensity)
@@ -135,6 +149,12 @@ def _recordings(folder: Path) -> dict[str, Reader]:
         "mediapipe": Reader(_file(folder / "mediapipe.csv"), _sequence_of("mediapipe.csv")),
         "mediapipe_frames": Reader(_file(folder / "plain.csv"), _sequence_of("plain.csv", 30.0)),
         "py_feat": Reader(_file(write_py_feat(folder / "p.csv", range(90, 96))), _sequence_of("p.csv", 25.0)),
+        "sheet": Reader(_file(folder / "sheet.csv"), _sequence_of("sheet.csv")),
+        "json_matrix": Reader(_file(folder / "matrix.json"), _sequence_of("matrix.json")),
+        "json_frames": Reader(_file(folder / "frames.json"), _sequence_of("frames.json")),
+        "take": Reader(_file(folder / "take.zip"), _sequence_of("take.zip")),
+        "channels": Reader(_file(folder / "map.csv"), lambda place: ChannelTable.load(place / "map.csv")),
+        "libreface": Reader(_file(folder / "libreface.csv"), action_units("libreface.csv")),
         "npz_coefficients": Reader(_file(folder / "named.npz"), _sequence_of("named.npz")),
         "npz_numbered": Reader(_file(write_npz(folder / "n.npz", range(6))), _sequence_of("n.npz", 25.0)),
         "npz_vertices": Reader(_file(folder / "meshes.npz"), _sequence_of("meshes.npz", None, rig)),

@@ -1,6 +1,6 @@
 """Every reader under mutated inputs: right, or one error that names the file, within 2 GB.
 
-``pytest tests/fuzz --fuzz-inputs 40000`` makes the run long: it is the number of inputs of each reader.
+``pytest -m slow tests/fuzz --fuzz-inputs 40000`` makes the run long: it is the number of inputs of each reader.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pytest
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("inputs", [25, pytest.param(300, marks=pytest.mark.slow)])
-def test_broken_inputs_are_refused_by_name(inputs: int, pytestconfig: pytest.Config, tmp_path: Path) -> None:
-    inputs = pytestconfig.getoption("--fuzz-inputs") or inputs
+@pytest.mark.slow
+def test_broken_inputs_are_refused_by_name(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    inputs = pytestconfig.getoption("--fuzz-inputs")
     environment = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "fuzz.worker", "0", str(inputs)]
     # From its own folder: -m puts the folder it starts in first, and a checkout has no compiled core.

@@ -32,7 +32,7 @@ def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:
     }[name]
 
 
-@pytest.mark.parametrize("fibre", [False, True])
+@pytest.mark.parametrize("fibre", [pytest.param(False, marks=pytest.mark.slow), True])
 @pytest.mark.parametrize("name", ["distribute_forces", "reduced_projection", "force_projection"])
 def test_opcheck_of_force_ops(name: str, fibre: bool) -> None:
     torch.library.opcheck(getattr(torch.ops.biomechau, name), op_arguments(name, fibre))
@@ -56,7 +56,7 @@ def test_opcheck_of_euler_rollout(scheme: int, elastic_axes: str | None) -> None
     torch.library.opcheck(torch.ops.biomechau.euler_rollout, (*leaves, 0.1, scheme))
 
 
-@pytest.mark.parametrize("elastic", [True, False])
+@pytest.mark.parametrize("elastic", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("forces", FORCES)
 def test_opcheck_of_modal_rollout(forces: tuple[str, ...], elastic: bool) -> None:
     system, inputs = modal_problem(elastic=elastic, vector=True)

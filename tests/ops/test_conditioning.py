@@ -85,7 +85,7 @@ def test_masses_of_any_spectrum(num_shapes: int, condition: float, kernels: str)
     assert_as_good_as_the_twin(rollouts(masses), ops.euler_rollout, dt=0.04)
 
 
-@pytest.mark.parametrize("condition", [1e3, 1e5])
+@pytest.mark.parametrize("condition", [pytest.param(1e3, marks=pytest.mark.slow), 1e5])
 @pytest.mark.parametrize(("scheme", "mass_axes", "elastic_axes"), ROLLOUTS)
 def test_every_scheme(scheme: str, mass_axes: str, elastic_axes: str | None, condition: float, kernels: str) -> None:
     """Damping and stiffness of their own, none near the mass."""

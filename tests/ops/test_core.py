@@ -78,6 +78,7 @@ def test_extension_does_not_need_torch() -> None:
     assert run.stdout.strip() == _core.isa()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not _core.openmp, reason="counts the threads of a Linux process")
 def test_kernels_run_on_the_threads_of_torch() -> None:
     code = (

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("calls", [1000, pytest.param(4000, marks=pytest.mark.slow)])
-def test_arguments_changed_by_chance(isa: str, calls: int) -> None:
-    command = [sys.executable, "-m", "ops.core_fuzz", "0", str(calls), isa]
+@pytest.mark.slow
+def test_arguments_changed_by_chance(isa: str) -> None:
+    command = [sys.executable, "-m", "ops.core_fuzz", "0", "4000", isa]
     run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], check=False)
     assert run.returncode == 0, f"{run.returncode}\n{run.stdout[-1000:]}\n{run.stderr[-2000:]}"
     assert run.stdout.splitlines()[-1].startswith("done")

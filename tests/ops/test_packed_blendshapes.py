@@ -327,6 +327,7 @@ def test_the_same_bits_for_any_thread_count(dtype: torch.dtype) -> None:
                 assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_opcheck() -> None:
     p = force_problem(num_vertices=9)
     packed = PackedBlendshapes(p.blendshapes)

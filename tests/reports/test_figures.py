@@ -154,6 +154,7 @@ def test_performance_picture(report: CaptureForces, tmp_path: Path) -> None:
     assert_picture(tmp_path / "demo.png", 1500)
 
 
+@pytest.mark.slow
 def test_contact_sheet_of_chosen_and_of_all_shapes(tiny_rig: FaceRig, tmp_path: Path) -> None:
     draw_shapes(tiny_rig, tmp_path / "two.png", "tiny", ["JawOpen", "mouthSmileLeft"])
     calls: list[tuple[int, int]] = []

@@ -80,7 +80,16 @@ def test_size_is_exact(rig: FaceRig, request: pytest.FixtureRequest) -> None:
     assert rig.num_vertices == request.node.callspec.params["rig"]
 
 
-@pytest.mark.parametrize("num_vertices", [1000, 1001, 1337, 2002, 3003])
+@pytest.mark.parametrize(
+    "num_vertices",
+    [
+        1000,
+        pytest.param(1001, marks=pytest.mark.slow),
+        1337,
+        pytest.param(2002, marks=pytest.mark.slow),
+        pytest.param(3003, marks=pytest.mark.slow),
+    ],
+)
 def test_any_size_is_met_by_a_sound_mesh(num_vertices: int) -> None:
     rig = FaceRig.builtin(num_vertices)
     assert rig.num_vertices == num_vertices

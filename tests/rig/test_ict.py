@@ -153,6 +153,7 @@ def test_real_shapes_move_where_their_name_says(ict_rig: FaceRig) -> None:
     assert jaw[jaw.norm(dim=1).argmax(), 1] < -2
 
 
+@pytest.mark.slow
 def test_real_identity_modes_change_the_face(ict_folder: Path) -> None:
     rig = FaceRig.from_ict(ict_folder)
     assert rig.identity_names == ("identity000", "identity001", "identity002")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from biomechau.rig.names import ARKIT_SHAPES, canonical, map_channels
+from biomechau.rig.names import ARKIT_SHAPES, canonical, map_channels, mirror_order
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,16 @@ def test_directions_are_not_sides() -> None:
 def test_two_spellings_of_one_channel_are_refused() -> None:
     with pytest.raises(ValueError, match=r"channel names must be unique: 'JawOpen' and 'jaw_open'"):
         map_channels(("JawOpen", "jaw_open"), ("jawOpen",))
+
+
+def test_mirror_images_swap_sides_and_directions() -> None:
+    names = ("browDownLeft", "jawOpen", "mouthRight", "browDownRight", "mouthLeft", "zygomaticus_major_left")
+    names += ("zygomaticus_major_right",)
+    order = mirror_order(names)
+    assert [names[position] for position in order] == [
+        *("browDownRight", "jawOpen", "mouthLeft", "browDownLeft", "mouthRight"),
+        *("zygomaticus_major_right", "zygomaticus_major_left"),
+    ]
+    assert [order[position] for position in order] == list(range(len(names)))
+    with pytest.raises(ValueError, match="'jawLeft' has no mirror image among the names"):
+        mirror_order(("jawLeft", "jawOpen"))

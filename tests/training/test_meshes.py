@@ -21,6 +21,7 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     """As ``corpus``, with meshes."""
     path = tmp_path_factory.mktemp("corpora") / "meshes"
     config = SimulationConfig(subjects=4, sequences=2, frames=48, coarse_vertices=100, meshes=True)
+    config = replace(config, displays="table", sides="tied", trackers="alike", label_level=None)
     write_simulated_corpus(FaceRig.builtin(1000), path, config)
     return Corpus.open(path)
 

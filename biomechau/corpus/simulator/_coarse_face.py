@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components, dijkstra
 from scipy.spatial import KDTree
 
-from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._displays import Array
 from biomechau.rig import FaceRig
 
 Index = npt.NDArray[np.int64]

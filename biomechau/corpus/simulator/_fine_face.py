@@ -13,7 +13,7 @@ from scipy.spatial import KDTree
 from torch import Tensor
 
 from biomechau.corpus.simulator._coarse_face import CoarseFace, product
-from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._displays import Array
 from biomechau.corpus.simulator._person import Person
 from biomechau.rig import FaceRig
 

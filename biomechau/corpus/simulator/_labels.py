@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._displays import Array
 
 Labels = npt.NDArray[np.int8]
 

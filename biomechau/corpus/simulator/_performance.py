@@ -1,17 +1,28 @@
-"""What simulated people do with their faces: displays, single action units, blinks, speech; and muscle activation."""
+"""What simulated people do with their faces over time: events, blinks, speech; and muscle activation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.signal import lfilter
 
+from biomechau.corpus.simulator._displays import (
+    CHANCES,
+    DISPLAYS,
+    KINDS,
+    MOST_EVENTS,
+    RANDOM_APEX,
+    RANDOM_SET,
+    SHARES,
+    SPEECH,
+    Actor,
+    Array,
+    Displays,
+    EventSides,
+)
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS
-
-Array = npt.NDArray[np.float64]
 
 # Commands are followed this many times a frame.
 STEPS_PER_FRAME = 4
@@ -21,75 +32,21 @@ _FRAME = 1 / 25
 APPROACH = 12 * _FRAME
 _RECIPE_LENGTH = 108 * _FRAME
 
+_ALIKE = EventSides(None)
+
 RISE, FALL = 0.04, 0.08  # time constants of activation [s]
 SATURATION = 0.15  # activation a pulls as a / (1 + 0.15 a)
-
-
-@dataclass(frozen=True)
-class Display:
-    """One kind of facial display.
-
-    Attributes:
-        share: how often it comes, among all displays.
-        apex: scale of its duration at full strength, a Gamma(2) variable [frames of 25 per second].
-        units: intensity of each action unit.
-    """
-
-    share: float
-    apex: float
-    units: Mapping[int, float]
-
-
-DISPLAYS: Mapping[str, Display] = {
-    "smile": Display(0.42, 22, {6: 0.7, 7: 0.5, 10: 0.7, 12: 1.0, 14: 0.45}),
-    "big Duchenne smile": Display(0.16, 22, {6: 1.0, 7: 0.8, 10: 0.8, 12: 1.2, 26: 0.3}),
-    "surprise": Display(0.08, 11, {1: 1.0, 2: 1.0, 5: 0.8, 26: 0.5}),
-    "fear": Display(0.04, 11, {1: 0.8, 2: 0.5, 4: 0.6, 5: 0.7, 7: 0.4, 20: 0.6}),
-    "anger": Display(0.07, 11, {4: 0.9, 7: 0.8, 10: 0.4, 17: 0.5, 23: 0.8, 24: 0.6}),
-    "disgust": Display(0.09, 11, {4: 0.5, 6: 0.3, 7: 0.7, 9: 0.8, 10: 1.0, 17: 0.5}),
-    "sadness": Display(0.06, 11, {1: 0.8, 4: 0.6, 15: 0.9, 17: 0.8}),
-    "pain": Display(0.06, 11, {4: 0.7, 6: 0.8, 7: 0.9, 10: 0.8, 9: 0.4}),
-    "embarrassment": Display(0.10, 11, {12: 0.6, 14: 0.8, 17: 0.4, 24: 0.6, 7: 0.4}),
-    "doubt": Display(0.06, 11, {15: 0.6, 17: 0.8, 14: 0.6, 23: 0.4}),
-    "pressed frown": Display(0.05, 11, {24: 0.8, 23: 0.7, 17: 0.6, 14: 0.5}),
-}
-# Speech moves these action units, and no coder labels them for it.
-SPEECH: Mapping[int, float] = {
-    **{26: 0.55, 16: 0.35, 18: 0.45, 28: 0.25},
-    **{10: 0.18, 17: 0.15, 23: 0.12, 15: 0.10, 24: 0.15, 14: 0.15},
-}
-
-
-@dataclass(frozen=True, eq=False)
-class Actor:
-    """How one person behaves.
-
-    Attributes:
-        expressivity: factor of the intensity of all displays.
-        bias: (C,) factor of the intensity of each command.
-        mix: probability of each display.
-    """
-
-    expressivity: float
-    bias: Array
-    mix: Array
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator) -> Actor:
-        """A random person."""
-        shares = np.array([display.share for display in DISPLAYS.values()])
-        mix = shares * rng.dirichlet(np.full(len(shares), 1.5))
-        expressivity = float(np.exp(0.35 * rng.standard_normal()))
-        return cls(expressivity, np.exp(0.5 * rng.standard_normal(len(COMMANDS))) ** 0.6, mix / mix.sum())
 
 
 @dataclass(frozen=True, eq=False)
 class Performance:
     """Commands to the muscles over time, ``STEPS_PER_FRAME`` steps a frame, each at the end of its step.
 
+    The last axis is the side of the face, left and right; units of the middle have both alike.
+
     Attributes:
-        expression: (F, C) intensities that coders look for.
-        nuisance: (F, C) intensities of blinks and speech, which they do not.
+        expression: (F, C, 2) intensities that coders look for.
+        nuisance: (F, C, 2) intensities of blinks and speech, which they do not.
     """
 
     expression: Array
@@ -97,22 +54,42 @@ class Performance:
 
     @property
     def excitation(self) -> Array:
-        """(F, C) what the muscles get, 0 to 1.2."""
+        """(F, C, 2) what the muscles get, 0 to 1.2."""
         return np.clip(self.expression + self.nuisance, 0.0, 1.2)
 
 
-def perform(actor: Actor, num_frames: int, fps: float, rng: np.random.Generator) -> Performance:
-    """A random performance of ``num_frames`` frames."""
+def perform(
+    actor: Actor,
+    num_frames: int,
+    fps: float,
+    rng: np.random.Generator,
+    displays: Displays = "mixed",
+    sides: np.random.Generator | None = None,
+) -> Performance:
+    """A random performance of ``num_frames`` frames.
+
+    Args:
+        actor: who performs.
+        num_frames: length.
+        fps: frames per second [1/s].
+        rng: of what is done when.
+        displays: "mixed" for displays of the table, random sets of units and single units; "random" for the latter
+            alone; "table" for the former, and single units that coders label.
+        sides: of how left and right differ; None where they do not.
+    """
     step = 1 / (STEPS_PER_FRAME * fps)
     time = step * np.arange(1, num_frames * STEPS_PER_FRAME + 1, dtype=np.float64)
-    expression = np.zeros((len(time), len(COMMANDS)))
+    expression = np.zeros((len(time), len(COMMANDS), 2))
     relative_length = num_frames / fps / _RECIPE_LENGTH
-    for _ in range(rng.poisson(3 * relative_length) + 1):
-        _add_display(expression, time, actor, rng)
-    for _ in range(rng.poisson(1.5 * relative_length)):
-        unit = ACTION_UNITS[rng.integers(len(ACTION_UNITS))]
-        strength = np.clip(1.2 * rng.beta(1.6, 3.0), 0.05, 1.0)
-        _overlay(expression, unit, strength * _envelope(time, _timing(time, 11, rng)))
+    if displays != "table":
+        _add_mixed(expression, time, actor, relative_length, rng, sides, SHARES[displays])
+    else:
+        for _ in range(rng.poisson(3 * relative_length) + 1):
+            _add_display(expression, time, actor, rng, EventSides.draw(sides))
+        for _ in range(rng.poisson(1.5 * relative_length)):
+            unit = ACTION_UNITS[rng.integers(len(ACTION_UNITS))]
+            strength = np.clip(1.2 * rng.beta(1.6, 3.0), 0.05, 1.0)
+            _overlay(expression, unit, strength * _envelope(time, _timing(time, 11, rng)), EventSides.draw(sides))
     nuisance = np.zeros_like(expression)
     _add_blinks(nuisance, time, rng)
     if rng.random() < 0.5:
@@ -146,7 +123,31 @@ def saturate(activation: Array) -> Array:
     return activation / (1 + SATURATION * activation)
 
 
-def _add_display(expression: Array, time: Array, actor: Actor, rng: np.random.Generator) -> None:
+def _add_mixed(
+    expression: Array,
+    time: Array,
+    actor: Actor,
+    relative_length: float,
+    rng: np.random.Generator,
+    sides: np.random.Generator | None,
+    shares: Sequence[float],
+) -> None:
+    """Displays of the table, random sets of units and single units: few in many sequences, so that they stand alone,
+    and many in a few, where they meet."""
+    for _ in range(rng.poisson(MOST_EVENTS * rng.uniform() ** 2 * relative_length) + 1):
+        kind = KINDS[rng.choice(len(KINDS), p=shares)]
+        event = EventSides.draw(sides)
+        if kind == "display":
+            _add_display(expression, time, actor, rng, event)
+            continue
+        count = 1 if kind == "single unit" else int(rng.integers(RANDOM_SET[0], RANDOM_SET[1] + 1))
+        timing = _timing(time, RANDOM_APEX, rng)
+        for column in rng.choice(len(COMMANDS), count, replace=False, p=CHANCES / CHANCES.sum()):
+            level, jitter = rng.uniform(0, 1), rng.uniform(-3, 3, 4) * _FRAME
+            _overlay(expression, COMMANDS[column], level * _envelope(time, timing + jitter), event)
+
+
+def _add_display(expression: Array, time: Array, actor: Actor, rng: np.random.Generator, event: EventSides) -> None:
     display = list(DISPLAYS.values())[rng.choice(len(DISPLAYS), p=actor.mix)]
     strength = np.clip(1.5 * actor.expressivity * rng.beta(2.0, 2.2), 0.1, 1.2)
     timing = _timing(time, display.apex, rng)
@@ -155,7 +156,7 @@ def _add_display(expression: Array, time: Array, actor: Actor, rng: np.random.Ge
         jitter = rng.uniform(-3, 3, 4) * _FRAME
         if kept:
             intensity = strength * share * spread * actor.bias[COMMANDS.index(unit)]
-            _overlay(expression, unit, intensity * _envelope(time, timing + jitter))
+            _overlay(expression, unit, intensity * _envelope(time, timing + jitter), event)
 
 
 def _timing(time: Array, apex: float, rng: np.random.Generator) -> Array:
@@ -173,10 +174,10 @@ def _envelope(time: Array, timing: Array) -> Array:
     return ramp * ramp * (3 - 2 * ramp)
 
 
-def _overlay(commands: Array, unit: int, intensity: Array) -> None:
+def _overlay(commands: Array, unit: int, intensity: Array, event: EventSides = _ALIKE) -> None:
     """Where events of one action unit meet, the stronger is seen."""
     column = COMMANDS.index(unit)
-    commands[:, column] = np.maximum(commands[:, column], intensity)
+    commands[:, column] = np.maximum(commands[:, column], intensity[:, None] * event.of(unit))
 
 
 def _add_blinks(nuisance: Array, time: Array, rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from biomechau.corpus.simulator._coarse_face import CoarseFace, product
-from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._displays import Array
 
 _IDENTITY_SPREAD = 0.9  # of the rig's identity modes, where N(0, 1) makes plausible faces
 _IDENTITY_FIELD = 0.02  # rms of a random identity without modes, as a share of the face's rms radius

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._displays import Array
 from biomechau.corpus.simulator._scene import Markings, Scene
 from biomechau.rig import FaceRig
 from biomechau.rig.mesh_holes import backing, mesh_holes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import KDTree
 
-from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._displays import Array
 from biomechau.rig import FaceRig
 from biomechau.rig.mesh_holes import mesh_holes
 from biomechau.rig.names import canonical

@@ -13,7 +13,8 @@ import torch
 from scipy import sparse
 
 from biomechau.corpus.simulator._coarse_face import CoarseFace
-from biomechau.corpus.simulator._performance import STEPS_PER_FRAME, Array
+from biomechau.corpus.simulator._displays import Array
+from biomechau.corpus.simulator._performance import STEPS_PER_FRAME
 from biomechau.corpus.simulator._person import Person
 from biomechau.corpus.simulator.muscle_table import GeneratorMuscle
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.signal import lfilter
 
 from biomechau.corpus.simulator._coarse_face import CoarseFace, product
-from biomechau.corpus.simulator._performance import Array
+from biomechau.corpus.simulator._displays import Array
 from biomechau.corpus.simulator._tissue import Tissue
+from biomechau.corpus.simulator._tracker_make import AS_SEEN, TrackerMake
 from biomechau.rig import FaceRig
 from biomechau.rig.bounded_least_squares import solve_bounded
 from biomechau.rig.names import ARKIT_SHAPES, canonical
@@ -49,6 +51,7 @@ class Tracker:
         crosstalk: (K, K) share of each shape (row) that it takes for another (column).
         neutral_error: (K,) what it sees on the neutral face.
         hardness: scale of the noise.
+        make: what kind of tracker it is.
     """
 
     basis: Array
@@ -56,25 +59,39 @@ class Tracker:
     crosstalk: Array
     neutral_error: Array
     hardness: float
+    make: TrackerMake = AS_SEEN
 
     @classmethod
-    def draw(cls, tissue: Tissue, shapes: Sequence[int], hardness: float, rng: np.random.Generator) -> Tracker:
+    def draw(
+        cls,
+        tissue: Tissue,
+        shapes: Sequence[int],
+        hardness: float,
+        rng: np.random.Generator,
+        make: TrackerMake = AS_SEEN,
+    ) -> Tracker:
         """A tracker with random faults that follows these shapes of the person."""
         basis = tissue.tracked_shapes[list(shapes)]
         size = np.sqrt(tissue.masses) * np.linalg.norm(basis, axis=-1)
         unit = size / np.linalg.norm(size, axis=1, keepdims=True)
         overlapping = (product(unit, unit.T) > _OVERLAP) & ~np.eye(len(basis), dtype=bool)
-        mixed = _CROSSTALK * hardness * rng.standard_normal(overlapping.shape)
+        mixed = make.crosstalk * _CROSSTALK * hardness * rng.standard_normal(overlapping.shape)
         return cls(
             basis=basis,
             masses=tissue.masses,
             crosstalk=np.where(overlapping, np.clip(mixed, -_LARGEST_CROSSTALK, _LARGEST_CROSSTALK), 0.0),
             neutral_error=_NEUTRAL_ERROR * hardness * np.abs(rng.standard_normal(len(basis))),
             hardness=hardness,
+            make=make,
         )
 
-    def track(self, face: CoarseFace, displacement: Array, rng: np.random.Generator) -> Array:
-        """Coefficients (T, K) seen in the motion (T, N, 3) [cm] of one sequence."""
+    def track(
+        self, face: CoarseFace, displacement: Array, fps: float, rng: np.random.Generator
+    ) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Coefficients (T, K) seen in the motion (T, N, 3) [cm] of one sequence, and (T,) False in lost frames.
+
+        Lost frames hold what was seen last.
+        """
         num_frames = len(displacement)
         smooth = _autoregressive(0.6, face.smooth_field(rng, num_frames, 3))
         noise = _SMOOTH_MESH_NOISE * self.hardness * smooth.transpose(0, 2, 1)
@@ -82,8 +99,9 @@ class Tracker:
         fitted = fit_shapes(self.basis, self.masses, displacement + noise)
         slow = _autoregressive(0.9, rng.standard_normal(fitted.shape))
         white = rng.standard_normal(fitted.shape)
-        errors = self.hardness * (_SLOW_NOISE * slow + _WHITE_NOISE * white)
-        return fitted + product(fitted, self.crosstalk) + self.neutral_error + errors
+        errors = self.make.noise * self.hardness * (_SLOW_NOISE * slow + _WHITE_NOISE * white)
+        seen = fitted + product(fitted, self.crosstalk) + self.neutral_error + errors
+        return self.make.deliver(seen, fps, rng)
 
 
 def fit_shapes(basis: Array, masses: Array, displacement: Array) -> Array:

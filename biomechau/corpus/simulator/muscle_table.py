@@ -44,8 +44,25 @@ _TABLE: tuple[tuple[str, int, Mapping[str, float]], ...] = (
     ("orbicularis_oculi_pretarsalis_*", 45, {"eyeBlink_*": 1.0}),
 )
 
-# The action units that a simulated person can command.
-COMMANDS = tuple(dict.fromkeys(unit for _, unit, _ in _TABLE))
+# What faces also do, so that shapes without one of those units do not stand for one. Movements that FACS does not
+# number have numbers above 100.
+_OTHERS: tuple[tuple[str, int, Mapping[str, float]], ...] = (
+    ("orbicularis_oris_peripheralis", 22, {"mouthFunnel": 1.0}),
+    ("cheek_puff_*", 34, {"cheekPuff_*": 1.0}),
+    ("jaw_thrust", 29, {"jawForward": 1.0}),
+    ("jaw_leftward", 101, {"jawLeft": 1.0}),
+    ("jaw_rightward", 102, {"jawRight": 1.0}),
+    ("mouth_leftward", 103, {"mouthLeft": 1.0}),
+    ("mouth_rightward", 104, {"mouthRight": 1.0}),
+    ("upper_lip_shrug", 105, {"mouthShrugUpper": 1.0}),
+    ("lips_together", 106, {"mouthClose": 1.0}),
+)
+
+# The action units that the table of displays is made of, and all that a simulated person can command.
+UNITS = tuple(dict.fromkeys(unit for _, unit, _ in _TABLE))
+COMMANDS = UNITS + tuple(unit for _, unit, _ in _OTHERS)
+# Those that each side of the face can do alone.
+PAIRED = frozenset(unit for name, unit, _ in (*_TABLE, *_OTHERS) if name.endswith("*"))
 
 
 @dataclass(frozen=True)
@@ -54,21 +71,28 @@ class GeneratorMuscle:
 
     Attributes:
         name: identifier, with ``_left`` or ``_right`` where there are two.
+        stem: identifier without the side.
+        side: "left", "right", or "" where one muscle serves both.
         command: position of its action unit in ``COMMANDS``.
         shapes: weight of each shape of the rig, by position.
     """
 
     name: str
+    stem: str
+    side: str
     command: int
     shapes: Mapping[int, float]
 
 
-def find_muscles(shape_names: Sequence[str], usable: Collection[str]) -> tuple[GeneratorMuscle, ...]:
+def find_muscles(
+    shape_names: Sequence[str], usable: Collection[str], others: bool = True
+) -> tuple[GeneratorMuscle, ...]:
     """The muscles that a rig can show, left out where it lacks a shape; two sides become one where its shapes are one.
 
     Args:
         shape_names: all shapes of the rig.
         usable: those of them that muscles may use.
+        others: with those that serve no unit of the displays.
 
     Raises:
         ValueError: an action unit of ``ACTION_UNITS`` has no muscle; all of them are named with the missing shapes.
@@ -77,7 +101,7 @@ def find_muscles(shape_names: Sequence[str], usable: Collection[str]) -> tuple[G
     index = {canonical(name): positions_of[canonical(name)] for name in usable}
     muscles: list[GeneratorMuscle] = []
     missing: dict[int, list[str]] = {}
-    for name, unit, weights in _TABLE:
+    for name, unit, weights in (*_TABLE, *(_OTHERS if others else ())):
         sides = (("left", "L"), ("right", "R")) if name.endswith("*") else (("", ""),)
         for side, letter in sides:
             wanted = {shape.replace("*", letter): weight for shape, weight in weights.items()}
@@ -88,9 +112,10 @@ def find_muscles(shape_names: Sequence[str], usable: Collection[str]) -> tuple[G
                 continue
             shapes = {position: wanted[shape] for shape, positions in found.items() for position in positions}
             one_for_both = bool(side) and not all(canonical(shape) in index for shape in wanted)
-            identifier = name.removesuffix("_*") if one_for_both or not side else name.replace("*", side)
+            stem, own_side = name.removesuffix("_*"), "" if one_for_both else side
+            identifier = f"{stem}_{own_side}" if own_side else stem
             if identifier not in [muscle.name for muscle in muscles]:
-                muscles.append(GeneratorMuscle(identifier, COMMANDS.index(unit), shapes))
+                muscles.append(GeneratorMuscle(identifier, stem, own_side, COMMANDS.index(unit), shapes))
     unseen = {unit: shapes for unit, shapes in missing.items() if unit in ACTION_UNITS}
     if unseen:
         lists = "; ".join(f"AU{unit} needs {', '.join(shapes)}" for unit, shapes in unseen.items())

@@ -14,7 +14,7 @@ from biomechau.corpus.corpus_writer import CorpusWriter
 from biomechau.corpus.simulator._portraits import PortraitCamera, write_portraits
 from biomechau.corpus.simulator._tracker import tracked_names
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, find_muscles
-from biomechau.corpus.simulator.simulation import scene_of, simulate
+from biomechau.corpus.simulator.simulation import people, scene_of, simulate
 from biomechau.corpus.simulator.simulation_config import SimulationConfig
 from biomechau.rig import FaceRig
 
@@ -51,11 +51,12 @@ def write_simulated_corpus(
         tracked,
         ACTION_UNITS,
         config.fps,
-        muscles=[muscle.name for muscle in find_muscles(tracked.names, tracked.names)],
+        muscles=[m.name for m in find_muscles(tracked.names, tracked.names, others=config.displays != "table")],
         provenance={
             "source": "biomechau simulator",
             "version": version("biomechau"),
             "simulation": asdict(config),
+            "people": people(config, tracked.names),
             "rig": dict(rig.provenance),
         },
         overwrite=overwrite,
@@ -77,5 +78,6 @@ def write_simulated_corpus(
                     s.valid,
                     muscle_forces=s.muscle_forces,
                     vertices_residual=s.vertices_residual,
+                    side_intensities=s.side_intensities,
                 )
             )

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from biomechau.corpus.simulator._coarse_face import CoarseFace
+from biomechau.corpus.simulator._displays import Actor, Array, weak_side
 from biomechau.corpus.simulator._fine_face import FineFace
 from biomechau.corpus.simulator._labels import VISIBILITY, clean_labels, coded_labels, thresholds
 from biomechau.corpus.simulator._performance import (
     APPROACH,
     STEPS_PER_FRAME,
-    Actor,
-    Array,
     Performance,
     activate,
     critically_damped,
@@ -27,7 +27,8 @@ from biomechau.corpus.simulator._person import Person
 from biomechau.corpus.simulator._scene import Scene
 from biomechau.corpus.simulator._tissue import FREQUENCIES, Tissue, weighted_rms
 from biomechau.corpus.simulator._tracker import Tracker, fit_shapes, tracked_names
-from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS, GeneratorMuscle, find_muscles
+from biomechau.corpus.simulator._tracker_make import AS_SEEN, TrackerMake
+from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS, PAIRED, GeneratorMuscle, find_muscles
 from biomechau.corpus.simulator.simulation_config import SimulationConfig
 from biomechau.rig import FaceRig
 from biomechau.threads import one_thread
@@ -35,8 +36,10 @@ from biomechau.threads import one_thread
 _ACTIVATION_NOISE = 0.04  # of the activation itself
 _GAIN_SPREAD, _ASYMMETRY = 0.25, 0.12  # log-normal; the first for hardness 1
 _LABELLED = [COMMANDS.index(unit) for unit in ACTION_UNITS]
+_PAIRED = np.array([unit in PAIRED for unit in ACTION_UNITS])
 # Independent streams of random numbers, so that what one part draws does not change another.
-_CHARACTER, _BODY, _PERFORMANCE, _OBSERVATION, _LOOK, _CAMERA = range(6)
+_CHARACTER, _BODY, _PERFORMANCE, _OBSERVATION, _LOOK, _CAMERA, _WEAKNESS, _SIDES, _MAKE = range(9)
+_FULL_INTENSITY = 5.0  # of coders, who count from 0 to 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +54,13 @@ class SimulatedSequence:
             not follow.
         labels: (T, R) int8, what the coders saw of ``ACTION_UNITS``, 0 or 1.
         timestamp: (T,) float64 [s].
-        valid: (T,) bool, all true.
+        valid: (T,) bool, False where the tracker saw no face.
         muscle_forces: (T, M) float32, the true force of each muscle, >= 0 [1 moves the face as far as its shape].
         muscle_names: M identifiers.
         activations: (T, M) float32, saturated activation of each muscle, before its gain.
-        intensities: (T, R) float32, visible intensity of each action unit.
+        intensities: (T, R) float32, visible intensity of each action unit on the side that shows it more, 1 for full.
+        side_intensities: (T, R, 2) float32, that of the left and the right side, from 0 to 5 as coders count: 5 is full
+            or more. Units of the middle of the face have both alike.
         thresholds: (R,) float32, intensity above which an action unit is on.
         clean_labels: (T, R) int8, labels of a coder without error.
         vertices_residual: (T, N, 3) float16, what the captured mesh has beside sum_k c_k B_k [cm]; None without meshes.
@@ -74,6 +79,7 @@ class SimulatedSequence:
     muscle_names: tuple[str, ...]
     activations: Tensor
     intensities: Tensor
+    side_intensities: Tensor
     thresholds: Tensor
     clean_labels: Tensor
     vertices_residual: Tensor | None = None
@@ -102,7 +108,7 @@ def simulate(
     """
     config = SimulationConfig() if config is None else config
     tracked = tracked_names(rig)
-    muscles = find_muscles(rig.names, tracked)
+    muscles = find_muscles(rig.names, tracked, others=config.displays != "table")
     return _simulate(rig, config, muscles, rig.shape_indices(tracked), progress or (lambda done, total: None))
 
 
@@ -116,9 +122,12 @@ def _simulate(
     total = config.subjects * config.sequences
     progress(0, total)
     characters = [_Character.draw(config, subject) for subject in range(config.subjects)]
-    # Thresholds are those of the whole corpus, so what there is to see is played once ahead of the rest.
-    plays = [(character, sequence) for character in characters for sequence in range(config.sequences)]
-    limits = thresholds(np.concatenate([_play(config, *play)[1] for play in plays]), config.label_rate)
+    limits = np.full(len(ACTION_UNITS), config.label_level)
+    if config.label_level is None:
+        # Thresholds are those of the whole corpus, so what there is to see is played once ahead of the rest.
+        plays = [(character, sequence) for character in characters for sequence in range(config.sequences)]
+        seen = np.concatenate([_play(config, *play)[1].max(-1) for play in plays])
+        limits = thresholds(seen, config.label_rate)
     with one_thread():
         face = CoarseFace.from_rig(rig, config.coarse_vertices)
         fine = FineFace.from_rig(rig, face) if config.meshes or config.images else None
@@ -133,24 +142,64 @@ def _simulate(
 
 @dataclass(frozen=True, eq=False)
 class _Character:
-    """What makes one person's behaviour: the actor and the natural frequency of the face [1/s]."""
+    """What makes one person's behaviour: the actor, the natural frequency of the face [1/s] and the strength of its two
+    sides (2,)."""
 
     subject: int
     actor: Actor
     omega: float
+    strength: Array
 
     @classmethod
     def draw(cls, config: SimulationConfig, subject: int) -> _Character:
         rng = _stream(config, _CHARACTER, subject)
-        return cls(subject, Actor.draw(rng), 2 * np.pi * rng.uniform(*FREQUENCIES))
+        strength = weak_side(_stream(config, _WEAKNESS, subject)) if config.sides == "free" else np.ones(2)
+        return cls(subject, Actor.draw(rng), 2 * np.pi * rng.uniform(*FREQUENCIES), strength)
+
+
+def people(config: SimulationConfig, shapes: Sequence[str]) -> list[dict[str, Any]]:
+    """The truth about each person of a corpus, as JSON has it.
+
+    ``left_strength`` and ``right_strength`` are those of the muscles of each half of the face, 1 where it is not weak;
+    ``tracker`` holds the fields of :class:`TrackerMake`.
+
+    Args:
+        config: of the corpus.
+        shapes: names of the shapes that the tracker follows.
+    """
+    found = []
+    for subject in range(config.subjects):
+        left, right = _Character.draw(config, subject).strength.tolist()
+        tracker = _make(config, subject, len(shapes)).to_json(tuple(shapes))
+        found.append({"subject": _name(subject), "left_strength": left, "right_strength": right, "tracker": tracker})
+    return found
+
+
+def _name(subject: int) -> str:
+    return f"S{subject + 1:03d}"
+
+
+def _make(config: SimulationConfig, subject: int, num_channels: int) -> TrackerMake:
+    if config.trackers == "alike":
+        return AS_SEEN
+    return TrackerMake.draw(num_channels, _stream(config, _MAKE, subject))
 
 
 def _play(config: SimulationConfig, character: _Character, sequence: int) -> tuple[Performance, Array]:
-    """One sequence with its approach, and the intensity (T, R) visible in the frames that are kept."""
-    rng = _stream(config, _PERFORMANCE, character.subject, sequence)
-    performance = perform(character.actor, _approach(config) + config.frames, config.fps, rng)
+    """One sequence with its approach, and the intensity (T, R, 2) visible on each side in the frames that are kept."""
+    index = character.subject, sequence
+    rng, sides = _stream(config, _PERFORMANCE, *index), _stream(config, _SIDES, *index)
+    performance = perform(
+        character.actor,
+        _approach(config) + config.frames,
+        config.fps,
+        rng,
+        displays=config.displays,
+        sides=sides if config.sides == "free" else None,
+    )
     step = 1 / (STEPS_PER_FRAME * config.fps)
-    visible = critically_damped(performance.expression[:, _LABELLED], VISIBILITY * character.omega, step)
+    shown = performance.expression[:, _LABELLED] * np.where(_PAIRED[:, None], character.strength, 1.0)
+    visible = critically_damped(shown, VISIBILITY * character.omega, step)
     return performance, _kept_frames(visible, config)
 
 
@@ -167,23 +216,24 @@ def _record(
     The sequences move together, so that every step is one sparse product.
     """
     rng = _stream(config, _BODY, character.subject)
-    gains = _gains(muscles, config.hardness, rng)
+    gains = _gains(muscles, config.hardness, rng) * _strengths(muscles, character.strength)
     tissue = Tissue.draw(face, muscles, character.omega, config.hardness, rng)
-    tracker = Tracker.draw(tissue, followed, config.hardness, rng)
+    make = _make(config, character.subject, len(followed))
+    tracker = Tracker.draw(tissue, followed, config.hardness, rng, make)
     plays = [_play(config, character, sequence) for sequence in range(config.sequences)]
     streams = [_stream(config, _OBSERVATION, character.subject, sequence) for sequence in range(config.sequences)]
-    commands = [muscle.command for muscle in muscles]
-    excitations = [performance.excitation[:, commands] for performance, _ in plays]
+    excitations = [_excitation(performance, muscles) for performance, _ in plays]
     pulls = np.stack([_pull(*pair, config) for pair in zip(excitations, streams, strict=True)])
     motion = tissue.move(pulls * gains, config.fps)[:, _approach(config) :]
 
     recordings = []
-    for sequence, ((_, intensity), stream) in enumerate(zip(plays, streams, strict=True)):
+    for sequence, ((_, sides), stream) in enumerate(zip(plays, streams, strict=True)):
+        intensity = sides.max(-1)
         coefficients = np.zeros((config.frames, len(face.shapes)))
-        coefficients[:, followed] = tracker.track(face, motion[sequence], stream)
+        coefficients[:, followed], valid = tracker.track(face, motion[sequence], config.fps, stream)
         labels = coded_labels(intensity, limits, config.fps, stream)
         activation = _kept_frames(pulls[sequence], config)
-        subject, task = f"S{character.subject + 1:03d}", f"T{sequence + 1}"
+        subject, task = _name(character.subject), f"T{sequence + 1}"
         recording = SimulatedSequence(
             id=f"{subject}_{task}",
             subject=subject,
@@ -191,11 +241,12 @@ def _record(
             coefficients=torch.from_numpy(coefficients).float(),
             labels=torch.from_numpy(labels),
             timestamp=torch.arange(config.frames, dtype=torch.float64) / config.fps,
-            valid=torch.ones(config.frames, dtype=torch.bool),
+            valid=torch.from_numpy(valid),
             muscle_forces=torch.from_numpy(activation * gains).float(),
             muscle_names=tuple(muscle.name for muscle in muscles),
             activations=torch.from_numpy(activation).float(),
             intensities=torch.from_numpy(intensity).float(),
+            side_intensities=torch.from_numpy(_FULL_INTENSITY * np.minimum(sides, 1)).float(),
             thresholds=torch.from_numpy(limits).float(),
             clean_labels=torch.from_numpy(clean_labels(intensity, limits)),
         )
@@ -227,15 +278,27 @@ def _pull(excitation: Array, rng: np.random.Generator, config: SimulationConfig)
     return saturate(activation * np.maximum(1 + _ACTIVATION_NOISE * noise, 0).repeat(STEPS_PER_FRAME, axis=0))
 
 
+def _excitation(performance: Performance, muscles: tuple[GeneratorMuscle, ...]) -> Array:
+    """(F, M) what each muscle gets: that of its side, or the greater of both where it serves both."""
+    both = performance.excitation
+    sides = {"left": both[..., 0], "right": both[..., 1], "": both.max(-1)}
+    return np.stack([sides[muscle.side][:, muscle.command] for muscle in muscles], 1)
+
+
 def _gains(muscles: tuple[GeneratorMuscle, ...], hardness: float, rng: np.random.Generator) -> Array:
     """(M,) strength of a person's muscles; the two sides differ less than people do."""
-    stems = [muscle.name.removesuffix("_left").removesuffix("_right") for muscle in muscles]
-    pairs = {stem: position for position, stem in enumerate(dict.fromkeys(stems))}
+    pairs = {stem: position for position, stem in enumerate(dict.fromkeys(muscle.stem for muscle in muscles))}
     common = _GAIN_SPREAD * hardness * rng.standard_normal(len(pairs))
     uneven = _ASYMMETRY * rng.standard_normal(len(pairs))
-    side = [muscle.name.endswith("_left") - muscle.name.endswith("_right") for muscle in muscles]
-    pair = [pairs[stem] for stem in stems]
+    side = [(muscle.side == "left") - (muscle.side == "right") for muscle in muscles]
+    pair = [pairs[muscle.stem] for muscle in muscles]
     return np.exp(common[pair] + np.array(side) * uneven[pair])
+
+
+def _strengths(muscles: tuple[GeneratorMuscle, ...], sides: Array) -> Array:
+    """(M,) of the strength (2,) of the left and the right half of the face, 1 where a muscle serves both."""
+    of_side = {"left": sides[0], "right": sides[1], "": 1.0}
+    return np.array([of_side[muscle.side] for muscle in muscles])
 
 
 def scene_of(config: SimulationConfig, subject: int, sequence: int) -> Scene:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import FlagCreatePairsOff
 
 from biomechau._options import Interval, Options
+from biomechau.corpus.simulator._displays import Displays
 
 
 @dataclass(frozen=True)
 class SimulationConfig(Options):
-    """Size and difficulty of a simulated corpus.
+    """Size, behaviour and difficulty of a simulated corpus.
+
+    The recipe of version 0.1.0: ``displays="table", sides="tied", trackers="alike", label_level=None``.
 
     Raises:
-        ValueError: a value outside its range, or not a number of its kind.
+        ValueError: a value outside its range, or not a number of its kind; a ``label_rate`` with a ``label_level``.
     """
 
     # people, 1 to 10,000
@@ -30,9 +33,22 @@ class SimulationConfig(Options):
     hardness: Annotated[float, Interval("[0, 4]")] = 2.0
     # seed of everything random, 0 to 4,294,967,295
     seed: Annotated[int, Interval("[0, 4294967295]")] = 0
+    # what people show: "mixed" is displays of a table, random sets of units and single units, of any strength; "random"
+    # is the last two alone; "table" is the displays of the table, where units that go together always do
+    displays: Displays = "mixed"
+    # how the two sides of the face go together: "free" is other amplitudes left and right in every event, one-sided
+    # events, and people with one weak side; "tied" is alike
+    sides: Literal["free", "tied"] = "free"
+    # "varied" is a tracker of its own for every person: noise, cross-talk, smoothing, delay, steps, dead channels and
+    # lost frames; "alike" is noise and cross-talk by the hardness alone
+    trackers: Literal["varied", "alike"] = "varied"
+    # visible intensity from which coders see an action unit, 0.05 to 1, where 1 is full; 0.4 is DISFA's 2 of 5. "None"
+    # is as often as in BP4D
+    label_level: Annotated[float, Interval("[0.05, 1]")] | None = 0.4
     # vertices of the mass-spring face, 100 to 5,000
     coarse_vertices: Annotated[int, Interval("[100, 5000]")] = 1200
-    # how often the coders see action units, as a multiple of the rates of BP4D, 0.2 to 1.5: below 1 they ask for more
+    # with --label-level None, how often the coders see action units, as a multiple of the rates of BP4D, 0.2 to 1.5:
+    # below 1 they ask for more
     label_rate: Annotated[float, Interval("[0.2, 1.5]")] = 1.0
     # store meshes too, which are more than their coefficients: the person's own shapes and 20 % of their identity;
     # takes 6 bytes per vertex and frame, 1.2 GB for 9,409 vertices and the default size
@@ -42,3 +58,11 @@ class SimulationConfig(Options):
     images: FlagCreatePairsOff[bool] = False
     # side of the pictures, 32 to 1,024 [pixels]
     image_size: Annotated[int, Interval("[32, 1024]")] = 128
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_rate != 1 and self.label_level is not None:
+            raise ValueError(
+                f"label_rate {self.label_rate:g} scales the rates of BP4D, which label_level {self.label_level:g} puts "
+                "aside: set label_level to None"
+            )

@@ -78,7 +78,7 @@ def _literature(name: str, setup: Setup, protocol: Protocol) -> Experiment:
         )
     return Experiment(
         name,
-        f"F1 on {protocol.name} beside published results",
+        f"F1 on {protocol.name} and published results",
         tuple(_head_row(head, corpus) for head in ("position_temporal", "physics", "image", "physics_image")),
         published=published_rows(protocol),
         notes=(

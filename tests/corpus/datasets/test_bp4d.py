@@ -188,6 +188,40 @@ def test_images_and_labels_are_compared(root: Path, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("folder", ["AU-Intensity-Codes3.0", "AU Intensity Codes3.0", "au_intensity_codes3.0"])
+@pytest.mark.parametrize("name", ["AU06", "AU6"])
+def test_intensities_are_found_whatever_is_between_the_words(tmp_path: Path, folder: str, name: str) -> None:
+    write_intensities(tmp_path / folder / name / "F001_T1_AU06.csv", 6, range(90, 110))
+    dataset = BP4DFolder(tmp_path, "intensity", (6,))
+    (sequence,) = dataset.find()[0]
+    found = dataset.read_labels(sequence)
+    assert found.labels[:, 0].tolist() == [int(intensity(6, frame) >= 2) for frame in range(90, 110)]
+
+
+@pytest.mark.parametrize("separator", [",", ", ", "\t", ";", "   "])
+@pytest.mark.parametrize("header", ["", "frame{}intensity\n"])
+def test_intensities_are_separated_in_many_ways(tmp_path: Path, separator: str, header: str) -> None:
+    path = write_intensities(tmp_path / "AU06" / "F001_T1_AU06.csv", 6, range(90, 110))
+    path.write_text(header.format(separator) + path.read_text().replace(",", separator))
+    dataset = BP4DFolder(tmp_path, "intensity", (6,))
+    (sequence,) = dataset.find()[0]
+    assert dataset.read_labels(sequence).frame.tolist() == list(range(90, 110))
+
+
+@pytest.mark.parametrize("spell", ["AU{}", "au{:02d}"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_occurrences_with_names_in_the_header(tmp_path: Path, spell: str, separator: str) -> None:
+    path = write_occurrences(tmp_path / "F001_T1.csv", range(90, 110))
+    header, *rows = path.read_text().splitlines()
+    names = ["Frame", *(spell.format(int(name)) for name in header.split(",")[1:])]
+    path.write_text("\n".join([",".join(names), *rows]).replace(",", separator))
+    dataset = BP4DFolder(tmp_path)
+    (sequence,) = dataset.find()[0]
+    column = BP4D.action_units.index(12)
+    found = dataset.read_labels(sequence).labels[:, column].tolist()
+    assert found == [occurrence(12, frame) for frame in range(90, 110)]
+
+
 def test_label_rows_far_apart_are_named(tmp_path: Path) -> None:
     path = write_occurrences(tmp_path / "F001_T1.csv", (5, 6, 10_000_000))
     folder = BP4DFolder(tmp_path)

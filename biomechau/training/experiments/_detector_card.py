@@ -1,0 +1,147 @@
+"""The model card of the default detector, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from statistics import fmean, stdev
+from typing import Any
+
+from biomechau.corpus.simulator import SimulationConfig
+from biomechau.rig.action_unit_names import NAMES, column_name
+from biomechau.training._protocol import package_versions
+from biomechau.training.metrics import ActionUnitScores
+from biomechau.training.training_config import TrainingConfig
+
+_WHAT = """# The default detector
+
+Muscle forces and action units of a recording, for people without labels of their own. `biomechau predict` uses it where
+`--run` names no other. `biomechau experiment default-detector --out DIR` makes it again, byte for byte on a machine of
+the same kind with the same versions: {versions}.
+
+**It was trained on simulated people alone and has seen no labelled real face.** How well it finds action units in real
+faces is not known. Its figures say what it makes of people of the same simulator. Train on labelled recordings
+(`biomechau train`) for anything that depends on action units.
+
+- Input: blendshape coefficients by the names of ARKit in any spelling, resampled to {fps:g} frames a second. A channel
+  that a recording lacks counts as 0, as the dead channels of the simulated trackers do. A unit whose muscles have no
+  channel is marked: its probability says what usually goes with the others, no more.
+- Output: a probability for each of {count} action units, on from 0.5, and a force for each muscle of the built-in face,
+  by the physical model with the default options.
+- On means a visible intensity of {level:g} or more of the full one, which moves a shape to a coefficient of about 0.35.
+{together}- Left and right: trained on every recording and its mirror image. A unit is on when either side shows it.
+"""
+
+
+_GROUPS = {
+    "single": "one shape, left and right together",
+    "one_sided": "one shape of one side",
+    "paired": "two shapes at once",
+}
+
+
+def card_text(
+    config: TrainingConfig,
+    people: Sequence[SimulationConfig],
+    together: Sequence[Sequence[int]],
+    tests: Mapping[str, tuple[SimulationConfig, Mapping[int, ActionUnitScores]]],
+    found: Mapping[str, Any],
+) -> str:
+    """The card.
+
+    Args:
+        config: of the training.
+        people: simulated to train on.
+        together: action units that no shape tells apart.
+        tests: the people tested on, and the scores by their seed, each under what it shows.
+        found: contents of ``movements.json``.
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
+    joined = "".join(
+        f"- {' and '.join(column_name(unit) for unit in units)} have one muscle and its shapes: no channel tells them "
+        "apart, and they are said together.\n"
+        for units in together
+    )
+    head = _WHAT.format(
+        versions=versions,
+        fps=config.detector.physics.fps,
+        count=len(config.detector.action_units),
+        level=people[0].label_level or 0,
+        together=joined,
+    )
+    return "\n".join([head, _training(config, people), *_scores(tests), *_movements(found)])
+
+
+def _training(config: TrainingConfig, people: Sequence[SimulationConfig]) -> str:
+    lines = ["## Training", ""]
+    lines += [f"- people of the built-in face: {_changed(each)}" for each in people]
+    lines += [
+        "- each recording and its mirror image; every sixth person chooses the epoch, one is left out",
+        f"- {config.epochs} epochs, {config.batch_size} windows of {config.num_frames} frames a step, learning rate "
+        f"{config.learning_rate:g}, seed {config.seed}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _changed(config: SimulationConfig) -> str:
+    """The options that differ from the defaults."""
+    plain = SimulationConfig()
+    values = {each.name: getattr(config, each.name) for each in fields(config)}
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value != getattr(plain, name))
+
+
+def _scores(tests: Mapping[str, tuple[SimulationConfig, Mapping[int, ActionUnitScores]]]) -> list[str]:
+    lines = ["## F1 on other simulated people", ""]
+    for name, (config, scores) in tests.items():
+        seeds = ", ".join(map(str, scores))
+        lines.append(f"- *{name}*: {_changed(config)}; seeds {seeds}")
+    lines += ["", "Mean of the seeds +- their standard deviation, in points; in brackets always saying on.", ""]
+    units = [unit.action_unit for unit in next(iter(next(iter(tests.values()))[1].values())).units]
+    lines += [f"| | {' | '.join(tests)} |", f"|---|{'---:|' * len(tests)}"]
+    for row, unit in enumerate(units):
+        cells = []
+        for _, scores in tests.values():
+            own = [each.units[row] for each in scores.values()]
+            cells.append(_spread([each.f1 for each in own], [each.always_positive_f1 for each in own]))
+        lines.append(f"| {column_name(unit)} {NAMES.get(unit, '')} | {' | '.join(cells)} |")
+    means = []
+    for _, scores in tests.values():
+        own = [each.means for each in scores.values()]
+        means.append(_spread([each.f1 for each in own], [each.always_positive_f1 for each in own]))
+    return [*lines, f"| mean | {' | '.join(means)} |", ""]
+
+
+def _spread(values: Sequence[float | None], baseline: Sequence[float | None]) -> str:
+    known, always = ([100 * value for value in part if value is not None] for part in (values, baseline))
+    if not known:
+        return ""
+    return f"{fmean(known):.1f} +- {stdev(known) if len(known) > 1 else 0:.1f} ({fmean(always):.0f})"
+
+
+def _movements(found: Mapping[str, Any]) -> list[str]:
+    """The matrix of single movements, and what becomes of the others."""
+    units = found["action_units"]
+    shares = {name: found[name]["rightly"] for name in _GROUPS}
+    counts = {name: len(found[name]["movements"]) for name in shares}
+    lines = [
+        "## Movements of one and of two shapes",
+        "",
+        "Neutral, up to 0.7, held, down again, all other shapes at 0. A movement is named rightly when the units of",
+        "the muscles whose shapes it moves have a mean probability of 0.5 or more while it is held, others less:",
+        "",
+        *(f"- {what}: {shares[name]:.1%} of {counts[name]}" for name, what in _GROUPS.items()),
+        "",
+        "Probabilities in hundredths, in bold where they should be on; `movements.json` has those of the pairs too.",
+        "",
+        f"| | {' | '.join(column_name(unit) for unit in units)} |",
+        f"|---|{'---:|' * len(units)}",
+    ]
+    for group in ("single", "one_sided"):
+        for name, row in found[group]["movements"].items():
+            cells = [
+                f"**{100 * p:.0f}**" if unit in row["units"] else f"{100 * p:.0f}"
+                for unit, p in zip(units, row["probabilities"], strict=True)
+            ]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, ""]

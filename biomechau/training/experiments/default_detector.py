@@ -1,0 +1,228 @@
+"""The default detector, which ships with the package: how it is trained on simulated people, tested and described."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch import Tensor
+
+from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, Fold
+from biomechau.corpus.simulator import ACTION_UNITS, SimulationConfig, simulate
+from biomechau.files import staged_directory
+from biomechau.models import Detector, DetectorConfig
+from biomechau.rig import FaceRig, Muscles
+from biomechau.rig.names import mirror_order
+from biomechau.threads import one_thread
+from biomechau.training._movements import (
+    Movement,
+    movement_probabilities,
+    named_rightly,
+    paired_movements,
+    single_movements,
+)
+from biomechau.training.cross_validation import CrossValidation
+from biomechau.training.evaluation import SUMMARY, evaluate
+from biomechau.training.experiments._detector_card import card_text
+from biomechau.training.fold_training import train
+from biomechau.training.run import CONFIG, PROTOCOL, Run, save_json
+from biomechau.training.training_config import TrainingConfig
+
+MOVEMENTS, TEXT = "movements.json", "card.md"
+
+# On from a coefficient of about 0.35: a visible intensity of 0.5 moves a shape about so far, where the tissue blurs it.
+_PEOPLE = SimulationConfig(sequences=4, coarse_vertices=300, label_level=0.5)
+_TESTED = replace(_PEOPLE, subjects=24)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the default detector is made of; the defaults are those of the one that ships.
+
+    Attributes:
+        num_vertices: of the built-in face.
+        people: corpora of simulated people to train on, and to choose the weights by every sixth of them.
+        tests: corpora to test on, by what the people show; one for each seed.
+        seeds: of the tests.
+        training: of the detector.
+    """
+
+    num_vertices: int = 1000
+    people: tuple[SimulationConfig, ...] = (
+        replace(_PEOPLE, subjects=96, displays="random", hardness=0.5, seed=11),
+        replace(_PEOPLE, subjects=84, displays="random", hardness=1.0, seed=12),
+        replace(_PEOPLE, subjects=36, hardness=1.0, seed=13),
+        replace(_PEOPLE, subjects=24, hardness=2.0, seed=14),
+    )
+    tests: Mapping[str, SimulationConfig] = field(
+        default_factory=lambda: {
+            "mixed": replace(_TESTED, hardness=1.0),
+            "harder": replace(_TESTED, hardness=2.0),
+            "displays alone": replace(_TESTED, hardness=1.0, displays="table", sides="tied", trackers="alike"),
+        }
+    )
+    seeds: tuple[int, ...] = (101, 102, 103)
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(
+            detector=DetectorConfig(action_units=ACTION_UNITS, hidden=64, head_hidden=64, context=3, dropout=0.0),
+            batch_size=48,
+            epochs=20,
+            learning_rate=5e-3,
+            weight_decay=1e-2,
+            accelerator="cpu",
+        )
+    )
+
+
+def make_default_detector(
+    out: str | Path, recipe: Recipe | None = None, progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Simulate people, train on them and on their mirror images, test on others, and write it all down.
+
+    The same recipe gives the same bytes on machines of one kind with the same versions of torch and numpy: everything
+    random has a seed, and one thread does the sums.
+
+    Args:
+        out: folder to make or to replace the files of: a run, as :func:`biomechau.training.train` makes them, without
+            its checkpoints, with ``evaluation.json`` of the tests, ``movements.json`` and ``card.md``.
+        recipe: the parts and sizes; those of the detector that ships if not given.
+        progress: called with (steps done, steps in all).
+
+    Returns:
+        The contents of ``movements.json``.
+
+    Raises:
+        OSError: ``out`` cannot be written.
+        ValueError: people too few to train on every action unit.
+    """
+    recipe = Recipe() if recipe is None else recipe
+    report = progress or (lambda done, total: None)
+    num_tests = len(recipe.tests) * len(recipe.seeds)
+    total, done = 2 + num_tests, 0
+    rig = FaceRig.builtin(recipe.num_vertices)
+    with TemporaryDirectory() as folder, one_thread():
+        work = Path(folder)
+        report(done, total)
+        corpus = write_people(work / "people", rig, recipe.people, mirrored=True)
+        report(done := done + 1, total)
+        run = train(corpus, _fold(corpus), recipe.training, work / "run", progress=False)
+        report(done := done + 1, total)
+        tested: dict[str, CrossValidation] = {}
+        for name, config in recipe.tests.items():
+            evaluations = {}
+            for seed in recipe.seeds:
+                people = write_people(work / f"test{done}", rig, [replace(config, seed=seed)], mirrored=False)
+                evaluations[seed] = evaluate(run, people, people.subjects)
+                report(done := done + 1, total)
+            tested[name] = CrossValidation(evaluations, same_corpus=False)
+        found = describe_movements(run.detector())
+        _write(Path(out), run, tested, found, recipe)
+    return found
+
+
+def write_people(path: Path, rig: FaceRig, people: Iterable[SimulationConfig], mirrored: bool) -> Corpus:
+    """Simulated people of several corpora in one, with their mirror images where wanted.
+
+    Action units that share all their muscles are labelled together: no shape tells them apart.
+    """
+    order = mirror_order(rig.names)
+    with CorpusWriter(path, rig, ACTION_UNITS, _fps(people), provenance=_provenance(people)) as writer:
+        for number, config in enumerate(people, 1):
+            for s in simulate(rig, config):
+                labels, subject = together(s.labels), f"P{number}{s.subject}"
+                copies = {"": s.coefficients, "_mirrored": s.coefficients[:, order]}
+                for suffix, coefficients in copies.items() if mirrored else [("", s.coefficients)]:
+                    id = f"{subject}_{s.task}{suffix}"
+                    writer.add(CorpusSequence(id, subject, s.task, coefficients, labels, s.timestamp, s.valid))
+    return Corpus.open(path)
+
+
+def together(labels: Tensor, action_units: Sequence[int] = ACTION_UNITS) -> Tensor:
+    """Labels (T, R) in which units that share all their muscles are on where one of them is."""
+    joined = labels.clone()
+    for units in shared_units(action_units):
+        columns = [action_units.index(unit) for unit in units]
+        joined[:, columns] = labels[:, columns].amax(1, keepdim=True)
+    return joined
+
+
+def shared_units(action_units: Iterable[int]) -> list[tuple[int, ...]]:
+    """Groups of these action units that have the same muscles and are thus told by the same shapes: AU23 and AU24."""
+    muscles = Muscles.facs()
+    groups: dict[frozenset[str], list[int]] = {}
+    for unit in action_units:
+        own = frozenset(muscle.identifier for muscle in muscles if unit in muscle.action_units and muscle.shapes)
+        groups.setdefault(own, []).append(unit)
+    return [tuple(units) for own, units in groups.items() if own and len(units) > 1]
+
+
+def describe_movements(detector: Detector) -> dict[str, Any]:
+    """The contents of ``movements.json``: what a detector says of each shape alone, and of every two.
+
+    Of each group of movements: ``rightly``, the share of those whose units and no others are named, and
+    ``probabilities``, those of each movement in the order of ``action_units``, with ``units``, the ones it shows.
+    """
+    units, names = detector.config.action_units, detector.dynamics.shape_names
+    single = single_movements(names)
+    groups = {
+        "single": single,
+        "one_sided": single_movements(names, one_sided=True),
+        "paired": paired_movements(single),
+    }
+    return {"action_units": list(units), **{name: _group(detector, moved) for name, moved in groups.items()}}
+
+
+def _group(detector: Detector, movements: Sequence[Movement]) -> dict[str, Any]:
+    units = detector.config.action_units
+    found = movement_probabilities(detector, movements)
+    return {
+        "rightly": float(named_rightly(found, movements, units).double().mean()),
+        "movements": {
+            movement.name: {
+                "units": sorted(movement.units.intersection(units)),
+                "probabilities": [round(p, 3) for p in row],
+            }
+            for movement, row in zip(movements, found.tolist(), strict=True)
+        },
+    }
+
+
+def _fold(corpus: Corpus) -> Fold:
+    """Every sixth subject chooses the weights, one more is the fold's test; others test the detector."""
+    validation = corpus.subjects[::6]
+    test = corpus.subjects[1:2]
+    return Fold(tuple(s for s in corpus.subjects if s not in {*validation, *test}), validation, test)
+
+
+def _fps(people: Iterable[SimulationConfig]) -> float:
+    (fps,) = {config.fps for config in people}
+    return fps
+
+
+def _provenance(people: Iterable[SimulationConfig]) -> dict[str, Any]:
+    return {
+        "source": "biomechau simulator",
+        "simulations": [config.to_json() for config in people],
+        "together": [list(units) for units in shared_units(ACTION_UNITS)],
+    }
+
+
+def _write(out: Path, run: Run, tested: Mapping[str, CrossValidation], found: dict[str, Any], recipe: Recipe) -> None:
+    main = next(iter(tested.values())).summary()
+    seeds = ", ".join(map(str, recipe.seeds))
+    main["tested_on"] = f"simulated people that it was not trained on (seeds {seeds})"
+    scores = {
+        name: (recipe.tests[name], {seed: e.scores for seed, e in result.evaluations.items()})
+        for name, result in tested.items()
+    }
+    text = card_text(recipe.training, recipe.people, shared_units(ACTION_UNITS), scores, found)
+    with staged_directory(out) as stage:
+        for name in (CONFIG, PROTOCOL, *Detector.FILES):
+            shutil.copyfile(run.path / name, stage / name)
+        save_json(main, stage / SUMMARY)
+        save_json(found, stage / MOVEMENTS)
+        (stage / TEXT).write_text(text, encoding="utf-8")
