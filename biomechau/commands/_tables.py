@@ -62,7 +62,7 @@ def input_notes(summary: dict[str, Any]) -> list[str]:
         f"resampled from {rates}{keeps}" if abs(recorded["fps"] / frames["fps"] - 1) > SAME_RATE else "",
         f"no face in {recorded['without_face']} of {recorded['count']} frames" if recorded["without_face"] else "",
         _drops(frames["dropped"]),
-        f"{empty} frames were not recorded: their cells are empty" if empty else "",
+        f"{empty} of {frames['count']} frames were not measured: their cells are empty" if empty else "",
         f"{meshes['share_left_over']:.1%} of the meshes' shape and {meshes['share_of_motion_left_over']:.1%} of their "
         f"motion are left over by the rig ({meshes['residual_mm']:.2f} of {meshes['departure_mm']:.2f} mm)"
         if meshes

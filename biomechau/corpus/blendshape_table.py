@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from biomechau.rig.names import shortened
 
 _LIVE_LINK = frozenset({"timecode", "blendshapecount"})
 _SILENT = frozenset({"blendshapecount", "input", "identity"})  # say nothing of the face
+_ACTION_UNIT = re.compile(r"au_?\d{1,2}(_intensity)?", re.ASCII)
 _OPENFACE = frozenset({"au01_r", "au01_c", "au12_r", "au12_c"})
 
 
@@ -143,6 +145,8 @@ def _no_shapes(table: CsvTable) -> str:
     names = {name.lower() for name in table.header}
     if names & _OPENFACE:
         return "an OpenFace file, which holds no blendshapes but action units (read_action_units reads them)"
+    if any(map(_ACTION_UNIT.fullmatch, names)) and not is_fex(table):
+        return "a table of action units, which holds no blendshapes (read_action_units reads it)"
     if is_fex(table):
         return (
             "a py-feat table without blendshapes, which version 2 writes; it holds action units only "

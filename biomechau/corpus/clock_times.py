@@ -13,17 +13,16 @@ from biomechau.file_errors import quote
 
 # 2024-05-01T10:00:00.033+02:00, with less of it at either end; a clock time alone may have more than 24 hours.
 _CLOCK = re.compile(
-    r"(?:(?P<date>\d{4}[-/.]\d{1,2}[-/.]\d{1,2})[T ]+)?(?P<hours>\d{1,3}):(?P<minutes>[0-5]?\d)"
-    r"(?::(?P<seconds>[0-5]?\d(?:[.,]\d+)?))? ?(?:Z|UTC|(?P<zone>[+-]\d\d:?\d\d))?",
+    r"(?:(?P<date>\d{4}[-/.]\d{1,2}[-/.]\d{1,2})[T ]+)?(?:(?P<hours>\d{1,3}):)?(?P<minutes>[0-5]?\d)"
+    r":(?P<seconds>[0-5]?\d(?:[.,]\d+)?) ?(?:Z|UTC|(?P<zone>[+-]\d\d:?\d\d))?",
     re.ASCII,
 )
 _DAY = 86400
 
 
 def is_clock_time(text: str) -> bool:
-    """Whether a text is an ISO 8601 date and time, or a clock time with seconds."""
-    match = _CLOCK.fullmatch(text)
-    return match is not None and match["seconds"] is not None
+    """Whether a text is an ISO 8601 date and time, or a clock time, ``MM:SS`` at least."""
+    return _CLOCK.fullmatch(text) is not None
 
 
 def read_clock_times(texts: Sequence[str], place: Callable[[int], str]) -> NDArray[np.float64]:
@@ -35,9 +34,9 @@ def read_clock_times(texts: Sequence[str], place: Callable[[int], str]) -> NDArr
     seconds, days = np.empty(len(texts)), np.empty(len(texts))
     for index, text in enumerate(texts):
         match = _CLOCK.fullmatch(text)
-        if match is None or match["seconds"] is None:
+        if match is None:
             raise ValueError(f"{place(index)}: expected a time such as 2024-05-01T10:00:00.033, found {quote(text)}")
-        seconds[index] = 3600 * int(match["hours"]) + 60 * int(match["minutes"])
+        seconds[index] = 3600 * int(match["hours"] or 0) + 60 * int(match["minutes"])
         seconds[index] += float(match["seconds"].replace(",", "."))
         if match["zone"]:
             zone = match["zone"].replace(":", "")

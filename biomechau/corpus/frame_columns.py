@@ -21,6 +21,7 @@ from biomechau.file_errors import naming, quote
 
 LARGEST_FRAME = 10**9  # 460 days at 25 frames a second
 _LATEST = 1e19  # nanoseconds since 1970, and more
+_EPOCH = 1e8  # [s], three years: times since 1970, or of a clock that nobody set
 LONGEST_STEP = 0.5  # [s] from frame to frame; more is no motion of a face, or no times of frames
 _LONGEST_RUN = 3  # of rows with one time: a clock that is rounded, as far as it still tells the frames apart
 # Seconds per unit, by the last word of a column's name.
@@ -195,11 +196,11 @@ def find_frame_column(table: CsvTable) -> int | None:
 def _timecode_frames(table: CsvTable, column: int, content: Sequence[int], rate: float | None) -> FrameColumns:
     texts = table.texts(column)
     name = table.header[column]
-    if rate is not None and len(set(texts)) == 1 and len(texts) > 1:
+    codes = read_timecodes(texts, lambda index: table.place(index, column), rate)
+    if rate is not None and len(texts) > 1 and not np.ptp(codes.seconds):
         rows = np.arange(len(texts))
         note = f"its timecode stands still; its rows were counted at {rate:g} a second"
         return FrameColumns(rows, torch.from_numpy(rows / rate), rate, used=(column,), notes=(note,), timecode=texts[0])
-    codes = read_timecodes(texts, lambda index: table.place(index, column), rate)
     rows, times, notes = _settle_repeats(table, column, codes.seconds, content)
     ticks = times * codes.rate
     step = _usual_ticks(ticks)
@@ -222,10 +223,10 @@ def _timed_frames(
     table: CsvTable, column: int, content: Sequence[int], frame: Tensor | None, used: tuple[int, ...]
 ) -> FrameColumns:
     name = table.header[column]
-    if is_clock_time(table.rows[0].fields[column]):
+    clock = is_clock_time(table.rows[0].fields[column])
+    if clock:
         unit: float | None = 1.0
         times = read_clock_times(table.texts(column), lambda index: table.place(index, column))
-        times -= times[0]
     else:
         unit = _words_and_unit(name)[1]
         times = table.numbers([column], _LATEST)[:, 0]
@@ -245,6 +246,9 @@ def _timed_frames(
         unit, words = _guess_unit(step)
         notes = (*notes, f"column {name} is taken to be in {words}") if unit != 1 else notes
     times, step = times * unit, step * unit
+    if clock or times[0] > _EPOCH:
+        notes = (*notes, f"its times begin at {table.rows[0].fields[column]}, which is 0 s here")
+        times = times - times[0]
     timestamp = torch.from_numpy(times)
     _check_step(table, f"column {name}", step, timestamp)
     with naming(f"{table.path}: column {name}"):

@@ -87,7 +87,7 @@ def test_dropped_frames_are_reported_and_their_cells_empty(
     assert summary["frames"]["count"] == 48
     filled = summary["frames"]["filled"]
     assert filled
-    assert f"{len(filled)} frames were not recorded: their cells are empty" in out
+    assert f"{len(filled)} of 48 frames were not measured: their cells are empty" in out
     for name in ("action_units.csv", "forces.csv"):
         rows = read_csv(tmp_path / "out" / name)
         empty = [n for n, row in enumerate(rows) if set(list(row.values())[4:]) == {""}]

@@ -132,6 +132,7 @@ TIMES: dict[str, dict[str, Callable[[int], object]]] = {
     "iso": {"timestamp": lambda row: f"2024-05-01T10:00:{row / 30:09.6f}"},
     "iso-midnight": {"datetime": lambda row: f"2024-05-0{1 + (row >= 30)} {clock(row)}Z"},
     "clock": {"time": lambda row: clock(row)},
+    "minutes": {"time": lambda row: f"{59 + row // 30 // 60:02}:{row // 30:02}.{row % 30 * 33333:06}"},
     "pandas": {"": lambda row: row, "frame": lambda row: row, "timestamp": lambda row: f"{row / 30:.4f}"},
     "timecode-of-numbers": {"timeCode": lambda row: f"{row / 30:.4f}"},
     "timecode-elsewhere": {"time": lambda row: timecode(30)(row)},
@@ -180,8 +181,12 @@ def test_times_that_cannot_be_right_are_asked_about(
         read_sequence(path, count_rows=True)
 
 
-def test_a_timecode_that_stands_is_no_obstacle_where_the_rate_is_given(tmp_path: Path) -> None:
-    path = write_recording(tmp_path / "a.csv", 60, 30, {"Timecode": lambda row: "00:00:00:00.000"}, spell=pascal)
+@pytest.mark.parametrize("fraction", [lambda row: "000", lambda row: f"{row:03}"])
+def test_a_timecode_that_stands_is_no_obstacle_where_the_rate_is_given(
+    tmp_path: Path, fraction: Callable[[int], str]
+) -> None:
+    columns = {"Timecode": lambda row: f"00:00:00:00.{fraction(row)}"}
+    path = write_recording(tmp_path / "a.csv", 60, 30, columns, spell=pascal)
     check(read_sequence(path, fps=30), 60, 30)
 
 
