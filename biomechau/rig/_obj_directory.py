@@ -51,7 +51,7 @@ def read_obj_directory(
     rest_name = _neutral_of(folder, files, neutral)
     rest_path = files.pop(rest_name)
     if not files:
-        raise ValueError(f"{folder}: no shapes beside the neutral {rest_path.name}")
+        raise ValueError(f"{folder}: no shapes besides the neutral {rest_path.name}")
 
     rest = read_mesh(rest_path)
     if not len(rest.polygon_sizes):
@@ -101,7 +101,7 @@ def _neutral_of(folder: str | Path, files: dict[str, Path], wanted: str | None) 
     else:
         stem = Path(wanted).stem if Path(wanted).suffix.lower() in MESH_ENDINGS else wanted
         found = [name for name, path in files.items() if stem.casefold() in (name.casefold(), path.stem.casefold())]
-        what = f"expected one neutral named {wanted!r} in any case"
+        what = f"expected one neutral named {wanted!r} (in any case)"
     if len(found) != 1:
         names = shortened([files[name].name for name in found or files], 8)
         raise ValueError(f"{folder}: {what}, found {names}; --neutral NAME tells which it is")
@@ -123,7 +123,7 @@ class _Topology:
             return
         found, expected = _polygons(read_mesh(path)), _polygons(self._mesh)
         if found.keys() != expected.keys() or not all(np.array_equal(found[size], expected[size]) for size in found):
-            raise ValueError(f"{path}: its faces are not those of {self._path.name}")
+            raise ValueError(f"{path}: its faces differ from those of {self._path.name}")
 
     @staticmethod
     def _lines_of(path: Path) -> list[bytes] | None:

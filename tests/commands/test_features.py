@@ -113,7 +113,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
 
         yield track
 
-    monkeypatch.setattr("biomechau.commands.predict.face_landmarker", landmarker)
+    monkeypatch.setattr("biomechau.corpus.tracking.face_landmarker", landmarker)
 
 
 @pytest.mark.usefixtures("tracked")
@@ -155,7 +155,7 @@ def test_a_backbone_belongs_to_a_video(run: Path, pretrained: Path, resnet: Path
     names = np.array(["jawOpen"])
     np.savez(resnet.parent / "take.npz", coefficients=np.zeros((9, 1), "f4"), names=names, fps=25)
     given = ["predict", resnet.parent / "take.npz", "--run", run]
-    fails(*given, words=("reads image features, which take does not have; give a video",))
+    fails(*given, words=("needs image features, which take does not have; use a video",))
     fails(*given, "--backbone", resnet, words=("--backbone belongs to a video",))
 
 

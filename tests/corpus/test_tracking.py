@@ -231,8 +231,13 @@ def test_forces_of_a_video(
     csv_file = tmp_path / "capture.csv"
     landmarker.times.clear()
     track_video(video, lambda *_: [Face((0.2, 0.2, 0.6, 0.6), [0.5] * 52)], csv_file)
-    assert main(["forces", str(csv_file), "--face", "1"]) == 2
-    assert "is no video, so --face and --model have nothing to do" in capsys.readouterr().err
+    for options, words in (
+        (["--face", "1"], "no column face_id, so face 1 (--face) cannot be found"),
+        (["--face", "only"], "is no video, so there is no single face to look for (--face only)"),
+        (["--model", str(model)], "is no video, so MediaPipe's model has nothing to do (--model)"),
+    ):
+        assert main(["forces", str(csv_file), *options]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_pictures_of_a_folder_are_tracked(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from corpus.videos import write_video
 
-from biomechau.corpus.video import is_video, read_frames, read_video
+from biomechau.corpus.reading import is_recorded_video
+from biomechau.corpus.video import read_frames, read_video
 
 
 @pytest.mark.parametrize("ending", ["mp4", "avi"])
@@ -71,8 +72,12 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
     np.testing.assert_allclose([frame.time for frame in frames], np.array([0, 1, 2, 5]) / 30)
     assert [int(frame.picture.mean()) for frame in frames] == [0, 20, 40, 60]
     assert calls == [(n, 4) for n in range(1, 5)]
-    assert is_video(folder)
-    assert not is_video(tmp_path)
+    assert is_recorded_video(folder)
+    assert not is_recorded_video(tmp_path)
+    for beside in ("capture.csv", "face.obj"):
+        (folder / beside).touch()
+        assert not is_recorded_video(folder)
+        (folder / beside).unlink()
 
 
 def test_pictures_may_count_in_steps(tmp_path: Path) -> None:
@@ -97,7 +102,7 @@ def test_pictures_that_are_no_video(tmp_path: Path) -> None:
 def test_a_rate_replaces_the_times_of_a_file(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", [0, 0.1, 0.5])
     np.testing.assert_allclose([frame.time for frame in read_frames(path, 50)], [0, 0.02, 0.04])
-    assert is_video(tmp_path / "CLIP.MOV")
+    assert is_recorded_video(tmp_path / "CLIP.MOV")
 
 
 def test_turned_pictures_are_set_upright(tmp_path: Path) -> None:
