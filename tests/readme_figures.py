@@ -10,7 +10,7 @@ READMES = sorted([_REPOSITORY / "README.md", *_REPOSITORY.glob("biomechau/*/READ
 READMES += [_REPOSITORY / folder / "README.md" for folder in ("benchmarks", "csrc", "tests")]
 
 # White space is one blank. Groups are the figures.
-DETECTOR = r"a mean F1 of (\d+(?:\.\d+)?), where always saying \"on\" gives (\d+(?:\.\d+)?)"
+DETECTOR = r"a mean F1 of (\d+(?:\.\d+)?); always predicting \"on\" gives (\d+(?:\.\d+)?)"
 KERNELS = r"the kernels are (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?) times as fast as"
 RECOVERY = (
     r"noise of 0\.02 on every coefficient\)?,? the median correlation with the true forces is (\d+(?:\.\d+)?)"

@@ -144,7 +144,6 @@ def test_a_real_capture(run_folder: Path, capture_csv: Path, tmp_path: Path) -> 
     assert len(read_csv(tmp_path / "action_units.csv")) == 78
 
 
-@pytest.mark.usefixtures("no_viz")
 def test_the_default_detector_says_what_it_is(
     capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,10 +201,10 @@ def test_a_run_in_training_names_the_fold_that_is_done(
     shutil.copytree(run_folder, copy)
     (copy / "fold3" / "detector.json").unlink()
     given = ["predict", str(capture), "--run", str(copy), "--out", str(tmp_path / "out")]
-    fails(*given, words=("its training has not ended", "--fold 1 predicts with that fold"))
+    fails(*given, words=("training has not finished", "--fold 1 predicts with that fold"))
     shutil.rmtree(copy / "fold3")
     (copy / "fold3").mkdir()
-    fails(*given, words=("its training has not begun", "--fold 1 predicts with that fold"))
+    fails(*given, words=("training has not started", "--fold 1 predicts with that fold"))
     assert main([*given, "--fold", "1"]) == 0
     assert "fold 1" in capsys.readouterr().out
 

@@ -178,7 +178,7 @@ def test_the_page_of_a_prediction(run_folder: Path, corpus: Corpus, tmp_path: Pa
     shown = Page(page)
     assert "S003_T2: action units and muscle forces" in shown.text
     found = shown.array(0, "probabilities").reshape(-1, len(UNITS))
-    written = np.genfromtxt(out / "action_units.csv", delimiter=",", skip_header=1)[:, 2:]
+    written = np.genfromtxt(out / "action_units.csv", delimiter=",", skip_header=1)[:, 3:]
     np.testing.assert_allclose(found, written, atol=1e-5)
 
 
