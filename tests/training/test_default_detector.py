@@ -140,6 +140,7 @@ def test_the_recipe_gives_the_same_bytes_twice(tmp_path: Path) -> None:
         whole,
         people=(replace(whole.people[0], **tiny),),
         tests={"others": replace(whole.people[0], **tiny)},
+        main_test="others",
         seeds=(1, 2),
         training=replace(whole.training, epochs=1, detector=replace(whole.training.detector, hidden=8, head_hidden=8)),
     )
