@@ -35,7 +35,7 @@ def test_csv_of_fibre_forces(report: CaptureForces, tmp_path: Path) -> None:
     assert header == ["frame", "timestamp", "recorded_frame", "quality", *report.identifiers]
     assert (values[:, 0] == np.arange(40)).all()
     np.testing.assert_allclose(values[:, 1], np.arange(40) / 25, atol=1e-6)
-    np.testing.assert_allclose(values[:, 3:], report.strength, rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(values[:, 4:], report.strength, rtol=1e-5, atol=1e-12)
 
 
 def test_csv_of_vector_forces(tiny_rig: FaceRig, clip: FaceSequence, tmp_path: Path) -> None:
@@ -43,9 +43,9 @@ def test_csv_of_vector_forces(tiny_rig: FaceRig, clip: FaceSequence, tmp_path: P
     write_forces(report, report.quality, tmp_path / "forces.csv")
     header, values = read_csv(tmp_path / "forces.csv")
     name = report.identifiers[3]
-    assert header[15:19] == [f"{name}_x", f"{name}_y", f"{name}_z", name]
-    np.testing.assert_allclose(values[:, 15:18], report.result.forces[:, 3], rtol=1e-5, atol=1e-12)
-    np.testing.assert_allclose(values[:, 18], np.linalg.norm(values[:, 15:18], axis=1), rtol=1e-4, atol=1e-9)
+    assert header[16:20] == [f"{name}_x", f"{name}_y", f"{name}_z", name]
+    np.testing.assert_allclose(values[:, 16:19], report.result.forces[:, 3], rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(values[:, 19], np.linalg.norm(values[:, 16:19], axis=1), rtol=1e-4, atol=1e-9)
 
 
 def test_json_refuses_what_json_lacks() -> None:
