@@ -101,6 +101,7 @@ def analyze_all(
         jobs = jobs or (-1 if cluster else min(len(recordings), os.cpu_count() or 1))
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
         for outcome in parallel(delayed(analyze_one)(recording, out.absolute(), how) for recording in recordings):
+            assert isinstance(outcome, Outcome)
             on_done(outcome)
 
 
