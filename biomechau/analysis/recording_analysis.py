@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from biomechau.analysis.capture_forces import CaptureForces, analyse
@@ -29,11 +28,6 @@ class RecordingAnalysis:
 
     found: CaptureForces
     prediction: Prediction
-
-    @cached_property
-    def notes(self) -> tuple[str, ...]:
-        """Messages for the user."""
-        return self.found.warnings
 
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``: that of the forces, and the action units."""
