@@ -14,8 +14,8 @@ from joblib import Parallel, delayed, parallel_config
 
 from biomechau import __version__
 from biomechau.analysis import Ensemble, analyse_recording
+from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands.command import load_rig
-from biomechau.corpus import read_sequence
 from biomechau.corpus.recordings import Recording
 from biomechau.corpus.video import read_frames
 from biomechau.json_file import read_json_object
@@ -37,9 +37,7 @@ class How:
         rig: as on the command line.
         run: folder of the detector; None for the one that comes with the package.
         muscles: table of muscles; None for the built-in one.
-        recorded_fps: frame rate of the recordings, if the files have none [1/s].
-        rigid, scale, axes: of meshes, see :func:`biomechau.corpus.read_sequence`.
-        model: MediaPipe's, for videos; None for the usual places.
+        reading: how recordings are read; what a kind of recording has no use for is left out there.
         overlay: also write a video of each.
         inverse: options of inverse dynamics.
     """
@@ -47,18 +45,18 @@ class How:
     rig: str
     run: Path | None
     muscles: Path | None
-    recorded_fps: float | None
-    rigid: bool
-    scale: float
-    axes: str
-    model: Path | None
+    reading: ReadingOptions
     overlay: bool
     inverse: InverseOptions
 
     def made_of(self, recording: Recording) -> dict[str, Any]:
         """What a result depends on, as JSON values."""
-        options = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        options = asdict(self, dict_factory=_as_json)
         return {"files": recording.fingerprint(), "biomechau": __version__, "options": options}
+
+
+def _as_json(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, Path) else value for name, value in fields}
 
 
 class Outcome(NamedTuple):
@@ -109,15 +107,13 @@ def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
     """Analyse one recording into ``out/NAME``; errors are part of the outcome."""
     try:
         rig, ensemble, muscles = tools(how)
-        # Captures have nothing to place; an .npz file may.
-        meshes = recording.kind == "meshes" or recording.path.suffix.lower() == ".npz"
-        placed = {"rigid": how.rigid, "scale": how.scale, "axes": how.axes} if meshes else {}
-        model = how.model if recording.kind == "video" else None
-        sequence = read_sequence(recording.path, rig, how.recorded_fps, model=model, **placed)
+        sequence = how.reading.applying_to(recording).read(recording.path, rig)
         found = analyse_recording(sequence, rig, ensemble, how.inverse, muscles)
         summary = {**found.summary(), _MADE_OF: how.made_of(recording)}
         summary["input"]["path"], summary["rig"]["path"] = str(recording.path), how.rig
-        filmed = read_frames(recording.path, how.recorded_fps) if how.overlay and recording.kind == "video" else None
+        filmed = (
+            read_frames(recording.path, how.reading.recorded_fps) if how.overlay and recording.kind == "video" else None
+        )
         write_analysis(found, summary, out / recording.name, how.overlay, filmed)
     except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         return Outcome(recording, None, str(error) or type(error).__name__)

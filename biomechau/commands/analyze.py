@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands.command import Command, Switch
 from biomechau.commands.terminal import print_lines, print_message, progress_bar
 from biomechau.physics import InverseOptions
@@ -34,17 +35,6 @@ class Analyze(Command):
         arg(name="run", metavar="RUN", help="Trained run to use instead of the detector that comes with the package."),
     ] = None
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
-    recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recordings, if a file has none [1/s].")
-    ] = None
-    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
-    scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
-    axes: Annotated[
-        str, arg(metavar="X,Y,Z", help="Axes of the recorded meshes that are the rig's x, y and z, such as x,z,-y.")
-    ] = "x,y,z"
-    model: Annotated[
-        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
-    ] = None
     overlay: Annotated[Switch, arg(help="Write overlay.mp4: the face coloured by force, with the curves.")] = False
     jobs: Annotated[
         int | None, arg(metavar="N", help="Recordings to analyse in parallel; one per processor if not given.")
@@ -52,6 +42,7 @@ class Analyze(Command):
     cluster: Annotated[
         str | None, arg(metavar="ADDRESS", help="Dask scheduler of the workers, such as tcp://host:8786.")
     ] = None
+    reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
     inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
     def run(self) -> None:
@@ -66,18 +57,8 @@ class Analyze(Command):
         if self.overlay and not viz_available():
             raise ImportError(MISSING_VIZ)
         recordings = find_recordings(self.inputs, excluded=[self.out])
-        how = How(
-            self.rig,
-            self.run_folder,
-            self.muscles,
-            self.recorded_fps,
-            self.rigid,
-            self.scale,
-            self.axes,
-            self.model,
-            self.overlay,
-            self.inverse,
-        )
+        self.reading.check_used(recordings)
+        how = How(self.rig, self.run_folder, self.muscles, self.reading, self.overlay, self.inverse)
         tools(how)  # here too, so that an error that concerns all recordings is raised once
         outcomes = {
             recording: Outcome(recording, summary)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.physics import InverseOptions, PhysicsConfig
@@ -33,38 +34,9 @@ class Forces(Command):
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
-    recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
-    ] = None
-    count_rows: Annotated[
-        Switch, arg(help="Take the rows of a table as frames at --recorded-fps, and ignore its timestamps.")
-    ] = False
-    face: Annotated[
-        int | Literal["only"] | None,
-        arg(
-            metavar="N",
-            help="Face to read where there are several: its face_id in a table; in a video 1 for the largest, which is "
-            'the default, or "only" to look for a single one, which MediaPipe then smooths over time.',
-        ),
-    ] = None
-    channels: Annotated[
-        Path | None, arg(metavar="CSV", help="Table of channels and the shapes they drive: channel, shape, weight.")
-    ] = None
-    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
-    scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
-    axes: Annotated[
-        str,
-        arg(
-            metavar="AXES",
-            help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
-            "front.",
-        ),
-    ] = "x,y,z"
-    model: Annotated[
-        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
-    ] = None
     paper: Annotated[Switch, arg(help="Physics exactly as in the paper; it takes only --fps.")] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON instead of the table.")] = False
+    reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
     inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
@@ -77,28 +49,14 @@ class Forces(Command):
             config = PhysicsConfig.paper(config.fps)
         from biomechau.analysis import analyse
         from biomechau.commands._tables import forces_notes, forces_table
-        from biomechau.corpus import ChannelTable, read_sequence
         from biomechau.reports.figures import MISSING_VIZ, viz_available
         from biomechau.reports.output import to_json, write_report
         from biomechau.rig import Muscles
 
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
-        channels = None if self.channels is None else ChannelTable.load(self.channels)
         with progress_bar("reading", self.json) as progress:
-            sequence = read_sequence(
-                self.input,
-                rig,
-                self.recorded_fps,
-                self.rigid,
-                self.scale,
-                progress,
-                count_rows=self.count_rows,
-                face=self.face,
-                channels=channels,
-                axes=self.axes,
-                model=self.model,
-            )
+            sequence = self.reading.read(self.input, rig, progress)
         with progress_bar("inverse dynamics", self.json) as progress:
             found = analyse(sequence, rig, config, self.inverse, muscles, progress)
         summary = found.summary()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands.command import Command, Switch
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 
@@ -50,36 +51,6 @@ class Predict(Command):
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
     fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
     sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
-    recorded_fps: Annotated[
-        float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")
-    ] = None
-    count_rows: Annotated[
-        Switch, arg(help="Take the rows of a table as frames at --recorded-fps, and ignore its timestamps.")
-    ] = False
-    face: Annotated[
-        int | Literal["only"] | None,
-        arg(
-            metavar="N",
-            help="Face to read where there are several: its face_id in a table; in a video 1 for the largest, which is "
-            'the default, or "only" to look for a single one, which MediaPipe then smooths over time.',
-        ),
-    ] = None
-    channels: Annotated[
-        Path | None, arg(metavar="CSV", help="Table of channels and the shapes they drive: channel, shape, weight.")
-    ] = None
-    rigid: Annotated[Switch, arg(help="Fit and remove the rigid motion of the head (meshes only).")] = False
-    scale: Annotated[float, arg(help="Centimetres per unit of the recorded meshes.")] = 1.0
-    axes: Annotated[
-        str,
-        arg(
-            metavar="AXES",
-            help="Which axes of the recorded meshes are the rig's x, y and z: --axes=x,z,-y where z is up and -y the "
-            "front.",
-        ),
-    ] = "x,y,z"
-    model: Annotated[
-        Path | None, arg(metavar="FILE", help='MediaPipe\'s face_landmarker.task, for videos; see "biomechau track".')
-    ] = None
     backbone: Annotated[
         Path | None,
         arg(
@@ -89,6 +60,7 @@ class Predict(Command):
         ),
     ] = None
     json: Annotated[Switch, arg(help="Print summary.json instead of the tables.")] = False
+    reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
 
     def run(self) -> None:
         """Read, predict, write, print."""
@@ -134,9 +106,8 @@ class Predict(Command):
         ensemble = self._ensemble()
         found = corpus_sequence(Path(self.input), self.sequence)
         if found is not None:
-            others = self.face, self.channels, self.model, self.backbone
-            if self.count_rows or any(option is not None for option in others):
-                raise ValueError("--count-rows, --face, --channels, --model and --backbone are not for a corpus")
+            if self.reading != ReadingOptions() or self.backbone is not None:
+                raise ValueError("the options of how a recording is read, and --backbone, are not for a corpus")
             corpus, id = found
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(ensemble, corpus, id, progress)
@@ -145,29 +116,14 @@ class Predict(Command):
             raise ValueError("--backbone belongs to a video and a run whose head reads pictures")
         with progress_bar("reading", self.json) as progress:
             recording, images = (
-                self._read_pictures(ensemble, progress) if reads_pictures else (self._read(ensemble, progress), None)
+                self._read_pictures(ensemble, progress)
+                if reads_pictures
+                else (self.reading.read(self.input, ensemble.rig, progress), None)
             )
         for note in recording.notes:
             print_message("warning", note)
         with progress_bar("predicting", self.json) as progress:
             return predict(ensemble, recording, progress, images)
-
-    def _read(self, ensemble: Ensemble, progress: Callable[[int, int], None]) -> FaceSequence:
-        from biomechau.corpus import ChannelTable, read_sequence
-
-        return read_sequence(
-            self.input,
-            ensemble.rig,
-            self.recorded_fps,
-            self.rigid,
-            self.scale,
-            progress,
-            count_rows=self.count_rows,
-            face=self.face,
-            channels=None if self.channels is None else ChannelTable.load(self.channels),
-            axes=self.axes,
-            model=self.model,
-        )
 
     def _read_pictures(
         self, ensemble: Ensemble, progress: Callable[[int, int], None]
@@ -176,12 +132,12 @@ class Predict(Command):
         from biomechau.corpus.tracking import MOST_FACES, face_landmarker
         from biomechau.training.video_features import features_over_time, follow_with_features, load_run_backbones
 
-        if self.count_rows or self.channels is not None:
+        if self.reading.count_rows or self.reading.channels is not None:
             raise ValueError("--count-rows and --channels are of tables, not of videos")
         backbones = load_run_backbones(ensemble.runs, self.backbone)
-        face = self.face if isinstance(self.face, int) else None
-        with face_landmarker(self.model, 1 if self.face == "only" else MOST_FACES) as tracker:
-            found = follow_with_features(self.input, tracker, backbones, progress, self.recorded_fps)
+        face = self.reading.face if isinstance(self.reading.face, int) else None
+        with face_landmarker(self.reading.model, 1 if self.reading.face == "only" else MOST_FACES) as tracker:
+            found = follow_with_features(self.input, tracker, backbones, progress, self.reading.recorded_fps)
         return read_tracked(found, face), features_over_time(found, face)
 
     def _ensemble(self) -> Ensemble:
