@@ -12,9 +12,10 @@ def study_row(summary: Mapping[str, Any]) -> Row:
     """Key figures of one recording by column, from its ``summary.json``.
 
     Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over
-    all frames, 0 to 1), ``residual_share``; for every muscle and side ``NAME_peak`` and ``NAME_mean`` [force unit] and
-    ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_asymmetry``; and for every action unit ``AU12_rate``, the
-    share of the frames with a face in which it is on, and ``AU12_mean``, its mean probability.
+    all frames, 0 to 1), ``residual_share``, ``warnings`` (their number); for every muscle and side ``NAME_peak`` and
+    ``NAME_mean`` [force unit] and ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_asymmetry``; and for every
+    action unit ``AU12_rate``, the share of the frames with a face in which it is on, and ``AU12_mean``, its mean
+    probability.
 
     Args:
         summary: of :meth:`CaptureForces.summary`, with "quality" and, if there are any, "action_units".
@@ -27,6 +28,7 @@ def study_row(summary: Mapping[str, Any]) -> Row:
         "frames_without_face": frames["recorded"]["without_face"],
         "quality": summary["quality"],
         "residual_share": summary["residual_share"],
+        "warnings": len(summary["warnings"]),
     }
     for name, muscle in summary["muscles"].items():
         row |= {f"{name}_{what}": muscle[what] for what in ("peak", "mean", "time_of_peak")}

@@ -78,6 +78,8 @@ class Analyze(Command):
                 progress(count, len(missing))
                 why = f": {outcome.error}" if outcome.error else ""
                 print_lines(f"{count} of {len(missing)}: {outcome.recording.name}{why}", flush=True)
+                for warning in outcome.summary["warnings"] if outcome.summary else ():
+                    print_message("warning", f"{outcome.recording.name}: {warning}")
 
             analyze_all(missing, self.out, how, self.jobs, self.cluster, on_done)
         in_order = [outcomes[recording] for recording in recordings]

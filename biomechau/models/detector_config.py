@@ -10,7 +10,7 @@ from biomechau._options import Count, Interval, NotNegative, Options, Positive, 
 from biomechau.physics.physics_config import PhysicsConfig
 
 Source = Literal["coefficients", "mesh", "both"]
-MassModel = Literal["fixed", "region", "spd"]
+MassModel = Literal["fixed", "region", "spd", "free"]
 HeadName = Literal["geometry", "force", "position", "physics", "position_temporal", "image", "physics_image"]
 # Inputs of the head in each row of Table 1, by the arguments of ``AUHead``.
 HEAD_INPUTS: Mapping[HeadName, tuple[str, ...]] = {
@@ -42,7 +42,7 @@ class DetectorConfig(Options):
     # equation of motion of the decoder
     physics: PhysicsConfig = field(default_factory=PhysicsConfig)
     # generalized mass: that of the rig ("fixed"), with a few regions scaled ("region"), or a symmetric positive
-    # definite matrix near it ("spd")
+    # definite matrix near it ("spd"), or any such matrix ("free")
     mass: MassModel = "fixed"
     # regions of mass "region", >= 1
     num_regions: Count = 6
@@ -110,7 +110,7 @@ class DetectorConfig(Options):
 
     @classmethod
     def paper(cls, head: HeadName = "physics", num_image_features: int = 0, fps: float = 25.0) -> DetectorConfig:
-        """Exactly as in the paper: Eq. 5 and 6, 3-vector forces, a free mass, all vertices, no slack.
+        """Exactly as in the paper: Eq. 5 and 6, 3-vector forces, a free mass, all vertices, no neighbouring frames.
 
         Meant for short windows (16 frames), in which Eq. 6 does not drift far.
         """
@@ -118,11 +118,12 @@ class DetectorConfig(Options):
             head=head,
             source="mesh",
             physics=PhysicsConfig.paper(fps),
-            mass="spd",
+            mass="free",
             slack=False,
             initial_frames=2,
             inverse_variance=False,
             inverse_cutoff=None,
+            context=0,
             num_input_vertices=None,
             filters=(16, 16, 16, 32),
             linear_path=False,

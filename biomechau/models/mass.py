@@ -1,4 +1,4 @@
-"""Generalized masses predicted by a network: positive definite, of fixed trace."""
+"""Generalized masses predicted by a network: positive definite."""
 
 from __future__ import annotations
 
@@ -61,17 +61,20 @@ class RegionMass(nn.Module):
 class CholeskyMass(nn.Module):
     """M = a L0 X X^T L0^T with L0 L0^T the mass of the dynamics and X lower triangular.
 
-    The diagonal of X is exp(tanh(p) / 2), its other entries tanh(p) / (2 K'), and a keeps the trace of M. Parameters of
-    0 give the mass of the dynamics.
+    The diagonal of X is exp(tanh(p) / 2), its other entries tanh(p) / (2 K'), and a keeps the trace of M. If it is
+    free, the diagonal is exp(p), the other entries are p / K', and a is 1: every positive definite matrix can be
+    reached. Parameters of 0 give the mass of the dynamics.
 
     Args:
         dynamics: the model.
+        free: neither bounds nor a fixed trace.
     """
 
     factor: Tensor
 
-    def __init__(self, dynamics: FaceDynamics) -> None:
+    def __init__(self, dynamics: FaceDynamics, free: bool = False) -> None:
         super().__init__()
+        self.free = free
         size = dynamics.num_shapes
         self.num_parameters = size * (size + 1) // 2
         factor = torch.linalg.cholesky(dynamics.mass.double()).to(dynamics.mass)
@@ -80,13 +83,14 @@ class CholeskyMass(nn.Module):
     def forward(self, parameters: Tensor) -> Tensor:
         """p (..., K' (K' + 1) / 2) to M (..., K', K')."""
         size = len(self.factor)
-        bounded = _LOG_RANGE * parameters.tanh()
+        entries = parameters if self.free else _LOG_RANGE * parameters.tanh()
         row, col = torch.tril_indices(size, size, -1, device=parameters.device)
-        x = bounded.new_zeros(*bounded.shape[:-1], size, size)
-        x[..., row, col] = bounded[..., size:] / size
-        x = x + torch.diag_embed(bounded[..., :size].exp())
+        x = entries.new_zeros(*entries.shape[:-1], size, size)
+        x[..., row, col] = entries[..., size:] / size
+        x = x + torch.diag_embed(entries[..., :size].exp())
         root = self.factor @ x
-        return _with_trace(root @ root.mT, self.factor.square().sum())
+        mass = root @ root.mT
+        return mass if self.free else _with_trace(mass, self.factor.square().sum())
 
 
 def face_regions(rig: FaceRig, num_regions: int = 6) -> Tensor:

@@ -52,10 +52,10 @@ class PhysicsRegressor(ConfiguredModule):
         num_features: D.
         dynamics: the model that the parameters belong to; it is not stored.
         hidden: width of the two hidden layers.
-        context: k, neighbouring frames on either side; at least 1 under the law ``newton``, since a single frame shows
-            no acceleration.
+        context: k, neighbouring frames on either side. A single frame shows no acceleration, so without neighbours
+            the regressor cannot know the force of the law ``newton``.
         mass: "fixed" is that of the dynamics, "region" scales the masses of regions of the face, "spd" is any
-            symmetric positive definite matrix near it; the trace stays the same.
+            symmetric positive definite matrix near it, of the same trace; "free" is any such matrix.
         slack: also predict a slack force.
         rig: the face of the dynamics; "region" needs it.
         num_regions: for "region".
@@ -102,7 +102,7 @@ class PhysicsRegressor(ConfiguredModule):
                 raise ValueError("mass 'region' needs the rig of the dynamics")
             self.mass = RegionMass(dynamics, rig, num_regions)
         else:
-            self.mass = CholeskyMass(dynamics) if mass == "spd" else FixedMass()
+            self.mass = FixedMass() if mass == "fixed" else CholeskyMass(dynamics, free=mass == "free")
         self.mass_parameters = _output(hidden, self.mass.num_parameters) if self.mass.num_parameters else None
 
     def configuration(self) -> dict[str, Any]:

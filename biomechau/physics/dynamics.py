@@ -42,7 +42,7 @@ class FaceDynamics(ConfiguredModule):
 
     Unit of force: F_m = 1 holds the muscle's own shapes at full amplitude in static balance (``elastic``), or gives
     them an acceleration of 0.05 per squared frame (``newton``), measured in the norm of M; for ``vector`` along the
-    direction of the largest response.
+    direction of the largest response. With ``force_unit="vertex"`` it is the mean mass of a vertex x cm / frame^2.
 
     All tensors are buffers: ``.to()`` moves them, ``state_dict`` holds them and the configuration. A state of another
     configuration, rig or P is refused. Build with ``dtype=torch.float64`` for double precision throughout;
@@ -126,6 +126,8 @@ class FaceDynamics(ConfiguredModule):
         if bool((reach == 0).any()):
             raise ValueError(f"muscle {self.muscles.names[int((reach == 0).nonzero()[0])]} moves no shape of the rig")
         scale = unit * size / reach
+        if config.force_unit == "vertex":
+            scale = torch.full_like(scale, config.fps**2 * config.total_mass / rig.num_vertices)
 
         for name, value in (
             ("mass", mass),

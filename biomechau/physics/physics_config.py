@@ -11,6 +11,7 @@ from biomechau._options import Count, Interval, NotNegative, Options, Percentile
 Law = Literal["elastic", "newton"]
 Force = Literal["fibre", "vector"]
 Scheme = Literal["implicit", "semi_implicit", "explicit"]
+ForceUnit = Literal["expression", "vertex"]
 # Positive, and with room for squares and sums.
 _Moderate = Annotated[float, Interval("[1e-9, 1e9]")]
 Metric = Literal["coefficients", "mesh"]
@@ -30,6 +31,9 @@ class PhysicsConfig(Options):
     law: Law = "elastic"
     # "fibre": one force >= 0 per muscle along fixed directions; "vector": one 3-vector per muscle (Eq. 1)
     force: Force = "fibre"
+    # unit of force: "expression", by the effect on the muscle's own expression (see FaceDynamics), or "vertex", the
+    # mean mass of a vertex x cm / frame^2, for all muscles (Eq. 9 with time in frames)
+    force_unit: ForceUnit = "expression"
     # Euler scheme: "implicit" is stable for every stiffness, "explicit" is Eq. 6
     scheme: Scheme = "implicit"
     # frames per second of the motion, > 0 [1/s]
@@ -59,10 +63,10 @@ class PhysicsConfig(Options):
     def paper(cls, fps: float = 25.0) -> PhysicsConfig:
         """Exactly as in the paper: Eq. 5 with the 1/2 of Eq. 4, 3-vector forces, Eq. 6 with one step per frame.
 
-        The paper counts time in frames, this package in seconds. The motion is the same: rates are ``fps`` times and
-        accelerations ``fps`` squared times theirs, and forces are scaled per muscle (see ``FaceDynamics.force_scale``).
+        The paper counts time in frames, this package in seconds. Motion and forces are the same; rates are ``fps``
+        times theirs.
         """
-        return cls(law="newton", force="vector", scheme="explicit", fps=fps, mass_scale=0.5)
+        return cls(law="newton", force="vector", force_unit="vertex", scheme="explicit", fps=fps, mass_scale=0.5)
 
 
 @dataclass(frozen=True)

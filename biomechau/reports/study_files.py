@@ -72,6 +72,9 @@ def _index(
         "quality: mean over all frames, 0 to 1; frames without a face count 0",
     ]
     sections = [table("Recordings", headings, rows, notes, words=2)]
+    warned = [[name, text] for name, summary in summaries.items() for text in summary["warnings"]]
+    if warned:
+        sections.append(table("Warnings", ("recording", "warning"), warned, words=2))
     if failed:
         why = [[name, folders[name], reason] for name, reason in failed.items()]
         sections.insert(0, table("Not analysed", ("recording", "folder", "why"), why, words=3))

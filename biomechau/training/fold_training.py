@@ -231,7 +231,7 @@ def weights_of_units(corpus: Corpus, fold: Fold, config: TrainingConfig) -> torc
         raise ValueError(
             f"no action unit is on in a valid frame of the validation subjects {', '.join(fold.validation)}"
         )
-    return positive_weights(rates)
+    return positive_weights(rates) if config.balance_labels else torch.ones_like(rates)
 
 
 def _trainer(

@@ -53,6 +53,8 @@ class TrainingConfig(Options):
     learning_rate: Positive = 3e-3
     # weight decay of AdamW, >= 0
     weight_decay: NotNegative = 1e-4
+    # weight the positive labels of each action unit by its rate (see positive_weights); otherwise Eq. 14 as it stands
+    balance_labels: bool = True
     # norm to which gradients are clipped, > 0
     gradient_clip: Positive = 1.0
     # seed of weights, dropout and the order of the windows, >= 0
@@ -99,7 +101,7 @@ class TrainingConfig(Options):
     @classmethod
     def paper(cls) -> TrainingConfig:
         """The model and objectives of the paper, on the short windows that Eq. 6 allows."""
-        return cls(detector=DetectorConfig.paper(), losses=LossWeights.paper(), num_frames=16)
+        return cls(detector=DetectorConfig.paper(), losses=LossWeights.paper(), num_frames=16, balance_labels=False)
 
     def for_corpus(
         self,

@@ -62,7 +62,7 @@ def test_every_row_and_source(make, tiny_batch: dict[str, Tensor], head: str, so
         assert parameter.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("mass", ["fixed", "region", "spd"])
+@pytest.mark.parametrize("mass", ["fixed", "region", "spd", "free"])
 @pytest.mark.parametrize("physics", [PhysicsConfig(), PhysicsConfig.paper(), PhysicsConfig(scheme="semi_implicit")])
 def test_masses_and_laws_train_every_parameter(
     make, tiny_batch: dict[str, Tensor], mass: str, physics: PhysicsConfig

@@ -104,8 +104,8 @@ def test_dtype_follows_the_module(tiny_rig: FaceRig, tiny_distribution: Distribu
 
 
 def test_errors(tiny_dynamics: FaceDynamics, tiny_rig: FaceRig) -> None:
-    with pytest.raises(ValueError, match="mass must be one of .* spd, got 'free'"):
-        make(tiny_dynamics, mass="free")
+    with pytest.raises(ValueError, match="mass must be one of .* spd, free, got 'other'"):
+        make(tiny_dynamics, mass="other")
     with pytest.raises(ValueError, match="mass 'region' needs the rig"):
         make(tiny_dynamics, mass="region")
     with pytest.raises(ValueError, match=r"\(..., T, 6\) with T > 0, got \(4, 5\)"):

@@ -47,6 +47,7 @@ def test_the_edges_of_the_ranges_are_allowed() -> None:
 def test_the_paper_in_one_call() -> None:
     paper = PhysicsConfig.paper(fps=30)
     assert (paper.law, paper.force, paper.scheme, paper.mass_scale) == ("newton", "vector", "explicit", 0.5)
+    assert paper.force_unit == "vertex"
     assert paper.dt == 1 / 30
 
 
