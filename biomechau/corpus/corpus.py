@@ -113,7 +113,7 @@ class Corpus(LabelledCorpus):
         """
         entry = self._entries[id]
         cached = {} if self.features is None else self.features.read(id, entry.frames)
-        with naming(self._file(entry)):
+        with naming(self.file_of(entry.id)):
             tensors = {**self._read(entry, self.manifest.tensors), **cached}
             return CorpusSequence(entry.id, entry.subject, entry.task, **tensors)
 
@@ -165,22 +165,23 @@ class Corpus(LabelledCorpus):
             OSError: the file cannot be read.
         """
         timestamp = self._read(self._entries[id], ("timestamp",))["timestamp"]
-        with naming(self._file(self._entries[id])):
+        with naming(self.file_of(id)):
             check_timestamp(timestamp)
         return timestamp
 
     def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
         tensors = self._read(entry, ("labels", "valid"))
-        with naming(self._file(entry)):
+        with naming(self.file_of(entry.id)):
             check_labels(tensors["labels"])
         return tensors["labels"], tensors["valid"]
 
-    def _file(self, entry: SequenceEntry) -> Path:
-        return self.path / SEQUENCES / f"{entry.id}.safetensors"
+    def file_of(self, id: str) -> Path:
+        """The file of a sequence."""
+        return self.path / SEQUENCES / f"{id}.safetensors"
 
     def _read(self, entry: SequenceEntry, names: Iterable[str]) -> dict[str, Tensor]:
         """Some tensors of a sequence file, memory-mapped, after a look at the file's header."""
-        path = self._file(entry)
+        path = self.file_of(entry.id)
         with open_tensors(path) as file:
             found = set(file.keys())
             for name in sorted(found.symmetric_difference(self.manifest.tensors)):

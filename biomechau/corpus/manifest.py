@@ -184,7 +184,7 @@ def check_id(identifier: str, taken: set[str]) -> None:
             "'-', the first a letter or digit"
         )
     if identifier.casefold() in taken:
-        raise ValueError(f"sequence id {quote(identifier)} is there twice (capitals do not count)")
+        raise ValueError(f"sequence id {quote(identifier)} appears twice (capitals do not count)")
 
 
 def check_subject(identifier: str, subject: str) -> None:

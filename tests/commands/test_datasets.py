@@ -98,7 +98,7 @@ def test_faults_stop_the_writing(bp4d: list[str], tmp_path: Path, capsys: pytest
     printed, err = capsys.readouterr()
     assert printed == ""
     assert "error: 1 fault: F001_T1: " in err
-    assert "F001_T1.csv:4: frame 2440 is there twice" in err
+    assert "F001_T1.csv:4: frame 2440 appears twice" in err
     assert not out.exists()
     assert main([*bp4d, "--out", str(out), "--skip-faulty"]) == 0
     assert "biomechau: warning: F001_T1: " in capsys.readouterr().err

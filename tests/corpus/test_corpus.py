@@ -162,7 +162,7 @@ def bad(tensor: Tensor, where: tuple[int, ...], value: float) -> Tensor:
             ValueError,
             r"muscle_forces must have shape \(T, M\) or \(T, M, 3\), got \(12,\)",
         ),
-        (lambda s: {"timestamp": bad(s.timestamp, (6,), 0.2)}, ValueError, "timestamp does not rise after frame 5"),
+        (lambda s: {"timestamp": bad(s.timestamp, (6,), 0.2)}, ValueError, "timestamp does not increase after frame 5"),
         (lambda s: {name: tensor[:0] for name, tensor in s.tensors.items()}, ValueError, "have no frames"),
     ],
 )
@@ -206,7 +206,7 @@ SEQUENCE = {"id": "F001_T1", "subject": "F001", "task": "T1", "frames": 12}
         ({"tensors": {"coefficients": {"shape": [8]}}}, '"tensors.coefficients.dtype" is missing'),
         ({"tensors": {"secrets": {"dtype": "int8", "shape": []}}}, "unknown tensor 'secrets'"),
         ({"sequences": []}, "the corpus has no sequences"),
-        ({"sequences": [SEQUENCE, SEQUENCE]}, "sequence id 'F001_T1' is there twice"),
+        ({"sequences": [SEQUENCE, SEQUENCE]}, "sequence id 'F001_T1' appears twice"),
         ({"sequences": [{**SEQUENCE, "id": "../F001_T1"}]}, "no safe file name"),
         ({"sequences": [{**SEQUENCE, "subject": ""}]}, "sequence 'F001_T1' has no subject"),
         ({"sequences": [{**SEQUENCE, "frames": 0}]}, r'"sequences\[0\].frames": expected a number above 0, found 0'),

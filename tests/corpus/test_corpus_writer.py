@@ -26,7 +26,7 @@ def folder(tiny_rig: FaceRig, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"id": "f001_t1"}, "sequence id 'f001_t1' is there twice"),
+        ({"id": "f001_t1"}, "sequence id 'f001_t1' appears twice"),
         ({"id": "../escape"}, "sequence id '../escape' is no safe file name"),
         ({"id": ""}, "sequence id '' is no safe file name"),
         ({"id": ".hidden"}, "'.hidden' is no safe file name"),
@@ -137,7 +137,7 @@ def test_a_refused_sequence_leaves_the_others(tiny_rig: FaceRig, tmp_path: Path)
     with CorpusWriter(tmp_path / "corpus", tiny_rig, ACTION_UNITS, 25.0) as writer:
         writer.add(first)
         for refused in (replace(first, subject="other"), replace(first, id="b", image_features=torch.zeros(12, 1))):
-            with pytest.raises(ValueError, match="is there twice|expected none as in the first"):
+            with pytest.raises(ValueError, match="appears twice|expected none as in the first"):
                 writer.add(refused)
         writer.add(replace(first, id="c"))
     corpus = Corpus.open(tmp_path / "corpus")
@@ -290,7 +290,7 @@ def test_arrays_lists_and_recordings_become_sequences(tiny_rig: FaceRig, clip: F
         ({"labels": [[0, 1], [1]]}, ValueError, "sequence 'a': labels: "),
         ({"valid": [0, 1, 2, 1]}, ValueError, "sequence 'a': valid must be True or False in each frame"),
         ({"valid": [True] * 3}, ValueError, "valid has 3 frames, expected 4 as coefficients have"),
-        ({"timestamp": [0, 1, 1, 2]}, ValueError, "timestamp does not rise after frame 1"),
+        ({"timestamp": [0, 1, 1, 2]}, ValueError, "timestamp does not increase after frame 1"),
         ({"force": [0.0]}, TypeError, "sequence 'a': force is no tensor of a sequence; these are coefficients, labels"),
     ],
 )

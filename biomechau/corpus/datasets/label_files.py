@@ -76,7 +76,7 @@ def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Cod
         Labels 1, 0 and -1 of each action unit.
 
     Raises:
-        ValueError: no column of an action unit, another code, a frame that is there twice; the message names file and
+        ValueError: no column of an action unit, another code, a frame that appears twice; the message names file and
             line.
         OSError: the file cannot be read.
     """
@@ -109,7 +109,7 @@ def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
         Labels 1, 0 and -1.
 
     Raises:
-        ValueError: an empty file, another intensity, a frame that is there twice; the message names file and line.
+        ValueError: an empty file, another intensity, a frame that appears twice; the message names file and line.
         OSError: the file cannot be read.
     """
     rows = read_rows(path)
@@ -150,7 +150,7 @@ def _read_codes(path: Path, rows: list[Row], columns: list[int], allowed: tuple[
             values[index, position] = int(number)
         frame = int(values[index, 0])
         if frame in lines:
-            raise ValueError(f"{path}:{row.line}: frame {frame} is there twice, before in line {lines[frame]}")
+            raise ValueError(f"{path}:{row.line}: frame {frame} appears twice, before in line {lines[frame]}")
         lines[frame] = row.line
     order = np.argsort(values[:, 0])
     values = values[order]

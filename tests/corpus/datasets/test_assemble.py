@@ -159,7 +159,7 @@ def test_faults_are_collected_and_nothing_is_written(
     assert [sequence.id for sequence in assembly.sequences] == ["F004_T1"]
     faults = dict(finding[:2] for finding in assembly.faults)
     assert set(faults) == set(STARTS) - {"F004_T1"}
-    assert "F001_T1.csv:4: frame 2440 is there twice, before in line 2" in faults["F001_T1"]
+    assert "F001_T1.csv:4: frame 2440 appears twice, before in line 2" in faults["F001_T1"]
     assert "F001_T2.csv:1: missing columns of AU2, AU4" in faults["F001_T2"]
     assert "no recording below" in faults["F003_T1"]
     assert "f003_t2.csv: not a CSV text file" in faults["F003_T2"]

@@ -106,14 +106,14 @@ def test_two_files_of_one_sequence(root: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = {
-    "frame-twice": (lambda _, rows: rows[4].__setitem__(0, "2441"), ":6: frame 2441 is there twice, before in line 3"),
+    "frame-twice": (lambda _, rows: rows[4].__setitem__(0, "2441"), ":6: frame 2441 appears twice, before in line 3"),
     "code": (lambda _, rows: rows[1].__setitem__(12, "2"), ":3: expected a code of 0, 1 or 9, found '2'"),
     "empty": (lambda _, rows: rows[1].__setitem__(12, ""), ":3: expected a code of 0, 1 or 9, found ''"),
     "frame": (lambda _, rows: rows[1].__setitem__(0, "x"), ":3: expected a frame number, found 'x'"),
     "frame-negative": (lambda _, rows: rows[1].__setitem__(0, "-4"), ":3: expected a frame number, found '-4'"),
     "missing": (lambda header, _: header.__setitem__(12, "AU99"), ":1: missing column of AU12"),
     "missing-frame": (lambda header, _: header.__setitem__(0, "row"), ':1: missing column "0" or frame'),
-    "twice": (lambda header, _: header.__setitem__(3, "12"), ":1: column '12' is there twice"),
+    "twice": (lambda header, _: header.__setitem__(3, "12"), ":1: column '12' appears twice"),
     "short": (lambda _, rows: rows[2].pop(), ":4: expected 100 values, found 99"),
     "no-rows": (lambda _, rows: rows.clear(), ": no frames after the header line"),
 }

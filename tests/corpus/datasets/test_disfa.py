@@ -72,7 +72,7 @@ def test_missing_and_misplaced_files(root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1,0\n2,0\n3,1\n2,4\n", ":4: frame 2 is there twice, before in line 2"),
+        ("1,0\n2,0\n3,1\n2,4\n", ":4: frame 2 appears twice, before in line 2"),
         ("1,0\n2,6\n", ":2: expected a code of 0, 1, 2, 3, 4 or 5, found '6'"),
         ("1,0\n2,9\n", ":2: expected a code of 0, 1, 2, 3, 4 or 5, found '9'"),
         ("1,0\n2\n", ":2: expected a frame number and an intensity, found 1 fields"),
