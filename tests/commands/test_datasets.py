@@ -62,7 +62,7 @@ def test_bp4d(bp4d: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str
     settings = {"labels": "occurrence", "threshold": None, "excluded": None, "frame_offset": None, "recorded_fps": None}
     assert corpus.provenance["settings"] == settings
     assert main([*bp4d, "--out", str(out)]) == 2
-    assert "exists; name a new folder" in capsys.readouterr().err
+    assert "exists; choose a new folder" in capsys.readouterr().err
     assert main([*bp4d, "--out", str(out), "--overwrite", "--action-units", "12", "1"]) == 0
     assert Corpus.open(out).action_units == (12, 1)
 

@@ -207,7 +207,7 @@ SEQUENCE = {"id": "F001_T1", "subject": "F001", "task": "T1", "frames": 12}
         ({"tensors": {"secrets": {"dtype": "int8", "shape": []}}}, "unknown tensor 'secrets'"),
         ({"sequences": []}, "the corpus has no sequences"),
         ({"sequences": [SEQUENCE, SEQUENCE]}, "sequence id 'F001_T1' appears twice"),
-        ({"sequences": [{**SEQUENCE, "id": "../F001_T1"}]}, "no safe file name"),
+        ({"sequences": [{**SEQUENCE, "id": "../F001_T1"}]}, "not a safe file name"),
         ({"sequences": [{**SEQUENCE, "subject": ""}]}, "sequence 'F001_T1' has no subject"),
         ({"sequences": [{**SEQUENCE, "frames": 0}]}, r'"sequences\[0\].frames": expected a number above 0, found 0'),
         ({"sequences": [{"id": "F001_T1"}]}, r'"sequences\[0\].subject" is missing'),
