@@ -138,7 +138,7 @@ def test_intensities(bp4d: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
         assert corpus.label_rates().tolist() == pytest.approx([rate] * 5, abs=0.05)
         assert corpus.provenance["settings"]["threshold"] == threshold
     assert main([*arguments, "--overwrite", "--action-units", "1"]) == 2
-    assert "BP4D has no intensity labels of AU1" in capsys.readouterr().err
+    assert "BP4D has no intensity labels for AU1" in capsys.readouterr().err
 
 
 def test_disfa(disfa: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
