@@ -1,4 +1,4 @@
-"""Recordings: one sequence in memory, the readers of the files people have, and corpora of labelled sequences."""
+"""Recordings and their readers, and corpora of labelled sequences."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Action units that another program found, to compare with."""
+"""Action units detected by other programs, for comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from biomechau.file_errors import naming, quote
 Scale = Literal["probability", "presence", "intensity"]
 _LARGEST: dict[Scale, float] = {"probability": 1.0, "presence": 1.0, "intensity": 5.0}
 _EVIDENCE = re.compile(r"AU\d{1,2} evidence", re.ASCII | re.IGNORECASE)
-# What iMotions' AFFDEX calls action units.
+# Names of action units in AFFDEX of iMotions.
 _AFFDEX = {
     **{"inner brow raise": 1, "brow raise": 2, "brow furrow": 4, "eye widen": 5, "cheek raise": 6, "lid tighten": 7},
     **{"nose wrinkle": 9, "upper lip raise": 10, "smile": 12, "dimpler": 14, "lip corner depressor": 15},
@@ -37,12 +37,12 @@ class _Kind:
 
     Attributes:
         program: its name.
-        scale: what the values are.
-        pattern: of the columns' names, with the number as its group.
-        example: of a name.
-        words: the values, for ``source``.
-        unit: of the values, in that of the scale.
-        named: numbers of columns that have words for names, in small letters.
+        scale: kind of the values.
+        pattern: of the column names, with the number as its group.
+        example: of a column name.
+        words: description of the values, for ``source``.
+        unit: of the values, in units of the scale.
+        named: action units of columns named by words, by the name in lower case.
     """
 
     program: str
@@ -74,16 +74,16 @@ class ActionUnitSeries:
 
     Attributes:
         action_units: R numbers.
-        values: (T, R) float32 on the scale named below; 0 in frames that are not valid.
+        values: (T, R) float32 on the scale below; 0 in frames that are not valid.
         valid: (T,) bool, False where no face was found.
         scale: "probability" or "presence" in [0, 1], or "intensity" in [0, 5].
-        frame: (T,) int64, frame numbers of the file, rising; counted from 0 where it has none.
-        timestamp: (T,) float64, time of each frame [s], or None where nothing tells it.
+        frame: (T,) int64, frame numbers of the file, increasing; counted from 0 if it has none.
+        timestamp: (T,) float64, time of each frame [s], or None if it is unknown.
         source: what was read, free text.
 
     Raises:
-        TypeError: a tensor of another dtype.
-        ValueError: shapes that do not fit, times or numbers that do not rise, or a value outside the scale.
+        TypeError: a tensor has the wrong dtype.
+        ValueError: shapes do not match, times or numbers do not increase, or a value lies outside the scale.
     """
 
     action_units: tuple[int, ...]
@@ -112,7 +112,7 @@ class ActionUnitSeries:
         if self.timestamp is not None:
             check_timestamp(self.timestamp)
         if not (self.frame.diff() > 0).all():
-            raise ValueError(f"frame does not rise after row {int((self.frame.diff() <= 0).nonzero()[0])}")
+            raise ValueError(f"frame does not increase after row {int((self.frame.diff() <= 0).nonzero()[0])}")
         wrong = (~((self.values >= 0) & (self.values <= _LARGEST[self.scale]))).nonzero()
         if len(wrong):
             row, column = wrong[0].tolist()
@@ -128,21 +128,21 @@ class ActionUnitSeries:
 def read_action_units(
     path: str | Path, intensity: bool = False, fps: float | None = None, face: int | None = None
 ) -> ActionUnitSeries:
-    """Read action units that OpenFace 2, LibreFace, py-feat (version 1 or 2), iMotions or ``biomechau predict`` found.
+    """Read action units written by OpenFace 2, LibreFace, py-feat (version 1 or 2), iMotions or ``biomechau predict``.
 
-    The columns tell the program: ``AU01_c`` (presence) and ``AU01_r`` (intensity) are OpenFace's, ``au_1`` (presence)
-    and ``au_1_intensity`` LibreFace's, ``AU01`` (probability) py-feat's and this package's, ``Brow Furrow`` (per cent)
-    iMotions'. A frame with ``success`` 0, without a face box or without values is not valid.
+    The program is recognised by its columns: ``AU01_c`` (presence) and ``AU01_r`` (intensity) for OpenFace, ``au_1``
+    (presence) and ``au_1_intensity`` for LibreFace, ``AU01`` (probability) for py-feat and this package, ``Brow
+    Furrow`` (per cent) for iMotions. A frame with ``success`` 0, without a face box or without values is not valid.
 
     Args:
         path: the CSV file.
-        intensity: read intensities in place of presences.
-        fps: frame rate [1/s], in place of the file's own times.
-        face: number of the face to read, where the file has several (``face_id``).
+        intensity: read intensities instead of presences.
+        fps: frame rate [1/s], instead of the file's own times.
+        face: number of the face to read, if the file has several (``face_id``).
 
     Raises:
-        ValueError: no action units of that kind, a column there twice, a value outside its scale, a row with some
-            values only, several faces and none chosen, times that do not rise; the message names file and line.
+        ValueError: no action units of that kind, a column that appears twice, a value outside its scale, a row with
+            missing values, several faces and none chosen, times that do not increase; the message names file and line.
         OSError: the file cannot be read.
     """
     table = CsvTable.read(path, recording=True)
@@ -160,7 +160,7 @@ def read_action_units(
 
 
 def _columns(table: CsvTable, kind: _Kind) -> dict[int, int]:
-    """Position of the column of each action unit whose name fits, in the order of the file."""
+    """Position of the column of each action unit of this kind, in the order of the file."""
     columns: dict[int, int] = {}
     for position, name in enumerate(table.header):
         match = kind.pattern.fullmatch(name)
@@ -168,7 +168,7 @@ def _columns(table: CsvTable, kind: _Kind) -> dict[int, int]:
         if unit is None:
             continue
         if unit in columns:
-            raise ValueError(f"{table.path}:1: column {quote(name)} is there twice")
+            raise ValueError(f"{table.path}:1: column {quote(name)} appears twice")
         columns[unit] = position
     return columns
 
@@ -176,26 +176,26 @@ def _columns(table: CsvTable, kind: _Kind) -> dict[int, int]:
 def _nothing_found(table: CsvTable, intensity: bool, found: list[_Kind]) -> str:
     if found:
         other = " and ".join(f"{kind.program} {kind.scale}" for kind in found)
-        way = "give intensity=True" if not intensity else "leave intensity=True out"
-        return f"it holds {other} values only: {way} to read them"
+        way = "give intensity=True" if not intensity else "give intensity=False"
+        return f"it has {other} values only: {way} to read them"
     if any(_EVIDENCE.search(name) for name in table.header):
-        return "iMotions' evidence of action units by FACET, which has no scale: export those of AFFDEX"
+        return "FACET's evidence of action units, which has no scale: export those of AFFDEX from iMotions"
     kinds = [kind for kind in _KINDS if (kind.scale == "intensity") == intensity]
     return f"no action units: expected columns like {' or '.join(f'{k.example} ({k.program})' for k in kinds)}"
 
 
 def _scaled(table: CsvTable, columns: dict[int, int], kind: _Kind, lost: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Values (T, R) in their scale, NaN where there are none; each is looked at, also where they are not wanted."""
+    """Values (T, R) on their scale, NaN if missing; all are checked, even if they are not wanted."""
     values = table.numbers(list(columns.values()), missing=True) * kind.unit
     values[lost] = np.nan
-    # NaN, for a missing value, is on no side of a bound.
+    # Comparisons with NaN, a missing value, are False.
     outside = np.argwhere((values < 0) | (values > _LARGEST[kind.scale]))
     if len(outside):
         index, column = int(outside[0, 0]), list(columns.values())[outside[0, 1]]
         largest, found = _LARGEST[kind.scale] / kind.unit, quote(table.rows[index].fields[column])
         raise ValueError(
             f"{table.place(index, column)}: expected a {kind.scale} in [0, {largest:g}], found {found}: value outside "
-            "its scale"
+            "the scale"
         )
     return values.astype(np.float32)
 
@@ -207,7 +207,7 @@ def _series(
     for index, here in enumerate(known):
         if here.any() and not here.all():
             unit = list(columns)[int(np.flatnonzero(~here)[0])]
-            raise ValueError(f"{table.line(index)}: column {table.header[columns[unit]]} has no value, others do")
+            raise ValueError(f"{table.line(index)}: column {table.header[columns[unit]]} has no value, but others do")
     valid = torch.from_numpy(known).all(1)
     with naming(table.path):
         return ActionUnitSeries(

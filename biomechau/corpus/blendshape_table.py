@@ -1,4 +1,4 @@
-"""Reader of tables of blendshapes, whatever wrote them."""
+"""Reader of blendshape tables of any program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from biomechau.file_errors import naming
 from biomechau.rig.names import shortened
 
 _LIVE_LINK = frozenset({"timecode", "blendshapecount"})
-_SILENT = frozenset({"blendshapecount", "input", "identity"})  # say nothing of the face
+_SILENT = frozenset({"blendshapecount", "input", "identity"})  # not worth a note
 _ACTION_UNIT = re.compile(r"au_?\d{1,2}(_intensity)?", re.ASCII)
 _OPENFACE = frozenset({"au01_r", "au01_c", "au12_r", "au12_c"})
 
@@ -32,31 +32,31 @@ def read_blendshape_table(
     face: int | None = None,
     data: bytes | None = None,
 ) -> FaceSequence:
-    """Read a CSV file of blendshapes over time, of Live Link Face, MediaPipe, py-feat 2 or any other writer.
+    """Read a CSV file of blendshapes over time from Live Link Face, MediaPipe, py-feat 2 or any other program.
 
-    Columns are found by name in any order and spelling, separated by commas, semicolons or tabs; ARKit's shapes, or
-    some of them, and head and eye angles. Other columns are left out, ``_neutral`` among them. Times come from a
-    timecode (:func:`biomechau.corpus.timecode.read_timecodes`), a column of times with or without a date, or frame
-    numbers and ``fps``. Timecodes and clock times begin at 0 seconds.
+    Columns are found by name, in any order and spelling: ARKit's shapes, or some of them, and head and eye angles.
+    Other columns, such as ``_neutral``, are left out. They are separated by commas, semicolons or tabs. Times come from
+    a timecode (:func:`biomechau.corpus.timecode.read_timecodes`), a column of times with or without a date, or frame
+    numbers and ``fps``. Timecodes and clock times are shifted to begin at 0 seconds.
 
-    A frame is not valid where it has no values, all of them are 0, or a column such as ``success`` says so; likewise
-    one that is seen for a moment between long times without a face. A frame that repeats the one before, with its time,
-    is left out and listed in ``repeated``. What was left out or is missing, and how times were read, is said in
-    ``notes``.
+    A frame is not valid if it has no values, all of them are 0, or a column such as ``success`` reports no face.
+    Detections of a moment between long stretches without a face are not valid either. A frame that repeats the frame
+    before it, including its time, is left out and listed in ``repeated``. ``notes`` say what was left out, what is
+    missing, and how times were read.
 
     Args:
         path: the file.
-        fps: frame rate [1/s], in place of the file's own times; of timecodes the frames that they count a second.
-        count_rows: the rows are frames at an even rate, ``fps``, whatever times the file has.
+        fps: frame rate [1/s], instead of the file's own times; for timecodes, the number of frames per second.
+        count_rows: treat rows as frames at an even rate, ``fps``, and ignore the file's times.
         wanted: names of other shapes to look for: those of a rig, or of a table of channels.
-        face: number of the face to read, where the file has several.
-        data: content of the file, where it is part of another one.
+        face: number of the face to read, if the file has several.
+        data: content of the file, if it is part of another one.
 
     Raises:
-        ValueError: not a table, no known shape, a shape there twice, a value that is not a number or beyond 10, a row
-            with some values only, no row with a face, several faces and none chosen, times that do not rise or do not
-            tell frames apart, a usual step of half a second or more, no frame rate; the message names file, line and
-            column.
+        ValueError: not a table, no known shape, a shape that appears twice, a value that is not a number or exceeds 10,
+            a row with missing values, no row with a face, several faces and none chosen, times that do not increase or
+            do not distinguish frames, a typical step of half a second or more, no frame rate; the message names file,
+            line and column.
         OSError: the file cannot be read.
     """
     return table_sequence(CsvTable.read(path, data, recording=True), fps, count_rows, wanted, face)
@@ -70,10 +70,10 @@ def table_sequence(
     face: int | None = None,
     measured: bool = True,
 ) -> FaceSequence:
-    """As :func:`read_blendshape_table`, of a table that was read; ``measured`` as of :class:`Tracked`.
+    """Like :func:`read_blendshape_table`, for a table in memory; ``measured`` is that of :class:`Tracked`.
 
     Raises:
-        ValueError: as :func:`read_blendshape_table`.
+        ValueError: see :func:`read_blendshape_table`.
     """
     path = table.path
     place = f"{path}:1" if table.lines else str(path)
@@ -124,32 +124,32 @@ def table_sequence(
 
 
 def channel_notes(channels: Channels, others: Sequence[str], name_missing: bool = True) -> list[str]:
-    """What a recording has beside the known shapes and, if asked, what it lacks of ARKit's, in words."""
+    """Notes about columns other than known shapes and, with ``name_missing``, about ARKit's shapes that are missing."""
     unknown = [name for name in others if name.lower() not in _SILENT]
     missing = channels.missing if name_missing else ()
     return [
-        *([listed("columns that are no blendshapes, left out", unknown)] if unknown else []),
-        *([listed("blendshapes that are missing", missing)] if missing else []),
+        *([listed("columns that are not blendshapes, left out", unknown)] if unknown else []),
+        *([listed("missing blendshapes", missing)] if missing else []),
     ]
 
 
 def no_shapes(names: Sequence[str]) -> str:
-    """What to say of columns none of which is a known shape."""
+    """The error message for columns none of which is a known shape."""
     return (
         f"none of its {len(names)} columns has the name of a blendshape, such as jawOpen: {shortened(names)}; for "
-        "other names --channels MAP.csv says which column drives which shape"
+        "other names give a table of which column drives which shape (--channels MAP.csv)"
     )
 
 
 def _no_shapes(table: CsvTable) -> str:
     names = {name.lower() for name in table.header}
     if names & _OPENFACE:
-        return "an OpenFace file, which holds no blendshapes but action units (read_action_units reads them)"
+        return "an OpenFace file, which has action units but no blendshapes (read_action_units reads them)"
     if any(map(_ACTION_UNIT.fullmatch, names)) and not is_fex(table):
-        return "a table of action units, which holds no blendshapes (read_action_units reads it)"
+        return "a table of action units without blendshapes (read_action_units reads it)"
     if is_fex(table):
         return (
-            "a py-feat table without blendshapes, which version 2 writes; it holds action units only "
+            "a py-feat table without blendshapes, which only version 2 writes; it has action units only "
             "(read_action_units reads them)"
         )
     return no_shapes(table.header)

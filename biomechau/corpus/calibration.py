@@ -10,7 +10,7 @@ from biomechau.physics.neutral import neutral_coefficients
 
 
 def subject_neutral(corpus: LabelledCorpus, subject: str, percentile: float | None) -> Tensor:
-    """The neutral face (K,) of a subject over all their sequences in the corpus; zeros without a percentile.
+    """The neutral face (K,) of a subject over all their sequences in the corpus; zeros if ``percentile`` is None.
 
     Raises:
         ValueError: no frame of the subject is valid.

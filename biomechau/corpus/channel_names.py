@@ -1,4 +1,4 @@
-"""The blendshapes among the columns of a recording, whatever spells them."""
+"""Finds the blendshapes among the columns of a recording, in any spelling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from biomechau.file_errors import quote
 from biomechau.rig.names import ARKIT_SHAPES, canonical, shortened
 
 POSE = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll"))
-# What all names may carry around a shape's own, as in blendShapes.JawOpen, is told by no fewer names than this.
+# A common prefix or suffix, as in blendShapes.JawOpen, is removed if at least this many names have it.
 _FEWEST_WRAPPED = 3
 _PLAIN = re.compile(r"[\W_]+")
 
@@ -21,9 +21,9 @@ class Channels(NamedTuple):
     """Where the blendshapes of a recording are.
 
     Attributes:
-        shapes: position of each shape's column, by the name it goes by.
-        pose: position of each head and eye angle's column, by its name.
-        others: names of the columns that are neither, without those that have no name and ``_neutral``.
+        shapes: position of each shape's column, by name.
+        pose: position of the column of each head or eye angle, by name.
+        others: names of all other columns, except ``_neutral`` and columns without a name.
     """
 
     shapes: dict[str, int]
@@ -32,9 +32,9 @@ class Channels(NamedTuple):
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """ARKit's shapes that the recording lacks; the tongue, which many writers leave out, only with others."""
+        """ARKit's shapes that the recording lacks. The tongue, which many writers omit, is named only with others."""
         found = {canonical(name) for name in self.shapes}
-        found |= {key.rpartition("_")[0] for key in found if "_" in key}  # browInnerUp, where it has two sides
+        found |= {key.rpartition("_")[0] for key in found if "_" in key}  # browInnerUp, if it has two sides
         missing = tuple(name for name in ARKIT_SHAPES if canonical(name) not in found)
         return () if missing == ("tongueOut",) else missing
 
@@ -42,15 +42,15 @@ class Channels(NamedTuple):
 def find_channels(names: Sequence[str], wanted: Iterable[str] = ()) -> Channels:
     """Find ARKit's blendshapes, the head and eye angles, and other wanted shapes by name.
 
-    Names match by their canonical spelling (:func:`biomechau.rig.names.canonical`), also where most of them carry the
-    same text before or after it; that is taken off then. An ARKit shape without a side may have two: ``browInnerUp_L``.
+    Names match by their canonical spelling (:func:`biomechau.rig.names.canonical`). A prefix or suffix that most names
+    share is removed first. An ARKit shape without a side may also come as two halves: ``browInnerUp_L``.
 
     Args:
         names: of the columns.
-        wanted: other names of shapes: those of a rig, or of a table of channels.
+        wanted: names of other shapes: those of a rig, or of a table of channels.
 
     Raises:
-        ValueError: two columns of one shape.
+        ValueError: two columns are the same shape.
     """
     pose = {canonical(name) for name in POSE}
     known = {canonical(name) for name in (*ARKIT_SHAPES, *wanted)}
@@ -67,7 +67,7 @@ def find_channels(names: Sequence[str], wanted: Iterable[str] = ()) -> Channels:
             continue
         if key in spelled:
             twins = "" if spelled[key] == name else f", also as {quote(spelled[key])}"
-            raise ValueError(f"column {quote(name)} is there twice{twins}")
+            raise ValueError(f"column {quote(name)} appears twice{twins}")
         spelled[key] = name
         (found.shapes if key in known else found.pose)[shown] = position
     return found._replace(others=tuple(others))
@@ -79,9 +79,9 @@ def listed(what: str, names: Sequence[str]) -> str:
 
 
 def _unwrap(names: Sequence[str], known: set[str]) -> list[str]:
-    """The names without what most of them carry around those that are known, if few are known as they are."""
+    """The names without a shared prefix and suffix, if more names are known without these than with them."""
     direct = sum(canonical(name) in known for name in names)
-    # mouthSmile_L is known by both mouthsmilel and mouthsmileleft.
+    # mouthSmile_L is found as both mouthsmilel and mouthsmileleft.
     cores = {_plain(name): name for name in (*ARKIT_SHAPES, *POSE, *known)}
     search = re.compile("|".join(map(re.escape, sorted(cores, key=len, reverse=True))))
     wraps: Counter[tuple[str, str]] = Counter()

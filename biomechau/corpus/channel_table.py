@@ -19,7 +19,7 @@ _COLUMNS = ("channel", "shape", "weight")
 
 
 class ChannelRow(NamedTuple):
-    """One line: the shape gets ``weight`` times the channel."""
+    """One line: the channel is added to the shape with this weight."""
 
     line: int
     channel: str
@@ -29,9 +29,10 @@ class ChannelRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ChannelTable:
-    """Which channels drive which shapes, where names alone do not tell.
+    """Which channels drive which shapes, for channels that do not have the names of the shapes.
 
-    A shape gets the sum of its rows; shapes without a row are driven by the channel of their name, as without a table.
+    A shape is the weighted sum of the channels in its rows. Shapes without a row are driven by the channel of their
+    name, as without a table.
     """
 
     path: Path
@@ -39,11 +40,11 @@ class ChannelTable:
 
     @classmethod
     def load(cls, path: str | Path) -> ChannelTable:
-        """Read a CSV file with the columns ``channel, shape, weight``; a weight that is absent is 1.
+        """Read a CSV file with the columns ``channel, shape, weight``; a missing weight is 1.
 
         Raises:
-            ValueError: a column that is missing, an empty name, a weight that is not a number of at most 10 in size, a
-                pair that is there twice; the message names file and line.
+            ValueError: a column is missing, a name is empty, a weight is not a number of at most 10 in size, or a pair
+                appears twice; the message names file and line.
             OSError: the file cannot be read.
         """
         table = CsvTable.read(path)
@@ -61,21 +62,21 @@ class ChannelTable:
                 expected = f"a weight of at most {LARGEST_COEFFICIENT:g} in size"
                 raise ValueError(f"{path}:{row.line}: expected {expected}, found {quote(text)}")
             if (pair := (canonical(channel), canonical(shape))) in seen:
-                raise ValueError(f"{path}:{row.line}: {quote(channel)} and {quote(shape)} are there twice")
+                raise ValueError(f"{path}:{row.line}: {quote(channel)} and {quote(shape)} appear twice")
             seen.add(pair)
             rows.append(ChannelRow(row.line, channel, shape, weight))
         return cls(Path(path), tuple(rows))
 
     @property
     def channels(self) -> tuple[str, ...]:
-        """The channels it names, each once."""
+        """The channels in the table, each once."""
         return tuple(dict.fromkeys(row.channel for row in self.rows))
 
     def drive(self, sequence: FaceSequence, rig: FaceRig) -> FaceSequence:
-        """The recording with the rig's shapes as its channels.
+        """Map a recording to the rig's shapes.
 
         Raises:
-            ValueError: a shape that the rig lacks, or no channel that the recording has; the message names the line.
+            ValueError: the rig lacks a shape, or the recording lacks all channels; the message names the line.
         """
         shapes = {canonical(name): index for index, name in enumerate(rig.names)}
         own = {canonical(name): index for index, name in enumerate(sequence.channels)}
@@ -106,7 +107,7 @@ class ChannelTable:
         kept = [index for index, name in enumerate(rig.names) if driven[name]]
         unused = [name for name, row in zip(sequence.channels, matrix, strict=True) if not row.any()]
         notes = [
-            *([f"channels of {self.path.name} that are not recorded: {shortened(missing, 8)}"] if missing else []),
+            *([f"channels of {self.path.name} missing in the recording: {shortened(missing, 8)}"] if missing else []),
             *([f"channels that drive no shape: {len(unused)} ({shortened(unused, 8)})"] if unused else []),
         ]
         values = torch.where(sequence.valid[:, None], sequence.coefficients, 0.0) @ matrix[:, kept]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from biomechau.file_errors import quote
 
-# 2024-05-01T10:00:00.033+02:00, with less of it at either end; a clock time alone may have more than 24 hours.
+# 2024-05-01T10:00:00.033+02:00; either end may be absent. A clock time without a date may have more than 24 hours.
 _CLOCK = re.compile(
     r"(?:(?P<date>\d{4}[-/.]\d{1,2}[-/.]\d{1,2})[T ]+)?(?:(?P<hours>\d{1,3}):)?(?P<minutes>[0-5]?\d)"
     r":(?P<seconds>[0-5]?\d(?:[.,]\d+)?) ?(?:Z|UTC|(?P<zone>[+-]\d\d:?\d\d))?",
@@ -29,7 +29,7 @@ def read_clock_times(texts: Sequence[str], place: Callable[[int], str]) -> NDArr
     """Seconds (T,) since the first midnight; clock times without a date may pass midnight.
 
     Raises:
-        ValueError: a text of another kind; the message names the row.
+        ValueError: a text is not a clock time; the message names the row.
     """
     seconds, days = np.empty(len(texts)), np.empty(len(texts))
     for index, text in enumerate(texts):
@@ -45,7 +45,7 @@ def read_clock_times(texts: Sequence[str], place: Callable[[int], str]) -> NDArr
         try:
             days[index] = date(*map(int, re.split(r"[-/.]", match["date"]))).toordinal() if match["date"] else 0
         except ValueError as error:
-            raise ValueError(f"{place(index)}: {quote(text)} is no date: {error}") from error
+            raise ValueError(f"{place(index)}: {quote(text)} is not a date: {error}") from error
     if not days.any():
         days = np.concatenate([[0], np.cumsum(np.diff(seconds) < -_DAY / 2)])
     return seconds + _DAY * (days - days[0])

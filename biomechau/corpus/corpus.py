@@ -26,20 +26,21 @@ _CODES = {"float32": "F32", "float16": "F16", "float64": "F64", "int8": "I8", "b
 
 
 class Corpus(LabelledCorpus):
-    """Labelled sequences of many subjects, on disk; see :class:`biomechau.corpus.CorpusWriter` for how to make one.
+    """Labelled sequences of many subjects, on disk. :class:`biomechau.corpus.CorpusWriter` creates one.
 
-    The folder holds ``corpus.json``, ``rig.safetensors`` and ``sequences/<id>.safetensors``. Meshes are
-    u = sum_k c_k B_k (Eq. 3) and are not stored; ``vertices_residual`` is, where they are more than that. Image
-    features are cached in a folder of their own, ``image_features``, so that neither the description nor the sequences
-    change when they are computed: what was trained before stays valid.
+    The folder has ``corpus.json``, ``rig.safetensors`` and ``sequences/<id>.safetensors``. Meshes are not stored, since
+    they are u = sum_k c_k B_k (Eq. 3), but ``vertices_residual`` is, if they deviate from it. Image features are cached
+    in a separate folder, ``image_features``. Computing them changes neither ``corpus.json`` nor the sequences, so
+    earlier runs stay valid.
+
     ``corpus[id]`` reads one sequence, ``for sequence in corpus`` all of them, in the order of ``ids``. Sequences are
-    views of memory-mapped files: what is not used is not read.
+    views of memory-mapped files: unused tensors are not read.
 
     Args:
         path: the folder.
         manifest: contents of its ``corpus.json``.
-        feature_cache: the image features beside the sequences; none if not given.
-        features: those of them that the sequences have; None for none.
+        feature_cache: the cached image features; by default empty.
+        features: the image features to return with the sequences; None for none.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Corpus(LabelledCorpus):
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
-        """Open a corpus folder and check all of it but the numbers, which are checked when a sequence is read.
+        """Open a corpus folder and check it, except for values, which are checked when a sequence is read.
 
         Raises:
-            ValueError: not a whole corpus of this version: a broken ``corpus.json``, another rig than the one it was
-                made with, a sequence file that is cut or does not fit; the message names the file and the tensor.
+            ValueError: not a complete corpus of this version: ``corpus.json`` is broken, the rig is not the one that
+                the corpus was made with, or a sequence file is truncated or does not fit; the message names the file
+                and the tensor.
             OSError: a file cannot be read.
         """
         path = Path(path)
@@ -76,28 +78,28 @@ class Corpus(LabelledCorpus):
         return corpus
 
     def with_features(self, features: ImageFeatures | None) -> Corpus:
-        """The corpus whose sequences have these image features; without any for None."""
+        """The same corpus with other image features, or without any for None."""
         if features is self.features:
             return self
-        other = copy(self)  # with what was read already
+        other = copy(self)  # keeps what was read already
         other.features = features
         return other
 
     def of_fold(self, fold: Fold) -> Corpus:
-        """The corpus with the image features that the training of a fold may see, see :meth:`FeatureCache.of_fold`.
+        """The corpus with the image features that the training of a fold may use, see :meth:`FeatureCache.of_fold`.
 
-        Features in the sequence files serve every fold.
+        Features in the sequence files are used for every fold.
 
         Raises:
-            ValueError: there are no image features, or none for this fold, or not yet those of all sequences.
+            ValueError: there are no image features, none for this fold, or not yet those of all sequences.
         """
         return self if self._has_own_features else self.with_features(self.feature_cache.of_fold(fold))
 
     def of_backbone(self, card: BackboneCard | None) -> Corpus:
-        """The corpus with the image features of one backbone; with those of its sequence files for None.
+        """The corpus with the image features of one backbone, or those of its sequence files for None.
 
         Raises:
-            ValueError: there are none of it, or not yet those of all sequences.
+            ValueError: there are no such features, or not yet those of all sequences.
         """
         if self._has_own_features and card is None:
             return self
@@ -108,24 +110,24 @@ class Corpus(LabelledCorpus):
 
         Raises:
             KeyError: there is no such sequence.
-            ValueError: a value that is not allowed; the message names the file, the tensor and the frame.
+            ValueError: a value is invalid; the message names the file, the tensor and the frame.
             OSError: the file cannot be read.
         """
         entry = self._entries[id]
         cached = {} if self.features is None else self.features.read(id, entry.frames)
-        with naming(self._file(entry)):
+        with naming(self.file_of(entry.id)):
             tensors = {**self._read(entry, self.manifest.tensors), **cached}
             return CorpusSequence(entry.id, entry.subject, entry.task, **tensors)
 
     @property
     def num_image_features(self) -> int:
-        """D, number of image features of a frame; 0 without any. Backbones of different folds have as many."""
+        """D, number of image features per frame, the same for all folds; 0 without any."""
         own = self.manifest.tensors.get("image_features")
         return self.feature_cache.size if own is None else own.shape[0]
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of ``corpus.json``, in hexadecimal, by which runs and image features know their corpus again.
+        """SHA-256 of ``corpus.json``, in hexadecimal, by which runs and image features recognise their corpus.
 
         Raises:
             OSError: the file cannot be read.
@@ -142,7 +144,7 @@ class Corpus(LabelledCorpus):
 
     @property
     def rig(self) -> FaceRig:
-        """The rig that the coefficients belong to, read when first asked for.
+        """The rig that the coefficients belong to, read on first access.
 
         Raises:
             ValueError: not a rig file, or its shapes are not those of ``corpus.json``.
@@ -158,29 +160,30 @@ class Corpus(LabelledCorpus):
         return rig
 
     def timestamp(self, id: str) -> Tensor:
-        """Time of each frame of a sequence, (T,) float64 [s]; nothing else of its file is read.
+        """Time of each frame of a sequence, (T,) float64 [s]; no other tensor is read.
 
         Raises:
-            ValueError: a sequence file that does not fit.
+            ValueError: the sequence file does not fit.
             OSError: the file cannot be read.
         """
         timestamp = self._read(self._entries[id], ("timestamp",))["timestamp"]
-        with naming(self._file(self._entries[id])):
+        with naming(self.file_of(id)):
             check_timestamp(timestamp)
         return timestamp
 
     def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
         tensors = self._read(entry, ("labels", "valid"))
-        with naming(self._file(entry)):
+        with naming(self.file_of(entry.id)):
             check_labels(tensors["labels"])
         return tensors["labels"], tensors["valid"]
 
-    def _file(self, entry: SequenceEntry) -> Path:
-        return self.path / SEQUENCES / f"{entry.id}.safetensors"
+    def file_of(self, id: str) -> Path:
+        """The file of a sequence."""
+        return self.path / SEQUENCES / f"{id}.safetensors"
 
     def _read(self, entry: SequenceEntry, names: Iterable[str]) -> dict[str, Tensor]:
-        """Some tensors of a sequence file, memory-mapped, after a look at the file's header."""
-        path = self._file(entry)
+        """Some tensors of a sequence file, memory-mapped; its header is checked first."""
+        path = self.file_of(entry.id)
         with open_tensors(path) as file:
             found = set(file.keys())
             for name in sorted(found.symmetric_difference(self.manifest.tensors)):

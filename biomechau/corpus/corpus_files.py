@@ -1,4 +1,4 @@
-"""Which files of a folder belong to the corpus in it."""
+"""Determines which files of a folder belong to its corpus."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from biomechau.corpus.image_features import FEATURES
 from biomechau.corpus.manifest import MANIFEST, RIG, SEQUENCES, Manifest
 from biomechau.files import is_unfinished
 
-# Folder of the pictures of a simulated corpus, in it a folder for each sequence.
+# Folder of the pictures of a simulated corpus, with a subfolder for each sequence.
 IMAGES = "images"
 
 
 def corpus_parts(path: Path) -> tuple[str, ...]:
-    """Names of the files and folders below ``path`` that belong to its corpus; pictures where they are simulated.
+    """Names of the files and folders in ``path`` that belong to its corpus, including pictures if they are simulated.
 
     Raises:
         ValueError: ``corpus.json`` is broken; the message names it.
-        FileExistsError: one of the folders holds a file that does not belong to the corpus; the message names it.
+        FileExistsError: one of the folders has a file that does not belong to the corpus; the message names it.
         OSError: a file cannot be read.
     """
     manifest = Manifest.load(path / MANIFEST)

@@ -1,4 +1,4 @@
-"""CorpusSequence: one labelled sequence of a corpus, and what its tensors must be."""
+"""CorpusSequence: one labelled sequence of a corpus, and the specification of its tensors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = -1
 
 
 class TensorKind(NamedTuple):
-    """What a tensor of a sequence may be: its dtypes, its axes after the frames, and whether every sequence has it."""
+    """Allowed dtypes of a tensor of a sequence, its axes after the frames, and whether it is required."""
 
     dtypes: tuple[torch.dtype, ...]
     axes: tuple[str, ...]
@@ -41,26 +41,27 @@ TENSORS: Mapping[str, TensorKind] = {
 class CorpusSequence:
     """Coefficients and action-unit labels of one person over time.
 
-    Every value is finite, also in frames that are not valid: what is not a measurement holds any finite filling.
+    Every value is finite, also in frames that are not valid, which may have any finite values.
 
     Attributes:
         id: of the sequence in its corpus.
-        subject: who is seen.
-        task: what was asked of the subject.
+        subject: the recorded person.
+        task: what the subject was asked to do.
         coefficients: (T, K) float32, blendshape coefficients in the order of the rig's shapes.
-        labels: (T, R) int8, 1 where the action unit is on, 0 where it is off, -1 where nobody knows.
-        timestamp: (T,) float64, time of each frame [s], strictly rising.
+        labels: (T, R) int8, 1 if the action unit is on, 0 if it is off, -1 if it is unknown.
+        timestamp: (T,) float64, time of each frame [s], strictly increasing.
         valid: (T,) bool, False where the coefficients are not a measurement.
-        image_features: (T, D) float32, features of the frame's picture, or None.
+        image_features: (T, D) float32, features of the picture of each frame, or None.
         muscle_forces: (T, M) float32 for fibres or (T, M, 3) for vectors, true muscle forces [1], or None.
-        vertices_residual: (T, N, 3) float16 or float32, what the mesh has beside sum_k c_k B_k (Eq. 3) [cm], or None.
+        vertices_residual: (T, N, 3) float16 or float32, the mesh minus sum_k c_k B_k (Eq. 3) [cm], or None.
         side_intensities: (T, R, 2) float32, intensity of each action unit, left and right, 0 to 5, or None.
-        image_valid: (T,) bool, False where ``image_features`` are those of no picture, or None where all are.
+        image_valid: (T,) bool, False in frames without a picture, whose ``image_features`` are meaningless; None if all
+            have one.
 
     Raises:
-        TypeError: what is not a tensor, or a tensor of another dtype.
-        ValueError: lengths that do not fit, no frames, a value that is not finite, a label other than -1, 0 and 1,
-            times that do not rise; the message names the sequence, the tensor and the frame.
+        TypeError: a value is not a tensor, or has the wrong dtype.
+        ValueError: lengths differ, there are no frames, a value is not finite, a label is not -1, 0 or 1, or times do
+            not increase; the message names the sequence, the tensor and the frame.
     """
 
     id: str
@@ -91,7 +92,7 @@ class CorpusSequence:
                 expected = " or ".join(str(("T", *axes)).replace("'", "") for axes in kind.axes)
                 raise ValueError(f"{where}{name} must have shape {expected}, got {tuple(tensor.shape)}")
             if len(tensor) != len(self):
-                raise ValueError(f"{where}{name} has {len(tensor)} frames, expected {len(self)} as coefficients have")
+                raise ValueError(f"{where}{name} has {len(tensor)} frames, expected {len(self)} like coefficients")
             _check_finite(tensor, where + name)
         if not len(self):
             raise ValueError(f"{where}coefficients have no frames")
@@ -106,7 +107,7 @@ class CorpusSequence:
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors that the sequence has, by name."""
+        """The tensors of the sequence, by name."""
         named = ((name, getattr(self, name)) for name in TENSORS)
         return {name: tensor for name, tensor in named if tensor is not None}
 
@@ -119,7 +120,7 @@ class CorpusSequence:
         """Displacement of every vertex, u = sum_k c_k B_k (Eq. 3) plus ``vertices_residual`` [cm], (T, N, 3) float32.
 
         Raises:
-            ValueError: a rig with another number of shapes or vertices.
+            ValueError: the rig has another number of shapes or vertices.
         """
         if rig.num_shapes != self.coefficients.shape[1]:
             raise ValueError(f"the rig has {rig.num_shapes} shapes, expected {self.coefficients.shape[1]}")
@@ -153,7 +154,7 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def _check_finite(tensor: Tensor, name: str) -> None:
-    # A float64 sum of values this small is finite exactly if all of them are; only then is each one looked at.
+    # A float64 sum of values this small is finite only if all of them are; otherwise each one is checked.
     if not tensor.dtype.is_floating_point or torch.isfinite(tensor.sum(dtype=torch.float64)):
         return
     broken = (~torch.isfinite(tensor)).nonzero()

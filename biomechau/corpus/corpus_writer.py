@@ -1,4 +1,4 @@
-"""CorpusWriter: a corpus folder that appears whole or not at all."""
+"""CorpusWriter: writes a corpus folder completely or not at all."""
 
 from __future__ import annotations
 
@@ -42,26 +42,24 @@ from biomechau.rig import FaceRig
 class CorpusWriter:
     """Writes a corpus; a context manager.
 
-    Everything is written beside ``path`` and renamed to it when the block ends well. When the block raises, or the
-    process is killed, there is no corpus at ``path``, or the one that was there before. The same sequences give the
-    same bytes. Overwriting removes what belongs to the old corpus, its pictures and image features among it; other
-    files of the folder stay.
+    Everything is written to a temporary folder next to ``path``, which is renamed at the end of the block. If the block
+    raises, or the process is killed, ``path`` is as it was before. The same sequences give the same bytes. Overwriting
+    removes the old corpus with its pictures and image features; other files in the folder are kept.
 
     Args:
-        path: folder to make; it must not exist yet, or be empty.
+        path: folder to create; it must not exist yet, or be empty.
         rig: of the coefficients.
         action_units: numbers of the R action units, in the order of the labels.
         fps: nominal frame rate [1/s].
-        muscles: identifiers of the M muscles, where the sequences hold true muscle forces.
-        provenance: where the corpus came from, what JSON can hold: settings, versions, licence.
-        overwrite: put the new corpus in the place of one that is at ``path``.
+        muscles: identifiers of the M muscles, if the sequences have true muscle forces.
+        provenance: where the corpus came from, such as settings, versions, licence; JSON values.
+        overwrite: replace a corpus at ``path``.
 
     Raises:
-        ValueError, TypeError: action units or muscles that are not unique, a frame rate that is not positive,
-            provenance that JSON cannot hold.
-            With ``overwrite``, a ``corpus.json`` there that is broken.
-        FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus, or a file
-            among the sequences, pictures or image features that does not belong to it.
+        ValueError, TypeError: action units or muscles are not unique, the frame rate is not positive, or the provenance
+            cannot be written as JSON. With ``overwrite``, also if the old ``corpus.json`` is broken.
+        FileExistsError: ``path`` exists. With ``overwrite``: it is not a corpus, or a file among its sequences,
+            pictures or image features does not belong to it.
 
     >>> with CorpusWriter("corpus", rig, action_units=(6, 12), fps=25.0) as writer:  # doctest: +SKIP
     ...     writer.add_frames("anna_1", "anna", read_sequence("anna_1.csv", rig), labels)
@@ -92,7 +90,7 @@ class CorpusWriter:
         self._replaced: set[str] = set()
         self._writing: ExitStack | None = None
         self._stage: Path | None = None
-        # All that can fail fails now, not when the last sequence is written.
+        # Checked now, not when the last sequence is written.
         check_header(self.action_units, self.fps, self.muscles)
         json.dumps(self.provenance, allow_nan=False)
         remove_leftovers(self.path)
@@ -100,7 +98,7 @@ class CorpusWriter:
 
     def __enter__(self) -> CorpusWriter:
         if self._writing is not None:
-            raise RuntimeError("a CorpusWriter writes one corpus; make another one for the next")
+            raise RuntimeError("a CorpusWriter writes one corpus; create another one for the next")
         with ExitStack() as stack:
             stage = stack.enter_context(staged_directory(self.path, self._replaced))
             (stage / SEQUENCES).mkdir()
@@ -110,28 +108,28 @@ class CorpusWriter:
 
     @property
     def folder(self) -> Path:
-        """Where the corpus is written until the block ends; what else is put there becomes part of it.
+        """The temporary folder of the corpus until the block ends; other files written there become part of it.
 
         Raises:
-            RuntimeError: asked for outside of the ``with`` block.
+            RuntimeError: accessed outside the ``with`` block.
         """
         if self._stage is None:
-            raise RuntimeError("CorpusWriter.folder is there inside of the writer's with block")
+            raise RuntimeError("CorpusWriter.folder exists inside the writer's with block only")
         return self._stage
 
     def add(self, sequence: CorpusSequence) -> None:
         """Write one sequence.
 
-        All sequences of a corpus hold the same tensors, with the same dtypes and the same shapes but for the frames.
+        All sequences of a corpus have the same tensors, with the same dtypes and, except for the frames, shapes.
 
         Raises:
-            RuntimeError: called outside of the ``with`` block.
-            ValueError: an id that is taken or no safe file name, no subject, a tensor that does not fit the rig, the
-                action units, the muscles or the first sequence; the message names the sequence and the tensor.
+            RuntimeError: called outside the ``with`` block.
+            ValueError: the id is taken or not a safe file name, there is no subject, or a tensor does not match the
+                rig, the action units, the muscles or the first sequence; the message names the sequence and the tensor.
             OSError: the file cannot be written.
         """
         if self._stage is None:
-            raise RuntimeError("CorpusWriter.add must be called inside of the writer's with block")
+            raise RuntimeError("CorpusWriter.add must be called inside the writer's with block")
         check_id(sequence.id, self._taken)
         found = layouts(sequence)
         check_subject(sequence.id, sequence.subject)
@@ -142,7 +140,7 @@ class CorpusWriter:
             raise ValueError(f"sequence {sequence.id!r}: {error}") from error
         # Cloned, because safetensors refuses tensors that share memory.
         tensors = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in sequence.tensors.items()}
-        # Not safetensors' save_file, which ignores the umask and reports a failure as no OSError.
+        # safetensors' own save_file ignores the umask and does not report failures as OSError.
         (self._stage / SEQUENCES / f"{sequence.id}.safetensors").write_bytes(save(tensors))
         self._layouts = found
         self._entries.append(SequenceEntry(sequence.id, sequence.subject, sequence.task, len(sequence)))
@@ -164,24 +162,25 @@ class CorpusWriter:
 
         Args:
             id: of the sequence in its corpus.
-            subject: who is seen.
-            coefficients: (T, K) in the order of the rig's shapes; or a recording, which is put onto the frame rate of
-                the corpus and drives the shapes of the rig by its channels' names.
-            labels: (T, R) of the action units: 1 or True where they are on, 0 or False where they are off, -1 or NaN
-                where nobody knows.
-            task: what was asked of the subject.
-            timestamp: (T,) time of each frame [s]; by default frame n is at n / fps, or that of the recording.
-            valid: (T,) False where the coefficients are no measurement; by default none, or as the recording says. A
-                frame with a coefficient that is NaN is none either.
+            subject: the recorded person.
+            coefficients: (T, K) in the order of the rig's shapes; or a recording, which is resampled to the frame rate
+                of the corpus and mapped to the rig's shapes by the names of its channels.
+            labels: (T, R) of the action units: 1 or True for on, 0 or False for off, -1 or NaN for unknown.
+            task: what the subject was asked to do.
+            timestamp: (T,) time of each frame [s]; by default that of the recording, or n / fps for frame n.
+            valid: (T,) False where the coefficients are not a measurement; by default as in the recording, or all True.
+                Frames with a coefficient of NaN are never valid.
             **others: other tensors of :class:`CorpusSequence`.
 
         Raises:
-            RuntimeError, ValueError, OSError: as :meth:`add`; a label that is none of these; a recording without a
-                channel that drives a shape.
-            TypeError: a name that is no tensor of a sequence, or values that are no numbers.
+            RuntimeError, ValueError, OSError: see :meth:`add`; also if a label has another value, or no channel of a
+                recording drives a shape.
+            TypeError: a name is not a tensor of a sequence, or values are not numbers.
         """
         if unknown := [name for name in others if name not in TENSORS]:
-            raise TypeError(f"sequence {id!r}: {unknown[0]} is no tensor of a sequence; these are {', '.join(TENSORS)}")
+            raise TypeError(
+                f"sequence {id!r}: {unknown[0]} is not a tensor of a sequence; these are {', '.join(TENSORS)}"
+            )
         if isinstance(coefficients, FaceSequence):
             recording, _, coefficients = drive(coefficients, self.rig, self.fps)
             timestamp = recording.timestamp if timestamp is None else timestamp
@@ -199,7 +198,7 @@ class CorpusWriter:
             else _as_tensor(id, "timestamp", timestamp)
         )
         values["valid"] = torch.ones(count, dtype=torch.bool) if valid is None else _as_tensor(id, "valid", valid)
-        if values["valid"].shape == unmeasured.shape:  # if not, the sequence says so
+        if values["valid"].shape == unmeasured.shape:  # otherwise CorpusSequence raises the error
             values["valid"] = values["valid"] & ~unmeasured
         self.add(CorpusSequence(id=id, subject=subject, task=task, **values))
 
@@ -230,7 +229,7 @@ class CorpusWriter:
         if not self.path.exists() or (self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))):
             return
         if not self.overwrite:
-            raise FileExistsError(f"{self.path} exists; name a new folder, or overwrite it")
+            raise FileExistsError(f"{self.path} exists; choose a new folder, or overwrite it")
         if not (self.path / MANIFEST).is_file():
             raise FileExistsError(f"{self.path} is not a corpus, so it is not overwritten")
         self._replaced.update(corpus_parts(self.path))
@@ -240,13 +239,13 @@ class CorpusWriter:
         for name in first.keys() | found.keys():
             if first.get(name) != found.get(name):
                 raise ValueError(
-                    f"tensor {name}: expected {_words(first.get(name))} as in the first sequence, "
+                    f"tensor {name}: expected {_words(first.get(name))} like the first sequence, "
                     f"found {_words(found.get(name))}"
                 )
 
 
 def _as_tensor(id: str, name: str, value: ArrayLike | Tensor) -> Tensor:
-    """An array or a list as a tensor of the dtype that a sequence has; numbers are rounded, never truth values made."""
+    """Convert an array or a list to the dtype of a sequence; numbers other than 0 and 1 never become booleans."""
     tensor = value if isinstance(value, Tensor) else _plain_array(id, name, value)
     wanted = TENSORS[name].dtypes
     if tensor.dtype in wanted:
@@ -283,4 +282,4 @@ def _plain_array(id: str, name: str, value: ArrayLike) -> Tensor:
 
 
 def _words(layout: TensorLayout | None) -> str:
-    return "none" if layout is None else f"{layout.dtype} with {layout.shape} a frame"
+    return "none" if layout is None else f"{layout.dtype} with {layout.shape} per frame"

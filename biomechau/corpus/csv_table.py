@@ -1,4 +1,4 @@
-"""A CSV file as a table whose rows know their line, whatever separates its fields and spells its numbers."""
+"""CSV files of any dialect, as tables whose rows know their line."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from biomechau.file_errors import quote, reason, regular_file, shorten
 
 _MISSING = frozenset({"", "nan", "na", "-nan", "nan(ind)", "-nan(ind)", "null", "none"})  # pandas, R, C++, JavaScript
 _SEPARATORS = ",;\t"
-# By their first bytes; the longer mark first, because UTF-16's begins UTF-32's.
+# Byte order marks.
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
 class Row(NamedTuple):
-    """One line: its number in the file, and its fields without spaces around them."""
+    """One line: its number in the file, and its fields without surrounding spaces."""
 
     line: int
     fields: list[str]
@@ -31,15 +31,15 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class CsvTable:
-    """The header and the rows of a CSV file; blank lines, empty last columns and ``#`` lines at the top are left out.
+    """The header and the rows of a CSV file, without blank lines, empty last columns and ``#`` lines at the top.
 
     Attributes:
         path: of the file.
         header: names of the columns.
         rows: in the order of the file.
-        decimal: what numbers have before their fraction, ``"."`` or ``","``.
-        notes: what was odd, in words.
-        lines: whether rows are lines of the file; else they are its frames, counted from 1.
+        decimal: the decimal separator, ``"."`` or ``","``.
+        notes: what was unusual, in words.
+        lines: whether rows are lines of the file; otherwise they are its frames, counted from 1.
     """
 
     path: Path
@@ -53,16 +53,17 @@ class CsvTable:
     def read(cls, path: str | Path, data: bytes | None = None, recording: bool = False) -> CsvTable:
         """Read a text file whose fields are separated by commas, semicolons, tabs or white space.
 
-        It is in UTF-8, UTF-16 or Windows-1252. Numbers may have a decimal comma where commas do not separate.
+        The encoding is UTF-8, UTF-16 or Windows-1252. Numbers may have a decimal comma if commas do not separate
+        fields.
 
         Args:
             path: the file.
-            data: its content, where it is part of another file; ``path`` only names it then.
-            recording: leave out a last line that ends too early, with a note, and keep rows without any value between
-                others; the one is refused and the others are left out if not.
+            data: its content, if it is part of another file; ``path`` is then used in messages only.
+            recording: leave out an incomplete last line, with a note, and keep empty rows between others. Otherwise an
+                incomplete line is an error, and empty rows are left out.
 
         Raises:
-            ValueError: not such a file, no header, no rows, a row with another number of fields than the header; the
+            ValueError: not a CSV file, no header, no rows, or a row with more or fewer fields than the header; the
                 message names file and line.
             OSError: the file cannot be read.
         """
@@ -90,26 +91,26 @@ class CsvTable:
         return cls(Path(path), header, frames, "," if _has_decimal_commas(frames) else ".", tuple(notes))
 
     def find(self, name: str) -> int | None:
-        """Position of a column, whatever its capitals; None where there is none.
+        """Position of a column, ignoring case; None if there is none.
 
         Raises:
-            ValueError: the column is there twice.
+            ValueError: the column appears twice.
         """
         found = [column for column, other in enumerate(self.header) if other.casefold() == name.casefold()]
         if len(found) > 1:
-            raise ValueError(f"{self.path}:1: column {name!r} is there twice")
+            raise ValueError(f"{self.path}:1: column {name!r} appears twice")
         return found[0] if found else None
 
     def select(self, rows: Sequence[int]) -> CsvTable:
-        """The same table with some of its rows."""
+        """The table with some of its rows only."""
         return replace(self, rows=[self.rows[index] for index in rows])
 
     def line(self, index: int) -> str:
-        """Where a row is, for messages."""
+        """The location of a row, for messages."""
         return f"{self.path}{':' if self.lines else ': frame '}{self.rows[index].line}"
 
     def place(self, index: int, column: int) -> str:
-        """Where the field of a row is, for messages."""
+        """The location of a field, for messages."""
         return f"{self.line(index)}: column {shorten(self.header[column])}"
 
     def texts(self, column: int) -> list[str]:
@@ -117,19 +118,19 @@ class CsvTable:
         return [row.fields[column] for row in self.rows]
 
     def number(self, text: str) -> float:
-        """The number that a field spells; NaN where it spells none."""
+        """Parse a field as a number; NaN if it is not one."""
         return to_number(text.replace(",", ".") if self.decimal == "," else text)
 
     def numbers(self, columns: Sequence[int], limit: float = math.inf, missing: bool = False) -> NDArray[np.float64]:
-        """Values (T, columns) of some columns.
+        """Values of some columns, (T, number of columns).
 
         Args:
             columns: their positions.
-            limit: largest size of a value.
-            missing: values may be missing (empty or NaN), and are NaN then.
+            limit: largest absolute value.
+            missing: whether values may be missing (empty or NaN); they are returned as NaN.
 
         Raises:
-            ValueError: what is not a finite number, or beyond the limit; the message names line and column.
+            ValueError: a field is not a finite number, or exceeds the limit; the message names line and column.
         """
         values = np.empty((len(self.rows), len(columns)))
         for index, row in enumerate(self.rows):
@@ -147,7 +148,7 @@ class CsvTable:
 
 
 def read_rows(path: str | Path) -> list[Row]:
-    """Every line of a CSV file that is not blank.
+    """All lines of a CSV file that are not blank.
 
     Raises:
         ValueError: not a CSV text file; the message names the file.
@@ -157,9 +158,9 @@ def read_rows(path: str | Path) -> list[Row]:
 
 
 def to_number(text: str) -> float:
-    """The number that a text spells; NaN where it spells none."""
+    """Parse a text as a number; NaN if it is not one."""
     try:
-        # Python also reads 1_0 and the digits of other scripts.
+        # Python also accepts 1_0 and the digits of other scripts.
         return float(text) if text.isascii() and "_" not in text else math.nan
     except ValueError:
         return math.nan
@@ -171,14 +172,14 @@ def _decode(path: str | Path, data: bytes | None) -> str:
         data = Path(path).read_bytes()
     encoding = next((encoding for mark, encoding in _MARKS if data.startswith(mark)), "utf-8")
     if encoding == "utf-8" and data[1:2] == b"\0" and data[:1].isalnum():
-        encoding = "utf-16-le"  # without a mark
+        encoding = "utf-16-le"  # without a byte order mark
     if encoding.startswith("utf-16"):
-        data = data[: len(data) // 2 * 2]  # a cut last character is a cut last line
+        data = data[: len(data) // 2 * 2]  # half a character at the end belongs to an incomplete last line
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         try:
-            text = data.decode("cp1252")  # of spreadsheets
+            text = data.decode("cp1252")  # spreadsheets on Windows
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:
@@ -187,7 +188,7 @@ def _decode(path: str | Path, data: bytes | None) -> str:
 
 
 def _parse(path: str | Path, text: str) -> list[Row]:
-    """The lines that hold a field, empty fields included."""
+    """The lines with at least one separator or value."""
     separator = _separator(text)
     if separator == " ":
         return [Row(number, line.split()) for number, line in enumerate(io.StringIO(text), 1) if line.strip()]
@@ -200,7 +201,7 @@ def _parse(path: str | Path, text: str) -> list[Row]:
 
 
 def _separator(text: str) -> str:
-    """What is most frequent in the header, the first line or that around the end of the comments; else white space."""
+    """The most frequent separator of the header, which may be the last comment line; white space if it has none."""
     before = line = ""
     for found in io.StringIO(text):
         before, line = line, found if found.strip(" ,;\t\r\n") else line
@@ -212,7 +213,8 @@ def _separator(text: str) -> str:
 
 
 def _below_comments(rows: list[Row]) -> list[Row]:
-    """The rows from the header on: below lines that begin with ``#``, the last of which may be the header itself."""
+    """The rows from the header on, without the lines above it that begin with ``#``; the last of these may be the
+    header itself."""
     rows = rows[next((index for index, row in enumerate(rows) if any(row.fields)), len(rows)) :]
     first = next((index for index, row in enumerate(rows) if not row.fields[0].startswith("#")), len(rows))
     if not first:
@@ -224,7 +226,7 @@ def _below_comments(rows: list[Row]) -> list[Row]:
 
 
 def _is_cut(header: Sequence[str], rows: Sequence[Row], text: str) -> bool:
-    """Whether the last line has fewer fields than the header, or ends without a line break in half a number."""
+    """Whether the last line has fewer fields than the header, or ends without a line break in an incomplete number."""
     last = rows[-1].fields
     if len(last) < len(header):
         return True
@@ -239,7 +241,7 @@ def _either_number(text: str) -> float:
 
 
 def _has_decimal_commas(rows: Sequence[Row]) -> bool:
-    """Whether some field is a number with a comma, and none is one with a point."""
+    """Whether some field is a number with a decimal comma, and none is a number with a point."""
     fields = [field for row in rows for field in row.fields if "," in field or "." in field]
     return any("," in field and not math.isnan(_either_number(field)) for field in fields) and all(
         math.isnan(to_number(field)) for field in fields

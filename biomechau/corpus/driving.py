@@ -1,4 +1,4 @@
-"""From the channels of a recording to the shapes of a rig, at the frame rate of a model."""
+"""Maps the channels of a recording to the shapes of a rig, at the frame rate of a model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from biomechau.rig.names import ChannelMap, shortened
 
 
 def drive(sequence: FaceSequence, rig: FaceRig, fps: float) -> tuple[FaceSequence, ChannelMap, Tensor]:
-    """A recording on an even grid, how its channels drive the shapes of a rig, and the coefficients (T, K) they give.
+    """Resample a recording and map its channels to the shapes of a rig.
+
+    Returns:
+        The resampled recording, how its channels drive the shapes, and the coefficients of the shapes (T, K).
 
     Raises:
-        ValueError: no channel drives a shape, or fewer than 3 frames at this rate.
+        ValueError: no channel drives a shape, or there are fewer than 3 frames at this rate.
     """
     sequence = sequence.resample(fps)
     if len(sequence) < 3:
@@ -22,7 +25,7 @@ def drive(sequence: FaceSequence, rig: FaceRig, fps: float) -> tuple[FaceSequenc
     if not channels.matrix.any():
         raise ValueError(
             f"{sequence.name}: none of its {len(sequence.channels)} channels drives a shape of the rig; "
-            f"channels {shortened(sequence.channels)}, shapes {shortened(rig.names)}; a table with the columns channel,"
-            " shape, weight says which drives which (--channels MAP.csv)"
+            f"channels {shortened(sequence.channels)}, shapes {shortened(rig.names)}; give a table with the columns "
+            "channel, shape, weight that says which drives which (--channels MAP.csv)"
         )
     return sequence, channels, sequence.coefficients @ channels.matrix

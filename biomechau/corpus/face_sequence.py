@@ -24,7 +24,7 @@ LARGEST_COEFFICIENT = 10.0
 
 
 class UnknownFrameRate(ValueError):
-    """A recording that does not tell its frame rate, and none was given."""
+    """A recording does not contain its frame rate, and none was given."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class FaceSequence:
         name: short name of the recording.
         coefficients: (T, C) float32, about 0 to 1.
         channels: C channel names, in the spelling of the source.
-        timestamp: (T,) float64, time of each frame [s], strictly rising.
+        timestamp: (T,) float64, time of each frame [s], strictly increasing.
         valid: (T,) bool, False where the coefficients are not a measurement.
         fps: nominal frame rate [1/s].
         dropped: gaps of the recording as (frame before the gap, number of missing frames). Frames count from 0 in the
@@ -43,25 +43,24 @@ class FaceSequence:
         source: what was read, free text.
         pose: (T, H) float32, head and eye angles [rad], apart from the blendshapes; H may be 0.
         pose_channels: H names.
-        repeated: frames of the recording left out because their time was that of the frame before; they count with
-            themselves included.
-        frame: (T,) int64, number of each frame in the recording's own count, rising; None where it does not count its
-            frames, and after :meth:`resample`.
+        repeated: positions of recorded frames that were left out because they have the time of the frame before.
+        frame: (T,) int64, the recording's own frame numbers, increasing; None if it has none, and after
+            :meth:`resample`.
         notes: what the reader found that the user should know, in words.
-        confidence: (T,) float32 in [0, 1], how sure the detector of the face was; 0 where it found none, None where the
-            recording does not tell.
-        lone: frames that are not valid because a face is seen there for a moment only, between long times without one.
-        rows: (T,) int64, position of each frame in the recording, which counts from 0 and includes the frames that were
-            left out; None where none were, and after :meth:`resample`.
-        place: where a frame was read, for messages.
-        original: the sequence before it was resampled, None where it was not.
-        left_over: what the fit leaves over of recorded meshes, with a distance for each frame of the recording as it
-            was read; None for recordings that are no meshes.
+        confidence: (T,) float32 in [0, 1], confidence of the face detector, 0 where it found no face; None if the
+            recording does not contain it.
+        lone: frames marked invalid because a face appears only briefly between long stretches without one.
+        rows: (T,) int64, position of each frame in the recording, counting from 0 and including the frames that were
+            left out; None if none were, and after :meth:`resample`.
+        place: returns where a frame was read, for messages.
+        original: the sequence before it was resampled, None if it was not.
+        left_over: what the fit to recorded meshes leaves unexplained, with a distance for each frame of the recording
+            as it was read; None if the recording is not a sequence of meshes.
 
     Raises:
-        TypeError: a tensor of another dtype.
-        ValueError: shapes that do not fit, no frames, times or frame numbers that do not rise, a valid frame that is
-            not finite.
+        TypeError: a tensor has the wrong dtype.
+        ValueError: shapes do not match, there are no frames, times or frame numbers do not increase, or a valid frame
+            is not finite.
     """
 
     name: str
@@ -109,7 +108,7 @@ class FaceSequence:
         check_timestamp(self.timestamp)
         check_frame_rate(self.fps)
         if self.frame is not None and not (self.frame.diff() > 0).all():
-            raise ValueError(f"frame does not rise after frame {int((self.frame.diff() <= 0).nonzero()[0])}")
+            raise ValueError(f"frame does not increase after frame {int((self.frame.diff() <= 0).nonzero()[0])}")
         broken = (~torch.isfinite(self.coefficients) & self.valid[:, None]).nonzero()
         if len(broken):
             frame, channel = broken[0].tolist()
@@ -130,13 +129,13 @@ class FaceSequence:
 
     @property
     def num_faceless(self) -> int:
-        """Number of recorded frames in which no face was found, lone detections not among them."""
+        """Number of recorded frames in which no face was found, without lone detections."""
         recorded = self.recorded
         return int((~recorded.valid).sum()) - len(recorded.lone)
 
     @property
     def recorded_frame(self) -> Tensor:
-        """(T,) int64, number of each frame in the recording's own count, or its position where it has none; -1 where no
+        """(T,) int64, the recording's own number of each frame, or its position if frames are not numbered; -1 where no
         recorded frame is near."""
         recorded = self.recorded
         numbers = recorded.rows if recorded.frame is None else recorded.frame
@@ -148,18 +147,18 @@ class FaceSequence:
         return torch.where(near, numbers[nearest], -1)
 
     def resample(self, fps: float, max_gap: float = MAX_GAP) -> FaceSequence:
-        """The sequence on an even grid, frame n at n / fps seconds after the first.
+        """Resample the sequence to an even grid, frame n at n / fps seconds after the first.
 
-        Values are interpolated between the valid frames, with a low-pass filter first when ``fps`` is lower than the
-        sequence's own rate (:func:`biomechau.corpus.resampling.interpolate`). A new frame is valid when it
-        lies between two valid frames at most ``max_gap`` apart, or within half a recorded frame of one.
+        Values are interpolated between the valid frames. If ``fps`` is lower than the sequence's own rate, they are
+        low-pass filtered first (:func:`biomechau.corpus.resampling.interpolate`). A new frame is valid if it lies
+        between two valid frames at most ``max_gap`` apart, or within half a recorded frame of one.
 
         Args:
             fps: new frame rate [1/s].
             max_gap: longest time between two frames to interpolate across [s].
 
         Raises:
-            ValueError: ``fps`` or ``max_gap`` not positive, no valid frame, or times too far apart
+            ValueError: ``fps`` or ``max_gap`` is not positive, no frame is valid, or times are too far apart
                 (:func:`biomechau.corpus.resampling.check_span`).
         """
         check_frame_rate(fps)
@@ -195,7 +194,7 @@ class FaceSequence:
 
 
 def check_frame_rate(fps: float) -> None:
-    """Raise ``ValueError`` unless ``fps`` is a positive number that a camera can have."""
+    """Raise ``ValueError`` unless ``fps`` is a plausible frame rate of a camera."""
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be positive, got {fps}")
     if not _LOWEST_RATE <= fps <= _HIGHEST_RATE:
@@ -203,11 +202,11 @@ def check_frame_rate(fps: float) -> None:
 
 
 def check_timestamp(timestamp: Tensor) -> None:
-    """Raise ``ValueError`` unless the times (T,) are finite and strictly rising; the message names the frame."""
+    """Raise ``ValueError`` unless the times (T,) are finite and strictly increasing; the message names the frame."""
     if not torch.isfinite(timestamp).all():
         raise ValueError(f"timestamp is not finite in frame {int((~torch.isfinite(timestamp)).nonzero()[0])}")
     if not (timestamp.diff() > 0).all():
-        raise ValueError(f"timestamp does not rise after frame {int((timestamp.diff() <= 0).nonzero()[0])}")
+        raise ValueError(f"timestamp does not increase after frame {int((timestamp.diff() <= 0).nonzero()[0])}")
 
 
 def find_dropped(timestamp: Tensor, fps: float) -> tuple[tuple[int, int], ...]:

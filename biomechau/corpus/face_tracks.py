@@ -1,4 +1,4 @@
-"""Faces of a video, followed from frame to frame."""
+"""Follows the faces of a video from frame to frame."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# Overlap of two boxes, intersection over union, from which they are one face in two frames.
+# Least overlap (intersection over union) of the boxes of one face in consecutive frames.
 _OVERLAP = 0.2
-# A face that was lost is the same as one that is found elsewhere, if its width is within this factor.
+# A lost face may continue as one that is found elsewhere if their widths are within this factor.
 _SIZE = 2.0
-# A face seen in fewer frames than this share of the video is a false detection, or a passer-by.
+# A face in a smaller share of the frames than this is a false detection, or a passer-by.
 _LEAST = 0.02
 
 Box = tuple[float, float, float, float]
@@ -22,8 +22,8 @@ class Face:
 
     Attributes:
         box: left, top, right and bottom, as shares of the picture.
-        scores: of the tracker.
-        features: what else was found of it, by name.
+        scores: blendshape scores of the tracker.
+        features: other properties of the face, by name.
     """
 
     box: Box
@@ -36,7 +36,7 @@ class FaceTrack:
     """One face over time.
 
     Attributes:
-        faces: by the number of the frame, rising.
+        faces: by frame number, increasing.
     """
 
     faces: dict[int, Face] = field(default_factory=dict)
@@ -48,15 +48,14 @@ class FaceTrack:
 
     @property
     def last(self) -> Box:
-        """Where it was seen last."""
+        """The box in the last frame with the face."""
         return next(reversed(self.faces.values())).box
 
 
 class FaceTracks:
-    """Follows faces by the overlap of their boxes in one frame and the next.
+    """Follows faces by the overlap of their boxes in consecutive frames.
 
-    A face that no box overlaps continues the nearest track that is lost at that time and had about its size, if there
-    is one, and else begins a new one.
+    A face without overlap continues the nearest lost track of about its size. If there is none, it begins a new track.
     """
 
     def __init__(self) -> None:
@@ -64,7 +63,7 @@ class FaceTracks:
         self._tracks: list[FaceTrack] = []
 
     def add(self, faces: Sequence[Face]) -> None:
-        """The faces of the next frame."""
+        """Add the faces of the next frame."""
         free, waiting = list(range(len(self._tracks))), list(range(len(faces)))
         overlaps = [(_overlap(self._tracks[t].last, faces[f].box), -self._age(t), t, f) for t in free for f in waiting]
         for overlap, _, track, face in sorted(overlaps, reverse=True):
@@ -84,7 +83,7 @@ class FaceTracks:
         self.num_frames += 1
 
     def by_size(self) -> tuple[list[FaceTrack], int]:
-        """The faces, the largest first, and how many were left out because they are seen for a moment only."""
+        """The faces, the largest first, and the number of faces left out because they appear only briefly."""
         tracks = sorted(self._tracks, key=lambda track: -track.size)
         lasting = [track for track in tracks if len(track.faces) >= _LEAST * self.num_frames]
         return lasting, len(tracks) - len(lasting)

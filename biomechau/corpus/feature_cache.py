@@ -1,4 +1,4 @@
-"""FeatureCache: all the image features that lie beside the sequences of a corpus."""
+"""FeatureCache: all cached image features of a corpus."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FeatureCache:
     Attributes:
         corpus: folder of the corpus.
         ids: of its sequences.
-        sets: the features of each backbone, perhaps not yet of all sequences.
+        sets: the features of each backbone, possibly not yet of all sequences.
     """
 
     corpus: Path
@@ -26,7 +26,7 @@ class FeatureCache:
 
     @classmethod
     def open(cls, corpus: Path, corpus_sha256: str, ids: Iterable[str]) -> FeatureCache:
-        """Read the descriptions in the folder of image features of a corpus; nothing where there is none.
+        """Read the descriptions of the image features of a corpus; the cache is empty if there are none.
 
         Raises:
             ValueError: not image features of this version, or those of another corpus; the message names the file.
@@ -39,22 +39,22 @@ class FeatureCache:
 
     @property
     def size(self) -> int:
-        """D, number of image features of a frame; 0 without any. Backbones of different folds have as many."""
+        """D, number of image features per frame, the same for all folds; 0 without any."""
         return self.sets[0].card.size if self.sets else 0
 
     def of_all_subjects(self) -> ImageFeatures | None:
-        """Those of a backbone that knows nobody of the corpus, if there are such of all sequences."""
+        """The features of a backbone that was not trained on subjects of the corpus, if all sequences have them."""
         whole = (features for features in self.sets if features.for_all_subjects and not features.missing(self.ids))
         return next(whole, None)
 
     def of_fold(self, fold: Fold) -> ImageFeatures:
-        """Those that the training of a fold may see.
+        """The features that the training of a fold may use.
 
-        Features of a backbone that knows nobody of the corpus serve every fold. A backbone that was trained on subjects
-        of it serves the fold that trains on, and chooses by, the very same ones.
+        Features of a backbone that was not trained on subjects of the corpus are used for every fold. A backbone that
+        was trained on some of them is used for the fold with exactly these training and validation subjects.
 
         Raises:
-            ValueError: there are none at all, none for this fold, or not yet those of all sequences.
+            ValueError: there are no features, none for this fold, or not yet those of all sequences.
         """
         self._require()
         if (features := self.of_all_subjects()) is not None:
@@ -64,15 +64,15 @@ class FeatureCache:
             if features.own_subjects == seen:
                 return features
         raise ValueError(
-            f"{self.corpus / FEATURES} holds image features of backbones trained on other subjects than those of this "
-            'fold: give the fold options that "biomechau corpus train-features" was given'
+            f"{self.corpus / FEATURES} has image features of backbones trained on other subjects than those of this "
+            'fold: use the same fold options as for "biomechau corpus train-features"'
         )
 
     def of_backbone(self, card: BackboneCard | None) -> ImageFeatures:
-        """Those of one backbone.
+        """The features of one backbone.
 
         Raises:
-            ValueError: there are none of it, or not yet those of all sequences.
+            ValueError: there are none, or not yet those of all sequences.
         """
         self._require()
         for features in self.sets:
@@ -94,5 +94,5 @@ class FeatureCache:
             if missing := features.missing(self.ids):
                 raise ValueError(
                     f"{features.folder}: the image features of {len(missing)} of {len(self.ids)} sequences are "
-                    "missing; the command that computes them goes on with them"
+                    "missing; the command that computes them continues with these"
                 )

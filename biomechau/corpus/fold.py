@@ -1,11 +1,11 @@
-"""Fold: which subjects train, choose and test a model, never the same."""
+"""Fold: disjoint subjects for training, validation and test."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-# Whether some of the training subjects choose among models, or the test subjects themselves.
+# Whether validation uses some of the training subjects, or the test subjects.
 Validation = Literal["train", "test"]
 
 
@@ -14,13 +14,12 @@ class Fold:
     """Subjects of one fold.
 
     Attributes:
-        train: to fit the model.
-        validation: to choose among models and to stop; the same as ``test`` in the literature's mode, where the test
-            subjects choose their own model.
-        test: to report.
+        train: subjects to fit the model.
+        validation: subjects to select the model and to stop training; the same as ``test`` in many publications.
+        test: subjects to report scores on.
 
     Raises:
-        ValueError: a part without subjects, a subject twice in a part or in two parts.
+        ValueError: a part has no subjects, or a subject appears twice.
     """
 
     train: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Folds of a corpus: its subjects cut into sets, each of which is tested once."""
+"""Splits the subjects of a corpus into folds for cross-validation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.fold import Fold, Validation
 from biomechau.corpus.protocols import BP4D, DISFA, Protocol
 
-# Of the frames left for training: enough to see over-fitting, little enough to train on the rest.
+# Share of the training frames: enough to detect over-fitting, without losing much training data.
 VALIDATION_SHARE = 0.15
 
 
@@ -21,24 +21,24 @@ def subject_folds(
     validation_share: float = VALIDATION_SHARE,
     validation: Validation = "train",
 ) -> list[Fold]:
-    """Cut the subjects into folds with about as many frames each; every subject is tested once.
+    """Split the subjects into folds of about equally many frames; every subject is tested once.
 
     Args:
-        corpus: to cut.
+        corpus: to split.
         num_folds: at least 2, at most the number of subjects.
         seed: of the order of the subjects; the same seed gives the same folds.
-        validation_share: share of the training frames that validate, in whole subjects and at least one.
-        validation: ``"train"`` cuts them from the training subjects, ``"test"`` takes the test subjects.
+        validation_share: share of the training frames for validation, in whole subjects, at least one.
+        validation: ``"train"`` takes validation subjects from the training subjects, ``"test"`` uses the test subjects.
 
     Raises:
-        ValueError: too few subjects, a share outside (0, 1), or an unknown mode.
+        ValueError: too few subjects, a share outside (0, 1), or an unknown ``validation``.
     """
     frames = corpus.frames
     if not 2 <= num_folds <= len(frames):
         raise ValueError(
             f"num_folds must lie in [2, {len(frames)}], the number of subjects of {corpus.path}, got {num_folds}"
         )
-    # The largest first, each to the smallest set so far; the seed decides between subjects of the same length.
+    # Largest first, each to the smallest set so far; the seed decides between subjects of the same length.
     shuffled = _shuffled(frames, seed)
     sets: list[list[str]] = [[] for _ in range(num_folds)]
     for subject in sorted(shuffled, key=frames.__getitem__, reverse=True):
@@ -53,9 +53,10 @@ def corpus_folds(
     validation_share: float = VALIDATION_SHARE,
     validation: Validation = "train",
 ) -> list[Fold]:
-    """The folds of the literature where the subjects are exactly those of BP4D or DISFA, else :func:`subject_folds`.
+    """The published folds if the subjects are exactly those of BP4D or DISFA, otherwise :func:`subject_folds`.
 
-    Arguments and errors as in :func:`subject_folds`; another number of folds than the literature's three cuts anew.
+    Arguments and errors are those of :func:`subject_folds`, which is also used unless ``num_folds`` is the published
+    three.
     """
     protocol = protocol_of(corpus)
     if protocol is not None and num_folds == len(protocol.subject_sets):
@@ -72,9 +73,9 @@ def protocol_of(corpus: Corpus) -> Protocol | None:
 def bp4d_folds(
     seed: int = 0, validation_share: float = VALIDATION_SHARE, validation: Validation = "train"
 ) -> list[Fold]:
-    """The three folds of BP4D used throughout the literature; fold i tests set i of ``BP4D.subject_sets``.
+    """The three published folds of BP4D; fold i tests set i of ``BP4D.subject_sets``.
 
-    Arguments and errors as in :func:`subject_folds`; subjects count alike, whatever their number of frames.
+    Arguments and errors are those of :func:`subject_folds`; subjects have equal weights, regardless of their frames.
     """
     return _protocol_folds(BP4D, seed, validation_share, validation)
 
@@ -82,18 +83,18 @@ def bp4d_folds(
 def disfa_folds(
     seed: int = 0, validation_share: float = VALIDATION_SHARE, validation: Validation = "train"
 ) -> list[Fold]:
-    """The three folds of DISFA used throughout the literature; fold i tests set i of ``DISFA.subject_sets``.
+    """The three published folds of DISFA; fold i tests set i of ``DISFA.subject_sets``.
 
-    Arguments and errors as in :func:`subject_folds`; subjects count alike, whatever their number of frames.
+    Arguments and errors are those of :func:`subject_folds`; subjects have equal weights, regardless of their frames.
     """
     return _protocol_folds(DISFA, seed, validation_share, validation)
 
 
 def check_folds(folds: Sequence[Fold], corpus: Corpus) -> None:
-    """Make sure that folds fit a corpus and each other.
+    """Check that folds are consistent with a corpus and each other.
 
     Raises:
-        ValueError: no folds, a subject that the corpus does not have, or one that two folds test.
+        ValueError: there are no folds, the corpus does not have a subject, or two folds test the same subject.
     """
     if not folds:
         raise ValueError("there are no folds, expected at least one")
@@ -105,10 +106,10 @@ def check_folds(folds: Sequence[Fold], corpus: Corpus) -> None:
 
 
 def require_positives(corpus: Corpus, subjects: Iterable[str]) -> None:
-    """Make sure that every action unit can be learned from, or tested on, these subjects.
+    """Check that these subjects show every action unit, so that it can be trained or tested.
 
     Raises:
-        ValueError: action units that are on in no frame; all of them are named. Or an unknown subject.
+        ValueError: some action units are on in no frame, all of which are named, or a subject is unknown.
         OSError: a file cannot be read.
     """
     subjects = tuple(subjects)
@@ -140,10 +141,10 @@ def _folds(
             continue
         if len(others) < 2:
             raise ValueError(
-                f"fold {number + 1} has {len(others)} subject left to train on, too few to cut validation subjects "
-                "from; use fewer folds, more subjects or validation='test'"
+                f"fold {number + 1} has {len(others)} subject left to train on, too few to split off validation "
+                "subjects; use fewer folds, more subjects or validation='test'"
             )
-        # Another order in every fold, the same for the same seed.
+        # A different order in every fold, reproducible for the same seed.
         chosen = _cut_share(_shuffled(others, f"{seed}/{number}"), frames, share)
         folds.append(Fold(tuple(sorted(set(others) - chosen)), tuple(sorted(chosen)), tuple(test)))
     return folds
@@ -158,8 +159,8 @@ def _cut_share(subjects: Sequence[str], frames: Mapping[str, int], share: float)
 
 
 def _shuffled(subjects: Iterable[str], seed: int | str) -> list[str]:
-    # Sorted first, so that the order of the corpus does not count; Python's own generator, because its shuffle of a
-    # seed has stayed the same from version to version.
+    # Sorted first, so that the order of the corpus does not matter. Python's own generator gives the same shuffle for a
+    # seed in all versions.
     ordered = sorted(subjects)
     random.Random(seed).shuffle(ordered)
     return ordered

@@ -17,13 +17,13 @@ from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.face_sequence import UnknownFrameRate, check_frame_rate
 from biomechau.corpus.resampling import check_span
 from biomechau.corpus.timecode import COUNT_ROWS, is_timecode, read_timecodes
-from biomechau.file_errors import naming, quote
+from biomechau.file_errors import naming, quote, shorten
 
 LARGEST_FRAME = 10**9  # 460 days at 25 frames a second
 _LATEST = 1e19  # nanoseconds since 1970, and more
-_EPOCH = 1e8  # [s], three years: times since 1970, or of a clock that nobody set
-LONGEST_STEP = 0.5  # [s] from frame to frame; more is no motion of a face, or no times of frames
-_LONGEST_RUN = 3  # of rows with one time: a clock that is rounded, as far as it still tells the frames apart
+_EPOCH = 1e8  # [s], three years: later times count from 1970 or from an arbitrary origin
+LONGEST_STEP = 0.5  # [s] from frame to frame; more cannot resolve the motion of a face
+_LONGEST_RUN = 3  # rows with the same time: more cannot be explained by a rounded clock
 # Seconds per unit, by the last word of a column's name.
 _UNITS = {
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
@@ -32,12 +32,12 @@ _UNITS = {
     **dict.fromkeys(("ns", "nsec", "nsecs", "nanos", "nanosecond", "nanoseconds"), 1e-9),
 }
 _TIME_WORDS = frozenset({"time", "timestamp", "timestamps", "times", "t", "ts", "pts", "epoch", "datetime", "elapsed"})
-# Of times that are not those of frames; py-feat's approx_time is too coarse.
+# Words of other times than those of frames; py-feat's approx_time is too coarse.
 _OTHER_TIMES = frozenset({"approx", "processing", "inference", "latency", "duration", "exposure", "delta", "dt", "run"})
 _TIMECODE_NAMES = frozenset({"timecode", "timecodes", "smpte", "tc", "smptetimecode"})
 _FRAME_NAMES = re.compile(r"(video)?frames?(idx|index|number|numbers|num|no|nr|id|count)?")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# Units in which times without one may be: the steps between frames that are plausible in each.
+# Units to try for times whose column names none: the first one that gives a plausible step between frames.
 _GUESSES = ((1e-3, "milliseconds"), (1e-6, "microseconds"), (1e-9, "nanoseconds"))
 _PLAUSIBLE_STEPS = (0.004, 0.25)  # [s]
 
@@ -47,14 +47,14 @@ class FrameColumns:
     """When the rows of a file were recorded.
 
     Attributes:
-        rows: (T,) the rows that are frames of their own, rising.
-        timestamp: (T,) float64 [s], rising, or None where nothing tells the times.
-        fps: nominal frame rate [1/s], or None likewise.
-        frame: (T,) int64, rising, or None where frames are not numbered.
+        rows: (T,) rows that are distinct frames, increasing.
+        timestamp: (T,) float64 [s], increasing, or None if the times are unknown.
+        fps: nominal frame rate [1/s], or None if it is unknown.
+        frame: (T,) int64 frame numbers, increasing, or None if frames are not numbered.
         repeated: rows left out because they repeat the row before.
-        used: positions of the columns that told all this.
-        notes: how it was read, in words.
-        timecode: text of the first timecode, empty where there is none.
+        used: positions of the columns that were read.
+        notes: how they were read, in words.
+        timecode: text of the first timecode, empty if there is none.
     """
 
     rows: NDArray[np.int64]
@@ -76,19 +76,19 @@ def read_frame_columns(
 ) -> FrameColumns:
     """Find when the rows of a file were recorded.
 
-    A timecode is taken before other times, and these before frame numbers alone. Times may be seconds, milliseconds and
-    so on, as the name of their column says or their steps tell, or dates and clock times.
+    A timecode is preferred to other times, and these to frame numbers alone. Times may be dates, clock times, or
+    numbers in seconds, milliseconds and so on. The unit is read from the name of the column or guessed from the steps.
 
     Args:
         table: the file.
-        content: columns of what was recorded; two rows of one time that agree in them are one frame.
-        fps: frame rate [1/s], in place of the file's own times; of a timecode the frames it counts a second.
-        numbers: (T,) of the frames, in place of a column of frame numbers.
-        count_rows: the rows are frames at an even rate, ``fps``, whatever else the file says.
+        content: columns of the recorded values; two rows with equal times and equal values are one frame.
+        fps: frame rate [1/s], instead of the file's own times; for a timecode, its number of frames per second.
+        numbers: (T,) frame numbers, instead of a column of them.
+        count_rows: treat rows as frames at an even rate, ``fps``, and ignore all times and numbers.
 
     Raises:
-        UnknownFrameRate: frame numbers that are not whole or do not rise.
-        ValueError: times that do not rise, do not tell frames apart, or have steps of half a second or more, or are too
+        UnknownFrameRate: frame numbers are not whole or do not increase.
+        ValueError: times do not increase, do not distinguish frames, have steps of half a second or more, or are too
             far apart (:func:`biomechau.corpus.resampling.check_span`); the message names file and line.
     """
     if fps is not None:
@@ -123,20 +123,20 @@ def need_times(table: CsvTable, columns: FrameColumns) -> tuple[Tensor, float]:
     """Times and frame rate.
 
     Raises:
-        UnknownFrameRate: nothing tells them.
+        UnknownFrameRate: the file does not contain them.
     """
     if columns.timestamp is None or columns.fps is None:
         raise UnknownFrameRate(
-            f"{table.path}: fps must be given (--recorded-fps): the file does not tell the time of its frames"
+            f"{table.path}: fps must be given (--recorded-fps): the file does not contain the times of its frames"
         )
     return columns.timestamp, columns.fps
 
 
 def find_time_column(table: CsvTable) -> int | None:
-    """The column that tells the times: by its name and, for names that may mean other times, its values.
+    """The column of times, chosen by its name and, if the name is ambiguous, by its values.
 
     Raises:
-        ValueError: it is there twice.
+        ValueError: it appears twice.
     """
     ranked = []
     for column, name in enumerate(table.header):
@@ -157,7 +157,7 @@ def find_time_column(table: CsvTable) -> int | None:
     twins = [column for rank, column in ranked if rank == best[0]]
     same = [column for column in twins if table.header[column].casefold() == table.header[best[1]].casefold()]
     if len(same) > 1:
-        raise ValueError(f"{table.path}:1: column {table.header[best[1]]!r} is there twice")
+        raise ValueError(f"{table.path}:1: column {quote(table.header[best[1]])} appears twice")
     return best[1]
 
 
@@ -176,10 +176,10 @@ def _rises(table: CsvTable, column: int) -> bool:
 
 
 def find_frame_column(table: CsvTable) -> int | None:
-    """The column that numbers the frames.
+    """The column of frame numbers.
 
     Raises:
-        ValueError: it is there twice.
+        ValueError: it appears twice.
     """
     found = [
         column
@@ -189,17 +189,17 @@ def find_frame_column(table: CsvTable) -> int | None:
     ]
     plain = [column for column in found if table.header[column].casefold() == "frame"] or found
     if len(plain) > 1 and table.header[plain[0]].casefold() == table.header[plain[1]].casefold():
-        raise ValueError(f"{table.path}:1: column {table.header[plain[0]]!r} is there twice")
+        raise ValueError(f"{table.path}:1: column {quote(table.header[plain[0]])} appears twice")
     return plain[0] if plain else None
 
 
 def _timecode_frames(table: CsvTable, column: int, content: Sequence[int], rate: float | None) -> FrameColumns:
     texts = table.texts(column)
-    name = table.header[column]
+    name = shorten(table.header[column])
     codes = read_timecodes(texts, lambda index: table.place(index, column), rate)
     if rate is not None and len(texts) > 1 and not np.ptp(codes.seconds):
         rows = np.arange(len(texts))
-        note = f"its timecode stands still; its rows were counted at {rate:g} a second"
+        note = f"its timecode stands still; its rows were counted at {rate:g} per second"
         return FrameColumns(rows, torch.from_numpy(rows / rate), rate, used=(column,), notes=(note,), timecode=texts[0])
     rows, times, notes = _settle_repeats(table, column, codes.seconds, content)
     ticks = times * codes.rate
@@ -214,7 +214,7 @@ def _timecode_frames(table: CsvTable, column: int, content: Sequence[int], rate:
 
     check_span(timestamp, codes.rate / step, place)
     if codes.guessed:
-        notes = (*notes, "its timecodes are taken to count 60 frames a second, which its few frames do not tell")
+        notes = (*notes, "its timecodes are assumed to count 60 frames per second; it is too short to tell")
     repeated = tuple(np.setdiff1d(np.arange(len(texts)), rows).tolist())
     return FrameColumns(rows, timestamp, codes.rate / step, None, repeated, (column,), (*codes.notes, *notes), texts[0])
 
@@ -222,7 +222,7 @@ def _timecode_frames(table: CsvTable, column: int, content: Sequence[int], rate:
 def _timed_frames(
     table: CsvTable, column: int, content: Sequence[int], frame: Tensor | None, used: tuple[int, ...]
 ) -> FrameColumns:
-    name = table.header[column]
+    name = shorten(table.header[column])
     clock = is_clock_time(table.rows[0].fields[column])
     if clock:
         unit: float | None = 1.0
@@ -232,7 +232,7 @@ def _timed_frames(
         times = table.numbers([column], _LATEST)[:, 0]
     if len(times) == 1:
         raise UnknownFrameRate(
-            f"{table.path}: fps must be given (--recorded-fps): the time of one frame does not tell it"
+            f"{table.path}: fps must be given (--recorded-fps): it cannot be found from a single frame"
         )
     _check_order(table, times, column)
     rows, times, notes = _settle_repeats(table, column, times, content)
@@ -240,14 +240,14 @@ def _timed_frames(
         frame = frame[torch.from_numpy(rows)]
     counts = np.ones(len(times) - 1) if frame is None else np.diff(frame.numpy())
     steps = np.diff(times) / counts
-    # The mean of the usual steps: times may be rounded to milliseconds or be late, and frames may be dropped.
+    # The mean of the typical steps: times may be rounded to milliseconds or jitter, and frames may be dropped.
     step = float(steps[steps < 1.75 * np.median(steps)].mean()) * (1 if frame is None else _usual_count(frame))
     if unit is None:
         unit, words = _guess_unit(step)
-        notes = (*notes, f"column {name} is taken to be in {words}") if unit != 1 else notes
+        notes = (*notes, f"column {name} is assumed to be in {words}") if unit != 1 else notes
     times, step = times * unit, step * unit
     if clock or times[0] > _EPOCH:
-        notes = (*notes, f"its times begin at {table.rows[0].fields[column]}, which is 0 s here")
+        notes = (*notes, f"its times begin at {shorten(table.rows[0].fields[column])}, which is 0 s here")
         times = times - times[0]
     timestamp = torch.from_numpy(times)
     _check_step(table, f"column {name}", step, timestamp)
@@ -259,7 +259,7 @@ def _timed_frames(
 
 
 def _guess_unit(step: float) -> tuple[float, str]:
-    """The unit of times whose column does not tell it."""
+    """The unit of times whose column does not name it."""
     shortest, longest = _PLAUSIBLE_STEPS
     for unit, words in _GUESSES:
         if shortest <= step * unit <= longest and step > LONGEST_STEP:
@@ -270,10 +270,10 @@ def _guess_unit(step: float) -> tuple[float, str]:
 def _settle_repeats(
     table: CsvTable, column: int, times: NDArray[np.float64], content: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], tuple[str, ...]]:
-    """The rows that are frames of their own, rising times of them, and notes.
+    """The rows that are distinct frames, their increasing times, and notes.
 
-    A row that has the time and the content of the one before is no frame. Up to three rows of one time are spread
-    evenly: the clock was rounded. More have no times.
+    A row with the time and the values of the row before is a repeat. Up to three rows with the same time are spread
+    evenly, since the clock was rounded. More are an error.
     """
     rows = np.arange(len(times))
     same = np.diff(times) == 0
@@ -291,21 +291,21 @@ def _settle_repeats(
     if len(firsts) < 2 or longest > _LONGEST_RUN:
         raise ValueError(
             f"{table.place(int(np.flatnonzero(same)[0]) + 1, column)}: {int(same.sum())} of {len(times)} rows have the "
-            f"time of the row before: it does not tell the frames apart; {COUNT_ROWS}"
+            f"same time as the row before, so it does not distinguish frames; {COUNT_ROWS}"
         )
     spread = len(rows) - len(firsts)
     if not spread:
         return rows, times[rows], ()
     known = times[rows][firsts]
-    # Beyond the last time the usual step goes on.
+    # After the last distinct time, the typical step continues.
     usual = np.median(np.diff(known) / np.diff(firsts))
     anchors, ends = np.append(firsts, len(rows)), np.append(known, known[-1] + usual * (len(rows) - firsts[-1]))
-    note = f"{spread} rows have the time of the row before, and were spread evenly between the times around them"
+    note = f"{spread} rows have the same time as the row before; they were spread evenly between their neighbours"
     return rows, np.interp(np.arange(len(rows)), anchors, ends), (note,)
 
 
 def _usual_ticks(ticks: NDArray[np.float64]) -> float:
-    """Timecode frames from one row to the next: mostly 1, or 2, 3... or 1/2, 1/3... when the two rates differ."""
+    """Timecode frames from row to row: usually 1, or 2, 3, ... or 1/2, 1/3, ... if the two rates differ."""
     if len(ticks) < 2:
         return 1.0
     steps = np.diff(ticks)
@@ -315,15 +315,15 @@ def _usual_ticks(ticks: NDArray[np.float64]) -> float:
 
 
 def _usual_count(frame: Tensor) -> int:
-    """The usual step of frame numbers: above 1 where a program skipped frames."""
+    """The typical step of frame numbers: above 1 if a program skipped frames."""
     return max(int(frame.diff().median()), 1) if len(frame) > 1 else 1
 
 
 def _check_step(table: CsvTable, what: str, step: float, timestamp: Tensor) -> None:
     if step >= LONGEST_STEP:
         raise ValueError(
-            f"{table.path}: {what}: the usual step is {step:g} s, {len(timestamp)} rows in "
-            f"{float(timestamp[-1] - timestamp[0]):g} s: no times of a face in motion; {COUNT_ROWS}"
+            f"{table.path}: {what}: the typical step is {step:g} s, {len(timestamp)} rows in "
+            f"{float(timestamp[-1] - timestamp[0]):g} s, too coarse for a face in motion; {COUNT_ROWS}"
         )
 
 
@@ -337,11 +337,11 @@ def _frame_numbers(table: CsvTable, numbers: NDArray[np.float64]) -> Tensor:
     for index, (before, value) in enumerate(pairwise(numbers), 1):
         if value == before:
             raise UnknownFrameRate(
-                f"{table.line(index)}: frame {value:g} is there twice; is this a second face? Keep one face a frame"
+                f"{table.line(index)}: frame {value:g} appears twice; is this a second face? Keep one face per frame"
             )
         if value < before:
             raise UnknownFrameRate(
-                f"{table.line(index)}: column frame: {value:g} does not rise from {before:g} in the row before"
+                f"{table.line(index)}: column frame: {value:g} does not increase from {before:g} in the row before"
             )
     return torch.from_numpy(numbers.astype(np.int64))
 
@@ -351,6 +351,6 @@ def _check_order(table: CsvTable, times: NDArray[np.float64], column: int) -> No
     if falls.any():
         index = int(falls.argmax())
         raise UnknownFrameRate(
-            f"{table.place(index + 1, column)}: {times[index + 1]:.10g} does not rise from {times[index]:.10g} in the "
-            "row before"
+            f"{table.place(index + 1, column)}: {times[index + 1]:.10g} does not increase from {times[index]:.10g} in "
+            "the row before"
         )

@@ -1,8 +1,8 @@
-"""Image features of a corpus, cached beside its sequences.
+"""Image features of a corpus, cached next to its sequences.
 
-``CORPUS/image_features`` is a folder of features, ``features.json`` and one safetensors file a sequence, where one
-backbone serves all subjects. Backbones that were trained on some subjects of the corpus have a folder each, below it.
-``corpus.json`` and the sequences never change, so runs that were trained before know the corpus again.
+If one backbone is used for all subjects, ``CORPUS/image_features`` has ``features.json`` and one safetensors file per
+sequence. Backbones that were trained on some subjects of the corpus have one subfolder each. ``corpus.json`` and the
+sequences never change, so earlier runs still recognise the corpus.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from biomechau.tensor_file import open_tensors
 FORMAT = "biomechau-image-features"
 VERSION = 1
 DESCRIPTION = "features.json"
-# Where a corpus has its features.
+# Folder of the features of a corpus.
 FEATURES = "image_features"
-# Of each sequence: features (T, D) float32; and (T,) bool, False in frames without a picture, whose features are 0.
+# Features (T, D) float32; and (T,) bool, False in frames without a picture, whose features are 0.
 TENSORS = ("image_features", "image_valid")
 
 
 @dataclass(frozen=True)
 class BackboneCard:
-    """What made image features.
+    """Identity of the backbone that computed image features.
 
-    Features of two cards that are not equal mean different things, even where their sizes are equal.
+    Features of different cards are not comparable, even if their sizes are equal.
 
     Attributes:
         name: of the backbone.
         revision: a commit, or a digest of the weights.
         size: D, number of features.
-        preprocessing: of the pictures, size among it; what JSON can hold.
-        subjects: whom the backbone was trained on, or chosen by; empty for one off the shelf.
-        corpus_sha256: of the description of the corpus that these are subjects of.
+        preprocessing: of the pictures, including their size; JSON values.
+        subjects: the subjects it was trained or selected on; empty for a pretrained backbone.
+        corpus_sha256: digest of the ``corpus.json`` of these subjects.
     """
 
     name: str
@@ -54,15 +54,15 @@ class BackboneCard:
     corpus_sha256: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, as JSON knows them."""
+        """All fields as JSON values."""
         return {**asdict(self), "subjects": list(self.subjects)}
 
     @classmethod
     def from_json(cls, values: Any) -> BackboneCard:
-        """The card whose :meth:`to_json` this is.
+        """The inverse of :meth:`to_json`.
 
         Raises:
-            ValueError: a field that is missing, unknown or of another kind.
+            ValueError: a field is missing, unknown or of the wrong type.
         """
         names = [f.name for f in fields(cls)]
         if not isinstance(values, dict) or set(values) != set(names):
@@ -77,7 +77,7 @@ class BackboneCard:
         return f"{self.name} ({self.revision[:14]})"
 
     def difference(self, found: BackboneCard) -> str:
-        """What another card has else, in words; empty where the two are equal."""
+        """The first difference from another card, in words; empty if they are equal."""
         mine, other = self.to_json(), found.to_json()
         mine |= {f"preprocessing with {name}": value for name, value in mine.pop("preprocessing").items()}
         other |= {f"preprocessing with {name}": value for name, value in other.pop("preprocessing").items()}
@@ -87,12 +87,12 @@ class BackboneCard:
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """Image features of a corpus, or of those of its sequences that were done before the work was stopped.
+    """Image features of a corpus, possibly not yet of all sequences.
 
     Attributes:
         folder: with ``features.json`` and ``<sequence id>.safetensors``.
-        card: what made them.
-        corpus_sha256: of the description of the corpus that they belong to.
+        card: of the backbone.
+        corpus_sha256: digest of the ``corpus.json`` of the corpus that they belong to.
     """
 
     folder: Path
@@ -125,17 +125,17 @@ class ImageFeatures:
 
     @classmethod
     def start(cls, folder: str | Path, card: BackboneCard, corpus_sha256: str, replace: bool = False) -> ImageFeatures:
-        """Make a folder of features, or go on with one of the same backbone.
+        """Create a folder of features, or continue one of the same backbone.
 
         Args:
-            folder: to make.
+            folder: to create.
             card: of the backbone.
             corpus_sha256: of the corpus.
-            replace: begin again where there are other features.
+            replace: remove other features first.
 
         Raises:
             ValueError: there are features of another backbone, revision, preprocessing or corpus.
-            FileExistsError: the folder holds something else.
+            FileExistsError: the folder has other files.
             OSError: the folder cannot be written.
         """
         folder = Path(folder)
@@ -145,12 +145,12 @@ class ImageFeatures:
             found = cls.open(folder, corpus_sha256)
             if difference := found.card.difference(card):
                 raise ValueError(
-                    f"{folder} holds image features of another backbone: {difference}; --replace begins again"
+                    f"{folder} has image features of another backbone: {difference}; --replace removes them"
                 )
             return found
         if folder.exists() and not _is_empty(folder):
             raise FileExistsError(
-                f"{folder} is not empty and holds no image features of one backbone; --replace begins again"
+                f"{folder} is not empty and does not have image features of one backbone; --replace removes them"
             )
         folder.mkdir(parents=True, exist_ok=True)
         values = {
@@ -165,23 +165,23 @@ class ImageFeatures:
 
     @property
     def own_subjects(self) -> set[str]:
-        """Subjects of the corpus itself that the backbone was trained on, or chosen by."""
+        """Subjects of the corpus itself that the backbone was trained or selected on."""
         return set(self.card.subjects) if self.card.corpus_sha256 == self.corpus_sha256 else set()
 
     @property
     def for_all_subjects(self) -> bool:
-        """Whether these are the features of the corpus, of a backbone that knows none of its subjects."""
+        """Whether the backbone was not trained on subjects of the corpus, and is used for all of them."""
         return self.folder.name == FEATURES and not self.own_subjects
 
     def missing(self, ids: Iterable[str]) -> tuple[str, ...]:
-        """Those of some sequences that have no features yet."""
+        """The sequences among ``ids`` that have no features yet."""
         return tuple(id for id in ids if not self._file(id).is_file())
 
     def write(self, id: str, features: Tensor, valid: Tensor) -> None:
         """Add the features (T, D) float32 of a sequence, and which of its frames have a picture (T,) bool.
 
         Raises:
-            ValueError: shapes that do not fit, or features that are not finite.
+            ValueError: shapes do not match, or features are not finite.
             OSError: the file cannot be written.
         """
         if features.shape != (len(valid), self.card.size):
@@ -198,7 +198,7 @@ class ImageFeatures:
         """The features of a sequence of T frames, memory-mapped: ``image_features`` and ``image_valid``.
 
         Raises:
-            ValueError: a file that is cut, does not fit, or holds a number that is not finite; the message names it.
+            ValueError: the file is truncated, does not fit, or has a number that is not finite; the message names it.
             OSError: the file cannot be read.
         """
         path = self._file(id)
@@ -219,17 +219,17 @@ class ImageFeatures:
 
 
 def remove_image_features(folder: Path) -> None:
-    """Remove a folder of image features, of one backbone or of several; nothing where there is none.
+    """Remove a folder of image features, of one backbone or of several, if it exists.
 
     Raises:
-        FileExistsError: the folder holds something else.
+        FileExistsError: the folder has other files.
         OSError: it cannot be removed.
     """
     if not folder.exists():
         return
     held = [path for path in folder.iterdir() if not is_unfinished(path)]
     if not (folder / DESCRIPTION).is_file() and not all((p / DESCRIPTION).is_file() or _is_empty(p) for p in held):
-        raise FileExistsError(f"{folder} holds something else than image features, so it is not removed")
+        raise FileExistsError(f"{folder} has other files than image features, so it is not removed")
     remove_folder(folder)
 
 

@@ -1,4 +1,4 @@
-"""Reader of blendshapes in JSON files, as a table."""
+"""Reader of blendshapes in JSON files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import is_number, list_of, read_json
 
-# What different programs call the same things.
+# Keys of different programs for the same things.
 _NAMES = ("facsnames", "names", "blendshapenames", "channels", "shapenames", "blendshape_names")
 _MATRIX = ("weightmat", "weights", "coefficients", "values", "blendshapes")
 _FRAMES = ("frames", "data", "results", "samples", "blendshapes")
@@ -21,7 +21,7 @@ _VALUES = ("weights", "blendshapes", "coefficients", "values", "scores", "face_b
 _ITEM_NAME = ("categoryname", "category_name", "name", "key", "shape")
 _ITEM_VALUE = ("score", "value", "weight", "coefficient")
 _TIMES = ("time", "timestamp", "timestamps", "times", "timestamp_ms", "time_ms")
-# Of the values of an animation, which nobody measured.
+# The key of Audio2Face, whose values are generated, not measured.
 _ANIMATION = "weightmat"
 
 
@@ -30,21 +30,26 @@ def read_json_sequence(
 ) -> FaceSequence:
     """Read blendshapes over time from a JSON file.
 
-    It holds names and a matrix (T, C) with a frame rate or times, as Audio2Face writes it (``facsNames``,
-    ``weightMat``, ``exportFps``); names and a list of frames with ``weights`` and ``time``, as BEAT has it; or a list
-    of frames, each with its time and an object of values by name, or a list of objects that have a name and a score,
-    as MediaPipe's results are. For the rest see :func:`~biomechau.corpus.blendshape_table.read_blendshape_table`; a
-    frame of zeros in an animation by Audio2Face is a face at rest.
+    Three layouts are read:
+
+    - names and a matrix (T, C) with a frame rate or times, as Audio2Face writes it (``facsNames``, ``weightMat``,
+      ``exportFps``);
+    - names and a list of frames with ``weights`` and ``time``, as in BEAT;
+    - a list of frames, each with its time and either an object of values by name or a list of objects with a name and a
+      score, as in MediaPipe's results.
+
+    Otherwise it is read like a table (:func:`~biomechau.corpus.blendshape_table.read_blendshape_table`), except that a
+    frame of zeros in an Audio2Face animation is a face at rest.
 
     Args:
         path: the file.
-        fps: frame rate [1/s], in place of the file's own rate and times.
-        count_rows: the frames are at an even rate, ``fps``, whatever times the file has.
+        fps: frame rate [1/s], instead of the file's own rate and times.
+        count_rows: treat frames as evenly spaced at ``fps``, and ignore the file's times.
         wanted: names of other shapes to look for.
 
     Raises:
-        ValueError: not JSON of such a kind, frames with another number of values than there are names, no frame rate,
-            or as for a table; the message names the file, and the frame by its number from 1.
+        ValueError: not JSON of one of these layouts, a frame with more or fewer values than there are names, no frame
+            rate, or an error of the table reader; the message names the file, and the frame by its number from 1.
         OSError: the file cannot be read.
     """
     content = read_json(path)
@@ -60,7 +65,7 @@ def read_json_sequence(
 
 
 def _as_table(content: Any) -> tuple[list[str], list[list[str]], float | None, bool]:
-    """Header, rows, the file's own rate, and whether nobody measured the values."""
+    """Header, rows, the file's own frame rate, and whether the values are an animation instead of a measurement."""
     if isinstance(content, list):
         return (*_table_of_frames(content), None, False)
     if not isinstance(content, dict):
@@ -77,7 +82,7 @@ def _as_table(content: Any) -> tuple[list[str], list[list[str]], float | None, b
         header, rows = list(names), [_fields(row, len(names), n) for n, row in enumerate(matrix, 1)]
         if isinstance(times, list):
             if len(times) != len(rows):
-                raise ValueError(f"{len(times)} times of {len(rows)} frames")
+                raise ValueError(f"{len(times)} times for {len(rows)} frames")
             key = next(key for key in _TIMES if key in entries)
             header, rows = [key, *header], [[_field(time), *row] for time, row in zip(times, rows, strict=True)]
         return header, rows, rate, _ANIMATION in entries

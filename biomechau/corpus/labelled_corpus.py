@@ -1,4 +1,4 @@
-"""LabelledCorpus: what a corpus on disk and one at another frame rate have in common."""
+"""LabelledCorpus: the common interface of a corpus on disk and a resampled one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class LabelledCorpus(ABC):
 
     Args:
         path: folder of the corpus.
-        manifest: what it says of the sequences, as they are read.
-        features: image features of the sequences that lie beside their files; None for none.
+        manifest: description of the sequences, as they are returned.
+        features: cached image features of the sequences; None for none.
     """
 
     def __init__(self, path: Path, manifest: Manifest, features: ImageFeatures | None = None) -> None:
@@ -45,7 +45,7 @@ class LabelledCorpus(ABC):
     @property
     @abstractmethod
     def num_image_features(self) -> int:
-        """D, number of image features of a frame; 0 without any."""
+        """D, number of image features per frame; 0 without any."""
 
     @property
     @abstractmethod
@@ -64,7 +64,7 @@ class LabelledCorpus(ABC):
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """Of the sequences, in the order they were written."""
+        """Ids of the sequences, in the order they were written."""
         return tuple(self._entries)
 
     @property
@@ -84,7 +84,7 @@ class LabelledCorpus(ABC):
 
     @property
     def muscles(self) -> tuple[str, ...]:
-        """Identifiers of the M muscles whose true forces are known; empty where they are not."""
+        """Identifiers of the M muscles with known true forces; empty if none are known."""
         return self.manifest.muscles
 
     @property
@@ -95,7 +95,7 @@ class LabelledCorpus(ABC):
 
     @property
     def backbone(self) -> BackboneCard | None:
-        """What made the image features of the sequences; None without any, or where that is not known."""
+        """The backbone of the image features; None without features, or if it is not known."""
         return None if self.features is None else self.features.card
 
     @property
@@ -105,7 +105,7 @@ class LabelledCorpus(ABC):
 
     @property
     def rig_sha256(self) -> str:
-        """SHA-256 of the rig file, in hexadecimal: two corpora of one rig have the same."""
+        """SHA-256 of the rig file, in hexadecimal, the same for all corpora of one rig."""
         return self.manifest.rig_sha256
 
     @cached_property
@@ -125,7 +125,7 @@ class LabelledCorpus(ABC):
         """The sequences of some subjects, in the order of ``ids``.
 
         Raises:
-            ValueError: a subject that the corpus does not have.
+            ValueError: the corpus does not have one of the subjects.
         """
         subjects = set(subjects)
         unknown = sorted(subjects.difference(self.subjects))
@@ -134,13 +134,13 @@ class LabelledCorpus(ABC):
         return tuple(entry.id for entry in self._entries.values() if entry.subject in subjects)
 
     def label_counts(self, subjects: Iterable[str] | None = None) -> tuple[Tensor, Tensor]:
-        """Frames in which each action unit is on, and frames in which it is known, two of (R,) int64.
+        """Number of frames in which each action unit is on, and in which it is known: two tensors (R,) int64.
 
         Args:
             subjects: to count; all of them if not given.
 
         Raises:
-            ValueError: a subject that the corpus does not have, or a sequence file that does not fit.
+            ValueError: the corpus does not have one of the subjects, or a sequence file does not fit.
             OSError: a file cannot be read.
         """
         counts = [self.sequence_counts(id) for id in self.ids_of(self.subjects if subjects is None else subjects)]
@@ -148,10 +148,10 @@ class LabelledCorpus(ABC):
         return sum((on for on, _ in counts), none), sum((known for _, known in counts), none)
 
     def sequence_counts(self, id: str) -> tuple[Tensor, Tensor]:
-        """As :meth:`label_counts`, of one sequence; its labels are read when this is first asked for.
+        """Like :meth:`label_counts`, for one sequence; its labels are read on first access.
 
         Raises:
-            ValueError: a sequence file that does not fit.
+            ValueError: the sequence file does not fit.
             OSError: the file cannot be read.
         """
         if id not in self._counts:
@@ -161,13 +161,13 @@ class LabelledCorpus(ABC):
         return self._counts[id]
 
     def label_rates(self, subjects: Iterable[str] | None = None) -> Tensor:
-        """Share of the known labels of each action unit that are on, (R,) float64; 0 where none is known.
+        """Share of the known labels of each action unit that are on, (R,) float64; 0 if none is known.
 
         Args:
             subjects: to count; all of them if not given.
 
         Raises:
-            ValueError: a subject that the corpus does not have, or a sequence file that does not fit.
+            ValueError: the corpus does not have one of the subjects, or a sequence file does not fit.
             OSError: a file cannot be read.
         """
         positive, known = self.label_counts(subjects)

@@ -1,4 +1,4 @@
-"""Where MediaPipe's model file is: named, in an environment variable, or in this user's cache."""
+"""Finds MediaPipe's model file: given, named by an environment variable, or in the user's cache."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ FILE = "face_landmarker.task"
 URL = f"https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/{FILE}"
 SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
 MISSING_POOCH = 'fetching the model needs pooch: pip install "biomechau[track]"'
-_TIMEOUT = 60  # [s] without an answer
+_TIMEOUT = 60  # [s]
 
 
 def find_model(model: str | Path | None = None) -> Path:
-    """The model file: the one that is named, or else that of the variable ``BIOMECHAU_FACE_LANDMARKER``, or the one
-    that :func:`fetch_model` left in the cache.
+    """The model file: the given one, else that of the variable ``BIOMECHAU_FACE_LANDMARKER``, else the one that
+    :func:`fetch_model` stored in the cache.
 
     Raises:
         FileNotFoundError: there is none; the message says how to get one.
@@ -40,7 +40,7 @@ def find_model(model: str | Path | None = None) -> Path:
 
 
 def cached_model() -> Path:
-    """Where :func:`fetch_model` puts the model.
+    """Where :func:`fetch_model` stores the model.
 
     Raises:
         ImportError: pooch is not installed.
@@ -56,13 +56,13 @@ def fetch_model(url: str | None = None, sha256: str | None = None) -> Path:
     """Download the model into the cache, unless it is there; the only function that uses the network.
 
     Args:
-        url: where from; MediaPipe's own place if not given.
-        sha256: what the file must have, in hexadecimal digits.
+        url: where to download it from; by default MediaPipe's own address.
+        sha256: expected checksum of the file, in hexadecimal digits.
 
     Raises:
         ImportError: pooch is not installed.
-        ValueError: what was downloaded is another file; nothing is kept.
-        OSError: no answer, or the cache cannot be written.
+        ValueError: the download has another checksum; nothing is kept.
+        OSError: the server does not answer, or the cache cannot be written.
     """
     place = cached_model()
     import pooch

@@ -1,4 +1,4 @@
-"""Manifest: what ``corpus.json`` says about a corpus."""
+"""Manifest: the contents of ``corpus.json``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ VERSION = 1
 MANIFEST = "corpus.json"
 RIG = "rig.safetensors"
 SEQUENCES = "sequences"
-# Safe as a file name on every system, and never hidden, absolute or a way out of the folder.
+# Safe as a file name on every system, and never hidden, absolute or outside the folder.
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class TensorLayout(NamedTuple):
-    """One tensor of every sequence: its dtype, and its shape without the frames."""
+    """Dtype of a tensor of every sequence, and its shape without the frame axis."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -49,13 +49,13 @@ class Manifest:
         fps: nominal frame rate [1/s].
         rig_sha256: of the rig file, in hexadecimal.
         shapes: names of the K shapes, in the order of the coefficients.
-        muscles: identifiers of the M muscles whose forces are known; empty where they are not.
+        muscles: identifiers of the M muscles with known forces; empty if none are known.
         tensors: layout of each tensor, the same for every sequence.
         sequences: all sequences, in the order they were written.
-        provenance: where the corpus came from; what JSON can hold.
+        provenance: where the corpus came from; JSON values.
 
     Raises:
-        ValueError: an entry that is missing, of another kind, or does not fit the others; the message names it.
+        ValueError: an entry is missing, has the wrong type, or does not match the others; the message names it.
     """
 
     action_units: tuple[int, ...]
@@ -82,7 +82,7 @@ class Manifest:
         """Write ``corpus.json``; the same manifest gives the same bytes.
 
         Raises:
-            TypeError, ValueError: provenance that JSON cannot hold.
+            TypeError, ValueError: the provenance cannot be written as JSON.
             OSError: the file cannot be written.
         """
         data = {
@@ -144,7 +144,7 @@ class Manifest:
 
 
 def check_header(action_units: tuple[int, ...], fps: float, muscles: tuple[str, ...]) -> None:
-    """Raise ``ValueError`` unless these can head a corpus: unique action units and muscles, a positive frame rate."""
+    """Raise ``ValueError`` unless action units and muscles are unique and the frame rate is positive."""
     if not action_units or len(set(action_units)) < len(action_units) or not all(map(is_count, action_units)):
         raise ValueError(
             f"action_units must be different whole numbers above 0, at least one, got {quote(action_units)}"
@@ -154,7 +154,7 @@ def check_header(action_units: tuple[int, ...], fps: float, muscles: tuple[str, 
 
 
 def check_layouts(tensors: Mapping[str, TensorLayout], sizes: Mapping[str, int]) -> None:
-    """Raise ``ValueError`` unless these tensors can make a sequence; ``sizes`` tells the length of known axes."""
+    """Raise ``ValueError`` unless these are the tensors of a sequence; ``sizes`` has the length of known axes."""
     unknown = tensors.keys() - TENSORS.keys()
     if unknown:
         raise ValueError(f"unknown tensor {quote(sorted(unknown)[0])}, expected {', '.join(TENSORS)}")
@@ -173,32 +173,32 @@ def check_layouts(tensors: Mapping[str, TensorLayout], sizes: Mapping[str, int])
             wanted = " or ".join(str(("T", *("any" if size is None else size for size in axes))) for axes in expected)
             raise ValueError(f"tensor {name}: expected shape {wanted}, found {quote(('T', *shape))}".replace("'", ""))
     if sizes.get("M") and "muscle_forces" not in tensors:
-        raise ValueError("missing tensor muscle_forces, though muscles are named")
+        raise ValueError("missing tensor muscle_forces, although muscles are named")
 
 
 def check_id(identifier: str, taken: set[str]) -> None:
-    """Raise ``ValueError`` unless this can name a sequence file beside those taken (case folded)."""
+    """Raise ``ValueError`` unless this is a safe file name that is not taken yet (case folded)."""
     if not _SAFE_NAME.fullmatch(identifier):
         raise ValueError(
-            f"sequence id {quote(identifier)} is no safe file name: expected 1 to 100 letters, digits, '.', '_' or "
+            f"sequence id {quote(identifier)} is not a safe file name: expected 1 to 100 letters, digits, '.', '_' or "
             "'-', the first a letter or digit"
         )
     if identifier.casefold() in taken:
-        raise ValueError(f"sequence id {quote(identifier)} is there twice (capitals do not count)")
+        raise ValueError(f"sequence id {quote(identifier)} appears twice (case is ignored)")
 
 
 def check_subject(identifier: str, subject: str) -> None:
-    """Raise ``ValueError`` unless this can name the subject of a sequence.
+    """Raise ``ValueError`` unless this is a valid name of a subject.
 
-    A name is 1 to 100 characters that can be printed, the first a letter or digit: it is shown on terminals and written
-    to tables, where other characters would be commands or formulas.
+    A name has 1 to 100 printable characters, the first a letter or digit. It is shown on terminals and written to
+    tables, where other characters could be commands or formulas.
     """
     if not subject:
         raise ValueError(f"sequence {quote(identifier)} has no subject")
     if not (len(subject) <= 100 and subject.isprintable() and subject[0].isalnum()):
         raise ValueError(
-            f"sequence {quote(identifier)}: the name of a subject must be 1 to 100 characters that can be printed, the "
-            f"first a letter or digit, got {quote(subject)}"
+            f"sequence {quote(identifier)}: the name of a subject must have 1 to 100 printable characters, the first a "
+            f"letter or digit, got {quote(subject)}"
         )
 
 

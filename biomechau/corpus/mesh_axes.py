@@ -1,4 +1,4 @@
-"""Axes of recorded meshes: named, found, and told from a mirror."""
+"""Axes of recorded meshes: parsing and finding them, and detecting mirror images."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CLEARLY = 0.5
 
 
 def parse_axes(text: str) -> Tensor:
-    """The rotation (3, 3) float64 that brings meshes into the rig's axes: ``positions @ rotation.T``.
+    """The rotation (3, 3) float64 from the meshes' axes to the rig's: ``positions @ rotation.T``.
 
     Args:
-        text: which axes of the meshes are the rig's x, y and z, as ``x,z,-y`` for meshes with z up that look along -y.
+        text: which axes of the meshes are the rig's x, y and z: ``x,z,-y`` for meshes with z up that look along -y.
 
     Raises:
-        ValueError: not three different axes, or a mirror.
+        ValueError: not three different axes, or a reflection.
     """
     rotation = torch.zeros(3, 3, dtype=torch.float64)
     words = [word.strip().lower() for word in text.split(",")]
@@ -30,22 +30,22 @@ def parse_axes(text: str) -> Tensor:
         if axis in ("x", "y", "z"):
             rotation[row, "xyz".index(axis)] = -1.0 if word.startswith("-") else 1.0
     if len(words) != 3 or not bool((rotation.abs().sum(0) == 1).all() and (rotation.abs().sum(1) == 1).all()):
-        raise ValueError(f"axes must be x, y and z in any order and with any sign, as x,z,-y, got {quote(text)}")
+        raise ValueError(f"axes must be x, y and z in any order and with any sign, such as x,z,-y, got {quote(text)}")
     if float(torch.linalg.det(rotation)) < 0:
         raise ValueError(
-            f"axes {text} are a mirror, which swaps left and right: two axes exchanged need one sign, as x,z,-y"
+            f"axes {text} are a reflection, which swaps left and right: change the sign of one axis, as in x,z,-y"
         )
     return rotation
 
 
 def axes_of(mesh: Tensor, neutral: Tensor) -> str:
-    """The axes, among the 24 rotations that exchange axes, that bring a mesh (N, 3) nearest to the neutral (N, 3);
-    ``x,y,z`` where no other is clearly better."""
+    """The axes, among the 24 rotations that permute axes, that bring a mesh (N, 3) nearest to the neutral (N, 3);
+    ``x,y,z`` if no others are clearly better."""
     return _nearest(mesh, neutral, 1) or SAME_AXES
 
 
 def check_mirror(mesh: Tensor, neutral: Tensor, weights: Tensor) -> None:
-    """Raise ``ValueError`` if a reflection brings a mesh (N, 3) onto the neutral (N, 3), and no rotation does."""
+    """Raise ``ValueError`` if a reflection, but no rotation, aligns a mesh (N, 3) with the neutral (N, 3)."""
     share = (weights.double() / weights.sum())[:, None]
     one, other = (points.double() - (share * points.double()).sum(0) for points in (mesh, neutral))
     if not bool(one.isfinite().all()):  # the fit names the vertex
@@ -58,14 +58,14 @@ def check_mirror(mesh: Tensor, neutral: Tensor, weights: Tensor) -> None:
     if reflected < _CLEARLY * (reflected + 4 * float(sizes[2])):
         words = _nearest(mesh, neutral, -1)
         raise ValueError(
-            "the mesh is a mirror image of the rig: a reflection brings it there, no rotation does"
+            "the mesh is a mirror image of the rig: a reflection aligns them, but no rotation does"
             + (f" (its axes would be {words})" if words else "")
-            + ". Left and right cannot be told: write the meshes in right-handed axes, as the rig's"
+            + ". Left and right would be swapped: export the meshes with right-handed axes, like the rig's"
         )
 
 
 def _nearest(mesh: Tensor, neutral: Tensor, sign: int) -> str:
-    """The axes with this determinant that bring a mesh nearest to the neutral; empty where none is clearly better."""
+    """The axes with this determinant that bring a mesh nearest to the neutral; empty if none are clearly better."""
     one, other = (points.double() - points.double().mean(0) for points in (mesh, neutral))
     agreement = one.T @ other  # of each axis of the mesh with each of the rig
     best, most = "", float(agreement.trace())

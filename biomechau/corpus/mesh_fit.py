@@ -1,4 +1,4 @@
-"""Recorded meshes to coefficients of a rig, and what the fit leaves over of them."""
+"""Fits recorded meshes with the shapes of a rig, and measures what the fit leaves unexplained."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from biomechau.corpus.units import check_scale, check_size
 from biomechau.rig import FaceRig
 from biomechau.rig.left_over import LeftOver, LeftOverSums
 
-# Of the meshes' squared distance from the neutral. A plain recording of the rig's own person leaves less than 0.1 %,
-# and 8 % with noise of 0.3 mm at each vertex; a head that drifts by 1 mm/s, or stands 1 mm off, leaves more than 16 %,
-# one that moves, turns or lies 65 to 96 %.
+# Share of the meshes' squared distance from the neutral. A recording of the rig's own person leaves less than 0.1 %, or
+# 8 % with noise of 0.3 mm at each vertex. A head that drifts by 1 mm/s, or is shifted by 1 mm, leaves more than 16 %;
+# one that moves, turns or has other axes leaves 65 to 96 %.
 MOST_LEFT_OVER = 0.1
-# A residual below this is noise, whatever its share [cm].
+# A residual below this is noise, regardless of its share [cm].
 _NOISE = 0.05
-# Frames that are tried with other options.
+# Number of frames on which other options are tried.
 _SAMPLE = 32
 
 
 class MeshFitter:
-    """Fits the meshes of one recording, part by part.
+    """Fits the meshes of one recording, chunk by chunk.
 
     Args:
         rig: the face, with the vertices of the meshes in the same order.
-        rigid: fit the head's rigid motion too, and take it out.
+        rigid: fit the rigid motion of the head too, and remove it.
         scale: centimetres per unit of the meshes.
         axes: which axes of the meshes are the rig's x, y and z, see :func:`biomechau.corpus.mesh_axes.parse_axes`.
 
     Raises:
-        ValueError: an impossible scale, axes that are none or a mirror.
+        ValueError: the scale is not positive, or the axes are invalid or a reflection.
     """
 
     def __init__(self, rig: FaceRig, rigid: bool = False, scale: float = 1.0, axes: str = SAME_AXES) -> None:
@@ -52,10 +52,10 @@ class MeshFitter:
         """Coefficients (T, K) of the next meshes (T, N, 3), which are overwritten.
 
         Raises:
-            ValueError: a first mesh that is mirrored, or more than three times as large or as small as the rig, or what
-                :meth:`biomechau.FaceRig.fit` finds.
+            ValueError: the first mesh is mirrored, or more than three times larger or smaller than the rig, or
+                :meth:`biomechau.FaceRig.fit` reports an error.
         """
-        if meshes.shape[1:] == self._rig.neutral.shape:  # if not, the fit says so
+        if meshes.shape[1:] == self._rig.neutral.shape:  # otherwise the fit raises the error
             meshes = meshes.mul_(self._scale) if self._axes == SAME_AXES else self._scale * _turn(meshes, self._axes)
             if not self._sample:
                 check_size(self._rig, meshes[0])
@@ -65,18 +65,18 @@ class MeshFitter:
         return self._rig.fit(meshes, rigid=self._rigid, progress=progress, left_over=self._sums)
 
     def left_over(self) -> LeftOver:
-        """Of all meshes that were fitted."""
+        """What the fit leaves unexplained of all meshes so far."""
         return self._sums.result()
 
     def notes(self) -> tuple[str, ...]:
-        """A warning where the rig does not fit the meshes, with the option that would mend it."""
+        """A warning if the rig does not fit the meshes, with the option that would help."""
         found = self.left_over()
         residual, departure = (10 * float(part.square().mean().sqrt()) for part in (found.residual, found.departure))
         if not (found.shape > MOST_LEFT_OVER and residual > 10 * _NOISE):
             return ()
         return (
             f"the rig does not fit the meshes: {found.shape:.0%} of their shape and {found.motion:.0%} of their motion "
-            f"are left over ({residual:.1f} of {departure:.1f} mm), so forces are wrong; {self._advice(found)}",
+            f"are unexplained ({residual:.1f} of {departure:.1f} mm), so forces are wrong; {self._advice(found)}",
         )
 
     def _advice(self, found: LeftOver) -> str:
@@ -87,20 +87,20 @@ class MeshFitter:
             turned = _turn(sample, axes)
             chosen = self._combined(axes)
             if (share := self._share(turned, False)) < MOST_LEFT_OVER:
-                helps.append(f"--axes={chosen} leaves over {share:.1%}")
+                helps.append(f"--axes={chosen} leaves {share:.1%}")
             elif (share := self._share(turned, True)) < MOST_LEFT_OVER:
-                helps.append(f"--axes={chosen} with --rigid leaves over {share:.1%}")
+                helps.append(f"--axes={chosen} with --rigid leaves {share:.1%}")
         if not self._rigid and (share := self._share(sample, True)) < MOST_LEFT_OVER:
-            helps.append(f"--rigid, which takes the head's motion out, leaves over {share:.1%}")
+            helps.append(f"--rigid, which removes the motion of the head, leaves {share:.1%}")
         if helps:
             return "; ".join(helps)
-        tried = "--rigid is set" if self._rigid else "--rigid does not mend it"
+        tried = "--rigid is set" if self._rigid else "--rigid does not help"
         person = (
-            "they move as the rig but rest otherwise: are they of another person than the rig?"
+            "they move like the rig but have another neutral face: are they of another person?"
             if found.motion < MOST_LEFT_OVER
             else "are they meshes of this rig, with the vertices in its order?"
         )
-        return f"{tried}, and no exchange of axes (--axes): {person}"
+        return f"{tried}, nor does another order of axes (--axes): {person}"
 
     def _share(self, meshes: Tensor, rigid: bool) -> float:
         sums = LeftOverSums()
@@ -111,7 +111,7 @@ class MeshFitter:
         return sums.result().shape
 
     def _combined(self, axes: str) -> str:
-        """Further axes after those that were given, as one option."""
+        """The given axes followed by others, as one option."""
         turn = parse_axes(axes) @ parse_axes(self._axes)
         columns = turn.abs().argmax(1).tolist()
         return ",".join(("-" if float(turn[row, axis]) < 0 else "") + "xyz"[axis] for row, axis in enumerate(columns))

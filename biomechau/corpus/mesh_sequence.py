@@ -1,4 +1,4 @@
-"""Reader of folders of numbered meshes, fitted with the shapes of a rig."""
+"""Reader of folders of numbered meshes, which are fitted with the shapes of a rig."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from biomechau.corpus.resampling import check_span
 from biomechau.rig import FaceRig
 from biomechau.rig.mesh_file import MESH_ENDINGS, read_mesh_vertices
 
-# Meshes read before they are fitted together.
+# Number of meshes that are fitted together.
 _CHUNK = 256
 
 
@@ -31,24 +31,24 @@ def read_mesh_sequence(
 ) -> FaceSequence:
     """Read a moving mesh and fit its coefficients frame by frame (:meth:`FaceRig.fit`).
 
-    The OBJ or PLY files are frames in the order of the number in their names
-    (:func:`biomechau.corpus.numbered_files.number_files`); numbers that are left out are dropped frames. Where the rig
-    does not fit the meshes, ``notes`` say so.
+    The OBJ or PLY files are ordered by the frame number in their names
+    (:func:`biomechau.corpus.numbered_files.number_files`); missing numbers are dropped frames. ``notes`` say if the rig
+    does not fit the meshes.
 
     Args:
         folder: folder of the files.
         rig: the face, with the vertices of the meshes in the same order.
         fps: frame rate [1/s].
-        rigid: fit the head's rigid motion too, and take it out.
+        rigid: fit the rigid motion of the head too, and remove it.
         scale: centimetres per unit of the files.
-        progress: called with (frames done, frames in all).
-        axes: which axes of the files are the rig's x, y and z, as ``x,z,-y``.
+        progress: called with (frames done, total frames).
+        axes: which axes of the files are the rig's x, y and z, such as ``x,z,-y``.
 
     Raises:
-        ValueError: no OBJ or PLY files, a name without a number, a number that is there twice or too large, a gap
-            too long to be one (:func:`biomechau.corpus.resampling.check_span`), a mesh with another vertex
-            count than the rig, a first mesh more than three times as large or as small as the rig, or mirrored, axes
-            that are none or a mirror, a broken file; the message names the file.
+        ValueError: no OBJ or PLY files, a name without a number, a number that appears twice or is too large, an
+            implausibly long gap (:func:`biomechau.corpus.resampling.check_span`), a mesh with more or fewer vertices
+            than the rig, a first mesh that is mirrored or more than three times larger or smaller than the rig, axes
+            that are invalid or a reflection, or a broken file; the message names the file.
         OSError: the folder or a file cannot be read.
     """
     folder = Path(folder)
@@ -59,7 +59,7 @@ def read_mesh_sequence(
     numbers = np.array(list(frames))
     step = np.diff(numbers).min() if len(numbers) > 1 else 1
     timestamp = torch.from_numpy((numbers - numbers[0]) / (step * fps))
-    # Before the meshes are read, which takes its time.
+    # Checked before the meshes are read, which takes longer.
     check_span(timestamp, fps, lambda index: f"{files[index]}: frame {numbers[index]}")
     coefficients = []
     for start in range(0, len(files), _CHUNK):
@@ -67,7 +67,7 @@ def read_mesh_sequence(
         for done, file in enumerate(files[start : start + _CHUNK], start + 1):
             vertices = read_mesh_vertices(file)
             if len(vertices) != rig.num_vertices:
-                raise ValueError(f"{file}: expected {rig.num_vertices} vertices as the rig, found {len(vertices)}")
+                raise ValueError(f"{file}: expected {rig.num_vertices} vertices like the rig, found {len(vertices)}")
             meshes.append(torch.from_numpy(vertices).float())
             if progress is not None:
                 progress(done, len(files))

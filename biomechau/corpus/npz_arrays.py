@@ -1,4 +1,4 @@
-"""The arrays of an ``.npz`` file, whose sizes are known before they are read."""
+"""Reads the arrays of an ``.npz`` file after checking their sizes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from biomechau.file_errors import quote, reason, regular_file
 
 _ENDING = ".npy"
-# How numpy packs.
+# Compression methods of numpy.
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# Longest header that is read: numpy's own limit, its length field and what comes before it.
+# Longest header that is read, numpy's own limit.
 _LONGEST_HEADER = 10_000
-# Numbers of a face in motion hardly shrink when they are packed; a small file of zeros may.
+# Compression ratio that is plausible: recorded motion hardly compresses. Small files of zeros may.
 _LARGEST_RATIO = 100
 _ALWAYS_READ = 256 << 20  # bytes
-# What numpy and zipfile raise for broken, encrypted or hostile content.
+# Exceptions of numpy and zipfile for broken, encrypted or hostile content.
 _ERRORS = (
     *(ValueError, TypeError, OSError, EOFError, MemoryError, RuntimeError, NotImplementedError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, RecursionError, OverflowError),
@@ -33,12 +33,12 @@ _ERRORS = (
 
 
 class ArrayHeader(NamedTuple):
-    """What an array says of itself.
+    """Header of an array.
 
     Attributes:
         shape: of the array.
         dtype: of its items.
-        start: bytes before its items.
+        start: number of bytes before its items.
     """
 
     shape: tuple[int, ...]
@@ -47,15 +47,14 @@ class ArrayHeader(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Bytes in memory; an item or an axis without any counts as one, because a loop over it takes time."""
+        """Bytes in memory. Items and axes of size 0 count as 1, because loops over the other axes take time."""
         return max(self.dtype.itemsize, 1) * math.prod(max(length, 1) for length in self.shape)
 
 
 def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
-    """Those of some arrays that a file has. Nothing is unpickled.
+    """Read some arrays of a file, as far as it has them. Nothing is unpickled.
 
-    The headers of the arrays are read first. What they ask for must be in the file, and must not be out of all
-    proportion to it.
+    The headers of the arrays are read first. Their sizes must match the file and be in proportion to it.
 
     Raises:
         ValueError: not an .npz file of plain arrays, or sizes that the file cannot hold; the message names the file and
@@ -77,9 +76,9 @@ def read_arrays(path: str | Path, names: Iterable[str]) -> dict[str, NDArray[np.
 
 def _header(file: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> ArrayHeader:
     if member.compress_type not in _PACKINGS:
-        raise ValueError(f"{name} is packed in another way than numpy packs")
+        raise ValueError(f"{name} is compressed by a method that numpy does not use")
     if not member.filename.endswith(_ENDING):
-        raise ValueError(f"{name} is no array")
+        raise ValueError(f"{name} is not an array")
     with file.open(member) as stream:
         start = io.BytesIO(stream.read(_LONGEST_HEADER + 100))
     shape, dtype = _parse_header(start, name)
@@ -89,7 +88,7 @@ def _header(file: zipfile.ZipFile, name: str, member: zipfile.ZipInfo) -> ArrayH
     held = header.dtype.itemsize * math.prod(shape)
     if held != member.file_size - header.start:
         raise ValueError(
-            f"{name} must hold {quote(held)} bytes by its shape {shape}, but the file has "
+            f"{name} must have {quote(held)} bytes for its shape {shape}, but the file has "
             f"{member.file_size - header.start}"
         )
     return header
@@ -112,7 +111,7 @@ def _check_sizes(headers: dict[str, ArrayHeader], packed: int) -> None:
     total = sum(header.size for header in headers.values())
     if total > max(_ALWAYS_READ, _LARGEST_RATIO * packed):
         raise ValueError(
-            f"its arrays ask for {total / 2**30:.1f} GiB, the file has {packed / 2**20:.2g} MiB: no recording packs "
+            f"its arrays need {total / 2**30:.1f} GiB, the file has {packed / 2**20:.2g} MiB: no recording compresses "
             f"{_LARGEST_RATIO}-fold"
         )
 
@@ -120,6 +119,6 @@ def _check_sizes(headers: dict[str, ArrayHeader], packed: int) -> None:
 def _read(file: zipfile.ZipFile, member: zipfile.ZipInfo, header: ArrayHeader) -> NDArray[np.generic]:
     with file.open(member) as stream:
         array = np.lib.format.read_array(stream, allow_pickle=False)
-    if array.shape != header.shape:  # two members of one name
+    if array.shape != header.shape:  # two members with the same name
         raise ValueError(f"{member.filename} changed while it was read")
     return array

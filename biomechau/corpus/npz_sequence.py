@@ -46,29 +46,29 @@ def read_npz(
 ) -> FaceSequence:
     """Read one recording from an ``.npz`` file.
 
-    It holds either ``vertices`` (T, N, 3), which are fitted with the shapes of the rig, or ``coefficients`` (T, K) and
-    ``names`` (K strings), of which those that name no shape are left out. Beside them ``timestamp`` (T,) [s], or
-    ``fps``, or both, or neither when ``fps`` is an argument. It may also hold ``frame`` (T,), rising whole numbers,
-    which count the frames where only a rate is known, ``valid`` (T,) bool, False where no face was found, and
-    ``confidence`` (T,) in [0, 1]. A frame of 20 or more coefficients that are all 0, or of NaN, has no face either.
+    It has either ``vertices`` (T, N, 3), which are fitted with the shapes of the rig, or ``coefficients`` (T, K) and
+    ``names`` (K strings), of which unknown names are left out. It also has ``timestamp`` (T,) [s], ``fps``, or both;
+    neither is needed if ``fps`` is an argument. Optional arrays are ``frame`` (T,), increasing whole numbers of the
+    frames, used if only a rate is known; ``valid`` (T,) bool, False where no face was found; and ``confidence`` (T,) in
+    [0, 1]. A frame of NaN, or of at least 20 coefficients that are all 0, has no face either.
 
     Args:
         path: the file.
         rig: the face; needed for vertices.
-        fps: frame rate [1/s], in place of the file's own rate and times.
-        rigid: fit the head's rigid motion too, and take it out (vertices only).
+        fps: frame rate [1/s], instead of the file's own rate and times.
+        rigid: fit the rigid motion of the head too, and remove it (vertices only).
         scale: centimetres per unit of the vertices.
-        progress: called with (frames done, frames in all).
-        count_rows: count the frames at an even rate, ``fps``, whatever times and numbers the file has.
-        wanted: names of other shapes than ARKit's to look for.
-        axes: which axes of the vertices are the rig's x, y and z, as ``x,z,-y``.
+        progress: called with (frames done, total frames).
+        count_rows: treat frames as evenly spaced at ``fps``, and ignore the file's times and numbers.
+        wanted: names of shapes other than ARKit's to look for.
+        axes: which axes of the vertices are the rig's x, y and z, such as ``x,z,-y``.
 
     Raises:
-        ValueError: not an .npz file of plain arrays, an array that is missing or of another shape or dtype, no known
-            shape name, a frame with some values only, no frame with a face, a coefficient beyond 10 (named by frame), a
-            first mesh more than three times as large or as small as the rig, no frame rate, times or numbers that do
-            not rise, a usual step of half a second or more, times too far apart or at odds with the file's rate, arrays
-            that ask for more than the file can hold; the message names the file.
+        ValueError: not an .npz file of plain arrays, an array that is missing or has the wrong shape or dtype, no known
+            shape name, a frame with some values only, no frame with a face, a coefficient above 10 (named by frame), a
+            first mesh more than three times larger or smaller than the rig, no frame rate, times or numbers that do not
+            increase, a typical step of half a second or more, times too far apart or inconsistent with the file's rate,
+            or arrays larger than the file can hold; the message names the file.
         OSError: the file cannot be read.
     """
     arrays = read_arrays(path, _ARRAYS)
@@ -164,7 +164,7 @@ def _named_coefficients(
 
 
 def _check_sizes(values: NDArray[np.floating], valid: NDArray[np.bool_], names: Sequence[str]) -> None:
-    # Before float32, in which 1e39 would be infinite.
+    # Checked before the conversion to float32, in which 1e39 would be infinite.
     outside = np.argwhere(valid[:, None] & ~np.isnan(values) & ~(np.abs(values) <= LARGEST_COEFFICIENT))
     if len(outside):
         frame, channel = outside[0].tolist()
@@ -178,7 +178,7 @@ def _check_sizes(values: NDArray[np.floating], valid: NDArray[np.bool_], names: 
 def _timing(
     arrays: dict[str, NDArray[np.generic]], num_frames: int, fps: float | None, count_rows: bool
 ) -> tuple[Tensor, float]:
-    """Time of each frame and the frame rate: the argument's, or else those of the file."""
+    """Time of each frame and the frame rate: those of the arguments if given, else those of the file."""
     if count_rows and fps is None:
         raise ValueError("count_rows (--count-rows) needs fps (--recorded-fps), the frame rate of the rows")
     frame = None if count_rows else _frame_numbers(arrays, num_frames)
@@ -197,20 +197,20 @@ def _timing(
     check_timestamp(timestamp)
     if num_frames == 1:
         if rate is None:
-            raise UnknownFrameRate("fps must be given (--recorded-fps): the time of a single frame does not tell it")
+            raise UnknownFrameRate("fps must be given (--recorded-fps): it cannot be found from a single frame")
         return timestamp, rate
     step = float(timestamp.diff().median())
     if rate is None:
         if step >= LONGEST_STEP:
             raise ValueError(
-                f"the usual step of timestamp is {step:g}: are the times in seconds? If its frames are at an even rate "
-                "F, --count-rows --recorded-fps F reads them"
+                f"the typical step of timestamp is {step:g}: are the times in seconds? If its frames are at an even "
+                "rate F, give --count-rows --recorded-fps F"
             )
         check_frame_rate(1 / step)
         return timestamp, 1 / step
     if not abs(rate * step - 1) <= _RATE_TOLERANCE:
         raise ValueError(
-            f"fps is {rate:g}, but the usual step of timestamp is {step:g} s, {1 / step:g} frames a second"
+            f"fps is {rate:g}, but the typical step of timestamp is {step:g} s, {1 / step:g} frames per second"
         )
     return timestamp, rate
 

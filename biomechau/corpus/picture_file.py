@@ -1,4 +1,4 @@
-"""Reading one picture."""
+"""Reads a picture file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PICTURE_ENDINGS = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", "
 
 
 def read_picture(path: Path) -> NDArray[np.uint8]:
-    """A picture (H, W, 3), red, green, blue, upright.
+    """Read a picture (H, W, 3), red, green, blue, rotated as it is meant to be shown.
 
     Raises:
         ImportError: pillow is not installed.

@@ -1,4 +1,4 @@
-"""Pictures of the frames of a corpus: where they are, and reading them."""
+"""Finds and reads the pictures of the frames of a corpus."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class SequencePictures:
     """The pictures of one sequence, T frames.
 
     Attributes:
-        place: the folder or the video; None where there is neither.
-        numbers: (T,) number of each frame, its time times the frame rate.
-        frames: the picture of each frame: its file, its place in the video from 0, or None where there is none.
+        place: the folder or the video; None if there is neither.
+        numbers: (T,) number of each frame, its time multiplied by the frame rate.
+        frames: the picture of each frame: its file, its position in the video from 0, or None if there is none.
     """
 
     place: Path | None
@@ -37,7 +37,7 @@ class SequencePictures:
     frames: tuple[Path | int | None, ...]
 
     def without(self, wanted: NDArray[np.bool_]) -> str:
-        """Which of the wanted frames (T,) have no picture, in words; empty where all have."""
+        """Which of the wanted frames (T,) have no picture, in words; empty if all have one."""
         lacking = [
             n for n, frame, want in zip(self.numbers, self.frames, wanted, strict=True) if want and frame is None
         ]
@@ -47,18 +47,18 @@ class SequencePictures:
         return f"{len(lacking)} labelled frames have {where} ({frame_ranges(lacking)})"
 
     def read(self, faults: list[str] | None = None) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        """Read the pictures that there are.
+        """Read the available pictures.
 
         Args:
-            faults: takes what is wrong with files that cannot be read, which are left out then.
+            faults: a list for error messages; if given, files that cannot be read are left out and described there.
 
         Returns:
             The frame, from 0, and its picture (H, W, 3), red, green, blue; in the order of the frames.
 
         Raises:
             ImportError: pillow, or for videos PyAV, is not installed.
-            ValueError: a picture or a video that cannot be read, and ``faults`` is not given; the message names it.
-            OSError: a file that the system does not let be read.
+            ValueError: a picture or a video is broken, and ``faults`` is not given; the message names it.
+            OSError: a file cannot be read.
         """
         for index, picture in self._read_video(faults) if self.place and self.place.is_file() else self._read_files():
             if isinstance(picture, ValueError):
@@ -94,22 +94,22 @@ class SequencePictures:
         yield (
             -1,
             ValueError(
-                f"{self.place}: it ends after {last + 1} pictures, before {len(lacking)} frames "
+                f"{self.place}: it ends after {last + 1} pictures, which leaves out {len(lacking)} frames "
                 f"({frame_ranges(lacking)})"
             ),
         )
 
 
 def find_pictures(corpus: Corpus, root: str | Path, sequence: CorpusSequence) -> SequencePictures:
-    """Find the pictures of a sequence below a root.
+    """Find the pictures of a sequence below a root folder.
 
-    They are in the folder ``<sequence id>``, ``<subject>/<task>`` (as BP4D's) or ``<subject>`` (as DISFA's), each named
-    by its number, with or without zeros in front, or are the frames of the video ``<sequence id>.avi`` (``.mp4``, ...)
-    or, as DISFA's, ``Videos_LeftCamera/LeftVideoSN001_comp.avi``. Capitals do not matter.
+    They are either files in the folder ``<sequence id>``, ``<subject>/<task>`` (as in BP4D) or ``<subject>`` (as in
+    DISFA), named by their numbers with or without leading zeros, or the frames of the video ``<sequence id>.avi``
+    (``.mp4``, ...) or, as in DISFA, ``Videos_LeftCamera/LeftVideoSN001_comp.avi``. Case is ignored.
 
-    The number of a frame is its time times the frame rate, which for BP4D and DISFA is the number that the labels give
-    it. Of a sequence whose frames count from 0, pictures that count from 1 are taken too: those without a picture 0
-    that have one more at the end. A video's first frame is frame 1 for DISFA, and frame 0 elsewhere.
+    The number of a frame is its time multiplied by the frame rate; for BP4D and DISFA, that is its number in the
+    labels. If frames count from 0 but there is no picture 0 and one more at the end, pictures count from 1. The first
+    frame of a video is frame 1 for DISFA, and frame 0 otherwise.
 
     Raises:
         ValueError: two pictures of one frame.

@@ -1,4 +1,4 @@
-"""Protocols of the literature: the subjects and action units of BP4D and DISFA."""
+"""Published evaluation protocols: the subjects and action units of BP4D and DISFA."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a data set is evaluated throughout the literature.
+    """How a data set is usually evaluated in publications.
 
     Attributes:
         name: of the data set.
@@ -17,7 +17,7 @@ class Protocol:
         sequences: number of recordings.
         frames: number of labelled frames.
         positive_rates: share of the frames in which each action unit is on, as published.
-        subject_sets: subjects by the name of their set. Publications agree on the sets and number them differently.
+        subject_sets: subjects by the name of their set. Publications agree on the sets but number them differently.
     """
 
     name: str
@@ -51,7 +51,7 @@ DISFA = Protocol(
     action_units=(1, 2, 4, 6, 9, 12, 25, 26),
     fps=20.0,
     sequences=27,
-    frames=130814,  # 4,845 each, but SN010, whose label files end one line earlier
+    frames=130814,  # 4,845 each, except for SN010, whose label files are one line shorter
     positive_rates=(0.0497, 0.0431, 0.1524, 0.0789, 0.0418, 0.1288, 0.2771, 0.0882),
     subject_sets={
         "P1": _subjects("SN001 SN002 SN009 SN010 SN016 SN026 SN027 SN030 SN032"),

@@ -1,4 +1,4 @@
-"""One function that reads any recording."""
+"""Reads any recording, with the reader of its kind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from biomechau.rig import FaceRig
 from biomechau.rig.mesh_file import MESH_ENDINGS
 
 _TABLES = (".csv", ".tsv", ".txt")
-_NO_MESHES = "holds no meshes, so --rigid, --scale and --axes have nothing to place"
+_NO_MESHES = "not meshes, so --rigid, --scale and --axes have no effect"
 
 
 def read_sequence(
@@ -41,29 +41,29 @@ def read_sequence(
 ) -> FaceSequence:
     """Read a recording at its own frame rate.
 
-    The face of a video, or of a folder of numbered pictures, is tracked by MediaPipe
+    In a video or a folder of numbered pictures, the face is tracked by MediaPipe
     (:func:`biomechau.corpus.tracking.follow_faces`).
 
     Args:
         path: a table of blendshapes (``.csv``, ``.tsv``, ``.txt``), ``.json``, ``.npz``, the folder or the ``.zip`` of
             a take of Live Link Face, a folder of OBJ or PLY files, a video, or a folder of pictures.
         rig: the face; needed for meshes and with ``channels``.
-        fps: frame rate of the recording, where the file does not tell it or tells it wrongly [1/s]; of timecodes the
-            frames that they count a second.
-        rigid: fit the head's rigid motion too, and take it out (meshes only).
+        fps: frame rate of the recording, if the file does not contain it or is wrong [1/s]; for timecodes, their number
+            of frames per second.
+        rigid: fit the rigid motion of the head too, and remove it (meshes only).
         scale: centimetres per unit of the recording (meshes only).
-        progress: called with (frames done, frames in all); meshes and videos only.
-        count_rows: the rows of a table are frames at an even rate, ``fps``, whatever times it has.
-        face: the face to read, where there are several: its number in a table; in a video its rank, 1 the largest and
-            the default, or ``"only"`` to look for a single one, which MediaPipe then smooths over time.
-        channels: which channels drive which shapes of the rig, where their names do not tell.
-        axes: which axes of the recording are the rig's x, y and z, as ``x,z,-y`` (meshes only).
-        model: MediaPipe's, see :func:`biomechau.corpus.landmarker_model.find_model` (videos only).
+        progress: called with (frames done, total frames); meshes and videos only.
+        count_rows: treat the rows of a table as frames at an even rate, ``fps``, and ignore its times.
+        face: the face to read, if there are several: its number in a table; in a video its rank, 1 the largest and the
+            default, or ``"only"`` to look for a single one, which MediaPipe then smooths over time.
+        channels: which channels drive which shapes of the rig, if their names differ.
+        axes: which axes of the recording are the rig's x, y and z, such as ``x,z,-y`` (meshes only).
+        model: MediaPipe's model, see :func:`biomechau.corpus.landmarker_model.find_model` (videos only).
 
     Raises:
-        ImportError: what tracks a video is not installed.
-        ValueError: a file of another kind, an option that it has no use for, meshes without a rig, mesh files without a
-            frame rate, or what the reader of its kind finds.
+        ImportError: a package for tracking videos is not installed.
+        ValueError: the file is of another kind, an option does not apply to it, meshes come without a rig or a frame
+            rate, or the reader of its kind reports an error.
         OSError: the file cannot be read.
     """
     path = Path(path)
@@ -75,9 +75,9 @@ def read_sequence(
     has_meshes = path.is_dir() and any(child.suffix.lower() in MESH_ENDINGS for child in path.iterdir())
     video = is_recorded_video(path)
     if model is not None and not video:
-        raise ValueError(f"{path}: is no video, so MediaPipe's model has nothing to do (--model)")
+        raise ValueError(f"{path}: not a video, so MediaPipe's model has no effect (--model)")
     if face == "only" and not video:
-        raise ValueError(f"{path}: is no video, so there is no single face to look for (--face only)")
+        raise ValueError(f"{path}: not a video, so a single face cannot be looked for (--face only)")
     if (rigid or scale != 1 or axes != SAME_AXES) and not (has_meshes or ending == ".npz"):
         raise ValueError(f"{path}: {_NO_MESHES}")
     if has_meshes:
@@ -107,8 +107,8 @@ def read_sequence(
         raise FileNotFoundError(f"no such file: {path}")
     if ending == ".npy":
         raise ValueError(
-            f"{path}: a .npy file has no names of its channels and no frame rate: save it as .npz with coefficients, "
-            "names and fps"
+            f"{path}: a .npy file has no channel names and no frame rate: save it as .npz with coefficients, names and "
+            "fps"
         )
     raise ValueError(
         f"{path}: expected a table of blendshapes (.csv, .tsv), .json, .npz, a take's folder or .zip, a folder of OBJ "
@@ -128,12 +128,12 @@ def _read_meshes(
     if rig is None:
         raise ValueError(f"{path}: a rig must be given to fit meshes")
     if fps is None:
-        raise ValueError(f"{path}: fps must be given (--recorded-fps): mesh files do not tell it")
+        raise ValueError(f"{path}: fps must be given (--recorded-fps): mesh files do not contain it")
     return read_mesh_sequence(path, rig, fps, rigid, scale, progress, axes)
 
 
 def is_recorded_video(path: Path) -> bool:
-    """Whether a path is a video, or a folder of pictures without a table or meshes beside them."""
+    """Whether a path is a video, or a folder of pictures without tables or meshes."""
     if not path.is_dir():
         return recording_kind(path) == "video"
     others = {".csv", *MESH_ENDINGS}
@@ -141,10 +141,10 @@ def is_recorded_video(path: Path) -> bool:
 
 
 def read_tracked(found: FollowedVideo, face: int | None = None) -> FaceSequence:
-    """One face of a video as a recording, with what the user should know in ``notes``.
+    """One face of a video as a recording, with notes for the user.
 
     Args:
-        found: its faces.
+        found: the faces of the video.
         face: number of the face, from 1; the largest if not given.
 
     Raises:
@@ -178,8 +178,8 @@ def _driven(sequence: FaceSequence, rig: FaceRig | None, channels: ChannelTable 
 
 
 def _refuse(path: Path, count_rows: bool, face: int | str | None) -> None:
-    """An option without effect is an error."""
+    """Raise ``ValueError`` for options that have no effect."""
     if count_rows:
-        raise ValueError(f"{path}: has no rows, so they cannot be counted (--count-rows)")
+        raise ValueError(f"{path}: not a table, so its rows cannot be counted (--count-rows)")
     if face is not None:
-        raise ValueError(f"{path}: holds one face, so none can be chosen (--face)")
+        raise ValueError(f"{path}: has only one face, so --face has no effect")

@@ -1,4 +1,4 @@
-"""Recordings among files and folders: what a study of many analyses."""
+"""Finds the recordings of a study among files and folders."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from biomechau.rig.mesh_file import MESH_ENDINGS
 Kind = Literal["capture", "meshes", "video"]
 
 _CAPTURES = frozenset({".csv", ".json", ".npy", ".npz", ".tsv", ".zip"})
-# The description that Live Link Face puts beside a take's CSV and video.
+# The description that Live Link Face writes next to the CSV file and the video of a take.
 _TAKE = "take.json"
-# No names for folders of recordings: files that lie beside them, and what folders call themselves.
+# Names that folders of recordings must not have: files next to them, and relative paths.
 _RESERVED = ("study.csv", "index.html", ".", "..")
 
 
@@ -31,8 +31,8 @@ class Recording:
         kind: "capture" (coefficients in a file, or a take folder of Live Link Face), "meshes" (a folder of numbered
             OBJ or PLY files) or "video" (a file, or a folder of numbered pictures).
         name: unique among the recordings of a study; the name of a folder.
-        folder: where it was found below the input that it belongs to, with "/" between folders; empty for an input
-            itself and what lies directly in one. Recordings of one person usually share a folder.
+        folder: its folder relative to the input that contains it, with "/" between folders; empty for an input itself
+            and for recordings directly in it. Recordings of one person usually share a folder.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Recording:
     folder: str
 
     def fingerprint(self) -> str:
-        """Changes when a file of the recording does: a digest of the names, sizes and times of its files.
+        """A digest of the names, sizes and times of its files, which changes when one of them does.
 
         Raises:
             OSError: a file cannot be read.
@@ -55,10 +55,10 @@ class Recording:
 
 
 def find_recordings(inputs: Iterable[str | Path], excluded: Iterable[str | Path] = ()) -> list[Recording]:
-    """The recordings that files and folders hold, in order of their paths.
+    """Find all recordings in files and folders, in order of their paths.
 
-    A folder that is no recording itself is searched, with the folders in it. Files of other kinds, and files and
-    folders whose names begin with a dot, are passed over there.
+    A folder that is not a recording itself is searched recursively. Files of other kinds, and files and folders whose
+    names begin with a dot, are ignored there.
 
     Args:
         inputs: files and folders.
@@ -66,7 +66,7 @@ def find_recordings(inputs: Iterable[str | Path], excluded: Iterable[str | Path]
 
     Raises:
         FileNotFoundError: an input does not exist.
-        ValueError: an input is a file of another kind, or none of them holds a recording.
+        ValueError: an input is a file of another kind, or there are no recordings.
     """
     inputs, left_out = [Path(path) for path in inputs], {Path(path).resolve() for path in excluded}
     found: dict[Path, tuple[Path, Kind, str]] = {}
@@ -94,12 +94,12 @@ def _search(path: Path, excluded: set[Path]) -> list[tuple[Path, Kind]]:
     if not path.is_dir() or path.resolve() in excluded:
         return []
     inside = sorted(child for child in path.iterdir() if not child.name.startswith("."))
-    # A link to a folder may lead back to where it lies.
+    # A link to a folder may be circular.
     return [one for child in inside if not (child.is_symlink() and child.is_dir()) for one in _search(child, excluded)]
 
 
 def recording_kind(path: Path) -> Kind | None:
-    """What a file or folder is a recording of; None where it is none."""
+    """The kind of recording that a file or folder is; None if it is not one."""
     if not path.is_dir():
         ending = path.suffix.lower()
         return "capture" if ending in _CAPTURES else "video" if ending in VIDEO_ENDINGS else None
@@ -112,7 +112,7 @@ def recording_kind(path: Path) -> Kind | None:
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each path, with as many of its folders before it as tell it from the others."""
+    """The stem of each path, with as many parent folders in front as make it unique."""
     parts = [path.resolve().parts[1:-1] for path in paths]
     alike = Counter((folders, path.stem.lower()) for folders, path in zip(parts, paths, strict=True))
     stems = [
@@ -130,6 +130,6 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _repeated(names: Sequence[str]) -> list[int]:
-    """Which names are there more than once, or are those of files beside them; capitals do not count everywhere."""
+    """Positions of names that appear more than once or are reserved; some file systems ignore case."""
     count = Counter([*(name.lower() for name in names), *_RESERVED])
     return [index for index, name in enumerate(names) if count[name.lower()] > 1]

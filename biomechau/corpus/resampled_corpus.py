@@ -1,4 +1,4 @@
-"""A corpus seen at another frame rate."""
+"""A corpus resampled to another frame rate."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
 from biomechau.corpus.labelled_corpus import LabelledCorpus
 from biomechau.corpus.manifest import SequenceEntry
 from biomechau.corpus.resampling import even_grid, nearest_frames
+from biomechau.file_errors import naming
 from biomechau.rig import FaceRig
 
-# Measured over time, so that they can be interpolated; the other tensors are those of the nearest frame.
+# Continuous signals, which are interpolated; other tensors are those of the nearest frame.
 _SIGNALS = ("coefficients", "muscle_forces")
 
 
 class ResampledCorpus(LabelledCorpus):
-    """Another corpus, its sequences brought to a frame rate when they are read, see :meth:`FaceSequence.resample`.
+    """A corpus whose sequences are resampled to a frame rate when they are read, see :meth:`FaceSequence.resample`.
 
-    Coefficients and muscle forces are interpolated, with a low-pass filter first where the rate is lower. Labels,
-    image features and what meshes have beside their coefficients are those of the nearest recorded frame; labels are
-    unknown where that frame is not valid, or farther away than half a frame at the lower rate.
+    Coefficients and muscle forces are interpolated, and low-pass filtered first if the new rate is lower. Labels, image
+    features and mesh residuals are those of the nearest recorded frame. Labels are unknown if that frame is not valid,
+    or farther away than half a frame at the lower rate.
 
     Args:
-        corpus: to resample, with the image features that are wanted.
+        corpus: to resample, with the image features to use.
         fps: new frame rate [1/s].
 
     Raises:
-        ValueError: a rate that is not positive, or a sequence file that does not fit.
+        ValueError: the rate is not positive, or a sequence file does not fit; the message names the file.
         OSError: a file cannot be read.
     """
 
@@ -39,16 +40,15 @@ class ResampledCorpus(LabelledCorpus):
         check_frame_rate(fps)
         self.recorded = corpus
         entries = tuple(
-            entry._replace(frames=len(even_grid(corpus.timestamp(entry.id), fps)))
-            for entry in corpus.manifest.sequences
+            entry._replace(frames=_num_frames(corpus, entry.id, fps)) for entry in corpus.manifest.sequences
         )
         super().__init__(corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries), corpus.features)
 
     def __getitem__(self, id: str) -> CorpusSequence:
-        """Read one sequence, and resample it.
+        """Read one sequence and resample it.
 
         Raises:
-            KeyError, ValueError, OSError: as :class:`biomechau.corpus.Corpus`.
+            KeyError, ValueError, OSError: see :class:`biomechau.corpus.Corpus`.
         """
         recorded = self.recorded[id]
         tensors = _resampled(recorded, self.recorded.fps, self.fps)
@@ -69,6 +69,11 @@ class ResampledCorpus(LabelledCorpus):
     def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
         sequence = self[entry.id]
         return sequence.labels, sequence.valid
+
+
+def _num_frames(corpus: Corpus, id: str, fps: float) -> int:
+    with naming(corpus.file_of(id)):
+        return len(even_grid(corpus.timestamp(id), fps))
 
 
 def _resampled(sequence: CorpusSequence, recorded_fps: float, fps: float) -> dict[str, Tensor]:

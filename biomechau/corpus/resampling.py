@@ -1,4 +1,4 @@
-"""Recorded frames onto an even time grid."""
+"""Resampling of recorded frames to an even time grid."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# Frames of a grid between two recorded ones, and for each recorded one beside that: 28 minutes at 60 frames a second
-# are no gap of a recording, but another recording, or a broken time.
+# Largest number of grid frames between two recorded ones, and additionally per recorded frame. 28 minutes at 60 frames
+# per second are not a gap in a recording: it is another recording, or a broken time.
 LONGEST_GAP = 100_000
 _PER_RECORDED = 100
 
 
 def even_grid(timestamp: Tensor, fps: float) -> NDArray[np.float64]:
-    """Evenly spaced times from the first to the last of (T,) [s], the last one if it falls onto the grid.
+    """Evenly spaced times from the first to the last of (T,) [s]; the last one is included if it lies on the grid.
 
     Raises:
         ValueError: as :func:`check_span`.
@@ -30,36 +30,41 @@ def even_grid(timestamp: Tensor, fps: float) -> NDArray[np.float64]:
 
 
 def check_span(timestamp: Tensor, fps: float, place: Callable[[int], str] = "frame {}".format) -> None:
-    """Make sure that times can become an even grid: a few broken ones must not ask for gigabytes.
+    """Check that times can become an even grid, so that a few broken ones do not allocate gigabytes.
 
     Args:
-        timestamp: (T,) rising [s].
+        timestamp: (T,) increasing [s].
         fps: frame rate of the grid [1/s].
-        place: where a frame was read, for the message.
+        place: returns where a frame was read, for the message.
 
     Raises:
-        ValueError: a gap, or a recording as a whole, that is implausibly long for the frames there are.
+        ValueError: a gap, or the whole recording, is implausibly long for its number of frames.
     """
-    check_frame_numbers(timestamp * fps, place, lambda count: f" at {fps:g} a second, {count / fps:g} s,")
+    check_frame_numbers(timestamp * fps, place, lambda count: f" at {fps:g} per second, {count / fps:g} s,")
 
 
 def check_frame_numbers(
     frames: Tensor, place: Callable[[int], str] = "frame {}".format, rate: Callable[[float], str] = lambda count: ""
 ) -> None:
-    """As :func:`check_span`, of rising frame numbers (T,); ``rate`` says what a number of frames is in time."""
+    """Like :func:`check_span`, for increasing frame numbers (T,); ``rate`` describes a number of frames in time."""
     if len(frames) < 2:
         return
     steps = frames.double().diff()
     if (longest := float(steps.max())) > LONGEST_GAP:
         raise ValueError(
-            f"{place(int(steps.argmax()) + 1)}: {longest:,.0f} frames{rate(longest)} after the frame before it, "
-            f"expected at most {LONGEST_GAP:,}: mend the times or frame numbers, or split the recording"
+            f"{place(int(steps.argmax()) + 1)}: {_count(longest)} frames{rate(longest)} after the frame before it, "
+            f"expected at most {LONGEST_GAP:,}: correct the times or frame numbers, or split the recording"
         )
     if (span := float(frames[-1] - frames[0])) > LONGEST_GAP + _PER_RECORDED * len(frames):
         raise ValueError(
-            f"{place(len(frames) - 1)}: a span of {span:,.0f} frames{rate(span)} of which {len(frames)} are there: "
-            "mend the times or frame numbers, or split the recording"
+            f"{place(len(frames) - 1)}: a span of {_count(span)} frames{rate(span)} of which {len(frames)} are there: "
+            "correct the times or frame numbers, or split the recording"
         )
+
+
+def _count(frames: float) -> str:
+    """A number of frames; one that no recording has in three digits."""
+    return f"{frames:,.0f}" if frames < 1e15 else f"{frames:.3g}"
 
 
 def nearest_frames(timestamp: Tensor, grid: Tensor, tolerance: float) -> tuple[Tensor, Tensor]:
@@ -78,21 +83,21 @@ def nearest_frames(timestamp: Tensor, grid: Tensor, tolerance: float) -> tuple[T
 def interpolate(
     times: NDArray[np.float64], values: NDArray[np.float32], rate: float, grid: NDArray[np.float64], grid_rate: float
 ) -> NDArray[np.float32]:
-    """Values (T, C), recorded at about ``rate``, at the evenly spaced times of ``grid`` (T', starting at or before T).
+    """Interpolate values (T, C), recorded at about ``rate``, at the evenly spaced times of ``grid`` (T').
 
-    Upwards: linear interpolation. Downwards: first linear onto an even grid of about the recording's own rate, then a
-    zero-phase low-pass filter (windowed sinc, cut-off at half of ``grid_rate``), so that nothing faster than the new
-    rate can carry is folded into it. The filter rings at steps, so each channel is held within its recorded range.
-    Before the first and after the last recorded frame the value stays.
+    Upsampling is linear interpolation. Downsampling first interpolates linearly to an even grid of about the
+    recording's own rate, then applies a zero-phase low-pass filter (windowed sinc, cut-off at half of ``grid_rate``)
+    against aliasing. The filter rings at steps, so each channel is clipped to its recorded range. Before the first and
+    after the last recorded frame the value is held. The grid starts at or before the first recorded time.
     """
     if not values.shape[1]:
         return np.empty((len(grid), 0), np.float32)
     if grid_rate >= rate:
         return _linear(times, values, grid).astype(np.float32)
-    # Here, because scipy.signal takes half a second to import and only this call needs it.
+    # Imported here because scipy.signal takes half a second to import and only this call needs it.
     from scipy.signal import resample_poly
 
-    # The filter takes a ratio of whole numbers. The even grid has this ratio exactly, so that no time is lost or won.
+    # The filter takes a ratio of whole numbers. The even grid has exactly this ratio, so times do not drift.
     ratio = Fraction(rate / grid_rate).limit_denominator(1000)
     own_grid = grid[0] + np.arange(math.ceil(len(grid) * ratio)) / float(grid_rate * ratio)
     even = _linear(times, values, own_grid)
@@ -108,7 +113,7 @@ def is_supported(
     before = np.searchsorted(times, grid + half_frame, side="right") - 1
     after = np.searchsorted(times, grid - half_frame, side="left")
     inside = (before >= 0) & (after < len(times))
-    # A recorded time within half a frame comes both before and after, and the gap is not positive.
+    # A recorded time within half a frame counts as both before and after, and the gap is not positive.
     return inside & (times[after.clip(max=len(times) - 1)] - times[before.clip(min=0)] <= max_gap)
 
 

@@ -1,4 +1,4 @@
-"""The table of coefficients in the folder of a take, or in a zip file of one."""
+"""Finds the table of coefficients in the folder or the zip file of a take."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from biomechau.corpus.csv_table import CsvTable
 from biomechau.file_errors import reason, regular_file
 from biomechau.rig.names import shortened
 
-_LARGEST = 1 << 28  # bytes of a table: two hours of a phone
-# Live Link Face's other tables of a take: before calibration, after it, and of the neutral face alone.
+_LARGEST = 1 << 28  # bytes of a table: two hours of a phone's recording
+# Other tables in a take of Live Link Face: before calibration, after it, and of the neutral face alone.
 _VARIANTS = ("_raw", "_cal", "_neutral")
-# What zipfile raises for broken, encrypted or hostile content.
+# Exceptions of zipfile for broken, encrypted or hostile content.
 _ERRORS = (
     *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
     *(EOFError, OSError, OverflowError, ValueError),
@@ -23,7 +23,7 @@ _ERRORS = (
 
 
 def find_table(folder: Path) -> Path:
-    """The one table of blendshapes in a folder; files whose names begin with a dot do not count.
+    """The only table of blendshapes in a folder; files whose names begin with a dot are ignored.
 
     Raises:
         ValueError: there is none, or there are several; the message names them.
@@ -34,10 +34,10 @@ def find_table(folder: Path) -> Path:
 
 
 def read_zipped_table(path: Path) -> tuple[Path, bytes]:
-    """The one table of blendshapes in a zip file: its name below the file's, and its content.
+    """The only table of blendshapes in a zip file: its path below that of the file, and its content.
 
     Raises:
-        ValueError: no zip file, no table in it, or several; the message names them.
+        ValueError: not a zip file, or it holds no table or several; the message names them.
         OSError: the file cannot be read.
     """
     regular_file(path)
@@ -73,7 +73,7 @@ def _is_table(name: str) -> bool:
 
 
 def _only(place: Path, tables: Sequence[Path], read: Callable[[Path], CsvTable]) -> Path:
-    """The table that holds blendshapes."""
+    """The only one of some tables that has blendshapes."""
     if len(tables) == 1:
         return tables[0]
     found = [table for table in tables if _holds_blendshapes(table, read)]
@@ -86,7 +86,7 @@ def _only(place: Path, tables: Sequence[Path], read: Callable[[Path], CsvTable])
             f"none of its tables has blendshapes ({shortened([t.name for t in tables])})" if tables else "no .csv file"
         )
         raise ValueError(f"{place}: {words}, expected a take of Live Link Face")
-    raise ValueError(f"{place}: several recordings, give one of them: {shortened([table.name for table in chosen], 8)}")
+    raise ValueError(f"{place}: several recordings, choose one: {shortened([table.name for table in chosen], 8)}")
 
 
 def _holds_blendshapes(path: Path, read: Callable[[Path], CsvTable]) -> bool:

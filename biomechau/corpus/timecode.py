@@ -1,4 +1,4 @@
-"""Timecodes of recordings: what their numbers count, and the time of each row."""
+"""Timecodes of recordings: their frame rate, and the time of each row."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from biomechau.file_errors import quote
 
 # Drop-frame timecodes have a semicolon before the frame number.
 _TIMECODE = re.compile(r"(\d{1,3}):([0-5]\d):([0-5]\d)[:;](\d{1,3})(?:[.,](\d+))?", re.ASCII)
-# What cameras and phones count, and how many frames lost where a second begins may hide it.
+# Rates of cameras and phones, each with the number of frames at the end of a second that may be lost.
 _USUAL_RATES = ((60, 5.0), (30, 2.0))
-# Others that milliseconds may tell, in the order in which they are tried.
+# Rates to compare with milliseconds, in the order in which they are tried.
 _RATES = (30, 60, 24, 25, 50, 48, 90, 100, 120, 240)
 _FEWEST_NUMBERS = 3  # by which frame numbers must differ to be compared with milliseconds
-_SHORTEST_MINUTE = 10  # of a counter whose every field starts again at its base
+_SHORTEST_MINUTE = 10  # seconds to a minute in a counter that is not a clock
 _DAY = 86400
-COUNT_ROWS = "if its rows are frames at an even rate F, --count-rows --recorded-fps F reads them"
+COUNT_ROWS = "if its rows are frames at an even rate F, give --count-rows --recorded-fps F"
 Fraction = Literal["frame", "second", "row"]
 _FRACTIONS: dict[Fraction, str] = {
     "frame": "",
-    "second": "what follows the frame number of its timecodes is taken for the milliseconds of the second",
-    "row": "what follows the frame number of its timecodes counts the rows, and is left out",
+    "second": "the digits after the frame number of its timecodes are assumed to be milliseconds of the second",
+    "row": "the digits after the frame number of its timecodes count the rows and are ignored",
 }
 
 
@@ -34,9 +34,9 @@ class Timecodes(NamedTuple):
     """Timecodes as times.
 
     Attributes:
-        seconds: (T,) never falling [s].
-        rate: timecode frames a second.
-        guessed: whether the rate is a guess, because no second ends in the recording.
+        seconds: (T,) never decreasing [s].
+        rate: timecode frames per second.
+        guessed: whether the rate is a guess, because the recording does not contain the end of a second.
         notes: how the timecodes were read, in words.
     """
 
@@ -54,18 +54,18 @@ def is_timecode(text: str) -> bool:
 def read_timecodes(texts: Sequence[str], place: Callable[[int], str], rate: float | None = None) -> Timecodes:
     """The times of timecodes ``HH:MM:SS:FF.mmm``.
 
-    Hours may pass 24, and the clock may pass midnight. What ``.mmm`` means differs between writers: a part of the
-    frame, the milliseconds of the second, or a number of the row; what fits every row is taken. Frames a second are
-    told by the numbers at which seconds end: by the median of them all.
+    Hours may exceed 24, and the clock may pass midnight. The meaning of ``.mmm`` differs between programs: a fraction
+    of the frame, the milliseconds of the second, or a row number. The meaning that fits every row is used. The frame
+    rate is the median of the frame numbers at which seconds end.
 
     Args:
         texts: (T,).
-        place: where a row is, for messages.
-        rate: timecode frames a second, where it is known.
+        place: returns the location of a row, for messages.
+        rate: timecode frames per second, if known.
 
     Raises:
-        ValueError: a broken timecode, frame numbers that do not tell their rate, time going backwards, seconds that end
-            before the minute does; the message names the row.
+        ValueError: a timecode is malformed, the frame rate cannot be found, time goes backwards, or seconds start again
+            before 60; the message names the row.
     """
     seconds = np.empty(len(texts))
     frames = np.empty(len(texts))
@@ -96,7 +96,7 @@ def read_timecodes(texts: Sequence[str], place: Callable[[int], str], rate: floa
 def _fraction_kind(
     frames: NDArray[np.float64], fractions: Sequence[str], rate: float | None
 ) -> tuple[Fraction, float | None]:
-    """What the digits after the frame number count, and the timecode frames a second where they tell them."""
+    """What the digits after the frame number count, and the timecode frames per second if they reveal it."""
     if len(frames) < 3 or any(len(fraction) != 3 for fraction in fractions):
         return "frame", rate
     digits = np.array([int(fraction) for fraction in fractions])
@@ -105,7 +105,7 @@ def _fraction_kind(
     highest = int(frames.max()) + 1
     if np.ptp(frames) >= _FEWEST_NUMBERS:
         for guess in (rate,) if rate else (*_RATES, highest):
-            # Both tell where in its second a frame lies; the frame number is rounded or cut, and the other too.
+            # Both give the position of a frame in its second, and either may be rounded or truncated.
             ahead = digits * guess / 1000 - frames
             if guess >= highest and ahead.min() > -0.6 and ahead.max() < 1.1:
                 return "second", guess
@@ -115,11 +115,11 @@ def _fraction_kind(
 def _infer_rate(
     frames: NDArray[np.float64], seconds: NDArray[np.float64], place: Callable[[int], str]
 ) -> tuple[float, bool, str]:
-    """Timecode frames a second, whether that is a guess, and a note where it is neither 30 nor 60."""
+    """Timecode frames per second, whether that is a guess, and a note if it is neither 30 nor 60."""
     steps, ends = np.diff(frames), np.diff(seconds) == 1
     within = steps[(np.diff(seconds) == 0) & (steps > 0)]
     usual = np.median(within) if len(within) else math.nan
-    # The rate at which each second would run on into the next; frames dropped in between make it too low.
+    # The rate at which each second would continue into the next; frames dropped in between make it too low.
     rates = usual - steps[ends]
     highest = frames.max()
     middle = float(np.median(rates)) if len(rates) else math.nan
@@ -129,9 +129,9 @@ def _infer_rate(
     agreeing = int((abs(rates - middle) < usual / 2).sum())
     rate = round(middle) if math.isfinite(middle) else 0
     if highest < rate and agreeing >= 2 and 2 * agreeing > len(rates):
-        return rate, False, f"its timecodes count {rate} frames a second"
+        return rate, False, f"its timecodes count {rate} frames per second"
     if len(rates) and highest < rate:
-        words = f"frame numbers start again after {highest:g}, as at {rate:g} frames a second"
+        words = f"frame numbers start again after {highest:g}, as at {rate:g} frames per second"
         raise ValueError(f"{place(int(ends.argmax()) + 1)}: {words}: give their rate (--recorded-fps)")
     if highest >= 60:
         words = f"frame {highest:g} is not below 60 fps"
@@ -140,7 +140,7 @@ def _infer_rate(
 
 
 def _rising(times: NDArray[np.float64], place: Callable[[int], str]) -> NDArray[np.float64]:
-    """Times across midnight: where the clock went back by most of a day."""
+    """Add a day after each midnight, where the clock goes back by most of a day."""
     steps = np.diff(times)
     back = steps < -_DAY / 2
     times = times + np.concatenate([[0], np.cumsum(_DAY * back)])
@@ -157,8 +157,8 @@ def _check_minutes(
     frames: NDArray[np.float64],
     place: Callable[[int], str],
 ) -> None:
-    """Refuse seconds that start again before the 60th: fields of a counter, which are no times."""
-    # A pause that begins with the last frame of a second and ends with the first of the next minute.
+    """Refuse seconds that start again before 60: they are a counter, not a clock."""
+    # A pause that begins with the last frame of a second and ends with the first frame of the next minute.
     jumps = (np.diff(times) > 1.5) & (frames[1:] < 1) & (frames[:-1] > frames.max() - 1)
     jumps &= (seconds[1:] % 60 == 0) & (np.diff(seconds // 60) == 1)
     for index in np.flatnonzero(jumps).tolist():
@@ -166,5 +166,5 @@ def _check_minutes(
         if last + 1 >= _SHORTEST_MINUTE and last == (seconds % 60).max():
             raise ValueError(
                 f"{place(index + 1)}: {quote(texts[index + 1])} follows {quote(texts[index])}: its seconds start again "
-                f"after {last:g}, which no clock's do; {COUNT_ROWS}"
+                f"after {last:g}, unlike those of a clock; {COUNT_ROWS}"
             )

@@ -1,4 +1,4 @@
-"""From the values of a recording to a FaceSequence: which frames are a measurement of a face."""
+"""Turns the values of a recording into a FaceSequence, and decides which frames are measurements of a face."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from torch import Tensor
 
 from biomechau.corpus.channel_names import listed
 from biomechau.corpus.face_sequence import FaceSequence, find_dropped
+from biomechau.file_errors import shorten
 
-# A channel that never leaves a band this wide in a whole recording does not follow the face.
+# A channel that varies by less than this in a whole recording does not follow the face.
 _DEAD = 0.01
-# So many coefficients are never all exactly 0 in a face that was seen.
+# With at least this many coefficients, a tracked face never has all of them exactly 0.
 _FEWEST_ZEROS = 20
-# A face that is seen for no longer than this [s], between times without one that are no shorter than that [s].
+# A lone detection lasts at most the first time [s], between stretches without a face of at least the second [s].
 _LONE, _LONG_GAP = 0.1, 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Tracked:
-    """What was read of a recording.
+    """A recording as a reader found it.
 
     Attributes:
         name: of the recording.
@@ -32,17 +33,17 @@ class Tracked:
         values: (T, C), NaN where there is no value.
         timestamp: (T,) float64 [s].
         fps: nominal frame rate [1/s].
-        place: where a frame was read, for messages.
-        lost: (T,) bool, frames that are known to show no face; none if not given.
-        confidence: (T,) of the detector, in [0, 1], NaN where it has none.
-        frame: (T,) int64 numbers of the frames, where they are numbered.
+        place: returns where a frame was read, for messages.
+        lost: (T,) bool, True in frames without a face; by default all False.
+        confidence: (T,) of the detector, in [0, 1], NaN where it is missing.
+        frame: (T,) int64 frame numbers, if frames are numbered.
         rows: (T,) int64 position of each frame in the recording.
         repeated: positions that were left out as repeats.
         pose: (T, H) angles.
         pose_channels: H names.
         notes: what the reader found.
-        measured: whether a tracker measured the values: frames of zeros are frames without a face then.
-        name_dead: whether channels that never move are named.
+        measured: whether a tracker measured the values; frames of zeros are then frames without a face.
+        name_dead: whether channels that never move get a note.
     """
 
     name: str
@@ -65,14 +66,13 @@ class Tracked:
 
 
 def tracked_sequence(tracked: Tracked) -> FaceSequence:
-    """The recording as a sequence.
+    """Convert the recording to a sequence.
 
-    Frames without values, of zeros alone, and those that the tracker itself calls lost are no measurement. A face that
-    is seen for a moment between long times without one is taken for a false detection. Channels without any value are
-    left out.
+    Frames are not valid if they have no values, only zeros, or are reported lost by the tracker. A face that appears
+    briefly between long stretches without one is treated as a false detection. Channels without any value are left out.
 
     Raises:
-        ValueError: a frame with some values only, or no frame with a face; the message names the place.
+        ValueError: a frame has some values only, or no frame has a face; the message names the place.
     """
     values, notes = tracked.values.astype(np.float32), list(tracked.notes)
     channels = np.array(tracked.channels, dtype=object)
@@ -85,12 +85,12 @@ def tracked_sequence(tracked: Tracked) -> FaceSequence:
     known = np.isfinite(values)
     for index in np.flatnonzero(known.any(1) & ~known.all(1))[:1]:
         name = channels[int(np.flatnonzero(~known[index])[0])]
-        raise ValueError(f"{tracked.place(int(index))}: column {name} has no value, though others of the row do")
+        raise ValueError(f"{tracked.place(int(index))}: column {shorten(name)} has no value, but others of the row do")
     valid = np.asarray(known.all(1))
     zeros = valid & (values == 0).all(1)
     if zeros.any() and tracked.measured and len(channels) >= _FEWEST_ZEROS:
         valid = valid & ~zeros
-        notes.append(f"frames of zeros, taken for frames without a face: {int(zeros.sum())}")
+        notes.append(f"frames of zeros, treated as frames without a face: {int(zeros.sum())}")
     if not valid.any():
         words = "no row has a face" + (": all of its values are 0" if zeros.any() else "")
         raise ValueError(words)
@@ -98,7 +98,7 @@ def tracked_sequence(tracked: Tracked) -> FaceSequence:
     if len(lone):
         where = ", ".join(f"{index} ({float(tracked.timestamp[index]):.2f} s)" for index in lone[:4])
         more = f" and {len(lone) - 4} more" if len(lone) > 4 else ""
-        notes.append(f"a face for a moment between long times without one, taken for none: frame {where}{more}")
+        notes.append(f"brief detections between long stretches without a face, left out: frame {where}{more}")
         valid[lone] = False
     if tracked.name_dead:
         dead = channels[np.ptp(values[valid], 0) < _DEAD].tolist()
@@ -127,7 +127,7 @@ def tracked_sequence(tracked: Tracked) -> FaceSequence:
 
 
 def _lone_detections(times: NDArray[np.float64], valid: NDArray[np.bool_], fps: float) -> NDArray[np.int64]:
-    """Valid frames of short runs that have long times without a face on both sides, or the end of the recording."""
+    """Valid frames of short runs with long stretches without a face, or the end of the recording, on both sides."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], valid, [False]]).astype(np.int8)))
     first, last = edges[::2], edges[1::2] - 1
     short = times[last] - times[first] + 1 / fps <= max(_LONE, 1 / fps) + 1e-9

@@ -1,4 +1,4 @@
-"""Blendshape coefficients of the faces in a video, by MediaPipe's face landmarker."""
+"""Tracks the faces in a video with MediaPipe's face landmarker, and writes their blendshape coefficients."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from biomechau.corpus.video import read_frames
 from biomechau.files import replacing
 
 MISSING_MEDIAPIPE = 'tracking needs MediaPipe: pip install "biomechau[track]"'
-# Faces that are looked for in each picture.
+# Number of faces to look for in each picture.
 MOST_FACES = 4
 
 
 class Tracker(Protocol):
-    """What finds the faces of one picture after the other."""
+    """Finds the faces in one picture after the other."""
 
     def __call__(self, picture: NDArray[np.uint8], milliseconds: int) -> list[Face]:
-        """Each face with its 52 scores in MediaPipe's order; milliseconds rise from call to call."""
+        """The faces, each with its 52 scores in MediaPipe's order; milliseconds increase from call to call."""
         ...
 
 
 @dataclass(frozen=True)
 class TrackedVideo:
-    """What was written of a video.
+    """The files written for a video.
 
     Attributes:
-        files: one for each face that was asked for.
+        files: one for each requested face.
         notes: what the user should know, in words.
     """
 
@@ -54,7 +54,7 @@ class FollowedVideo:
         video: its file or folder.
         frames: number and time [s] of each frame.
         faces: at least one, the largest first.
-        passing: faces that were left out, because they are seen for a moment only.
+        passing: number of faces that were left out because they appear only briefly.
     """
 
     video: str | Path
@@ -63,7 +63,7 @@ class FollowedVideo:
     passing: int
 
     def face(self, number: int | None = None) -> FaceTrack:
-        """The face of a number, from 1; the largest if not given.
+        """The face with a number, from 1; the largest if not given.
 
         Raises:
             ValueError: there is no such face.
@@ -75,11 +75,11 @@ class FollowedVideo:
         return self.faces[0 if number is None else number - 1]
 
     def notes(self, chosen: bool) -> tuple[str, ...]:
-        """What the user should know, in words; ``chosen`` where a face was asked for."""
+        """Notes for the user; ``chosen`` says whether a face was requested."""
         count = len(self.faces)
         notes = [
-            f"{count} faces: the largest is taken (--face 2 takes the next)" if count > 1 and not chosen else "",
-            f"{self.passing} faces were seen for a moment only and left out" if self.passing else "",
+            f"{count} faces: the largest is used (--face 2 selects the next)" if count > 1 and not chosen else "",
+            f"{self.passing} faces appeared only briefly and were left out" if self.passing else "",
         ]
         return tuple(filter(None, notes))
 
@@ -101,23 +101,23 @@ class FollowedVideo:
 def follow_faces(
     video: str | Path, tracker: Tracker, progress: Callable[[int, int], None] | None = None, fps: float | None = None
 ) -> FollowedVideo:
-    """Find the faces of a video, and follow them by their overlap (:class:`biomechau.corpus.face_tracks.FaceTracks`).
+    """Find the faces of a video and follow them over time (:class:`biomechau.corpus.face_tracks.FaceTracks`).
 
     Args:
         video: the file, or a folder of numbered pictures.
         tracker: see :func:`face_landmarker`.
-        progress: called with (frames done, frames in all).
-        fps: frame rate [1/s]; needed for pictures, in place of a file's own times.
+        progress: called with (frames done, total frames).
+        fps: frame rate [1/s]; needed for pictures; for a file, used instead of its own times.
 
     Raises:
-        ImportError: what reads the video is not installed.
+        ImportError: a package that reads the video is not installed.
         ValueError: not a video, fewer than 2 frames, or no frame with a face.
         OSError: a file cannot be read.
     """
     tracks, frames = FaceTracks(), []
     before = -1
     for frame in read_frames(video, fps, progress):
-        # Rising, as MediaPipe wants it, also where frames are closer than a millisecond.
+        # MediaPipe needs increasing times, also for frames less than a millisecond apart.
         before = max(round(1000 * frame.time), before + 1)
         tracks.add(tracker(frame.picture, before))
         frames.append((frame.number, frame.time))
@@ -139,19 +139,20 @@ def track_video(
 ) -> TrackedVideo:
     """Track the faces of a video and write CSV files that :func:`biomechau.corpus.read_sequence` reads.
 
-    Columns are ``frame`` (from 0, or as pictures are named), ``timestamp`` [s] after the first frame, ``_neutral`` and
-    the 51 shapes; a frame without the face has empty values. Faces are numbered from 1, the largest first.
+    Columns are ``frame`` (from 0, or the numbers of the pictures), ``timestamp`` [s] after the first frame,
+    ``_neutral`` and the 51 shapes; a frame without the face has empty values. Faces are numbered from 1, the largest
+    first.
 
     Args:
         video: the file, or a folder of numbered pictures.
         tracker: see :func:`face_landmarker`.
         out: the CSV file to write; with ``face="all"`` and several faces ``NAME_face1.csv``, ``NAME_face2.csv``, ...
-        progress, fps: as of :func:`follow_faces`.
-        face: number of the face, ``"all"``, or ``"only"`` where the tracker looks for one; the largest if not given.
+        progress, fps: see :func:`follow_faces`.
+        face: number of the face, ``"all"``, or ``"only"`` if the tracker looks for one; the largest if not given.
 
     Raises:
-        ImportError, ValueError, OSError: as :func:`follow_faces`; no face of this number, a file that cannot be
-            written.
+        ImportError, ValueError, OSError: see :func:`follow_faces`; also if there is no face with this number, or a file
+            cannot be written.
     """
     found, out = follow_faces(video, tracker, progress, fps), Path(out)
     if face == "all" and len(found.faces) > 1:
@@ -165,16 +166,16 @@ def track_video(
 
 @contextmanager
 def face_landmarker(model: str | Path | None = None, most_faces: int = MOST_FACES) -> Iterator[Tracker]:
-    """MediaPipe's face landmarker as a tracker; what it logs is not shown.
+    """MediaPipe's face landmarker as a tracker; its log messages are hidden.
 
     Args:
         model: the file ``face_landmarker.task``, see :func:`biomechau.corpus.landmarker_model.find_model`.
-        most_faces: faces to look for in each picture. MediaPipe smooths over time where it is 1.
+        most_faces: number of faces to look for in each picture. MediaPipe smooths over time only if it is 1.
 
     Raises:
         ImportError: MediaPipe is not installed.
         FileNotFoundError: there is no such file.
-        ValueError: not such a model.
+        ValueError: not a face landmarker model.
         OSError: the file cannot be read.
     """
     try:
@@ -196,7 +197,7 @@ def face_landmarker(model: str | Path | None = None, most_faces: int = MOST_FACE
         raise ValueError(f"{model}: not a model of MediaPipe's face landmarker: {error}") from error
 
     def track(picture: NDArray[np.uint8], milliseconds: int) -> list[Face]:
-        # Made when the package is imported, so that its types do not show them.
+        # Defined at import time, so the type checker does not see them.
         image_type, formats = mediapipe.Image, mediapipe.ImageFormat  # pyright: ignore[reportAttributeAccessIssue]
         image = image_type(image_format=formats.SRGB, data=picture)
         with _quiet():
@@ -211,7 +212,7 @@ def face_landmarker(model: str | Path | None = None, most_faces: int = MOST_FACE
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep libraries that are no Python from writing to stderr: MediaPipe logs each step of its start there."""
+    """Keep native code from writing to stderr: MediaPipe logs each step of its start there."""
     try:
         sys.stderr.flush()
         kept = os.dup(2)
@@ -233,7 +234,7 @@ def found_faces(result: Any) -> list[Face]:
     order.
 
     Raises:
-        ValueError: a face without some of the blendshapes.
+        ValueError: a face lacks some of the blendshapes.
     """
     faces = []
     for index, landmarks in enumerate(result.face_landmarks):
@@ -241,7 +242,7 @@ def found_faces(result: Any) -> list[Face]:
         scores = {category.category_name: category.score for category in (shapes[index] if index < len(shapes) else ())}
         missing = [name for name in (NEUTRAL, *MEDIAPIPE_SHAPES) if name not in scores]
         if missing:
-            raise ValueError(f"the model gives no score of {missing[0]}, expected MediaPipe's 52 blendshapes")
+            raise ValueError(f"the model gives no score for {missing[0]}, expected MediaPipe's 52 blendshapes")
         x, y = [point.x for point in landmarks], [point.y for point in landmarks]
         box = (min(x), min(y), max(x), max(y))
         faces.append(Face(box, [scores[name] for name in (NEUTRAL, *MEDIAPIPE_SHAPES)]))

@@ -1,7 +1,7 @@
-"""Frames of a video: of a file, or of a folder of numbered pictures.
+"""Frames of a video file or of a folder of numbered pictures.
 
-Files by PyAV, because it tells the time at which each frame is shown, which variable frame rates need and OpenCV tells
-only nearly; and because DISFA's videos are read without MediaPipe too.
+Files are read by PyAV, because it gives the exact time of each frame, which variable frame rates need (OpenCV only
+approximates it), and because reading DISFA's videos should not need MediaPipe.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ VIDEO_ENDINGS = frozenset(
 class VideoFrame(NamedTuple):
     """One frame: its number, its time after the first [s], and its picture (H, W, 3) uint8, red, green, blue.
 
-    Frames of a file count from 0, those of a folder as their names.
+    Frames of a file count from 0; those of a folder have the numbers in their names.
     """
 
     number: int
@@ -45,13 +45,13 @@ def read_frames(
 
     Args:
         path: the file or the folder.
-        fps: frame rate [1/s]; needed for a folder, in place of a file's own times.
-        progress: called with (frames done, frames in all, where that is known).
+        fps: frame rate [1/s]; needed for a folder; for a file, used instead of its own times.
+        progress: called with (frames done, total frames as far as known).
 
     Raises:
-        ImportError: what reads it is not installed.
-        ValueError: what :func:`read_video` finds; pictures without a frame rate, names without a number, a number that
-            is there twice or too large, a picture that cannot be read; the message names the file.
+        ImportError: a package that reads it is not installed.
+        ValueError: an error of :func:`read_video`, pictures without a frame rate, names without a number, a number that
+            appears twice or is too large, or a picture that cannot be read; the message names the file.
         OSError: a file cannot be read.
     """
     path = Path(path)
@@ -62,7 +62,7 @@ def read_frames(
             yield frame if fps is None else frame._replace(time=frame.number / fps)
         return
     if fps is None:
-        raise ValueError(f"{path}: fps must be given (--recorded-fps): pictures do not tell it")
+        raise ValueError(f"{path}: fps must be given (--recorded-fps): pictures do not contain it")
     files, _ = number_files(path, PICTURE_ENDINGS, "pictures")
     numbers = np.array(list(files))
     step = int(np.diff(numbers).min()) if len(numbers) > 1 else 1
@@ -73,16 +73,16 @@ def read_frames(
 
 
 def read_video(path: str | Path, progress: Callable[[int, int], None] | None = None) -> Iterator[VideoFrame]:
-    """Decode a video frame by frame, upright as it is meant to be shown.
+    """Decode a video frame by frame, rotated as it is meant to be shown.
 
     Args:
         path: the file.
-        progress: called with (frames done, frames in all, where the file tells that).
+        progress: called with (frames done, total frames as far as the file says).
 
     Raises:
         ImportError: PyAV is not installed.
-        ValueError: not a video, a frame that cannot be decoded, times that do not rise; the message names file and
-            frame.
+        ValueError: not a video, a frame that cannot be decoded, or times that do not increase; the message names file
+            and frame.
         OSError: the file cannot be read.
     """
     try:
@@ -105,10 +105,10 @@ def read_video(path: str | Path, progress: Callable[[int, int], None] | None = N
                 if times is not None:
                     time = times[count] if count < len(times) else None
                 if time is None:
-                    raise ValueError("it does not tell the time of its frames")
+                    raise ValueError("it does not contain the times of its frames")
                 first = time if count == 0 else first
                 if time - first <= last:
-                    raise ValueError("the time does not rise from the frame before")
+                    raise ValueError("the time does not increase from the frame before")
                 last = time - first
                 # FFmpeg counts degrees counter-clockwise, as numpy does.
                 picture = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
@@ -130,17 +130,17 @@ def _stream(container: InputContainer) -> VideoStream:
 
 
 def _times_in_order(container: InputContainer) -> list[float] | None:
-    """When the frames are shown [s], where the file stores them in another order and does not tell it; else None.
+    """Times at which frames are shown [s], if the file assigns its times to the wrong frames; otherwise None.
 
-    AVI has times in the order of the file alone. With B-frames, which are stored after a later frame that they need,
-    those times go to the wrong frames; the frames themselves come in the order in which they are shown.
+    AVI files have times in storage order only. B-frames are stored after a later frame that they depend on, so they get
+    the wrong times. The decoder returns frames in display order.
     """
     stream = _stream(container)
     if not stream.codec_context.has_b_frames or stream.time_base is None:
         return None
     times: list[float] = []
     for packet in container.demux(stream):
-        if not packet.size:  # the end, or a frame that was dropped
+        if not packet.size:  # the end, or a dropped frame
             continue
         if packet.pts is None or (times and packet.pts * stream.time_base <= times[-1]):
             return None

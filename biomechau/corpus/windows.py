@@ -1,4 +1,4 @@
-"""Windows: pieces of equal length of the sequences of a corpus, for training."""
+"""Windows: sections of equal length of the sequences of a corpus, for training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence, label_mask
 from biomechau.corpus.labelled_corpus import LabelledCorpus
 
-# What a padded frame holds; the other tensors repeat the last frame, so that nothing jumps.
+# Values of padded frames; other tensors repeat the last frame, so that there are no jumps.
 _PADDING = {"labels": UNKNOWN, "valid": False, "image_valid": False}
 
 
@@ -21,28 +21,28 @@ class Windows(Dataset[dict[str, Any]]):
 
     An item is a dictionary that the default collation of a ``DataLoader`` can batch:
 
-    - ``coefficients`` (T, K) float32, ``labels`` (T, R) int8 and ``valid`` (T,) bool, as in the sequence; where
-      ``image_features`` are given, frames without a picture are not valid;
+    - ``coefficients`` (T, K) float32, ``labels`` (T, R) int8 and ``valid`` (T,) bool, as in the sequence; with
+      ``image_features``, frames without a picture are not valid;
     - ``label_mask`` (T, R) bool, True where the label is known and the frame valid;
-    - those of ``optional`` that the corpus has;
+    - the tensors in ``optional``, as far as the corpus has them;
     - ``subject`` () int64, index into ``corpus.subjects``;
     - ``sequence_id`` string and ``first_frame`` () int64, where the window begins.
 
-    Sequences are read when first asked for, and are views of memory-mapped files.
+    Sequences are read on first access, and are views of memory-mapped files.
 
     Args:
-        corpus: to cut.
-        ids: of the sequences to cut, in the order of the windows; all of them if not given.
+        corpus: of the sequences.
+        ids: of the sequences to use, in the order of the windows; all of them if not given.
         num_frames: T, length of a window.
-        stride: frames from the start of a window to the start of the next; ``num_frames`` if not given, which shows
-            every frame once.
-        tail: what becomes of frames at the end of a sequence that fill no window. ``"pad"`` gives them a window of
-            their own, continued with frames that repeat the last one, are not valid and have no known label.
-            ``"drop"`` leaves them out, and sequences shorter than a window with them.
-        optional: of ``image_features``, ``muscle_forces`` and ``vertices_residual``, those to give.
+        stride: frames from the start of a window to the start of the next; by default ``num_frames``, so that every
+            frame appears once.
+        tail: what to do with frames at the end of a sequence that do not fill a window. ``"pad"`` gives them a window
+            of their own, padded with frames that repeat the last one, are not valid and have no known label. ``"drop"``
+            leaves them out, as well as sequences shorter than a window.
+        optional: which of ``image_features``, ``muscle_forces`` and ``vertices_residual`` to include.
 
     Raises:
-        ValueError: an id that the corpus does not have, lengths below 1, no window, or an unknown option.
+        ValueError: the corpus does not have an id, a length is below 1, there are no windows, or an option is unknown.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Windows(Dataset[dict[str, Any]]):
         return item
 
     def __getstate__(self) -> dict[str, Any]:
-        # What was read is not sent to the workers of a DataLoader: they map the files themselves.
+        # Workers of a DataLoader map the files themselves.
         return {**self.__dict__, "_read": {}}
 
     def _cut(self, name: str, tensor: Tensor, first: int) -> Tensor:
@@ -119,6 +119,6 @@ def window_starts(length: int, num_frames: int, stride: int, drop_tail: bool) ->
     """
     if drop_tail:
         return range(0, length - num_frames + 1, stride)
-    # The last window is the first one that reaches the end: a later one would hold nothing new, or no frame at all.
+    # The last window is the first one that reaches the end: later ones would have no new frames.
     last = -(-max(length - num_frames, 0) // stride) * stride
     return range(0, min(last + 1, length), stride)

@@ -62,7 +62,7 @@ def test_bp4d(bp4d: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str
     settings = {"labels": "occurrence", "threshold": None, "excluded": None, "frame_offset": None, "recorded_fps": None}
     assert corpus.provenance["settings"] == settings
     assert main([*bp4d, "--out", str(out)]) == 2
-    assert "exists; name a new folder" in capsys.readouterr().err
+    assert "exists; choose a new folder" in capsys.readouterr().err
     assert main([*bp4d, "--out", str(out), "--overwrite", "--action-units", "12", "1"]) == 0
     assert Corpus.open(out).action_units == (12, 1)
 
@@ -98,7 +98,7 @@ def test_faults_stop_the_writing(bp4d: list[str], tmp_path: Path, capsys: pytest
     printed, err = capsys.readouterr()
     assert printed == ""
     assert "error: 1 fault: F001_T1: " in err
-    assert "F001_T1.csv:4: frame 2440 is there twice" in err
+    assert "F001_T1.csv:4: frame 2440 appears twice" in err
     assert not out.exists()
     assert main([*bp4d, "--out", str(out), "--skip-faulty"]) == 0
     assert "biomechau: warning: F001_T1: " in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_intensities(bp4d: list[str], tmp_path: Path, capsys: pytest.CaptureFixt
         assert corpus.label_rates().tolist() == pytest.approx([rate] * 5, abs=0.05)
         assert corpus.provenance["settings"]["threshold"] == threshold
     assert main([*arguments, "--overwrite", "--action-units", "1"]) == 2
-    assert "BP4D has no intensity labels of AU1" in capsys.readouterr().err
+    assert "BP4D has no intensity labels for AU1" in capsys.readouterr().err
 
 
 def test_disfa(disfa: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

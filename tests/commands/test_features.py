@@ -189,7 +189,7 @@ def test_another_backbone_cannot_test_a_run(
     path = shutil.copytree(pretrained, tmp_path / "corpus")
     other = save_resnet(tmp_path / "other", seed=1)
     given = ["corpus", "features", path, "--images", path / "images", "--backbone", other]
-    fails(*given, words=("holds image features of another backbone: name tiny-resnet, not other", "--replace"))
+    fails(*given, words=("has image features of another backbone: name tiny-resnet, not other", "--replace"))
     larger = save_resnet(tmp_path / "tiny-resnet", size=48)
     fails(*given[:-1], larger, words=("another backbone: preprocessing with image_size [32, 32], not [48, 48]",))
     assert call(*given, "--replace") == 0
@@ -277,7 +277,7 @@ def test_both_kinds_do_not_mix(
     own: Path, pretrained: Path, resnet: Path, tmp_path: Path, fails: Callable[..., None]
 ) -> None:
     given = ["corpus", "features", own, "--images", own / "images", "--backbone", resnet]
-    fails(*given, words=("is not empty and holds no image features of one backbone", "--replace"))
+    fails(*given, words=("is not empty and does not have image features of one backbone", "--replace"))
     fails("corpus", "train-features", pretrained, *NET, words="contains image features of one backbone for all folds")
 
 

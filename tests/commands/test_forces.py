@@ -193,7 +193,7 @@ def test_frames_without_a_face_have_empty_cells(
     out, err = capsys.readouterr()
     assert "no face in 99 of 160 frames" in out
     assert "resampled from 30 to 25 frames a second; --fps 30 keeps them" in out
-    assert "a face for a moment between long times without one, taken for none: frame 150 (5.00 s)" in err
+    assert "brief detections between long stretches without a face, left out: frame 150 (5.00 s)" in err
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert summary["frames"]["recorded"] == {"count": 160, "fps": 30, "without_face": 99, "lone_detections": [150]}
     rows = read_csv(tmp_path / "out" / "forces.csv")
@@ -221,7 +221,7 @@ def test_options_of_reading_arrive(rig_file: str, tmp_path: Path, capsys: pytest
     arguments += ["--channels", str(table)]
     assert_error(capsys, arguments, "2 faces by column person", "--face 0")
     arguments += ["--face", "1"]
-    assert_error(capsys, arguments, "the usual step is 2 s", "--count-rows --recorded-fps F")
+    assert_error(capsys, arguments, "the typical step is 2 s", "--count-rows --recorded-fps F")
     assert main([*arguments, "--count-rows", "--recorded-fps", "25"]) == 0
     summary = json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))
     assert (summary["frames"]["count"], summary["frames"]["end"]) == (50, 49 / 25)

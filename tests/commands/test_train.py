@@ -121,7 +121,7 @@ def test_what_the_corpus_decides_unless_it_is_asked_for(spelling: list[str]) -> 
     for wrong, words in (
         (["--fps", "25"], "has 20 frames per second, not fps 25"),
         (["--num_image_features", "0"], "has 7 image features per frame, not num_image_features 0"),
-        (["--action-units", "1", "2"], "no labels of AU2; it has those of AU1, AU4"),
+        (["--action-units", "1", "2"], "no labels for AU2; it has those of AU1, AU4"),
     ):
         with pytest.raises(ValueError, match=words):
             config_for(*wrong)
@@ -177,7 +177,7 @@ def test_what_cannot_be_trained(
     out = tmp_path / "run"
     fails(*given, "--out", out, "--fold", "4", words="--fold must lie in [1, 3], got 4")
     fails(*given, "--out", out, "--num-folds", "7", words="num_folds must lie in [2, 6]")
-    fails(*given, "--out", out, "--action-units", "6", "99", words=("no labels of AU99", "AU6, AU7, AU10, AU12"))
+    fails(*given, "--out", out, "--action-units", "6", "99", words=("no labels for AU99", "AU6, AU7, AU10, AU12"))
     fails(*given, "--out", out, "--fps", "30", words="25 frames per second, not fps 30")
     fails(*given, "--out", out, "--precision", "16-mixed", words=("16-mixed", "32-true", "64-true"))
     fails(*given, "--out", out, "--neutral", "101", words="neutral must be a finite number in [0, 100]")

@@ -68,7 +68,7 @@ def test_py_feat(tmp_path: Path, version: int) -> None:
 
 def test_openface_intensities_alone_are_read_when_asked_for(tmp_path: Path) -> None:
     path = write_table(tmp_path / "clip.csv", ["frame", "timestamp", "AU01_r"], [[n, n / 30, 0.5] for n in range(3)])
-    with pytest.raises(ValueError, match=r"clip\.csv:1: it holds OpenFace intensity values only: give intensity=True"):
+    with pytest.raises(ValueError, match=r"clip\.csv:1: it has OpenFace intensity values only: give intensity=True"):
         read_action_units(path)
     assert read_action_units(path, intensity=True).values[:, 0].tolist() == [0.5] * 3
 
@@ -108,7 +108,7 @@ def test_imotions(tmp_path: Path) -> None:
     assert found.timestamp is not None
     assert found.timestamp[3].item() == pytest.approx(0.1)
     write_table(path, ["Timestamp", "AU1 Evidence"], [[0, -1.5]])
-    with pytest.raises(ValueError, match="iMotions' evidence of action units by FACET, which has no scale"):
+    with pytest.raises(ValueError, match="FACET's evidence of action units, which has no scale"):
         read_action_units(path)
 
 
@@ -131,11 +131,11 @@ def test_predictions_of_this_package(tmp_path: Path) -> None:
 
 BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = {
     "no-units": (lambda header, _: header.__setitem__(slice(6, None), list("abcde")), ":1: no action units: expected"),
-    "twice": (lambda header, _: header.__setitem__(9, "AU1_c"), ":1: column 'AU1_c' is there twice"),
+    "twice": (lambda header, _: header.__setitem__(9, "AU1_c"), ":1: column 'AU1_c' appears twice"),
     "range": (lambda _, rows: rows[2].__setitem__(8, "2"), r":4: column AU01_c: expected a presence in \[0, 1\]"),
     "text": (lambda _, rows: rows[2].__setitem__(8, "on"), ":4: column AU01_c: expected a finite number, found 'on'"),
-    "half": (lambda _, rows: rows[2].__setitem__(8, ""), ":4: column AU01_c has no value, others do"),
-    "two-faces": (lambda _, rows: rows[2].__setitem__(0, "2"), ":4: frame 2 is there twice; is this a second face"),
+    "half": (lambda _, rows: rows[2].__setitem__(8, ""), ":4: column AU01_c has no value, but others do"),
+    "two-faces": (lambda _, rows: rows[2].__setitem__(0, "2"), ":4: frame 2 appears twice; is this a second face"),
 }
 
 
@@ -151,7 +151,7 @@ def test_broken_file_is_named(
 
 def test_intensities_are_openfaces(tmp_path: Path) -> None:
     path = write_table(tmp_path / "clip.csv", ["frame", "AU01"], [[0, 0.5]])
-    with pytest.raises(ValueError, match=r"clip\.csv:1: it holds py-feat probability values only: leave intensity"):
+    with pytest.raises(ValueError, match=r"clip\.csv:1: it has py-feat probability values only: give intensity=False"):
         read_action_units(path, intensity=True)
 
 
@@ -160,8 +160,8 @@ def test_intensities_are_openfaces(tmp_path: Path) -> None:
     [
         ({"values": torch.zeros(3, 1)}, ValueError, r"values must have shape \(3, 2\)"),
         ({"valid": torch.ones(3)}, TypeError, "valid must be torch.bool"),
-        ({"frame": torch.tensor([0, 2, 2])}, ValueError, "frame does not rise after row 1"),
-        ({"timestamp": torch.tensor([0.0, 1, 1]).double()}, ValueError, "timestamp does not rise after frame 1"),
+        ({"frame": torch.tensor([0, 2, 2])}, ValueError, "frame does not increase after row 1"),
+        ({"timestamp": torch.tensor([0.0, 1, 1]).double()}, ValueError, "timestamp does not increase after frame 1"),
         ({"values": torch.full((3, 2), torch.nan)}, ValueError, "AU01 is nan in frame 0, expected a probability"),
     ],
 )
@@ -175,6 +175,6 @@ def test_what_a_series_refuses(change: dict[str, object], error: type[Exception]
 @pytest.mark.parametrize("value", ["1e39", "3.5e38", "-1e300", "-0.01", "1.01"])
 def test_a_value_outside_its_scale_is_not_taken_for_missing(tmp_path: Path, value: str) -> None:
     path = write_table(tmp_path / "clip.csv", ["frame", "AU01"], [[0, 0.5], [1, value]])
-    message = rf"clip\.csv:3: column AU01: expected a probability in \[0, 1\], found '{value}': value outside its scale"
+    message = rf"clip\.csv:3: column AU01: expected a probability in \[0, 1\], found '{value}': value outside the scale"
     with pytest.raises(ValueError, match=message):
         read_action_units(path)

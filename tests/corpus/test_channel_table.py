@@ -39,7 +39,7 @@ def test_without_weights_a_channel_drives_its_shape_fully(tiny_rig: FaceRig, rec
     sequence = _read(recording, tiny_rig, [["grin_left", "mouthSmile_L"], ["frown", "jawOpen"]], HEADER[:2])
     assert sequence.coefficients[5, sequence.channels.index("mouthSmile_L")].item() == pytest.approx(0.5)
     assert "jawOpen" not in sequence.channels
-    assert "channels of map.csv that are not recorded: frown" in sequence.notes
+    assert "channels of map.csv missing in the recording: frown" in sequence.notes
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_without_weights_a_channel_drives_its_shape_fully(tiny_rig: FaceRig, rec
         ([["grin_left", "smile", 1]], r"map\.csv:2: the rig has no shape 'smile'; it has browInnerUp_L"),
         ([["grin", "mouthSmile_L", 1]], r"map\.csv: take has none of its channels \(grin\); it has browInnerUp"),
         ([["grin_left", "mouthSmile_L", "x"]], r"map\.csv:2: expected a weight of at most 10 in size, found 'x'"),
-        ([["grin_left", "mouthSmile_L", 1], ["grinLeft", "mouthSmileLeft", 1]], r"map\.csv:3: .* are there twice"),
+        ([["grin_left", "mouthSmile_L", 1], ["grinLeft", "mouthSmileLeft", 1]], r"map\.csv:3: .* appear twice"),
         ([["", "mouthSmile_L", 1]], r"map\.csv:2: expected a channel and a shape"),
     ],
 )

@@ -26,12 +26,12 @@ def folder(tiny_rig: FaceRig, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"id": "f001_t1"}, "sequence id 'f001_t1' is there twice"),
-        ({"id": "../escape"}, "sequence id '../escape' is no safe file name"),
-        ({"id": ""}, "sequence id '' is no safe file name"),
-        ({"id": ".hidden"}, "'.hidden' is no safe file name"),
-        ({"id": "a b"}, "'a b' is no safe file name"),
-        ({"id": "a\n"}, "is no safe file name"),
+        ({"id": "f001_t1"}, "sequence id 'f001_t1' appears twice"),
+        ({"id": "../escape"}, "sequence id '../escape' is not a safe file name"),
+        ({"id": ""}, "sequence id '' is not a safe file name"),
+        ({"id": ".hidden"}, "'.hidden' is not a safe file name"),
+        ({"id": "a b"}, "'a b' is not a safe file name"),
+        ({"id": "a\n"}, "is not a safe file name"),
         ({"subject": ""}, "sequence 'next' has no subject"),
         ({"coefficients": torch.zeros(12, 7)}, r"tensor coefficients: expected shape \(T, 8\), found \(T, 7\)"),
         ({"labels": torch.zeros(12, 4, dtype=torch.int8)}, r"tensor labels: expected shape \(T, 3\), found \(T, 4\)"),
@@ -39,14 +39,14 @@ def folder(tiny_rig: FaceRig, tmp_path: Path) -> Path:
             {"muscle_forces": torch.zeros(12, 5)},
             r"muscle_forces: expected shape \(T, 2\) or \(T, 2, 3\), found \(T, 5\)",
         ),
-        ({"muscle_forces": None}, "missing tensor muscle_forces, though muscles are named"),
+        ({"muscle_forces": None}, "missing tensor muscle_forces, although muscles are named"),
         (
             {"muscle_forces": torch.zeros(12, 2, 3)},
-            r"muscle_forces: expected float32 with \(2,\) a frame as in the first",
+            r"muscle_forces: expected float32 with \(2,\) per frame like the first",
         ),
         (
             {"image_features": torch.zeros(12, 6)},
-            "image_features: expected none as in the first sequence, found float32",
+            "image_features: expected none like the first sequence, found float32",
         ),
         ({"vertices_residual": torch.zeros(12, 5, 3)}, r"vertices_residual: expected shape \(T, 99, 3\)"),
     ],
@@ -137,7 +137,7 @@ def test_a_refused_sequence_leaves_the_others(tiny_rig: FaceRig, tmp_path: Path)
     with CorpusWriter(tmp_path / "corpus", tiny_rig, ACTION_UNITS, 25.0) as writer:
         writer.add(first)
         for refused in (replace(first, subject="other"), replace(first, id="b", image_features=torch.zeros(12, 1))):
-            with pytest.raises(ValueError, match="is there twice|expected none as in the first"):
+            with pytest.raises(ValueError, match="appears twice|expected none like the first"):
                 writer.add(refused)
         writer.add(replace(first, id="c"))
     corpus = Corpus.open(tmp_path / "corpus")
@@ -146,12 +146,12 @@ def test_a_refused_sequence_leaves_the_others(tiny_rig: FaceRig, tmp_path: Path)
 
 def test_adding_outside_of_the_block(tiny_rig: FaceRig, tmp_path: Path) -> None:
     writer = CorpusWriter(tmp_path / "corpus", tiny_rig, ACTION_UNITS, 25.0)
-    with pytest.raises(RuntimeError, match="inside of the writer's with block"):
+    with pytest.raises(RuntimeError, match="inside the writer's with block"):
         writer.add(make_sequence(tiny_rig))
 
 
 def test_an_existing_folder_is_kept(tiny_rig: FaceRig, folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileExistsError, match="corpus exists; name a new folder, or overwrite it"):
+    with pytest.raises(FileExistsError, match="corpus exists; choose a new folder, or overwrite it"):
         write(folder, tiny_rig)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis").write_text("years of work")
@@ -192,7 +192,7 @@ def test_a_kill_between_the_renames_is_undone_by_the_next_writer(tiny_rig: FaceR
     (folder / "corpus.json").rename(half / "old" / "corpus.json")
     with pytest.raises(FileNotFoundError, match="corpus.json"):
         Corpus.open(folder)
-    with pytest.raises(FileExistsError, match="exists; name a new folder"):
+    with pytest.raises(FileExistsError, match="exists; choose a new folder"):
         write(folder, tiny_rig, make_sequence(tiny_rig))
     assert len(Corpus.open(folder)) == 3
     assert not half.exists()
@@ -289,9 +289,13 @@ def test_arrays_lists_and_recordings_become_sequences(tiny_rig: FaceRig, clip: F
         ({"labels": [["on", "off"]] * 4}, TypeError, "sequence 'a': labels must be numbers, got <U3"),
         ({"labels": [[0, 1], [1]]}, ValueError, "sequence 'a': labels: "),
         ({"valid": [0, 1, 2, 1]}, ValueError, "sequence 'a': valid must be True or False in each frame"),
-        ({"valid": [True] * 3}, ValueError, "valid has 3 frames, expected 4 as coefficients have"),
-        ({"timestamp": [0, 1, 1, 2]}, ValueError, "timestamp does not rise after frame 1"),
-        ({"force": [0.0]}, TypeError, "sequence 'a': force is no tensor of a sequence; these are coefficients, labels"),
+        ({"valid": [True] * 3}, ValueError, "valid has 3 frames, expected 4 like coefficients"),
+        ({"timestamp": [0, 1, 1, 2]}, ValueError, "timestamp does not increase after frame 1"),
+        (
+            {"force": [0.0]},
+            TypeError,
+            "'a': force is not a tensor of a sequence; these are coefficients, labels",
+        ),
     ],
 )
 def test_arrays_that_are_no_sequence_are_named(

@@ -43,11 +43,11 @@ BROKEN: dict[str, tuple[dict[str, object], type[Exception], str]] = {
     "channels": ({"channels": ("jawOpen",)}, ValueError, r"coefficients must have shape \(4, 1\)"),
     "valid": ({"valid": torch.ones(4)}, TypeError, "valid must be torch.bool"),
     "time-dtype": ({"timestamp": torch.arange(4.0)}, TypeError, "timestamp must be torch.float64"),
-    "time-falls": ({"timestamp": torch.tensor([0, 1, 1, 2]).double()}, ValueError, "does not rise after frame 1"),
+    "time-falls": ({"timestamp": torch.tensor([0, 1, 1, 2]).double()}, ValueError, "does not increase after frame 1"),
     "time-nan": ({"timestamp": torch.tensor([0, 1, math.nan, 2]).double()}, ValueError, "not finite in frame 2"),
     "pose": ({"pose": torch.zeros(4, 2)}, ValueError, r"pose must have shape \(4, 0\)"),
     "frame-dtype": ({"frame": torch.arange(4.0)}, TypeError, "frame must be torch.int64"),
-    "frame-falls": ({"frame": torch.tensor([3, 5, 5, 6])}, ValueError, "frame does not rise after frame 1"),
+    "frame-falls": ({"frame": torch.tensor([3, 5, 5, 6])}, ValueError, "frame does not increase after frame 1"),
     "fps": ({"fps": 0.0}, ValueError, "fps must be positive, got 0"),
     "nan": (
         {"coefficients": torch.tensor([[0, 0], [0, 0], [0, math.nan], [0, 0]])},

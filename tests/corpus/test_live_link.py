@@ -105,7 +105,7 @@ def test_frame_rate_is_told_by_the_timecodes(tmp_path: Path, ticks: Sequence[flo
 def test_other_timecode_rates_need_two_seconds_that_end(tmp_path: Path, rate: int) -> None:
     sequence = _read_ticks(tmp_path, range(3 * rate), rate)
     assert (sequence.fps, sequence.num_dropped) == (rate, 0)
-    assert sequence.notes == (f"its timecodes count {rate} frames a second",)
+    assert sequence.notes == (f"its timecodes count {rate} frames per second",)
     message = rf"take\.csv:4: column Timecode: frame numbers start again after {rate - 1}, .*--recorded-fps"
     with pytest.raises(ValueError, match=message):
         _read_ticks(tmp_path, range(rate - 2, rate + 2), rate)
@@ -121,7 +121,7 @@ def test_frames_dropped_where_a_second_begins_do_not_hide_60(tmp_path: Path) -> 
 @pytest.mark.parametrize(("ticks", "rate", "guess"), [(range(5), 30, True), (range(25, 35), 30, False)])
 def test_a_note_tells_that_the_rate_is_a_guess(tmp_path: Path, ticks: range, rate: int, guess: bool) -> None:
     sequence = _read_ticks(tmp_path, ticks, rate)
-    assert any("taken to count 60 frames a second" in note for note in sequence.notes) is guess
+    assert any("assumed to count 60 frames per second" in note for note in sequence.notes) is guess
     assert read_blendshape_table(tmp_path / "take.csv", fps=60).notes == ()
 
 
@@ -195,11 +195,11 @@ BROKEN: dict[str, tuple[Callable[[list[list[str]]], object], str]] = {
         lambda rows: [row.__delitem__(slice(2, 54)) for row in rows],
         ":1: none of its 11 columns has the name of a blendshape, such as jawOpen: Timecode, BlendshapeCount, .*--chan",
     ),
-    "twice": (lambda rows: rows[0].__setitem__(55, "jawOpen"), ":1: column 'jawOpen' is there twice"),
+    "twice": (lambda rows: rows[0].__setitem__(55, "jawOpen"), ":1: column 'jawOpen' appears twice"),
     "no-frames": (lambda rows: rows.__delitem__(slice(1, None)), ": no frames after the header line"),
     "text": (lambda rows: rows[2].__setitem__(19, "n/a"), ":3: column JawOpen: expected a finite number, found 'n/a'"),
-    "empty": (lambda rows: rows[2].__setitem__(19, ""), ":3: column JawOpen has no value, though others of the row do"),
-    "nan": (lambda rows: rows[4].__setitem__(2, "NaN"), ":5: column EyeBlinkLeft has no value, though others"),
+    "empty": (lambda rows: rows[2].__setitem__(19, ""), ":3: column JawOpen has no value, but others of the row do"),
+    "nan": (lambda rows: rows[4].__setitem__(2, "NaN"), ":5: column EyeBlinkLeft has no value, but others"),
     "inf": (lambda rows: rows[1].__setitem__(62, "-inf"), ":2: column RightEyeRoll: expected a finite number"),
     "percent": (lambda rows: rows[2].__setitem__(19, "35"), ":3: column JawOpen: expected a number of at most 10 in s"),
     "huge": (lambda rows: rows[1].__setitem__(19, "1e39"), ":2: column JawOpen: expected a number of at most 10 in s"),
@@ -265,7 +265,7 @@ def test_real_capture(capture_csv: Path) -> None:
 def test_a_timecode_far_from_the_others_is_named(tmp_path: Path, code: str) -> None:
     path = _write(tmp_path / "take.csv", [HEADER, *(_row(_timecode(tick)) for tick in range(4)), _row(code)])
     with pytest.raises(
-        ValueError, match=rf"take\.csv:6: column Timecode: '{code}': .* frames at 60 a second, .* after"
+        ValueError, match=rf"take\.csv:6: column Timecode: '{code}': .* frames at 60 per second, .* after"
     ):
         read_blendshape_table(path)
 

@@ -70,7 +70,7 @@ def test_milliseconds_have_a_name_of_their_own(tmp_path: Path) -> None:
     assert sequence.fps == pytest.approx(30, abs=0.05)
     guessed = _read(tmp_path, rows)
     assert torch.equal(guessed.timestamp, sequence.timestamp)
-    assert guessed.notes == ("column timestamp is taken to be in milliseconds",)
+    assert guessed.notes == ("column timestamp is assumed to be in milliseconds",)
 
 
 def test_rate_must_be_known(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_rate_must_be_known(tmp_path: Path) -> None:
     torch.testing.assert_close(sequence.timestamp, torch.arange(10).double() / 25)
     with pytest.raises(ValueError, match="fps must be positive"):
         read_blendshape_table(path, 0)
-    with pytest.raises(ValueError, match="the time of one frame does not tell it"):
+    with pytest.raises(ValueError, match="it cannot be found from a single frame"):
         _read(tmp_path, _rows(1))
 
 
@@ -108,16 +108,16 @@ def test_recordings_drive_a_rig(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = {
-    "twice": (lambda header, _: header.__setitem__(2, "jawOpen"), ":1: column 'jawOpen' is there twice"),
+    "twice": (lambda header, _: header.__setitem__(2, "jawOpen"), ":1: column 'jawOpen' appears twice"),
     "text": (lambda _, rows: rows[1].__setitem__(27, "open"), ":3: column jawOpen: expected a finite number"),
     "infinite": (lambda _, rows: rows[1].__setitem__(27, "inf"), ":3: column jawOpen: expected a finite number"),
     "percent": (lambda _, rows: rows[1].__setitem__(27, "35"), ":3: column jawOpen: expected a number of at most 10"),
-    "half-a-row": (lambda _, rows: rows[1].__setitem__(27, ""), ":3: column jawOpen has no value, though others"),
-    "two-faces": (lambda _, rows: rows[2].__setitem__(0, "1"), ":4: frame 1 is there twice; is this a second face"),
-    "falls": (lambda _, rows: rows[2].__setitem__(0, "0"), ":4: column frame: 0 does not rise from 1"),
+    "half-a-row": (lambda _, rows: rows[1].__setitem__(27, ""), ":3: column jawOpen has no value, but others"),
+    "two-faces": (lambda _, rows: rows[2].__setitem__(0, "1"), ":4: frame 1 appears twice; is this a second face"),
+    "falls": (lambda _, rows: rows[2].__setitem__(0, "0"), ":4: column frame: 0 does not increase from 1"),
     "fraction": (lambda _, rows: rows[2].__setitem__(0, "2.5"), ":4: column frame: expected a whole number from 0"),
     "negative": (lambda _, rows: rows[0].__setitem__(0, "-1"), ":2: column frame: expected a whole number from 0"),
-    "time": (lambda _, rows: rows[2].__setitem__(1, "0.0"), r":4: column timestamp: 0 does not rise from 0\.033"),
+    "time": (lambda _, rows: rows[2].__setitem__(1, "0.0"), r":4: column timestamp: 0 does not increase from 0\.033"),
     "no-face": (lambda _, rows: [row.__setitem__(slice(2, None), [""] * 52) for row in rows], ": no row has a face"),
     "short": (lambda _, rows: rows[2].pop(), ":4: expected 54 values, found 53"),
 }
@@ -155,5 +155,5 @@ def test_times_that_ask_for_gigabytes_are_named(tmp_path: Path, column: str, tim
 
 def test_frame_numbers_that_ask_for_gigabytes_are_named(tmp_path: Path) -> None:
     path = write_mediapipe(tmp_path / "clip.csv", (0, 1, 2, 10**8))
-    with pytest.raises(ValueError, match=r"clip\.csv:5: column frame: 99,999,998 frames at 25 a second"):
+    with pytest.raises(ValueError, match=r"clip\.csv:5: column frame: 99,999,998 frames at 25 per second"):
         read_blendshape_table(path, 25.0)

@@ -122,7 +122,7 @@ def test_noise_is_no_reason_to_warn(tiny_rig: FaceRig, tmp_path: Path, meshes: T
 def test_another_person_is_said(tiny_rig: FaceRig, tmp_path: Path, meshes: Tensor) -> None:
     for rigid in (False, True):
         (note,) = read(tmp_path, tiny_rig, meshes + 0.6 * tiny_rig.identity[0], rigid=rigid).notes
-        assert "are they of another person than the rig?" in note
+        assert "are they of another person?" in note
 
 
 @pytest.mark.parametrize("flip", [(-1.0, 1, 1), (1, 1, -1.0)])
@@ -142,13 +142,13 @@ def test_two_axes_exchanged_are_a_mirror(tiny_rig: FaceRig, tmp_path: Path, mesh
 
 @pytest.mark.parametrize("axes", ["-x,y,z", "x,z,y", "y,x,z", "-x,-y,-z"])
 def test_axes_that_are_a_mirror_are_refused(axes: str) -> None:
-    with pytest.raises(ValueError, match=f"axes {axes} are a mirror, which swaps left and right"):
+    with pytest.raises(ValueError, match=f"axes {axes} are a reflection, which swaps left and right"):
         parse_axes(axes)
 
 
 @pytest.mark.parametrize("axes", ["", "x,y", "x,y,z,x", "x,x,z", "x,y,w", "--x,y,z", "xyz"])
 def test_what_are_no_axes(axes: str) -> None:
-    with pytest.raises(ValueError, match=r"axes must be x, y and z in any order and with any sign, as x,z,-y, got"):
+    with pytest.raises(ValueError, match=r"axes must be x, y and z in any order and with any sign, .* got"):
         parse_axes(axes)
 
 
@@ -161,14 +161,12 @@ def test_axes_say_where_the_axes_of_the_rig_are() -> None:
 def test_the_first_axes_are_kept_in_the_advice(tiny_rig: FaceRig, tmp_path: Path, meshes: Tensor) -> None:
     lying = meshes[..., [0, 2, 1]] * torch.tensor([1.0, -1, 1])
     (note,) = read(tmp_path, tiny_rig, lying, axes="-x,-z,-y").notes
-    assert "--axes=x,z,-y leaves over 0.0%" in note
+    assert "--axes=x,z,-y leaves 0.0%" in note
 
 
 def test_options_of_meshes_need_meshes(tmp_path: Path) -> None:
     np.savez(tmp_path / "take.npz", coefficients=np.zeros((3, 1), "f4"), names=np.array(["jawOpen"]), fps=25)
     for options in ({"rigid": True}, {"scale": 0.1}, {"axes": "x,z,-y"}):
-        with pytest.raises(
-            ValueError, match=r"take\.npz: holds no meshes, so --rigid, --scale and --axes have nothing"
-        ):
+        with pytest.raises(ValueError, match=r"take\.npz: not meshes, so --rigid, --scale and --axes have no effect"):
             read_sequence(tmp_path / "take.npz", **options)  # type: ignore[arg-type]
     assert read_npz(tmp_path / "take.npz").left_over is None

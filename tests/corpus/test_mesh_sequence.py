@@ -90,7 +90,7 @@ def test_folder_needs_a_rate(tiny_rig: FaceRig, folder: Path) -> None:
 
 def test_mesh_with_another_vertex_count_is_named(tiny_rig: FaceRig, folder: Path, vertices: Tensor) -> None:
     _write_obj(folder / "take2_10.obj", vertices[0, 1:])
-    with pytest.raises(ValueError, match=r"take2_10\.obj: expected 99 vertices as the rig, found 98"):
+    with pytest.raises(ValueError, match=r"take2_10\.obj: expected 99 vertices like the rig, found 98"):
         read_mesh_sequence(folder, tiny_rig, 30)
 
 
@@ -137,7 +137,7 @@ def test_the_newest_version_of_a_frame_is_read(
     _write_obj(tmp_path / "face_3_v9.obj", vertices[0])
     sequence = read_mesh_sequence(tmp_path, tiny_rig, 30)
     torch.testing.assert_close(sequence.coefficients, coefficients, atol=2e-3, rtol=0)
-    assert sequence.notes == ("older versions of 2 frames are left out, as face_3_v1.obj",)
+    assert sequence.notes == ("older versions of 2 frames are left out, such as face_3_v1.obj",)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "binary"])
@@ -194,7 +194,7 @@ def test_missing_file_is_named(tiny_rig: FaceRig, tmp_path: Path, name: str) -> 
     ("name", "message"),
     [
         ("f99999999999999999999999999.obj", "the frame number is too large, expected at most 1,000,000,000"),
-        ("f900000000.obj", "frame 900000000: 899,999,986 frames at 30 a second, 3e.07 s, after the frame before it"),
+        ("f900000000.obj", "frame 900000000: 899,999,986 frames at 30 per second, 3e.07 s, after the frame before it"),
     ],
 )
 def test_a_frame_number_that_asks_for_gigabytes_is_named(

@@ -69,7 +69,7 @@ def test_numbered_frames_of_an_npz(tmp_path: Path) -> None:
     for name, array, message in (
         ("frame", np.arange(4.0), r"frame must be whole numbers of shape \(4,\), got float64"),
         ("frame", np.arange(5), r"frame must be whole numbers of shape \(4,\), got int64 \(5,\)"),
-        ("frame", np.array([1, 2, 2, 3]), "rise"),
+        ("frame", np.array([1, 2, 2, 3]), "increase"),
         ("valid", np.ones(4), r"valid must be bool of shape \(4,\), got float64"),
     ):
         np.savez(tmp_path / "take.npz", fps=25, **{**arrays, name: array})
@@ -94,25 +94,28 @@ HALF = np.where(np.arange(8).reshape(4, 2) == 5, np.nan, VALUES)
 MESHES = np.random.default_rng(0).normal(0, 5, (4, 99, 3)).astype(np.float32)
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "unknown-names": ({"names": ["smile", "smirk"]}, "none of its 2 columns has the name of a blendshape"),
-    "names-twice": ({"names": ["jawOpen", "JawOpen"]}, "column 'JawOpen' is there twice, also as 'jawOpen'"),
+    "names-twice": ({"names": ["jawOpen", "JawOpen"]}, "column 'JawOpen' appears twice, also as 'jawOpen'"),
     "names-missing": ({"names": None}, "missing array names"),
     "names-count": ({"names": ["jawOpen"]}, r"coefficients must have shape \(4, 1\), got \(4, 2\)"),
     "names-numbers": ({"names": np.array([1, 2])}, "names must be a vector of strings"),
     "nothing": ({"names": None, "coefficients": None}, "missing array coefficients, names: expected vertices, or"),
     "nan": ({"coefficients": VALUES + np.nan}, "no row has a face"),
     "infinite": ({"coefficients": VALUES + np.inf}, "coefficient 'jawOpen' is inf in frame 0"),
-    "half-a-frame": ({"coefficients": HALF}, "frame 2: column mouthPucker has no value, though others of the row do"),
+    "half-a-frame": ({"coefficients": HALF}, "frame 2: column mouthPucker has no value, but others of the row do"),
     "integers": ({"coefficients": VALUES.astype(int)}, "coefficients must be float32 or float64, got int64"),
     "axes": ({"coefficients": VALUES[0]}, r"coefficients must have 2 axes and at least one frame, got shape \(2,\)"),
     "no-frames": ({"coefficients": VALUES[:0]}, "at least one frame"),
     "no-rate": ({"fps": None}, "fps must be given"),
     "rate": ({"fps": -30}, "fps must be positive, got -30"),
     "times-count": ({"timestamp": np.arange(3.0)}, r"timestamp must have shape \(4,\), got \(3,\)"),
-    "times-fall": ({"timestamp": np.array([0.0, 2, 1, 3])}, "timestamp does not rise after frame 1"),
-    "times-stay": ({"timestamp": np.zeros(4), "fps": None}, "timestamp does not rise after frame 0"),
+    "times-fall": ({"timestamp": np.array([0.0, 2, 1, 3])}, "timestamp does not increase after frame 1"),
+    "times-stay": ({"timestamp": np.zeros(4), "fps": None}, "timestamp does not increase after frame 0"),
     "times-nan": ({"timestamp": np.array([0, np.nan, 1, 2]), "fps": None}, "timestamp is not finite in frame 1"),
     "times-milli": ({"timestamp": np.arange(4) * 33.3, "fps": None}, "step of timestamp is 33.3: are the times in sec"),
-    "times-rate": ({"timestamp": np.arange(4) / 50}, "fps is 30, but the usual step of timestamp is 0.02 s, 50 frames"),
+    "times-rate": (
+        {"timestamp": np.arange(4) / 50},
+        "the typical step of timestamp is 0.02 s, 50 frames",
+    ),
     "rate-axes": ({"fps": [30.0]}, r"fps must be a single number, got float64 of shape \(1,\)"),
     "rate-text": ({"fps": "30"}, r"fps must be a single number, got <U2 of shape \(\)"),
     "vertex-count": ({"vertices": MESHES[:, 1:]}, r"vertices must have shape \(\.\.\., 99, 3\)"),
@@ -144,7 +147,7 @@ def test_pickled_arrays_are_refused(tmp_path: Path) -> None:
 
 def test_names_of_an_npz_are_unique_without_a_rig_too(tmp_path: Path) -> None:
     np.savez(tmp_path / "take.npz", coefficients=VALUES, names=["jawOpen", "JawOpen"], fps=30)
-    with pytest.raises(ValueError, match=r"take\.npz: column 'JawOpen' is there twice"):
+    with pytest.raises(ValueError, match=r"take\.npz: column 'JawOpen' appears twice"):
         read_npz(tmp_path / "take.npz")
 
 
@@ -208,7 +211,7 @@ def test_single_array_file_is_named(tiny_rig: FaceRig, tmp_path: Path) -> None:
         ({"timestamp": np.array([0, 0.03, 1e8, 1e8 + 0.03]), "fps": None}, "frame 2: .* frames at .* after the frame"),
         ({"timestamp": np.arange(4) * 1e-9, "fps": None}, r"fps must lie in \[0.01, 10000\], got 1e\+09"),
         ({"frame": np.array([0, 1, 2, 2**63], np.uint64)}, "frame number 9223372036854775808 at 3, expected 0 to"),
-        ({"frame": np.array([0, 1, 2, 9**9])}, "frame 3: 387,420,487 frames at 30 a second"),
+        ({"frame": np.array([0, 1, 2, 9**9])}, "frame 3: 387,420,487 frames at 30 per second"),
     ],
 )
 def test_numbers_out_of_range_are_named(

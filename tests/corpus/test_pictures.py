@@ -100,7 +100,7 @@ def test_a_video_that_ends_early(tiny_rig: FaceRig, tmp_path: Path) -> None:
     (tmp_path / "root").mkdir()
     write_video(tmp_path / "root" / "F001_T1.avi", np.arange(4) / 25)
     pictures = find(tiny_rig, tmp_path, first=0)
-    with pytest.raises(ValueError, match=r"F001_T1.avi: it ends after 4 pictures, before 2 frames \(4-5\)"):
+    with pytest.raises(ValueError, match=r"F001_T1.avi: it ends after 4 pictures, which leaves out 2 frames \(4-5\)"):
         list(pictures.read())
     faults: list[str] = []
     assert [frame for frame, _ in pictures.read(faults)] == [0, 1, 2, 3]

@@ -140,7 +140,7 @@ def test_options_out_of_range() -> None:
 
 def test_what_is_put_beside_a_corpus_comes_with_it(rig: FaceRig, corpus: Corpus, tmp_path: Path) -> None:
     writer = CorpusWriter(tmp_path / "corpus", corpus.rig, corpus.action_units, 25.0, muscles=corpus.muscles)
-    with pytest.raises(RuntimeError, match="inside of the writer's with block"):
+    with pytest.raises(RuntimeError, match="inside the writer's with block"):
         writer.folder  # noqa: B018
     with writer:
         (writer.folder / "notes.txt").write_text("beside")

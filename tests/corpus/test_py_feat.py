@@ -57,11 +57,11 @@ def test_bad_tables(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"clip\.csv: fps must be given"):
         read_sequence(path)
     write_table(path, HEADER, [*rows[:2], rows[1], *rows[2:]])
-    with pytest.raises(ValueError, match=r"clip\.csv:4: frame 1 is there twice"):
+    with pytest.raises(ValueError, match=r"clip\.csv:4: frame 1 appears twice"):
         read_sequence(path, fps=25)
     write_table(path, HEADER[:10], [row[:10] for row in rows])
     with pytest.raises(ValueError, match=r"clip\.csv:1: a py-feat table without blendshapes.*read_action_units"):
         read_sequence(path, fps=25)
     write_table(path, ["frame", "timestamp", "AU01_r", "AU01_c"], [[1, 0, 0.5, 1]])
-    with pytest.raises(ValueError, match=r"clip\.csv:1: an OpenFace file, which holds no blendshapes"):
+    with pytest.raises(ValueError, match=r"clip\.csv:1: an OpenFace file, which has action units but no blendshapes"):
         read_sequence(path)

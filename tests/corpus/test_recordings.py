@@ -57,7 +57,7 @@ def test_a_counter_of_the_rows_after_the_frame_number(tmp_path: Path, start: int
     columns = live(30, fraction=lambda row: f"{(row + start) % 1000:03}")
     sequence = read_sequence(write_recording(tmp_path / "a.csv", 90, 30, columns, spell=pascal))
     check(sequence, 90, 30)
-    assert any("counts the rows" in note for note in sequence.notes)
+    assert any("count the rows" in note for note in sequence.notes)
 
 
 def test_a_part_of_the_frame_after_its_number(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_other_columns_are_left_out_by_name(tmp_path: Path) -> None:
     after = {**ANGLES, **{mood: lambda row: 0.125 for mood in moods}}
     sequence = read_sequence(write_recording(tmp_path / "a.csv", 120, 60, live(60), spell=pascal, after=after))
     check(sequence, 120, 60)
-    assert sequence.notes == (f"columns that are no blendshapes, left out: 7 ({', '.join(moods)})",)
+    assert sequence.notes == (f"columns that are not blendshapes, left out: 7 ({', '.join(moods)})",)
 
 
 def test_a_subset_is_read_and_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_subset_is_read_and_what_is_missing_is_named(tmp_path: Path) -> None:
     sequence = read_sequence(write_recording(tmp_path / "a.csv", 60, 60, live(60), names=names, spell=pascal))
     check(sequence, 60, 60)
     missing = ", ".join(name for name in ARKIT_SHAPES if "Look" in name)
-    assert sequence.notes == (f"blendshapes that are missing: 8 ({missing})",)
+    assert sequence.notes == (f"missing blendshapes: 8 ({missing})",)
 
 
 SPELLINGS: dict[str, Callable[[str], str]] = {
@@ -150,19 +150,21 @@ def test_rounded_times_that_agree_are_spread(tmp_path: Path) -> None:
     columns = {"frame": lambda row: row, "timestamp": lambda row: f"{row // 2 * 2 / 30:.2f}"}
     sequence = read_sequence(write_recording(tmp_path / "a.csv", 90, 30, columns))
     check(sequence, 90, 30, 0.01)
-    assert any(note.startswith("45 rows have the time of the row before, and were spread") for note in sequence.notes)
+    assert any(
+        note.startswith("45 rows have the same time as the row before; they were spread") for note in sequence.notes
+    )
 
 
 QUESTIONS: dict[str, tuple[Callable[[int], object], str]] = {
-    "second-a-row": (timecode(1), "column Timecode: the usual step is 1 s, 100 rows in 99 s"),
+    "second-a-row": (timecode(1), "column Timecode: the typical step is 1 s, 100 rows in 99 s"),
     "base-30": (
         lambda row: f"00:{row // 900:02}:{row // 30 % 30:02}:{row % 30:02}.000",
         ":902: column Timecode: '00:01:00:00.000' follows '00:00:29:29.000': its seconds start again after 29",
     ),
-    "stands": (lambda row: "00:00:00:00.000", ":3: column Timecode: .* rows have the time of the row before"),
+    "stands": (lambda row: "00:00:00:00.000", ":3: column Timecode: .* rows have the same time as the row before"),
     "whole-seconds": (
         lambda row: f"2024-05-01T10:{row // 1800:02}:{row // 30 % 60:02}",
-        ":3: column Timecode: .* rows have the time of the row before: it does not tell the frames apart",
+        ":3: column Timecode: .* rows have the same time as the row before, so it does not",
     ),
     "falls": (lambda row: timecode(30)(1200 - row), ":3: column Timecode: time goes backwards"),
 }
@@ -214,7 +216,7 @@ def test_frames_of_zeros_and_without_values_have_no_face(tmp_path: Path) -> None
     sequence = read_sequence(path)
     assert (~sequence.valid).nonzero()[:, 0].tolist() == [*range(60, 120), 200, 201]
     assert sequence.num_faceless == sequence.resample(25).num_faceless == 62
-    assert "frames of zeros, taken for frames without a face: 60" in sequence.notes
+    assert "frames of zeros, treated as frames without a face: 60" in sequence.notes
 
 
 @pytest.mark.parametrize(("column", "yes", "no"), [("success", "1", "0"), ("Face Detected", "True", "False")])
@@ -238,7 +240,7 @@ def test_a_face_for_a_moment_between_long_gaps_is_named_and_not_counted(
     assert sequence.lone == phantom
     assert sequence.num_faceless == len(lost)
     assert not sequence.valid[60:].any()
-    assert any(f"taken for none: frame {phantom[0]} ({phantom[0] / 30:.2f} s)" in note for note in sequence.notes)
+    assert any(f"left out: frame {phantom[0]} ({phantom[0] / 30:.2f} s)" in note for note in sequence.notes)
 
 
 def test_faces_that_are_seen_for_long_or_between_short_gaps_are_kept(tmp_path: Path) -> None:
@@ -261,8 +263,25 @@ def test_a_second_box_with_a_lower_score_is_left_out(tmp_path: Path) -> None:
     assert "second boxes of a frame with a lower FaceScore, left out: 2" in sequence.notes
     two = [line for line in lines[1:61] for _ in range(2)]
     path.write_text("\n".join([lines[0], *two]) + "\n")
-    with pytest.raises(ValueError, match=r"a\.csv:3: frame 0 is there twice; is this a second face"):
+    with pytest.raises(ValueError, match=r"a\.csv:3: frame 0 appears twice; is this a second face"):
         read_sequence(path, fps=30)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("face_id", lambda row: 1e300 * (row % 2), "2 faces by column face_id: 0 in 60 rows, 1000.* in 60 rows"),
+        ("face" + 500 * "_", lambda row: row % 2, "2 faces by column face_.*: 0 in 60 rows"),
+        ("frame" + 500 * "_", lambda row: 0, "a.csv:3: frame 0 appears twice"),
+        ("time" + 500 * "_", lambda row: row, "column time_.*: the typical step is 1 s"),
+    ],
+    ids=["face", "face column", "frame column", "time column"],
+)
+def test_errors_quote_little(tmp_path: Path, name: str, value: Callable[[int], float], message: str) -> None:
+    path = write_recording(tmp_path / "a.csv", 120, 60, {name: value})
+    with pytest.raises(ValueError, match=message) as refused:
+        read_sequence(path, fps=None if "time" in name else 30)
+    assert len(str(refused.value)) < 400
 
 
 def test_several_faces_are_chosen_by_number(tmp_path: Path) -> None:
@@ -293,7 +312,7 @@ def test_a_take_is_read_from_its_folder_and_its_zip(tmp_path: Path) -> None:
     write_recording(take / "MySlate_3_iPhone_raw.csv", 9, 60, live(60), spell=pascal)
     check(read_sequence(take), 120, 60)
     write_recording(take / "MySlate_4_iPhone.csv", 9, 60, live(60), spell=pascal)
-    with pytest.raises(ValueError, match=r"several recordings, give one of them: .*MySlate_4_iPhone\.csv"):
+    with pytest.raises(ValueError, match=r"several recordings, choose one: .*MySlate_4_iPhone\.csv"):
         read_sequence(take)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: no \.csv file, expected a take"):
@@ -367,9 +386,9 @@ def test_npz_takes_neutral_and_other_names(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", coefficients=np.array(values, np.float32), names=names, fps=25.0)
     sequence = read_sequence(tmp_path / "a.npz")
     check(sequence, 75, 25)
-    assert sequence.notes == ("columns that are no blendshapes, left out: 1 (happiness)",)
+    assert sequence.notes == ("columns that are not blendshapes, left out: 1 (happiness)",)
     np.save(tmp_path / "a.npy", np.array(values))
-    with pytest.raises(ValueError, match=r"a\.npy: a \.npy file has no names of its channels and no frame rate"):
+    with pytest.raises(ValueError, match=r"a\.npy: a \.npy file has no channel names and no frame rate"):
         read_sequence(tmp_path / "a.npy")
 
 
@@ -388,5 +407,5 @@ def test_outputs_can_tell_the_recorded_frame(tmp_path: Path) -> None:
 def test_an_error_of_resampling_names_file_and_line(tmp_path: Path) -> None:
     columns = {"timestamp": lambda row: f"{row / 30 + (900 if row > 5 else 0):.4f}"}
     sequence = read_sequence(write_recording(tmp_path / "a.csv", 60, 30, columns))
-    with pytest.raises(ValueError, match=r"a\.csv:8: 108,004 frames at 120 a second"):
+    with pytest.raises(ValueError, match=r"a\.csv:8: 108,004 frames at 120 per second"):
         sequence.resample(120)

@@ -135,3 +135,10 @@ def test_every_corpus_says_what_rig_and_description_it_has() -> None:
     assert {"rig", "sha256", "num_image_features"} <= LabelledCorpus.__abstractmethods__
     with pytest.raises(TypeError, match="abstract"):
         LabelledCorpus(Path(), None)  # type: ignore[abstract, arg-type]
+
+
+def test_times_that_no_grid_can_hold_are_named(tmp_path: Path, tiny_rig: FaceRig) -> None:
+    late = sequence("a", 60, 30.0, 8)
+    late.timestamp[-1] = 1e300
+    with pytest.raises(ValueError, match=r"c.sequences.a\.safetensors: frame 59: 2\.5e\+301 frames at 25 per second"):
+        ResampledCorpus(written(tmp_path / "c", tiny_rig, 30.0, late), 25.0)

@@ -201,7 +201,7 @@ def test_label_level_is_the_threshold_of_all_units(rig: FaceRig) -> None:
     for s in simulate(rig, replace(SIZE, label_level=0.25)):
         assert torch.equal(s.thresholds, torch.full((12,), 0.25))
         assert torch.equal(s.clean_labels, (s.intensities > 0.25).to(torch.int8))
-    with pytest.raises(ValueError, match="label_rate 0.7 scales the rates of BP4D, which label_level 0.4 puts aside"):
+    with pytest.raises(ValueError, match="label_rate 0.7 scales the rates of BP4D, which label_level 0.4 overrides"):
         SimulationConfig(label_rate=0.7)
 
 

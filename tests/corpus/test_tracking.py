@@ -193,7 +193,7 @@ def test_several_faces(
     second = torch.tensor([[float(value) for value in blendshapes(n)[1:]] for n in range(12)])
     said, noted = track()
     assert "12 frames at 25 fps, 3 without a face" in said
-    assert noted == "biomechau: note: 2 faces: the largest is taken (--face 2 takes the next)\n"
+    assert noted == "biomechau: note: 2 faces: the largest is used (--face 2 selects the next)\n"
     largest = read_sequence(tmp_path / "c.csv")
     assert (~largest.valid).nonzero()[:, 0].tolist() == [4, 5, 6]
     torch.testing.assert_close(largest.coefficients[largest.valid], first[largest.valid])
@@ -222,19 +222,19 @@ def test_forces_of_a_video(
     summary = json.loads(capsys.readouterr().out)
     assert summary["input"] == {"name": "clip", "source": "MediaPipe's blendshapes of clip.mp4", "path": str(video)}
     assert summary["frames"]["count"] == 12
-    assert any("2 faces: the largest is taken" in warning for warning in summary["warnings"])
+    assert any("2 faces: the largest is used" in warning for warning in summary["warnings"])
     landmarker.times.clear()
     with_face = read_sequence(video, model=model, face=2)
     assert bool(with_face.valid.all())
     assert main([*arguments, "--rigid"]) == 2
-    assert "holds no meshes" in capsys.readouterr().err
+    assert "not meshes, so" in capsys.readouterr().err
     csv_file = tmp_path / "capture.csv"
     landmarker.times.clear()
     track_video(video, lambda *_: [Face((0.2, 0.2, 0.6, 0.6), [0.5] * 52)], csv_file)
     for options, words in (
         (["--face", "1"], "no column face_id, so face 1 (--face) cannot be found"),
-        (["--face", "only"], "is no video, so there is no single face to look for (--face only)"),
-        (["--model", str(model)], "is no video, so MediaPipe's model has nothing to do (--model)"),
+        (["--face", "only"], "not a video, so a single face cannot be looked for (--face only)"),
+        (["--model", str(model)], "not a video, so MediaPipe's model has no effect (--model)"),
     ):
         assert main(["forces", str(csv_file), *options]) == 2
         assert words in capsys.readouterr().err
@@ -354,9 +354,9 @@ def test_results() -> None:
     assert found_faces(NO_FACE) == []
     short = _result(3)
     del short.face_blendshapes[0][0]
-    with pytest.raises(ValueError, match="the model gives no score of noseSneerRight"):
+    with pytest.raises(ValueError, match="the model gives no score for noseSneerRight"):
         found_faces(short)
-    with pytest.raises(ValueError, match="the model gives no score of _neutral"):
+    with pytest.raises(ValueError, match="the model gives no score for _neutral"):
         found_faces(SimpleNamespace(face_landmarks=[[]], face_blendshapes=[]))
 
 

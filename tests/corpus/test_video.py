@@ -87,7 +87,7 @@ def test_pictures_may_count_in_steps(tmp_path: Path) -> None:
 
 def test_pictures_that_are_no_video(tmp_path: Path) -> None:
     folder = write_pictures(tmp_path / "take", ["1.png", "2.png"])
-    with pytest.raises(ValueError, match=r"take: fps must be given \(--recorded-fps\): pictures do not tell it"):
+    with pytest.raises(ValueError, match=r"take: fps must be given \(--recorded-fps\): pictures do not contain it"):
         next(read_frames(folder))
     with pytest.raises(ValueError, match="fps must be positive"):
         next(read_frames(folder, -1))

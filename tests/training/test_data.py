@@ -129,7 +129,7 @@ def test_positive_weights() -> None:
 
 def test_a_corpus_that_does_not_fit(corpus: Corpus, config: TrainingConfig, tiny_rig: FaceRig, tmp_path: Path) -> None:
     settings = config.detector
-    with pytest.raises(ValueError, match="no labels of AU5; it has those of AU1, AU2"):
+    with pytest.raises(ValueError, match="no labels for AU5; it has those of AU1, AU2"):
         DetectorWindows(corpus, ["S001"], _detector(corpus, replace(settings, action_units=(5, 12))), 16)
     with pytest.raises(ValueError, match="25 frames per second, but the detector's physics 30"):
         DetectorWindows(corpus, ["S001"], _detector(corpus, replace(settings, physics=PhysicsConfig(fps=30.0))), 16)

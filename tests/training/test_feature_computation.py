@@ -110,7 +110,7 @@ def test_a_stop_is_gone_on_with(corpus: Corpus, images: Path) -> None:
 def test_features_of_two_backbones_are_refused(corpus: Corpus, images: Path, changes: dict, words: str) -> None:
     compute_image_features(corpus, images, Colour())
     other = Colour(**changes)
-    with pytest.raises(ValueError, match=f"holds image features of another backbone: {words}; --replace"):
+    with pytest.raises(ValueError, match=f"has image features of another backbone: {words}; --replace"):
         compute_image_features(corpus, images, other)
     assert other.seen == 0
     assert Corpus.open(corpus.path).backbone == Colour().card
@@ -218,9 +218,9 @@ def test_broken_caches_are_named(corpus: Corpus, images: Path) -> None:
 
 
 def test_nothing_else_is_removed(corpus: Corpus, images: Path) -> None:
-    with pytest.raises(FileExistsError, match="holds something else than image features"):
+    with pytest.raises(FileExistsError, match="has other files than image features"):
         compute_image_features(corpus, images, Colour(), corpus.path / "sequences", replace=True)
-    with pytest.raises(FileExistsError, match="is not empty and holds no image features"):
+    with pytest.raises(FileExistsError, match="is not empty and does not have image features"):
         compute_image_features(corpus, images, Colour(), corpus.path / "sequences")
     assert len(list((corpus.path / "sequences").iterdir())) == 3
 

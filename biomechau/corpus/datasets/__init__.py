@@ -1,4 +1,4 @@
-"""BP4D and DISFA as they are handed out, joined with tracked coefficients to a corpus."""
+"""BP4D and DISFA as they are distributed, joined with tracked coefficients to a corpus."""
 
 from biomechau.corpus.datasets.assemble import Assembly as Assembly, assemble as assemble
 from biomechau.corpus.datasets.assembled_corpus import write_assembly as write_assembly

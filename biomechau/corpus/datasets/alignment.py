@@ -1,4 +1,4 @@
-"""Coefficients of a recording onto the labelled frames of a sequence."""
+"""Aligns the coefficients of a recording with the labelled frames of a sequence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from biomechau.corpus.datasets.findings import frame_ranges
 from biomechau.corpus.face_sequence import FaceSequence
 
 Offset = int | Literal["first"] | None
-# Frames by which a recording without frame numbers may outlast the labels: decoders differ in the last frame or two.
+# Number of frames by which a recording without frame numbers may be longer than the labels, since decoders differ in
+# the last frame or two.
 _TOLERANCE = 2
 
 
@@ -21,9 +22,9 @@ class Aligned:
     """Coefficients of the labelled frames.
 
     Attributes:
-        coefficients: (T, C) float32, filled between the valid frames where they are not valid.
+        coefficients: (T, C) float32, interpolated in frames that are not valid.
         valid: (T,) bool, True where the recording has a face in this frame.
-        notes: what does not fit, in words.
+        notes: what does not match, in words.
     """
 
     coefficients: NDArray[np.float32]
@@ -38,23 +39,23 @@ def align(
     offset: Offset = None,
     first_frame: int | None = None,
 ) -> Aligned:
-    """Give each labelled frame the coefficients that were recorded in it; no frame takes those of another.
+    """Assign to each labelled frame the coefficients that were recorded in it, never those of another frame.
 
-    A recording that numbers its frames is matched by number: its frame n is the labels' frame n + ``offset``, and the
-    default offset is 0; 1 where the labels count from 1 and the recording has a frame 0. A recording that does not is
-    put onto the labels' frame rate by its times, and begins at the labels' frame ``offset``, by default the first one.
-    Labelled frames that the recording lacks are not valid. Where the default may be wrong, it is refused.
+    A recording with frame numbers is matched by number: its frame n is frame n + ``offset`` of the labels. The default
+    offset is 0, or 1 if the labels count from 1 and the recording has a frame 0. A recording without numbers is
+    resampled to the labels' frame rate by its times, and begins at frame ``offset`` of the labels, by default the first
+    one. Labelled frames that the recording lacks are not valid. It is an error if the default may be wrong.
 
     Args:
         recording: the coefficients.
         frame: (T,) numbers of the labelled frames, without gaps.
         fps: frame rate of the labels [1/s].
-        offset: see above; ``"first"`` lets the recording begin at the first labelled frame.
-        first_frame: number that the labels give to the first frame of a video, where that is known.
+        offset: see above; with ``"first"`` the recording begins at the first labelled frame.
+        first_frame: number of the first frame of a video in the labels, if known.
 
     Raises:
-        ValueError: no labelled frame has coefficients, or the default offset may be wrong; the message says what to
-            give.
+        ValueError: no labelled frame has coefficients, or the default offset may be wrong; the message says which
+            option to give.
     """
     notes = []
     if recording.frame is None:
@@ -62,8 +63,8 @@ def align(
         number = np.arange(len(recording)) + (frame[0] if offset in (None, "first") else offset)
         if offset is None and len(recording) > len(frame) + _TOLERANCE:
             raise ValueError(
-                f"the recording lasts {len(recording)} frames, the labels {len(frame)}, and it does not number its "
-                "frames: give the labels' number of its first frame (--frame-offset)"
+                f"the recording has {len(recording)} frames without numbers, the labels have {len(frame)}: give the "
+                "number of its first frame in the labels (--frame-offset)"
             )
     else:
         number = recording.frame.numpy()
@@ -73,13 +74,13 @@ def align(
             number = number + offset
         elif first_frame == 1 and number[0] == 0:
             number = number + 1
-            notes.append("the recording counts its frames from 0, the labels from 1: matched so")
+            notes.append("the recording counts its frames from 0, the labels from 1: shifted by one")
         elif number[0] in (0, 1) and frame[0] > number[0] and number[-1] < frame[-1]:
             raise ValueError(
                 f"the recording has frames {number[0]} to {number[-1]}, the labels {frame[0]} to {frame[-1]}: give "
                 "--frame-offset first if it begins at the first labelled frame, else the number to add to its own, or 0"
             )
-    # Row of each labelled frame, -1 where there is none.
+    # Row of each labelled frame, -1 if there is none.
     row = np.full(len(frame), -1)
     inside = (number >= frame[0]) & (number <= frame[-1])
     row[number[inside] - frame[0]] = np.flatnonzero(inside)

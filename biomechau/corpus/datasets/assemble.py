@@ -1,4 +1,4 @@
-"""Labels and recordings of a data set, joined in memory."""
+"""Joins the labels of a data set with recordings, in memory."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from biomechau.corpus.datasets.label_files import FrameLabels
 from biomechau.rig import FaceRig
 from biomechau.rig.names import shortened
 
-# A shape that never leaves a band this wide in the whole data set does not follow the faces.
+# A shape that varies by less than this in the whole data set does not follow the faces.
 _DEAD = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Assembly:
-    """A data set joined with its recordings, and everything that is missing or odd about it.
+    """A data set joined with its recordings, and everything that is missing or unusual about it.
 
     Attributes:
-        dataset: where the labels are.
-        rig: the face, with those shapes that every recording drives; with all where there are no sequences.
-        sequences: those without a fault. A frame's time is its number in the data set over the frame rate.
+        dataset: the labels.
+        rig: the face, with the shapes that every recording drives; with all shapes if there are no sequences.
+        sequences: the sequences without faults. The time of a frame is its number divided by the frame rate.
         findings: in the order they were found.
-        sources: of the recordings, each kind once, in words.
+        sources: kinds of the recordings, in words.
     """
 
     dataset: DataSetFolder
@@ -45,7 +45,7 @@ class Assembly:
 
     @property
     def faults(self) -> tuple[Finding, ...]:
-        """Why sequences cannot be used."""
+        """The findings that make sequences unusable."""
         return tuple(finding for finding in self.findings if finding.fault)
 
     @property
@@ -54,7 +54,7 @@ class Assembly:
         return sum(map(len, self.sequences))
 
     def label_counts(self) -> tuple[Tensor, Tensor]:
-        """Frames in which each action unit is on, and frames in which it is known, two of (R,) int64."""
+        """Number of frames in which each action unit is on, and in which it is known: two tensors (R,) int64."""
         positive = torch.zeros(len(self.dataset.action_units), dtype=torch.int64)
         known = positive.clone()
         for sequence in self.sequences:
@@ -75,11 +75,11 @@ class _Joined:
 
 
 class _Findings(list[Finding]):
-    """Collects what was found."""
+    """Collects findings."""
 
     @contextmanager
     def faults(self, where: str) -> Iterator[None]:
-        """Turn what the readers refuse into a fault."""
+        """Record errors of the readers as faults."""
         try:
             yield
         except (ValueError, TypeError) as error:
@@ -102,15 +102,15 @@ def assemble(
 
     Args:
         dataset: the labels.
-        coefficients: folder of recordings, one ``.csv`` or ``.npz`` a sequence.
+        coefficients: folder of recordings, one ``.csv``, ``.tsv``, ``.json`` or ``.npz`` file per sequence.
         rig: the face whose shapes the recordings drive.
         offset: see :func:`~.alignment.align`.
-        recorded_fps: frame rate of the recordings, where they do not tell it or tell it wrongly [1/s].
-        exclusions: frames whose labels do not count, and sequences left out.
-        progress: called with (sequences done, sequences in all).
+        recorded_fps: frame rate of the recordings, if the files do not contain it or are wrong [1/s].
+        exclusions: frames whose labels are ignored, and sequences to leave out.
+        progress: called with (sequences done, total sequences).
 
     Raises:
-        ValueError: no labels, or recordings that have no shape of the rig in common.
+        ValueError: there are no labels, or no shape of the rig is driven by all recordings.
         OSError: a folder cannot be read.
     """
     found, odd = dataset.find()
@@ -119,7 +119,7 @@ def assemble(
     exclusions = Exclusions() if exclusions is None else exclusions
     ids = {sequence.id for sequence in found}
     for line, id in exclusions.unknown(ids):
-        findings.append(Finding("exclusions", f"line {line}: {id} is no labelled sequence", fault=True))
+        findings.append(Finding("exclusions", f"line {line}: {id} is not a labelled sequence", fault=True))
     kept = [sequence for sequence in found if sequence.id.casefold() not in exclusions.sequences]
     if len(kept) < len(found):
         findings.append(Finding("exclusions", f"sequences left out: {len(found) - len(kept)}"))
@@ -148,7 +148,7 @@ def assemble(
 
 
 def _exclude(labels: FrameLabels, excluded: dict[int, int], id: str, findings: list[Finding]) -> FrameLabels:
-    """Labels that are unknown in the excluded frames."""
+    """The labels, set to unknown in the excluded frames."""
     uncoded = (labels.labels == UNKNOWN).all(1)
     if uncoded.any():
         words = f"frames without any known label, masked: {uncoded.sum()} ({frame_ranges(labels.frame[uncoded])})"
@@ -158,13 +158,13 @@ def _exclude(labels: FrameLabels, excluded: dict[int, int], id: str, findings: l
     hit = np.isin(labels.frame, list(excluded))
     elsewhere = len(excluded) - int(hit.sum())
     findings.append(
-        Finding(id, f"frames excluded: {hit.sum()}" + (f", and {elsewhere} that have no label" if elsewhere else ""))
+        Finding(id, f"frames excluded: {hit.sum()}" + (f", and {elsewhere} without a label" if elsewhere else ""))
     )
     return replace(labels, labels=np.where(hit[:, None], np.int8(UNKNOWN), labels.labels))
 
 
 def _onto_rig(dataset: DataSetFolder, rig: FaceRig, joined: Sequence[_Joined], findings: list[Finding]) -> Assembly:
-    """The sequences with the shapes that every recording drives."""
+    """Map the sequences to the shapes that every recording drives."""
     maps = {channels: rig.map_channels(channels) for channels in dict.fromkeys(item.channels for item in joined)}
     undriven = {shape for channels in maps.values() for shape in channels.missing_shapes}
     shapes = [shape for shape in rig.names if shape not in undriven]

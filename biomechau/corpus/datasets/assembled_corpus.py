@@ -1,4 +1,4 @@
-"""An assembled data set to a corpus folder."""
+"""Writes an assembled data set as a corpus folder."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def write_assembly(
 
     Args:
         assembly: to write.
-        path: folder to make.
-        settings: that it was made with, for the provenance; what JSON can hold.
-        skip_faulty: leave sequences with a fault out, in place of refusing.
-        overwrite: put the new corpus in the place of one that is at ``path``.
+        path: folder to create.
+        settings: options of the assembly, for the provenance; JSON values.
+        skip_faulty: leave out sequences with faults instead of raising an error.
+        overwrite: replace a corpus at ``path``.
 
     Raises:
         ValueError: there are faults, or no sequences.
-        FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus.
+        FileExistsError: ``path`` exists, or, with ``overwrite``, is not a corpus.
         OSError: the corpus cannot be written.
     """
     faults = assembly.faults

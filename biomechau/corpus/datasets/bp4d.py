@@ -1,4 +1,4 @@
-"""BP4D: occurrence and intensity labels, and images, as they are handed out."""
+"""BP4D: occurrence and intensity labels, and images, as they are distributed."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _SEQUENCE = re.compile(_ID, re.ASCII | re.IGNORECASE)
 
 
 class BP4DFolder(DataSetFolder):
-    """BP4D in the folders it is handed out in; capitals do not matter.
+    """BP4D in the folders in which it is distributed; case is ignored.
 
-    Occurrences are ``AUCoding/AU_OCC/F001_T1.csv`` (or below ``AU_OCC``, or at the root itself), intensities
-    ``AU-Intensity-Codes3.0/AU06/F001_T1_AU06.csv`` (or below the root itself), images ``F001/T1/2440.jpg``.
+    Occurrences are ``AUCoding/AU_OCC/F001_T1.csv`` (or in ``AU_OCC``, or in the root folder), intensities
+    ``AU-Intensity-Codes3.0/AU06/F001_T1_AU06.csv`` (or ``AU06`` in the root folder), images ``F001/T1/2440.jpg``.
 
     Args:
         root: its folder.
-        labels: read occurrences, or intensities, of which those of at least ``threshold`` are on.
-        action_units: to read; by default the protocol's 12, or the 5 that have intensities.
+        labels: whether to read occurrences, or intensities, which are on from ``threshold``.
+        action_units: to read; by default the protocol's 12, or the 5 with intensities.
         threshold: lowest intensity that is on, 1 to 5.
 
     Raises:
-        ValueError: action units that are not unique or have no intensities, an impossible threshold.
+        ValueError: action units are not unique or have no labels, or the threshold is out of range.
         OSError: there is no such folder.
     """
 
@@ -51,7 +51,7 @@ class BP4DFolder(DataSetFolder):
         known = range(1, 100) if labels == "occurrence" else INTENSITY_UNITS
         unknown = [f"AU{unit}" for unit in self.action_units if unit not in known]
         if unknown:
-            raise ValueError(f"BP4D has no {labels} labels of {', '.join(unknown)}")
+            raise ValueError(f"BP4D has no {labels} labels for {', '.join(unknown)}")
 
     def find(self) -> tuple[list[LabelledSequence], list[Finding]]:
         """See :meth:`DataSetFolder.find`."""
@@ -83,11 +83,11 @@ class BP4DFolder(DataSetFolder):
         )
 
     def sequence_of(self, stem: str) -> str | None:
-        """See :meth:`DataSetFolder.sequence_of`; ``F001_T1`` alone names a sequence."""
+        """See :meth:`DataSetFolder.sequence_of`; only names like ``F001_T1`` are sequences."""
         return stem.upper() if _SEQUENCE.fullmatch(stem) else None
 
     def image_folder(self, root: Path, sequence: LabelledSequence) -> Path | None:
-        """The folder ``F001/T1`` of images below a root, None where there is none."""
+        """The folder ``F001/T1`` of images below a root folder; None if there is none."""
         return find_folder(root, f"{sequence.subject}/{sequence.task}")
 
     def _find_intensities(self) -> tuple[dict[str, dict[int, Path]], list[Finding]]:
@@ -99,7 +99,7 @@ class BP4DFolder(DataSetFolder):
                 self.root, f"AU-Intensity-Codes3.0/{name}", name, f"AU-Intensity-Codes3.0/AU{unit}", f"AU{unit}"
             )
             if folder is None:
-                raise ValueError(f"{self.root}: no intensity labels of {name}, expected a folder {name}")
+                raise ValueError(f"{self.root}: no intensity labels for {name}, expected a folder {name}")
             pattern = re.compile(rf"{_ID}_{name}\.csv", re.ASCII | re.IGNORECASE)
             files, odd = self._files(folder, pattern)
             findings += odd
@@ -126,7 +126,7 @@ class BP4DFolder(DataSetFolder):
     def _complete(self, sequence: LabelledSequence) -> dict[int, Path]:
         missing = [f"AU{unit:02d}" for unit in self.action_units if unit not in sequence.files]
         if missing:
-            raise ValueError(f"{self.root}: no intensity file of {', '.join(missing)}")
+            raise ValueError(f"{self.root}: no intensity file for {', '.join(missing)}")
         return {unit: sequence.files[unit] for unit in self.action_units}
 
     def _expected(self) -> str:

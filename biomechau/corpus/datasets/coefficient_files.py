@@ -1,4 +1,4 @@
-"""Recordings of coefficients, one a sequence."""
+"""Finds and reads the recordings of a data set, one per sequence."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _ENDINGS = frozenset({".csv", ".json", ".npz", ".tsv"})
 
 
 def find_recordings(folder: Path, sequence_of: Callable[[str], str | None]) -> tuple[dict[str, Path], list[Finding]]:
-    """The ``.csv`` and ``.npz`` files below a folder by the sequence that their name tells.
+    """The recordings below a folder (``.csv``, ``.tsv``, ``.json``, ``.npz``) by the sequence in their name.
 
-    The name is the path from the folder without its ending, folders joined by ``_``: ``F001_T1.csv`` and
-    ``F001/T1.csv`` are both of F001_T1.
+    The name is the relative path without its ending, with folders joined by ``_``: ``F001_T1.csv`` and ``F001/T1.csv``
+    both belong to F001_T1.
 
     Args:
         folder: to search.
-        sequence_of: the sequence that a name means, None for no sequence.
+        sequence_of: returns the sequence of a name, or None if it is not one.
 
     Raises:
         OSError: there is no such folder.
@@ -36,7 +36,7 @@ def find_recordings(folder: Path, sequence_of: Callable[[str], str | None]) -> t
             continue
         id = sequence_of("_".join(place.with_suffix("").parts))
         if id is None:
-            findings.append(Finding(str(place), "the name tells no sequence, left out"))
+            findings.append(Finding(str(place), "the name is not that of a sequence, left out"))
         elif id in recordings:
             other = recordings[id].relative_to(folder)
             findings.append(Finding(id, f"two recordings, {other} and {place}", fault=True))
@@ -46,16 +46,16 @@ def find_recordings(folder: Path, sequence_of: Callable[[str], str | None]) -> t
 
 
 def read_recording(path: Path, rig: FaceRig, fps: float, recorded_fps: float | None) -> FaceSequence:
-    """Read a recording; one that does not tell its frame rate has that of the data set.
+    """Read a recording; if it does not contain its frame rate, that of the data set is used.
 
     Args:
         path: the file.
         rig: the face; for meshes.
         fps: of the data set [1/s].
-        recorded_fps: as ``fps`` of :func:`biomechau.corpus.read_sequence`.
+        recorded_fps: see ``fps`` of :func:`biomechau.corpus.read_sequence`.
 
     Raises:
-        ValueError: as :func:`biomechau.corpus.read_sequence`.
+        ValueError: see :func:`biomechau.corpus.read_sequence`.
         OSError: the file cannot be read.
     """
     try:

@@ -1,4 +1,4 @@
-"""DISFA: intensity labels and videos, as they are handed out."""
+"""DISFA: intensity labels and videos, as they are distributed."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SUBJECT = re.compile(r"SN\d{3}", re.ASCII | re.IGNORECASE)
 
 
 class DISFAFolder(DataSetFolder):
-    """DISFA in the folders it is handed out in; capitals do not matter.
+    """DISFA in the folders in which it is distributed; case is ignored.
 
-    Labels are ``ActionUnit_Labels/SN001/SN001_au1.txt`` (or below the root itself); the action unit is that of the file
-    name. Videos are ``Videos_LeftCamera/LeftVideoSN001_comp.avi``; some copies write ``Video_LeftCamera``.
+    Labels are ``ActionUnit_Labels/SN001/SN001_au1.txt`` (or ``SN001`` in the root folder); the file name gives the
+    action unit. Videos are ``Videos_LeftCamera/LeftVideoSN001_comp.avi``, in some copies below ``Video_LeftCamera``.
 
     Args:
         root: its folder.
@@ -29,7 +29,7 @@ class DISFAFolder(DataSetFolder):
         threshold: lowest intensity that is on, 1 to 5.
 
     Raises:
-        ValueError: action units that are not unique or not labelled, an impossible threshold.
+        ValueError: action units are not unique or not labelled, or the threshold is out of range.
         OSError: there is no such folder.
     """
 
@@ -39,7 +39,7 @@ class DISFAFolder(DataSetFolder):
         super().__init__(root, DISFA, DISFA.action_units if action_units is None else action_units, threshold)
         unknown = [f"AU{unit}" for unit in self.action_units if unit not in LABELLED_UNITS]
         if unknown:
-            raise ValueError(f"DISFA has no labels of {', '.join(unknown)}")
+            raise ValueError(f"DISFA has no labels for {', '.join(unknown)}")
 
     def find(self) -> tuple[list[LabelledSequence], list[Finding]]:
         """See :meth:`DataSetFolder.find`."""
@@ -53,7 +53,7 @@ class DISFAFolder(DataSetFolder):
             files, odd = self._label_files(child, subject)
             findings += odd
             if subject in sequences:
-                findings.append(Finding(subject, "two label folders that differ in capitals", fault=True))
+                findings.append(Finding(subject, "two label folders that differ in case only", fault=True))
             sequences[subject] = LabelledSequence(subject, subject, "", files)
         if not sequences:
             raise ValueError(f"{self.root}: no labels of DISFA, expected ActionUnit_Labels/SN001/SN001_au1.txt")
@@ -64,7 +64,7 @@ class DISFAFolder(DataSetFolder):
         """See :meth:`DataSetFolder.read_labels`."""
         missing = [f"AU{unit}" for unit in self.action_units if unit not in sequence.files]
         if missing:
-            raise ValueError(f"{self.root}: no label file of {', '.join(missing)}")
+            raise ValueError(f"{self.root}: no label file for {', '.join(missing)}")
         return FrameLabels.of_columns(
             {
                 unit: read_intensities(sequence.files[unit], self.threshold, not_coded=False)
@@ -74,16 +74,16 @@ class DISFAFolder(DataSetFolder):
         )
 
     def sequence_of(self, stem: str) -> str | None:
-        """See :meth:`DataSetFolder.sequence_of`; ``SN001`` or ``LeftVideoSN001_comp`` names a subject."""
+        """See :meth:`DataSetFolder.sequence_of`; the name contains one subject: ``SN001``, ``LeftVideoSN001_comp``."""
         subjects = {match.upper() for match in _SUBJECT.findall(stem)}
         return subjects.pop() if len(subjects) == 1 else None
 
     def image_folder(self, root: Path, sequence: LabelledSequence) -> Path | None:
-        """The folder ``SN001`` of images below a root, None where there is none."""
+        """The folder ``SN001`` of images below a root folder; None if there is none."""
         return find_folder(root, sequence.subject)
 
     def video(self, root: Path, sequence: LabelledSequence, camera: Literal["Left", "Right"] = "Left") -> Path | None:
-        """The video of one camera below a root, None where there is none."""
+        """The video of one camera below a root folder; None if there is none."""
         folder = find_folder(root, f"Videos_{camera}Camera", f"Video_{camera}Camera", "")
         name = f"{camera}Video{sequence.subject}_comp.avi".casefold()
         return next((path for path in by_name(folder or root) if path.name.casefold() == name), None)

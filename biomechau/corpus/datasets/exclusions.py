@@ -1,4 +1,4 @@
-"""Lists of frames that a user leaves out."""
+"""Lists of frames and sequences to exclude."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SEPARATORS = re.compile(r"[\s,;/\\_]+")
 
 @dataclass(frozen=True)
 class Exclusions:
-    """Frames whose labels do not count, and sequences that are left out.
+    """Frames whose labels are ignored, and sequences that are left out.
 
     Attributes:
-        sequences: ids, case folded, with the line that names them first.
-        frames: frame numbers by id, case folded, with that line.
+        sequences: ids, case folded, with the first line that names them.
+        frames: frame numbers by id, case folded, with the first line that names them.
     """
 
     sequences: dict[str, int] = field(default_factory=dict)
     frames: dict[str, dict[int, int]] = field(default_factory=dict)
 
     def unknown(self, ids: set[str]) -> list[tuple[int, str]]:
-        """Lines that name no sequence of these, and the name."""
+        """Lines that name none of these sequences, and the name."""
         known = {id.casefold() for id in ids}
         named = [(line, id) for id, line in self.sequences.items() if id not in known]
         named += [(min(lines.values()), id) for id, lines in self.frames.items() if id not in known]
@@ -35,13 +35,13 @@ class Exclusions:
 
 
 def read_exclusions(path: str | Path) -> Exclusions:
-    """Read a list of what to leave out.
+    """Read a list of frames and sequences to exclude.
 
-    A line is a frame, as in ``F001_T1,2440`` or ``F001/T1/2440.jpg``, or a sequence, as in ``F001_T1``. Blank lines and
-    lines that begin with ``#`` do not count, nor does a first line ``sequence,frame``.
+    A line is a frame, such as ``F001_T1,2440`` or ``F001/T1/2440.jpg``, or a sequence, such as ``F001_T1``. Blank
+    lines, lines that begin with ``#`` and a first line ``sequence,frame`` are ignored.
 
     Raises:
-        ValueError: not a text file, or a frame number that is too large; the message names file and line.
+        ValueError: not a text file, or a frame number is too large; the message names file and line.
         OSError: the file cannot be read.
     """
     try:

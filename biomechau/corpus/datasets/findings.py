@@ -1,4 +1,4 @@
-"""What is missing or odd in a data set."""
+"""Finding: something that is missing or unusual in a data set."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 
 class Finding(NamedTuple):
-    """Something that the person who makes a corpus should know.
+    """Something that the user who creates a corpus should know.
 
     Attributes:
-        where: id of the sequence, or what else it is about.
+        where: id of the sequence, or another subject of the text.
         text: what was found, and what was expected.
-        fault: the sequence cannot be used as it is; False for what is only worth knowing.
+        fault: whether the sequence cannot be used as it is; otherwise it is a note.
     """
 
     where: str
@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 
 
 def frame_ranges(frames: Sequence[int] | NDArray[np.int64], most: int = 4) -> str:
-    """Rising frame numbers as ranges, the first few of them.
+    """The first few ranges of increasing frame numbers.
 
     >>> frame_ranges([3, 4, 5, 9, 12, 13])
     '3-5, 9, 12-13'

@@ -1,4 +1,4 @@
-"""What the folders of BP4D and DISFA have in common."""
+"""DataSetFolder: the common interface of the folders of BP4D and DISFA."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class LabelledSequence:
     """One sequence of a data set.
 
     Attributes:
-        id: as its file in the corpus is named.
-        subject: who is seen.
-        task: what was asked of the subject; empty where there is one task only.
-        files: the label file of each action unit; one file may hold several.
+        id: its name in the corpus.
+        subject: the recorded person.
+        task: what the subject was asked to do; empty if there is only one task.
+        files: the label file of each action unit; one file may contain several.
     """
 
     id: str
@@ -38,14 +38,14 @@ class DataSetFolder(ABC):
         root: its folder.
         protocol: of the data set.
         action_units: numbers of the R action units to read.
-        threshold: lowest intensity that is on, 1 to 5, where labels are intensities.
+        threshold: lowest intensity that is on, 1 to 5, if labels are intensities.
 
     Raises:
-        ValueError: action units that are not unique, or an impossible threshold.
+        ValueError: action units are not unique, or the threshold is out of range.
         OSError: there is no such folder.
     """
 
-    # number of the first frame of every recording, where that is known
+    # number of the first frame of every recording, if known
     first_frame: int | None = None
 
     def __init__(self, root: str | Path, protocol: Protocol, action_units: Iterable[int], threshold: int = 2) -> None:
@@ -62,7 +62,7 @@ class DataSetFolder(ABC):
 
     @abstractmethod
     def find(self) -> tuple[list[LabelledSequence], list[Finding]]:
-        """The sequences that have labels, by id, and what is missing or odd about their files.
+        """The sequences with labels, by id, and what is missing or unusual about their files.
 
         Raises:
             ValueError: there are no label files.
@@ -74,32 +74,32 @@ class DataSetFolder(ABC):
         """Labels of one sequence.
 
         Raises:
-            ValueError: a broken file; the message names file and line.
+            ValueError: a file is broken; the message names file and line.
             OSError: a file cannot be read.
         """
 
     @abstractmethod
     def sequence_of(self, stem: str) -> str | None:
-        """Id of the sequence that a recording belongs to, from its name without ending, folders joined by ``_``."""
+        """Id of the sequence of a recording, from its name without ending and with folders joined by ``_``."""
 
     def absent(self, found: Sequence[LabelledSequence]) -> list[Finding]:
-        """Subjects of the protocol that are not there, and those that are there but not in it."""
+        """Notes about subjects of the protocol that are missing, and subjects that are not part of it."""
         listed = {subject for subjects in self.protocol.subject_sets.values() for subject in subjects}
         present = {sequence.subject for sequence in found}
         missing, others = sorted(listed - present), sorted(present - listed)
         findings = []
         if missing:
-            words = f"no labels of {len(missing)} of {len(listed)} subjects: {shortened(missing)}"
+            words = f"no labels for {len(missing)} of {len(listed)} subjects: {shortened(missing)}"
             findings.append(Finding(self.protocol.name, words))
         if others:
-            findings.append(Finding(self.protocol.name, f"subjects of no set of the protocol: {shortened(others)}"))
+            findings.append(Finding(self.protocol.name, f"subjects that are not in the protocol: {shortened(others)}"))
         return findings
 
 
 def find_folder(root: Path, *alternatives: str) -> Path | None:
-    """The first of some relative folders that exists below ``root``, whatever their capitals and what is between words.
+    """The first of some relative folders that exists below ``root``, ignoring case and separators between words.
 
-    The intensities of BP4D are below ``AU-Intensity-Codes3.0`` in one release and ``AU Intensity Codes3.0`` in another.
+    The intensities of BP4D are in ``AU-Intensity-Codes3.0`` in one release and ``AU Intensity Codes3.0`` in another.
 
     Raises:
         OSError: a folder cannot be read.
@@ -119,7 +119,7 @@ def _plain(name: str) -> str:
 
 
 def by_name(folder: Path) -> list[Path]:
-    """What is in a folder, by name, without hidden files.
+    """The contents of a folder, sorted by name, without hidden files.
 
     Raises:
         OSError: the folder cannot be read.

@@ -1,4 +1,4 @@
-"""The images and videos of a data set: by frame number, and whether they are there and fit the labels."""
+"""The images and videos of a data set, and their consistency with the labels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _ENDINGS = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 
 
 def frame_images(folder: Path) -> dict[int, Path]:
-    """The images of a folder by the number that is their name, whatever zeros are in front, in rising order.
+    """The images of a folder that are named by frame numbers, with or without leading zeros, in increasing order.
 
     Raises:
-        ValueError: two images of one frame, or a number that is too large; the message names the files.
+        ValueError: two images have the same number, or a number is too large; the message names the files.
         OSError: the folder cannot be read.
     """
     images: dict[int, Path] = {}
@@ -36,7 +36,7 @@ def frame_images(folder: Path) -> dict[int, Path]:
 
 
 def check_images(dataset: BP4DFolder | DISFAFolder, root: Path) -> list[Finding]:
-    """Compare the images below a root with the labels, frame by frame.
+    """Compare the images below a root folder with the labels, frame by frame.
 
     Raises:
         ValueError: no label files.
@@ -46,7 +46,7 @@ def check_images(dataset: BP4DFolder | DISFAFolder, root: Path) -> list[Finding]
 
 
 def check_videos(dataset: DISFAFolder, root: Path) -> list[Finding]:
-    """Name the subjects without a video of the left camera below a root.
+    """Find the subjects without a video of the left camera below a root folder.
 
     Raises:
         ValueError: no label files.

@@ -18,12 +18,12 @@ from biomechau.corpus.frame_columns import LARGEST_FRAME, find_frame_column
 from biomechau.corpus.resampling import check_frame_numbers
 from biomechau.file_errors import quote
 
-# BP4D's code for what was not, or could not be, coded.
+# BP4D's code for frames that were not, or could not be, coded.
 NOT_CODED = 9
 
 
 class Codes(NamedTuple):
-    """Codes of some frames: their numbers, rising, (T,) int64; and the codes, (T,) or (T, R) int64."""
+    """Frame numbers (T,) int64, increasing, and the codes of these frames, (T,) or (T, R) int64."""
 
     frame: NDArray[np.int64]
     code: NDArray[np.int64]
@@ -31,7 +31,7 @@ class Codes(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FrameLabels:
-    """Labels of a sequence, of every frame from the first to the last.
+    """Labels of every frame of a sequence, from the first to the last.
 
     Attributes:
         frame: (T,) int64, frame numbers without gaps.
@@ -43,14 +43,14 @@ class FrameLabels:
 
     @classmethod
     def of_columns(cls, columns: Mapping[int, Codes], files: Mapping[int, Path]) -> FrameLabels:
-        """Labels (1, 0, -1) of each action unit on all frames that one of them has; -1 where a unit has none.
+        """Combine the labels (1, 0, -1) of several action units; frames that are missing for a unit are -1.
 
         Args:
-            columns: codes by action unit.
-            files: where they were read.
+            columns: labels by action unit.
+            files: of the action units, for messages.
 
         Raises:
-            ValueError: files whose frames lie too far apart; the message names one.
+            ValueError: the frames of the files are too far apart; the message names a file.
         """
         frame = np.unique(np.concatenate([codes.frame for codes in columns.values()]))
 
@@ -70,14 +70,14 @@ class FrameLabels:
 def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Codes]:
     """Read an occurrence file of BP4D: a header ``0,1,...,99``, frame numbers in column 0, codes 0, 1 and 9.
 
-    Copies with names in the header, ``frame,AU1,...`` or ``frame,AU01,...``, are read too.
+    Copies with names in the header, ``frame,AU1,...`` or ``frame,AU01,...``, are supported as well.
 
     Returns:
         Labels 1, 0 and -1 of each action unit.
 
     Raises:
-        ValueError: no column of an action unit, another code, a frame that is there twice; the message names file and
-            line.
+        ValueError: an action unit has no column, there is another code, or a frame appears twice; the message names
+            file and line.
         OSError: the file cannot be read.
     """
     table = CsvTable.read(path)
@@ -85,10 +85,10 @@ def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Cod
     if columns[0] is None:
         columns[0] = find_frame_column(table)
     if columns[0] is None:
-        raise ValueError(f'{path}:1: missing column "0" or frame, the frame number; is it an occurrence file of BP4D?')
+        raise ValueError(f'{path}:1: missing frame numbers (column "0" or frame); is it an occurrence file of BP4D?')
     missing = [f"AU{unit}" for unit, column in zip(action_units, columns[1:], strict=True) if column is None]
     if missing:
-        raise ValueError(f"{path}:1: missing column{'s' * (len(missing) > 1)} of {', '.join(missing)}")
+        raise ValueError(f"{path}:1: missing column{'s' * (len(missing) > 1)} for {', '.join(missing)}")
     found = [column for column in columns if column is not None]
     codes = _read_codes(path, table.rows, found, (0, 1, NOT_CODED))
     labels = np.where(codes.code == NOT_CODED, UNKNOWN, codes.code)
@@ -98,18 +98,19 @@ def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Cod
 def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
     """Read a file of lines ``frame,intensity``, intensities 0 to 5, separated by commas, semicolons, tabs or spaces.
 
-    A first line without any number is a header, and left out.
+    A first line without any number is a header, which is ignored.
 
     Args:
         path: the file.
         threshold: lowest intensity that is on.
-        not_coded: whether 9 may stand for an unknown intensity, as in BP4D.
+        not_coded: whether 9 means an unknown intensity, as in BP4D.
 
     Returns:
         Labels 1, 0 and -1.
 
     Raises:
-        ValueError: an empty file, another intensity, a frame that is there twice; the message names file and line.
+        ValueError: the file is empty, there is another intensity, or a frame appears twice; the message names file and
+            line.
         OSError: the file cannot be read.
     """
     rows = read_rows(path)
@@ -140,7 +141,7 @@ def _read_codes(path: Path, rows: list[Row], columns: list[int], allowed: tuple[
     for index, row in enumerate(rows):
         for position, column in enumerate(columns):
             text = row.fields[column]
-            number = to_number(text)  # some copies went through programs that write 1 as 1.0
+            number = to_number(text)  # some programs write 1 as 1.0
             if position == 0 and not (number == number // 1 and 0 <= number <= LARGEST_FRAME):
                 limit = f", more than {LARGEST_FRAME:,}" if number > LARGEST_FRAME else ""
                 raise ValueError(f"{path}:{row.line}: expected a frame number, found {quote(text)}{limit}")
@@ -150,7 +151,7 @@ def _read_codes(path: Path, rows: list[Row], columns: list[int], allowed: tuple[
             values[index, position] = int(number)
         frame = int(values[index, 0])
         if frame in lines:
-            raise ValueError(f"{path}:{row.line}: frame {frame} is there twice, before in line {lines[frame]}")
+            raise ValueError(f"{path}:{row.line}: frame {frame} appears twice, first in line {lines[frame]}")
         lines[frame] = row.line
     order = np.argsort(values[:, 0])
     values = values[order]

@@ -1,4 +1,4 @@
-"""Simulated people: labelled facial motion with known muscle forces, made without the package's own physics."""
+"""Simulated people: labelled facial motion with known muscle forces, independent of the package's own physics."""
 
 from typing import TYPE_CHECKING
 

@@ -18,21 +18,21 @@ from biomechau.rig import FaceRig
 Index = npt.NDArray[np.int64]
 
 NUM_SMOOTH_MODES = 24
-_SHORTEST_EDGE = 0.2  # springs get no stiffer below this length [cm]
+_SHORTEST_EDGE = 0.2  # springs do not get stiffer below this length [cm]
 
 
 @dataclass(frozen=True, eq=False)
 class CoarseFace:
-    """A rig on a few of its vertices: farthest-point samples, their geodesic Voronoi cells, the graph of the cells.
+    """A rig on a few of its vertices: farthest-point samples, their geodesic Voronoi cells, and the graph of the cells.
 
     Attributes:
-        samples: (N,) its vertices among those of the rig.
+        samples: (N,) indices of its vertices among those of the rig.
         positions: (N, 3) neutral [cm].
-        areas: (N,) share of the surface in each vertex's cell, sum 1.
+        areas: (N,) share of the surface in the cell of each vertex, sum 1.
         edges: (E, 2) neighbouring cells.
         shapes: (K, N, 3) blendshapes [cm].
         identity: (I, N, 3) identity modes [cm]; I may be 0.
-        smooth_modes: (N, J) lowest eigenvectors of the graph's Laplacian without the constant ones, each of rms 1.
+        smooth_modes: (N, J) lowest non-constant eigenvectors of the graph's Laplacian, each of rms 1.
     """
 
     samples: Index
@@ -45,7 +45,7 @@ class CoarseFace:
 
     @classmethod
     def from_rig(cls, rig: FaceRig, num_vertices: int) -> CoarseFace:
-        """Sample a rig; rigs with fewer vertices keep all of them that belong to a triangle."""
+        """Sample a rig; rigs with fewer vertices keep all vertices that belong to a triangle."""
         positions, masses = rig.neutral.double().numpy(), rig.vertex_masses.double().numpy()
         samples = farthest_points(positions, np.flatnonzero(masses > 0), num_vertices)
         cells = _voronoi_cells(positions, rig.edges.numpy(), samples)
@@ -64,11 +64,11 @@ class CoarseFace:
         return replace(face, smooth_modes=_smooth_modes(face.edge_laplacian(face.edge_lengths(coarse))))
 
     def smooth_weights(self, rng: np.random.Generator, *size: int) -> Array:
-        """Random weights (*size, J) of the low modes, whose field has rms 1 on average."""
+        """Random weights (*size, J) of the smooth modes; their field has rms 1 on average."""
         return rng.standard_normal((*size, self.smooth_modes.shape[1])) / math.sqrt(self.smooth_modes.shape[1])
 
     def smooth_field(self, rng: np.random.Generator, *size: int) -> Array:
-        """Random fields (*size, N) of the low modes, of rms 1 on average."""
+        """Random smooth fields (*size, N), of rms 1 on average."""
         return product(self.smooth_weights(rng, *size), self.smooth_modes.T)
 
     def edge_lengths(self, positions: Array) -> Array:
@@ -85,21 +85,21 @@ class CoarseFace:
 
 
 def farthest_points(positions: Array, candidates: Index, count: int) -> Index:
-    """Up to ``count`` of the candidates, each the farthest from those before it, in rising order."""
+    """Up to ``count`` of the candidates, each the farthest from those chosen before, in increasing order."""
     points = positions[candidates]
     chosen = [int(np.square(points - points.mean(0)).sum(1).argmin())]
     distance = np.full(len(points), np.inf)
     while len(chosen) < min(count, len(points)):
         distance = np.minimum(distance, np.square(points - points[chosen[-1]]).sum(1))
-        distance[chosen[-1]] = -1  # never again, even where others lie in the same place
+        distance[chosen[-1]] = -1  # never chosen again, even if others have the same position
         chosen.append(int(distance.argmax()))
     return np.sort(candidates[chosen])
 
 
 def _voronoi_cells(positions: Array, edges: Index, samples: Index) -> Index:
-    """Position in ``samples`` of the nearest sample of each vertex along the mesh; in space if none is reached."""
+    """Position in ``samples`` of the nearest sample of each vertex along the mesh, or in space if none is connected."""
     lengths = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1)
-    # A length of 0 would mean no edge.
+    # An entry of 0 would be no edge.
     graph = sparse.coo_array((np.maximum(lengths, 1e-12), (edges[:, 0], edges[:, 1])), shape=2 * (len(positions),))
     _, _, source = dijkstra(graph.tocsr(), directed=False, indices=samples, min_only=True, return_predecessors=True)
     nearest = KDTree(positions[samples]).query(positions)[1]
@@ -107,7 +107,7 @@ def _voronoi_cells(positions: Array, edges: Index, samples: Index) -> Index:
 
 
 def _smooth_modes(laplacian: sparse.csr_array) -> Array:
-    """(N, J) lowest eigenvectors that are not constant on each connected part, of rms 1, largest entry positive."""
+    """(N, J) lowest eigenvectors that are not constant on connected parts, of rms 1, largest entry positive."""
     _, vectors = torch.linalg.eigh(torch.from_numpy(laplacian.toarray()))
     constant, _ = connected_components(laplacian, directed=False)
     modes = vectors[:, constant : constant + NUM_SMOOTH_MODES].numpy() * math.sqrt(len(vectors))
@@ -115,5 +115,5 @@ def _smooth_modes(laplacian: sparse.csr_array) -> Array:
 
 
 def product(a: Array, b: Array) -> Array:
-    """a @ b by torch, whose number of threads the simulator holds at one: the same bits on every machine's setting."""
+    """a @ b by torch, which the simulator limits to one thread, so that the result has the same bits everywhere."""
     return (torch.from_numpy(np.ascontiguousarray(a)) @ torch.from_numpy(np.ascontiguousarray(b))).numpy()

@@ -1,4 +1,4 @@
-"""What simulated people show: displays of several action units, what speech does, and how people differ in it."""
+"""What simulated people show: displays of several action units, speech, and individual differences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Display:
     """One kind of facial display.
 
     Attributes:
-        share: how often it comes, among all displays.
+        share: its frequency among all displays.
         apex: scale of its duration at full strength, a Gamma(2) variable [frames of 25 per second].
         units: intensity of each action unit.
     """
@@ -41,7 +41,7 @@ DISPLAYS: Mapping[str, Display] = {
     "doubt": Display(0.06, 11, {15: 0.6, 17: 0.8, 14: 0.6, 23: 0.4}),
     "pressed frown": Display(0.05, 11, {24: 0.8, 23: 0.7, 17: 0.6, 14: 0.5}),
 }
-# Speech moves these action units, and no coder labels them for it.
+# Speech moves these action units, but coders do not label it.
 SPEECH: Mapping[int, float] = {
     **{26: 0.55, 16: 0.35, 18: 0.45, 28: 0.25},
     **{10: 0.18, 17: 0.15, 23: 0.12, 15: 0.10, 24: 0.15, 14: 0.15},
@@ -71,26 +71,26 @@ class Actor:
         return cls(expressivity, np.exp(0.5 * rng.standard_normal(len(UNITS))) ** 0.6, mix / mix.sum())
 
 
-# Kinds of events, and their shares where people do not keep to the table.
+# Kinds of events, and their shares in "mixed" and "random" sequences.
 KINDS = ("display", "random set", "single unit")
 SHARES: Mapping[str, tuple[float, ...]] = {"mixed": (0.3, 0.4, 0.3), "random": (0.0, 0.6, 0.4)}
-MOST_EVENTS = 8.0  # after the first, on average in the time of the recipe's sequence, where there are the most
+MOST_EVENTS = 8.0  # mean number of events after the first in the busiest sequences of the default length
 RANDOM_SET = (1, 5)  # number of units in a random set
 RANDOM_APEX = 16  # scale of the duration of the apex of a random set or a single unit [frames of 25 per second]
-# In random sets units that coders label are twice as likely as the other movements.
+# In random sets, units that coders label are twice as likely as other movements.
 CHANCES = np.array([2.0 if command in ACTION_UNITS else 1.0 for command in COMMANDS])
 
-_EVENT_SPREAD, _UNIT_SPREAD = 0.30, 0.25  # of the logarithm of the left amplitude, and less of the right one
-_ONE_SIDED = 0.15  # share of events that one side of the face shows
-_WEAK, _WEAKEST, _LEAST_WEAK = 0.25, 0.0, 0.6  # share of people with one weak side, and what is left of its strength
+_EVENT_SPREAD, _UNIT_SPREAD = 0.30, 0.25  # added to the logarithm of the left amplitude, subtracted from the right one
+_ONE_SIDED = 0.15  # share of events on one side of the face only
+_WEAK, _WEAKEST, _LEAST_WEAK = 0.25, 0.0, 0.6  # share of people with one weak side, and the bounds of its strength
 
 
 @dataclass(frozen=True, eq=False)
 class EventSides:
-    """How far left and right go in one event, as a factor of its intensity.
+    """Factors of the intensity of one event on the left and the right side.
 
-    exp(+d) on the left and exp(-d) on the right, with d = 0.30 N(0, 1) for the event + 0.25 N(0, 1) for each unit; in
-    15 % of events one side stays still. Units of the middle of the face, and those of tied sides, have a factor of 1.
+    They are exp(+d) and exp(-d) with d = 0.30 N(0, 1) for the event + 0.25 N(0, 1) for each unit; in 15 % of events,
+    one side does not move. Units of the middle of the face, and tied sides, have a factor of 1.
 
     Args:
         rng: None for tied sides.
@@ -102,7 +102,7 @@ class EventSides:
 
     @classmethod
     def draw(cls, rng: np.random.Generator | None) -> EventSides:
-        """Those of a random event."""
+        """The factors of a random event."""
         if rng is None:
             return cls(None)
         common = _EVENT_SPREAD * rng.standard_normal()
@@ -121,7 +121,8 @@ class EventSides:
 
 
 def weak_side(rng: np.random.Generator) -> Array:
-    """(2,) strength of the left and the right half of a random person's face: 1, but a quarter have one weak side."""
+    """(2,) strength of the left and the right half of a random person's face, 1 unless weak; a quarter of people have
+    one weak side."""
     strength = np.ones(2)
     weak, side, left_over = rng.random() < _WEAK, rng.integers(2), rng.uniform(_WEAKEST, _LEAST_WEAK)
     if weak:

@@ -1,4 +1,4 @@
-"""The rig at its full resolution: the meshes that a simulated capture records beside its coefficients."""
+"""The rig at full resolution: the meshes that a simulated capture records in addition to coefficients."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from biomechau.corpus.simulator._displays import Array
 from biomechau.corpus.simulator._person import Person
 from biomechau.rig import FaceRig
 
-_RESIDUAL_IDENTITY = 0.2  # share of a person's identity that the capture's neutral has missed
-_SHORTEST_EDGE = 1e-3  # no closer neighbour counts more, relative to the mean length of the edges
+_RESIDUAL_IDENTITY = 0.2  # share of a person's identity that the neutral face of the capture misses
+_SHORTEST_EDGE = 1e-3  # weights do not grow below this length, relative to the mean length of the edges
 
 
 @dataclass(frozen=True, eq=False)
 class FineFace:
-    """All vertices of a rig, with the fields of its coarse face carried to them.
+    """All vertices of a rig, with the fields of its coarse face interpolated to them.
 
     Attributes:
         positions: (N, 3) neutral [cm].
@@ -39,7 +39,7 @@ class FineFace:
 
     @classmethod
     def from_rig(cls, rig: FaceRig, coarse: CoarseFace) -> FineFace:
-        """The rig of which the other is a coarse face."""
+        """The fine face of a rig and its coarse face."""
         return cls(
             positions=rig.neutral.double().numpy(),
             shapes=rig.blendshapes.double().numpy(),
@@ -48,7 +48,7 @@ class FineFace:
         )
 
     def residual(self, person: Person, coefficients: Array) -> Tensor:
-        """What a person's meshes have beside sum_k c_k B_k: the tracker's personal shapes, and some of the identity.
+        """A person's meshes minus sum_k c_k B_k: the individual part of the tracker's shapes, and of the identity.
 
         sum_k c_k (B_est_k - B_k) + 0.2 identity
 
@@ -76,10 +76,10 @@ class FineFace:
 
 
 def carry(rig: FaceRig, samples: np.ndarray, values: Array) -> Array:
-    """Values (n, J) of a few vertices to all of them (N, J): as near as can be to the mean of each vertex's neighbours.
+    """Interpolate values (n, J) of a few vertices smoothly to all vertices (N, J).
 
-    The sum over the vertices of (value - mean of the neighbours, weighted by 1 / length)^2 is the smallest, so there is
-    neither a step nor a kink at a sample. Parts of the mesh without a sample take the value of the nearest one.
+    The sum over the vertices of (value - mean of the neighbours, weighted by 1 / length)^2 is minimal, so there are no
+    steps or kinks at the samples. Parts of the mesh without a sample get the value of the nearest one.
     """
     positions, (i, j), count = rig.neutral.double().numpy(), rig.edges.numpy().T, rig.num_vertices
     length = np.linalg.norm(positions[i] - positions[j], axis=1)

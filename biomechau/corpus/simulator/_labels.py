@@ -1,4 +1,4 @@
-"""The simulated coders: what they see of each action unit, and how they err."""
+"""The simulated coders: the intensity that they see of each action unit, and their errors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from biomechau.corpus.simulator._displays import Array
 
 Labels = npt.NDArray[np.int8]
 
-# Share of the frames of BP4D that have each of its action units.
+# Share of the frames of BP4D in which each of its action units is on.
 BASE_RATES = np.array([0.211, 0.171, 0.203, 0.461, 0.549, 0.594, 0.562, 0.466, 0.169, 0.343, 0.165, 0.151])
 THRESHOLD_BOUNDS = (0.10, 0.45)
 VISIBILITY = 0.9  # the intensity that coders see follows the command at this share of the tissue's frequency
 
 _THRESHOLD_SPREAD = 0.15  # of one event's threshold, log-normal
-_BOUNDARY_JITTER = 3 / 25  # standard deviation of the first and last moment [s]
-_MISS, _MISS_WEAK, _WEAK = 0.06, 0.18, 1.4  # chance of a missed event; where its peak is below 1.4 thresholds
-_CANDIDATE = 0.5  # an event lasts as long as the intensity is above this share of the threshold
+_BOUNDARY_JITTER = 3 / 25  # standard deviation of start and end [s]
+_MISS, _MISS_WEAK, _WEAK = 0.06, 0.18, 1.4  # probability to miss an event; if its peak is below 1.4 thresholds
+_CANDIDATE = 0.5  # an event lasts while the intensity is above this share of the threshold
 
 
 def thresholds(intensity: Array, label_rate: float = 1.0) -> Array:
-    """(R,) intensity above which each action unit is on, so that the rates of frames (F, R) are those of BP4D times a
-    factor, where the bounds allow."""
+    """(R,) intensity above which each action unit is on, such that its rate in frames (F, R) is that of BP4D times a
+    factor, within bounds."""
     rates = label_rate * BASE_RATES
     quantiles = [np.quantile(column, 1 - rate) for column, rate in zip(intensity.T, rates, strict=True)]
     return np.clip(np.array(quantiles), *THRESHOLD_BOUNDS)
@@ -34,11 +34,12 @@ def clean_labels(intensity: Array, threshold: Array) -> Labels:
 
 
 def coded_labels(intensity: Array, threshold: Array, fps: float, rng: np.random.Generator) -> Labels:
-    """(T, R) labels 0 and 1 of coders whose threshold varies from event to event, who misjudge begin and end, and miss.
+    """(T, R) labels 0 and 1 of coders whose threshold varies between events, who misjudge their start and end, and miss
+    some.
 
     Args:
-        intensity: (T, R) what there is to see.
-        threshold: (R,) their thresholds.
+        intensity: (T, R) visible intensity.
+        threshold: (R,) mean threshold of the coders.
         fps: frames per second [1/s].
         rng: of the sequence.
     """
@@ -57,6 +58,6 @@ def coded_labels(intensity: Array, threshold: Array, fps: float, rng: np.random.
 
 
 def _runs(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """(n, 2) first index of each run of True, and the index after its last."""
+    """(n, 2) first index of each run of True, and the index after its last one."""
     change = np.diff(np.concatenate([[0], mask.astype(np.int64), [0]]))
     return np.stack([np.flatnonzero(change > 0), np.flatnonzero(change < 0)], 1)

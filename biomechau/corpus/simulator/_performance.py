@@ -1,4 +1,4 @@
-"""What simulated people do with their faces over time: events, blinks, speech; and muscle activation."""
+"""Performances of simulated people over time (events, blinks, speech), and muscle activation."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from biomechau.corpus.simulator._displays import (
 from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, COMMANDS
 from biomechau.corpus.simulator.simulation_config import Displays
 
-# Commands are followed this many times a frame.
+# Simulation steps per frame.
 STEPS_PER_FRAME = 4
-# Durations of the recipe are counted in frames of 25 per second.
+# Durations are specified in frames of 25 per second.
 _FRAME = 1 / 25
-# The recipe's sequences have 96 frames after 12 frames of approach, which are not kept.
+# Sequences have 96 frames by default, after 12 frames of approach, which are not kept.
 APPROACH = 12 * _FRAME
 _RECIPE_LENGTH = 108 * _FRAME
 
 _ALIKE = EventSides(None)
 
 RISE, FALL = 0.04, 0.08  # time constants of activation [s]
-SATURATION = 0.15  # activation a pulls as a / (1 + 0.15 a)
+SATURATION = 0.15  # an activation a pulls with a / (1 + 0.15 a)
 
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """Commands to the muscles over time, ``STEPS_PER_FRAME`` steps a frame, each at the end of its step.
+    """Commands to the muscles over time, ``STEPS_PER_FRAME`` steps per frame, each at the end of its step.
 
-    The last axis is the side of the face, left and right; units of the middle have both alike.
+    The last axis is the side of the face, left and right; units of the middle have equal values.
 
     Attributes:
-        expression: (F, C, 2) intensities that coders look for.
-        nuisance: (F, C, 2) intensities of blinks and speech, which they do not.
+        expression: (F, C, 2) intensities that coders label.
+        nuisance: (F, C, 2) intensities of blinks and speech, which coders do not label.
     """
 
     expression: Array
@@ -54,7 +54,7 @@ class Performance:
 
     @property
     def excitation(self) -> Array:
-        """(F, C, 2) what the muscles get, 0 to 1.2."""
+        """(F, C, 2) excitation of the muscles, 0 to 1.2."""
         return np.clip(self.expression + self.nuisance, 0.0, 1.2)
 
 
@@ -72,10 +72,10 @@ def perform(
         actor: who performs.
         num_frames: length.
         fps: frames per second [1/s].
-        rng: of what is done when.
-        displays: "mixed" for displays of the table, random sets of units and single units; "random" for the latter
-            alone; "table" for the former, and single units that coders label.
-        sides: of how left and right differ; None where they do not.
+        rng: for the events.
+        displays: "mixed" for displays of the table, random sets of units and single units; "random" for the last two
+            only; "table" for displays and single units that coders label.
+        sides: for differences between left and right; None for equal sides.
     """
     step = 1 / (STEPS_PER_FRAME * fps)
     time = step * np.arange(1, num_frames * STEPS_PER_FRAME + 1, dtype=np.float64)
@@ -98,7 +98,7 @@ def perform(
 
 
 def activate(excitation: Array, step: float) -> Array:
-    """Activation of muscles that follow their excitation: first order, 40 ms up and 80 ms down.
+    """Activation of muscles, which follows their excitation with a time constant of 40 ms up and 80 ms down.
 
     a' = (e - a) / tau with tau = ``RISE`` where e > a, else ``FALL``, solved exactly over each step of constant e.
 
@@ -132,8 +132,8 @@ def _add_mixed(
     sides: np.random.Generator | None,
     shares: Sequence[float],
 ) -> None:
-    """Displays of the table, random sets of units and single units: few in many sequences, so that they stand alone,
-    and many in a few, where they meet."""
+    """Add displays of the table, random sets of units and single units. Most sequences have few events, which are
+    isolated, and some have many, which overlap."""
     for _ in range(rng.poisson(MOST_EVENTS * rng.uniform() ** 2 * relative_length) + 1):
         kind = KINDS[rng.choice(len(KINDS), p=shares)]
         event = EventSides.draw(sides)
@@ -160,13 +160,13 @@ def _add_display(expression: Array, time: Array, actor: Actor, rng: np.random.Ge
 
 
 def _timing(time: Array, apex: float, rng: np.random.Generator) -> Array:
-    """Start of onset, apex and offset and the end of an event whose middle is anywhere in the sequence [s]."""
+    """Start of onset, apex and offset, and the end of an event with its middle anywhere in the sequence [s]."""
     durations = np.array([rng.uniform(5, 16), rng.gamma(2.0, apex), rng.uniform(8, 26)]) * _FRAME
     return rng.uniform(0, time[-1]) + np.concatenate([[0.0], np.cumsum(durations)]) - durations.sum() / 2
 
 
 def _envelope(time: Array, timing: Array) -> Array:
-    """0, up, 1, down, 0, with smooth ramps between the four moments, put in order first."""
+    """Smooth ramps from 0 to 1 and back to 0 between the four times, which are put in order first."""
     start, full, falling, end = np.maximum.accumulate(timing)
     up = np.clip((time - start) / max(full - start, 1e-6), 0, 1)
     down = np.clip((end - time) / max(end - falling, 1e-6), 0, 1)
@@ -175,7 +175,7 @@ def _envelope(time: Array, timing: Array) -> Array:
 
 
 def _overlay(commands: Array, unit: int, intensity: Array, event: EventSides = _ALIKE) -> None:
-    """Where events of one action unit meet, the stronger is seen."""
+    """Add an event of one action unit; where events overlap, the stronger one is seen."""
     column = COMMANDS.index(unit)
     commands[:, column] = np.maximum(commands[:, column], intensity[:, None] * event.of(unit))
 
@@ -188,7 +188,7 @@ def _add_blinks(nuisance: Array, time: Array, rng: np.random.Generator) -> None:
 
 
 def _add_speech(nuisance: Array, time: Array, rng: np.random.Generator) -> None:
-    """An utterance of 3 to 5 syllables a second; every syllable has its own mouth shape."""
+    """Add an utterance of 3 to 5 syllables per second; every syllable has its own mouth shape."""
     start = rng.uniform(-0.3, 0.7) * time[-1]
     stop = start + rng.uniform(0.3, 1.0) * time[-1]
     while start < stop:
@@ -201,7 +201,7 @@ def _add_speech(nuisance: Array, time: Array, rng: np.random.Generator) -> None:
 
 
 def critically_damped(signal: Array, omega: float, step: float) -> Array:
-    """Response x'' = w^2 (s - x) - 2 w x' to s (F, ...), from rest: two equal first-order lags in a row."""
+    """Response x'' = w^2 (s - x) - 2 w x' to s (F, ...), from rest: two equal first-order lags in series."""
     decay = np.exp(-omega * step)
     for _ in range(2):
         signal = np.asarray(lfilter([1 - decay], [1, -decay], signal, axis=0))

@@ -1,4 +1,4 @@
-"""What makes a simulated person's face their own, on meshes of any resolution."""
+"""The individual shapes and identity of a simulated person, on meshes of any resolution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from biomechau.corpus.simulator._displays import Array
 _IDENTITY_SPREAD = 0.9  # of the rig's identity modes, where N(0, 1) makes plausible faces
 _IDENTITY_FIELD = 0.02  # rms of a random identity without modes, as a share of the face's rms radius
 _FIELD_SPREAD, _FIELD_BOUNDS, _SHAPE_SPREAD = 0.18, (0.5, 1.6), 0.15  # of a person's shapes, for hardness 1
-_KNOWN_SHARE = 0.7  # of what makes the shapes personal, known to the tracker
+_KNOWN_SHARE = 0.7  # of the individual part of the shapes, known to the tracker
 
 
 class Face(Protocol):
@@ -30,12 +30,12 @@ class Face(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """The random numbers behind one face.
+    """The random numbers that define one face.
 
     Attributes:
         strength: (K,) factor of each shape.
-        field_weights: (J,) of the smooth modes, for the field that scales all shapes, alike in every vertex.
-        identity_weights: (I,) of the rig's identity modes; (3, J) of the smooth modes where it has none [cm].
+        field_weights: (J,) of the smooth modes, for a field over the vertices that scales all shapes.
+        identity_weights: (I,) of the rig's identity modes; (3, J) of the smooth modes if it has none [cm].
     """
 
     strength: Array
@@ -44,7 +44,7 @@ class Person:
 
     @classmethod
     def draw(cls, face: CoarseFace, hardness: float, rng: np.random.Generator) -> Person:
-        """A random person; the harder, the less like others."""
+        """A random person; people differ more for a higher hardness."""
         field_weights = _FIELD_SPREAD * hardness * face.smooth_weights(rng)
         strength = np.exp(_SHAPE_SPREAD * hardness * rng.standard_normal(len(face.shapes)))
         if len(face.identity):
@@ -58,7 +58,7 @@ class Person:
         return face.shapes * self._scale(face)
 
     def tracked_shapes(self, face: Face) -> Array:
-        """(K, N, 3) what a tracker knows of them: 70 % of what makes them personal [cm]."""
+        """(K, N, 3) the shapes as the tracker knows them, with 70 % of the individual part [cm]."""
         return face.shapes * self._scale(face) ** _KNOWN_SHARE
 
     def identity(self, face: Face) -> Array:

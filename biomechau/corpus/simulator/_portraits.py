@@ -15,9 +15,9 @@ from biomechau.rig import FaceRig
 from biomechau.rig.mesh_holes import backing, mesh_holes
 from biomechau.rig.offscreen import OVERSAMPLING, OffscreenFace, distance_to_fill
 
-_MOUTH, _EYES = (0.20, 0.10, 0.10), (0.36, 0.33, 0.31)  # colours of what is seen through holes
-_MARGIN = 1.2  # side of the picture over the larger side of the part of the face that moves
-_MOVING = 0.1  # of the largest displacement by any shape: what moves this far belongs into the picture
+_MOUTH, _EYES = (0.20, 0.10, 0.10), (0.36, 0.33, 0.31)  # colours seen through the holes of the mesh
+_MARGIN = 1.2  # width of the picture relative to the larger side of the moving part of the face
+_MOVING = 0.1  # of the largest displacement by any shape: vertices that move this far are in the picture
 _AMBIENT = 0.25
 MISSING_VIZ = 'pictures need pyvista: pip install "biomechau[viz]"'
 
@@ -25,11 +25,11 @@ MISSING_VIZ = 'pictures need pyvista: pip install "biomechau[viz]"'
 class PortraitCamera(OffscreenFace):
     """Takes square pictures of people on one mesh. A context manager.
 
-    The mesh stays in the renderer, and only its points move.
+    The mesh stays in the renderer; only its points move.
 
     Args:
-        rig: whose mesh; what its shapes move fills the pictures.
-        size: side of the pictures [pixels].
+        rig: the mesh; the part that its shapes move fills the pictures.
+        size: width and height of the pictures [pixels].
 
     Raises:
         ImportError: pyvista is not installed.
@@ -44,7 +44,7 @@ class PortraitCamera(OffscreenFace):
         neutral, faces = rig.neutral.double().numpy(), rig.faces.numpy()
         self._corners = faces
         self._markings = Markings.of_rig(rig)
-        # Sum of the normals of its faces, for every vertex.
+        # For every vertex, the sum of the normals of its faces.
         columns = np.repeat(np.arange(len(faces)), 3)
         self._sums = sparse.csr_array((np.ones(faces.size), (faces.ravel(), columns)), (len(neutral), len(faces)))
         self._face = pyvista.PolyData.from_regular_faces(neutral, faces)
@@ -67,7 +67,7 @@ class PortraitCamera(OffscreenFace):
             self._plotter.add_light(light)
 
     def set_scene(self, scene: Scene) -> None:
-        """Colour the face, place the light and the camera."""
+        """Colour the face, and place the light and the camera."""
         self._face["colour"] = self._markings.colours(scene)
         self._plotter.set_background(scene.background.tolist())
         side = self._side / scene.zoom
@@ -96,7 +96,7 @@ class PortraitCamera(OffscreenFace):
         return ((self._pixel_sums() + OVERSAMPLING**2 // 2) // OVERSAMPLING**2).astype(np.uint8)
 
     def _normals(self, vertices: Array) -> Array:
-        """(N, 3) mean of the faces' normals, weighted by their areas, of length 1."""
+        """(N, 3) mean of the faces' normals, weighted by their areas and normalised to length 1."""
         corners = vertices[self._corners]
         normals = self._sums @ np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
         return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(np.float64).tiny)
@@ -117,7 +117,7 @@ def write_portraits(camera: PortraitCamera, scene: Scene, vertices: Array, folde
     def write(picture: npt.NDArray[np.uint8], number: int) -> None:
         Image.fromarray(picture).save(folder / f"{number:06d}.png", compress_level=1)
 
-    with ThreadPoolExecutor(1) as pool:  # beside the renderer
+    with ThreadPoolExecutor(1) as pool:  # while the renderer works
         written = [pool.submit(write, camera.picture(frame), number) for number, frame in enumerate(vertices, 1)]
         for future in written:
             future.result()

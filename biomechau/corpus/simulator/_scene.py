@@ -1,4 +1,4 @@
-"""What makes the pictures of simulated people differ beside their faces: skin, hair, light, background, camera."""
+"""Scenes of the pictures of simulated people: skin, hair, light, background, camera."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _EYE_MIDDLE, _EYE_RADII, _IRIS_RADIUS = (0.1, -0.4), (1.3, 0.6), 0.5
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """How one recording is seen. Angles are those of the camera around the face.
+    """Appearance of one recording. Angles are those of the camera around the face.
 
     Attributes:
         skin, hair: (3,) colour of the person, red, green, blue in [0, 1].
         background: (3,) colour behind the person.
         light: (3,) direction from the face towards the light, of length 1.
-        strength: of this light; the rest of the light comes from the camera.
+        strength: share of this light; the rest comes from the camera.
         yaw, pitch, roll: of the camera [rad].
-        shift: (2,) of the face in the picture, right and up, as a share of its side.
+        shift: (2,) of the face in the picture, right and up, as a share of its width.
         zoom: size of the face in the picture; 1 on average.
     """
 
@@ -75,7 +75,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Markings:
-    """What a face has beside skin.
+    """Lips, brows and eyes of a face.
 
     Attributes:
         lips, brows, whites, irises: (N,) share of their colour at each vertex, 0 to 1.
@@ -88,7 +88,7 @@ class Markings:
 
     @classmethod
     def of_rig(cls, rig: FaceRig) -> Markings:
-        """Lips around the longest hole; brows above what blinks, and the eyes of a mesh that has no holes for them."""
+        """Lips around the longest hole, brows above the eyelids, and eyes if the mesh has no holes for them."""
         positions = rig.neutral.double().numpy()
         lips, brows, whites, irises = np.zeros((4, len(positions)))
         holes = mesh_holes(positions, rig.faces.numpy())
@@ -126,7 +126,7 @@ def _between(first: tuple[float, ...], last: tuple[float, ...], share: float) ->
 
 
 def _radius(positions: Array, middle: Array, radii: tuple[float, ...]) -> Array:
-    """(N,) from the middle of an ellipse in the plane of the face, 1 on the ellipse."""
+    """(N,) relative distance from the middle of an ellipse in the plane of the face, 1 on the ellipse."""
     return np.hypot(*((positions[:, :2] - middle[:2]) / radii).T)
 
 

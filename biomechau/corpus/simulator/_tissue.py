@@ -1,6 +1,6 @@
 """The simulated face: a full-space mass-spring sheet with a person's own shapes, tissue and muscles.
 
-Shares no code with :mod:`biomechau.physics`: what the inference assumes must not be built into its test data.
+It shares no code with :mod:`biomechau.physics`, so that assumptions of the inference are not built into its test data.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ class Tissue:
     """One person's face.
 
     Attributes:
-        person: whose it is.
+        person: the person.
         masses: (N,) [mass of the face].
         omega: natural angular frequency of the anchors and edges together [1/s].
         zeta: damping ratio.
-        stiffness: (N, N) sparse, force per mass and displacement, alike in x, y and z [1/s^2].
+        stiffness: (N, N) sparse, force per mass and displacement, the same for x, y and z [1/s^2].
         pull: (3N, M) sparse, acceleration of each vertex by a unit force of each muscle [cm/s^2].
         shapes: (K, N, 3) the person's own blendshapes [cm].
-        tracked_shapes: (K, N, 3) what a tracker knows of them: 70 % of what makes them personal [cm].
+        tracked_shapes: (K, N, 3) the shapes as the tracker knows them, with 70 % of the individual part [cm].
     """
 
     person: Person
@@ -57,18 +57,18 @@ class Tissue:
         hardness: float,
         rng: np.random.Generator,
     ) -> Tissue:
-        """A random person of natural angular frequency ``omega`` [1/s]."""
+        """The face of a random person with natural angular frequency ``omega`` [1/s]."""
         zeta, edge_fraction = rng.uniform(*_DAMPING), rng.uniform(*_EDGE_FRACTIONS)
         person = Person.draw(face, hardness, rng)
         shapes = person.shapes(face)
         targets = np.stack([sum(weight * shapes[k] for k, weight in muscle.shapes.items()) for muscle in muscles])
 
         own, rest = face.edge_lengths(face.positions + person.identity(face)), face.edge_lengths(face.positions)
-        # Vertices in one place, as at a seam, have no length to stretch.
+        # Edges between coincident vertices, as at a seam, cannot be stretched.
         masses = _stretched_areas(face, np.divide(own, rest, out=np.ones_like(own), where=rest > 0))
         springs = face.edge_laplacian(own)
         flat = targets.transpose(1, 0, 2).reshape(len(masses), -1)
-        # So that in the muscles' shapes the edges alone would hold the same energy as the anchors alone.
+        # Scaled so that in the muscles' shapes, edges and anchors would have equal energy.
         springs = springs * ((masses[:, None] * flat * flat).sum() / (flat * (springs @ flat)).sum())
         stiffness = omega**2 * ((1 - edge_fraction) * sparse.diags_array(masses) + edge_fraction * springs)
         return cls(
@@ -88,7 +88,7 @@ class Tissue:
         u'' = pull F - stiffness u - 2 zeta w0 u' - 0.08 w0^2 |u|^2 u
 
         Args:
-            force: (S, F, M) muscle forces of S sequences, ``STEPS_PER_FRAME`` steps a frame.
+            force: (S, F, M) muscle forces of S sequences, ``STEPS_PER_FRAME`` steps per frame.
             fps: frames per second [1/s].
 
         Returns:
@@ -97,7 +97,7 @@ class Tissue:
         num_sequences, num_steps, _ = force.shape
         num_vertices = len(self.masses)
         step = 1 / (STEPS_PER_FRAME * fps)
-        # Gershgorin: no frequency of the sheet is higher. Stability needs a product with the step below 2.
+        # Upper bound of the frequencies of the sheet (Gershgorin). Stability needs frequency times step below 2.
         highest = math.sqrt(abs(self.stiffness).sum(axis=1).max())
         substeps = math.ceil(step * highest)
         step /= substeps
@@ -125,7 +125,7 @@ def weighted_rms(masses: Array, displacement: Array) -> Array:
 def _pull(targets: Array, stiffness: Array, masses: Array, omega: float) -> sparse.csr_array:
     """(3N, M) accelerations of unit forces along the targets (M, N, 3).
 
-    f_m = m_i w0^2 U_m(i), scaled so that at rest under f_m the face moves as far as U_m (rms); the edges blur it.
+    f_m = m_i w0^2 U_m(i), scaled so that in static balance the face moves as far as U_m (rms); the edges blur it.
     """
     force = masses[:, None] * omega**2 * targets
     columns = torch.from_numpy(force.transpose(1, 0, 2).reshape(len(masses), -1).copy())
@@ -137,7 +137,7 @@ def _pull(targets: Array, stiffness: Array, masses: Array, omega: float) -> spar
 
 
 def _stretched_areas(face: CoarseFace, stretch: Array) -> Array:
-    """(N,) the cells' areas on a person whose edges are this much longer, sum 1."""
+    """(N,) areas of the cells for a person with edges stretched by these factors, sum 1."""
     ends = face.edges.T.ravel()
     count = np.bincount(ends, minlength=len(face.areas))
     growth = np.bincount(ends, np.tile(np.square(stretch), 2), len(face.areas)) / np.maximum(count, 1)

@@ -1,4 +1,4 @@
-"""The simulated tracker: noisy meshes to blendshape coefficients, with the errors that real trackers make."""
+"""The simulated tracker: from noisy meshes to blendshape coefficients, with the errors of real trackers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _SMOOTH_MESH_NOISE, _WHITE_MESH_NOISE = 0.02, 0.02  # the first for hardness 1 [
 # In coefficients, for hardness 1:
 _CROSSTALK, _NEUTRAL_ERROR, _SLOW_NOISE, _WHITE_NOISE = 0.06, 0.05, 0.02, 0.01
 _LARGEST_CROSSTALK = 0.3
-_OVERLAP = 0.3  # shapes that share this much of the surface (cosine of their displacement lengths) are mixed up
+_OVERLAP = 0.3  # shapes with this overlap (cosine of their displacement lengths) have cross-talk
 
 _FACIAL = {canonical(name) for name in ARKIT_SHAPES if not name.startswith("eyeLook")}
 
 
 def tracked_names(rig: FaceRig) -> list[str]:
-    """The rig's shapes that the tracker follows: those of ARKit that move, split or not, without gaze."""
+    """The rig's shapes that the tracker follows: ARKit's shapes, split or not, except for gaze, if they move."""
     moving = rig.blendshapes.abs().amax((1, 2)) > 0
     facial = torch.tensor([bool(_spellings(name) & _FACIAL) for name in rig.names], dtype=torch.bool)
     return [rig.names[shape] for shape in (moving & facial).nonzero()[:, 0].tolist()]
@@ -43,15 +43,15 @@ def _spellings(name: str) -> set[str]:
 
 @dataclass(frozen=True, eq=False)
 class Tracker:
-    """A tracker as it sees one person.
+    """A tracker calibrated to one person.
 
     Attributes:
-        basis: (K, N, 3) the shapes it believes in [cm].
+        basis: (K, N, 3) the shapes that it assumes [cm].
         masses: (N,) weight of each vertex.
-        crosstalk: (K, K) share of each shape (row) that it takes for another (column).
-        neutral_error: (K,) what it sees on the neutral face.
+        crosstalk: (K, K) share of each shape (row) that it assigns to another (column).
+        neutral_error: (K,) its coefficients of the neutral face.
         hardness: scale of the noise.
-        make: what kind of tracker it is.
+        make: the kind of tracker.
     """
 
     basis: Array
@@ -70,7 +70,7 @@ class Tracker:
         rng: np.random.Generator,
         make: TrackerMake = AS_SEEN,
     ) -> Tracker:
-        """A tracker with random faults that follows these shapes of the person."""
+        """A tracker with random errors that follows these shapes of the person."""
         basis = tissue.tracked_shapes[list(shapes)]
         size = np.sqrt(tissue.masses) * np.linalg.norm(basis, axis=-1)
         unit = size / np.linalg.norm(size, axis=1, keepdims=True)
@@ -88,9 +88,9 @@ class Tracker:
     def track(
         self, face: CoarseFace, displacement: Array, fps: float, rng: np.random.Generator
     ) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """Coefficients (T, K) seen in the motion (T, N, 3) [cm] of one sequence, and (T,) False in lost frames.
+        """Coefficients (T, K) of the motion (T, N, 3) [cm] of one sequence, and a mask (T,), False in lost frames.
 
-        Lost frames hold what was seen last.
+        Lost frames repeat the last coefficients.
         """
         num_frames = len(displacement)
         smooth = _autoregressive(0.6, face.smooth_field(rng, num_frames, 3))
@@ -121,7 +121,7 @@ def fit_shapes(basis: Array, masses: Array, displacement: Array) -> Array:
 
 
 def _autoregressive(memory: float, innovation: Array) -> Array:
-    """A stationary AR(1) process over the first axis with the variance of its white innovation."""
+    """A stationary AR(1) process over the first axis, with the variance of the white innovation."""
     scaled = innovation * np.sqrt(1 - memory**2)
     scaled[0] = innovation[0]
     return np.asarray(lfilter([1.0], [1.0, -memory], scaled, axis=0))

@@ -1,4 +1,4 @@
-"""The family of trackers: what one hands on of what it sees, and how they differ."""
+"""Random kinds of trackers: smoothing, delay, rounding, dead channels and lost frames."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from biomechau.corpus.simulator._displays import Array
 
 _NOISE_SPREAD, _NOISE_BOUNDS = 0.5, (0.3, 2.5)  # log-normal
 _CROSSTALK = (0.0, 1.5)
-_WITHOUT = 0.4  # share of trackers without smoothing, without delay, without steps, without lost frames: each by itself
+_WITHOUT = 0.4  # probability to have no smoothing, no delay, no rounding, no lost frames: each independently
 _SMOOTHING, _DELAY = (0.02, 0.10), (0.0, 0.12)  # [s]
 _STEPS = (0.004, 0.01, 0.02, 0.05)
 _DEAD = 0.8  # channels, on average
@@ -22,16 +22,16 @@ _LOST, _LOST_RUN = (0.0, 0.12), 0.2  # share of the frames; mean length of a gap
 
 @dataclass(frozen=True)
 class TrackerMake:
-    """One kind of tracker; the defaults change nothing.
+    """One kind of tracker; the defaults have no effect.
 
     Attributes:
         noise: factor of the noise in coefficients.
         crosstalk: factor of the cross-talk between shapes.
         smoothing: time constant of its low-pass filter [s].
         delay: of all channels [s].
-        step: to which values are rounded; 0 for none.
+        step: to which values are rounded; 0 for no rounding.
         dead: positions of the channels that are always 0.
-        lost: share of the frames in which it sees no face.
+        lost: share of the frames in which it loses the face.
     """
 
     noise: float = 1.0
@@ -44,7 +44,7 @@ class TrackerMake:
 
     @classmethod
     def draw(cls, num_channels: int, rng: np.random.Generator) -> TrackerMake:
-        """A random tracker of this many channels."""
+        """A random tracker with this number of channels."""
         noise = float(np.clip(np.exp(_NOISE_SPREAD * rng.standard_normal()), *_NOISE_BOUNDS))
         crosstalk = rng.uniform(*_CROSSTALK)
         smoothing, delay, step, lost = rng.random(4) >= _WITHOUT
@@ -61,11 +61,11 @@ class TrackerMake:
         )
 
     def to_json(self, channels: tuple[str, ...]) -> dict[str, Any]:
-        """All of it, dead channels by name."""
+        """All fields as JSON values, with dead channels by name."""
         return {**asdict(self), "dead": [channels[position] for position in self.dead]}
 
     def deliver(self, seen: Array, fps: float, rng: np.random.Generator) -> tuple[Array, npt.NDArray[np.bool_]]:
-        """What is handed on of coefficients (T, K): coefficients (T, K), and (T,) False in lost frames."""
+        """Apply its faults to coefficients (T, K); return them with a mask (T,) that is False in lost frames."""
         if self.smoothing:
             decay = np.exp(-1 / (self.smoothing * fps))
             start = decay * seen[:1]
@@ -87,7 +87,7 @@ class TrackerMake:
         return seen, valid
 
     def _gaps(self, num_frames: int, fps: float, rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-        """(T,) True in lost frames: gaps of random length that begin at random; one frame is always seen."""
+        """(T,) True in lost frames: gaps of random start and length; at least one frame is never lost."""
         mean = max(_LOST_RUN * fps, 1.0)
         lost = np.zeros(num_frames, bool)
         for start in np.flatnonzero(rng.random(num_frames) < self.lost / mean):

@@ -1,7 +1,7 @@
-"""The muscles of the simulated people: which action unit commands each, and which shapes it makes.
+"""The muscles of the simulated people: the action unit that commands each, and the shapes that it moves.
 
-Not the table of :class:`biomechau.rig.Muscles`: the inference must not know how its test data were made. Identifiers
-agree where the muscle is the same.
+The table is separate from that of :class:`biomechau.rig.Muscles`, so that the inference does not share assumptions with
+its test data. Identifiers agree if the muscle is the same.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from biomechau.rig.names import canonical, index_by_name
 # BP4D's action units, in its order.
 ACTION_UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 
-# (name, action unit, weight of each shape). "*" stands for the side; a name without it acts on both sides at once.
-# 23 and 24 are made of the shapes of speech on purpose: coders confuse them too.
+# (name, action unit, weight of each shape). "*" stands for the side; a name without it acts on both sides.
+# 23 and 24 intentionally share shapes with speech: coders confuse them too.
 _TABLE: tuple[tuple[str, int, Mapping[str, float]], ...] = (
     ("frontalis_medialis_*", 1, {"browInnerUp_*": 1.0}),
     ("frontalis_lateralis_*", 2, {"browOuterUp_*": 1.0}),
@@ -44,8 +44,7 @@ _TABLE: tuple[tuple[str, int, Mapping[str, float]], ...] = (
     ("orbicularis_oculi_pretarsalis_*", 45, {"eyeBlink_*": 1.0}),
 )
 
-# What faces also do, so that shapes without one of those units do not stand for one. Movements that FACS does not
-# number have numbers above 100.
+# Other movements, so that shapes of other units are not evidence for these. Numbers above 100 are not in FACS.
 _OTHERS: tuple[tuple[str, int, Mapping[str, float]], ...] = (
     ("orbicularis_oris_peripheralis", 22, {"mouthFunnel": 1.0}),
     ("cheek_puff_*", 34, {"cheekPuff_*": 1.0}),
@@ -58,21 +57,21 @@ _OTHERS: tuple[tuple[str, int, Mapping[str, float]], ...] = (
     ("lips_together", 106, {"mouthClose": 1.0}),
 )
 
-# The action units that the table of displays is made of, and all that a simulated person can command.
+# The action units in the table of displays, and all movements that a simulated person can command.
 UNITS = tuple(dict.fromkeys(unit for _, unit, _ in _TABLE))
 COMMANDS = UNITS + tuple(unit for _, unit, _ in _OTHERS)
-# Those that each side of the face can do alone.
+# Movements that each side of the face can do alone.
 PAIRED = frozenset(unit for name, unit, _ in (*_TABLE, *_OTHERS) if name.endswith("*"))
 
 
 @dataclass(frozen=True)
 class GeneratorMuscle:
-    """One muscle of a simulated person on a certain rig.
+    """One muscle of a simulated person on a given rig.
 
     Attributes:
-        name: identifier, with ``_left`` or ``_right`` where there are two.
+        name: identifier, with ``_left`` or ``_right`` if there are two.
         stem: identifier without the side.
-        side: "left", "right", or "" where one muscle serves both.
+        side: "left", "right", or "" for a muscle of both sides.
         command: position of its action unit in ``COMMANDS``.
         shapes: weight of each shape of the rig, by position.
     """
@@ -87,15 +86,15 @@ class GeneratorMuscle:
 def find_muscles(
     shape_names: Sequence[str], usable: Collection[str], others: bool = True
 ) -> tuple[GeneratorMuscle, ...]:
-    """The muscles that a rig can show, left out where it lacks a shape; two sides become one where its shapes are one.
+    """The muscles that a rig has shapes for. The two sides of a muscle become one if the rig does not separate them.
 
     Args:
         shape_names: all shapes of the rig.
-        usable: those of them that muscles may use.
-        others: with those that serve no unit of the displays.
+        usable: the shapes that muscles may use.
+        others: whether to include movements that are not in the displays.
 
     Raises:
-        ValueError: an action unit of ``ACTION_UNITS`` has no muscle; all of them are named with the missing shapes.
+        ValueError: an action unit of ``ACTION_UNITS`` has no muscle; all of these are named with the missing shapes.
     """
     positions_of = index_by_name(shape_names, "shape names")
     index = {canonical(name): positions_of[canonical(name)] for name in usable}
@@ -124,7 +123,7 @@ def find_muscles(
 
 
 def _positions(index: Mapping[str, int], shape: str) -> list[int]:
-    """The rig's shapes that stand for one of the table: itself, its unsplit whole, or its two halves."""
+    """The rig's shapes for a shape of the table: the shape itself, its unsplit whole, or its two halves."""
     key = canonical(shape)
     whole, _, side = key.rpartition("_")
     for candidates in ((key,), (whole,) if side else (), (f"{key}_l", f"{key}_r")):

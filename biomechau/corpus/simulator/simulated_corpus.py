@@ -1,4 +1,4 @@
-"""Simulated sequences to a corpus folder."""
+"""Writes simulated sequences as a corpus folder."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ def write_simulated_corpus(
     progress: Callable[[int, int], None] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Simulate a corpus and write it; its rig has those shapes of ``rig`` that the simulated tracker follows.
+    """Simulate a corpus and write it. Its rig has only those shapes of ``rig`` that the simulated tracker follows.
 
-    With ``config.images`` the corpus has a folder ``images``, and in it a folder of pictures for each sequence. The
-    same seed gives the same pictures on one machine; graphics drivers may round colours differently.
+    With ``config.images`` the corpus has a folder ``images`` with a subfolder of pictures for each sequence. The same
+    seed gives the same pictures on one machine; graphics drivers may round colours differently.
 
     Args:
         rig: the face.
-        path: folder to make.
+        path: folder to create.
         config: size, difficulty and seed; the defaults if not given.
-        progress: called with (sequences done, sequences in all).
-        overwrite: put the new corpus in the place of one that is at ``path``.
+        progress: called with (sequences done, total sequences).
+        overwrite: replace a corpus at ``path``.
 
     Raises:
         ValueError: the rig lacks shapes of the action units to simulate, or the coarse mesh is too coarse for one.
         ImportError: ``config.images`` without the ``viz`` extra.
-        FileExistsError: there is something at ``path``, or, with ``overwrite``, something that is no corpus.
+        FileExistsError: ``path`` exists, or, with ``overwrite``, is not a corpus.
         OSError: the corpus cannot be written.
     """
     config = SimulationConfig() if config is None else config

@@ -1,4 +1,4 @@
-"""The simulator: random people on any rig with FACS-named shapes, their motion as a tracker sees it, and labels."""
+"""The simulator: random people on any rig with ARKit's shapes, their motion as seen by a tracker, and labels."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ _ACTIVATION_NOISE = 0.04  # of the activation itself
 _GAIN_SPREAD, _ASYMMETRY = 0.25, 0.12  # log-normal; the first for hardness 1
 _LABELLED = [COMMANDS.index(unit) for unit in ACTION_UNITS]
 _PAIRED = np.array([unit in PAIRED for unit in ACTION_UNITS])
-# Independent streams of random numbers, so that what one part draws does not change another.
+# Independent streams of random numbers, so that a change of one part does not affect the others.
 _CHARACTER, _BODY, _PERFORMANCE, _OBSERVATION, _LOOK, _CAMERA, _WEAKNESS, _SIDES, _MAKE = range(9)
-_FULL_INTENSITY = 5.0  # of coders, who count from 0 to 5
+_FULL_INTENSITY = 5.0  # coders use the scale 0 to 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,21 +50,21 @@ class SimulatedSequence:
         id: unique name, subject and task.
         subject: name of the person.
         task: name of the recording.
-        coefficients: (T, K) float32, what the tracker saw, in the order of the rig's shapes; 0 for shapes that it does
+        coefficients: (T, K) float32, output of the tracker, in the order of the rig's shapes; 0 for shapes that it does
             not follow.
-        labels: (T, R) int8, what the coders saw of ``ACTION_UNITS``, 0 or 1.
+        labels: (T, R) int8, labels of the coders for ``ACTION_UNITS``, 0 or 1.
         timestamp: (T,) float64 [s].
-        valid: (T,) bool, False where the tracker saw no face.
-        muscle_forces: (T, M) float32, the true force of each muscle, >= 0 [1 moves the face as far as its shape].
+        valid: (T,) bool, False where the tracker lost the face.
+        muscle_forces: (T, M) float32, true force of each muscle, >= 0 [1 moves the face as far as its shape].
         muscle_names: M identifiers.
         activations: (T, M) float32, saturated activation of each muscle, before its gain.
-        intensities: (T, R) float32, visible intensity of each action unit on the side that shows it more, 1 for full.
-        side_intensities: (T, R, 2) float32, that of the left and the right side, from 0 to 5 as coders count: 5 is full
-            or more. Units of the middle of the face have both alike.
+        intensities: (T, R) float32, visible intensity of each action unit on its stronger side, 1 for full.
+        side_intensities: (T, R, 2) float32, intensity on the left and the right side on the coders' scale of 0 to 5,
+            where 5 is full or more. Units of the middle of the face have equal values.
         thresholds: (R,) float32, intensity above which an action unit is on.
-        clean_labels: (T, R) int8, labels of a coder without error.
-        vertices_residual: (T, N, 3) float16, what the captured mesh has beside sum_k c_k B_k [cm]; None without meshes.
-        vertices: (T, N, 3) float32, the true face, which a camera sees [cm]: the person's own shapes, by the
+        clean_labels: (T, R) int8, labels of a coder who makes no errors.
+        vertices_residual: (T, N, 3) float16, the captured mesh minus sum_k c_k B_k [cm]; None without meshes.
+        vertices: (T, N, 3) float32, the true face as seen by a camera [cm]: the person's own shapes with the
             coefficients that fit the motion best, without the tracker's errors; None without images.
     """
 
@@ -89,21 +89,21 @@ class SimulatedSequence:
 def simulate(
     rig: FaceRig, config: SimulationConfig | None = None, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[SimulatedSequence]:
-    """Sequences of simulated people, subject by subject; the same for the same seed, whatever the number of threads.
+    """Simulate sequences, subject by subject; the same seed gives the same sequences for any number of threads.
 
-    Coefficients are what a tracker with noise saw of a mass-spring face that muscles move; labels are those of coders
-    with errors. Nothing of it is shared with the models of :mod:`biomechau.physics`.
+    Muscles move a mass-spring face, which a noisy tracker observes; the labels are those of coders who make errors. No
+    part is shared with the models of :mod:`biomechau.physics`.
 
     Args:
-        rig: the face; identity modes are used where it has them.
+        rig: the face; its identity modes are used if it has any.
         config: size, difficulty and seed; the defaults if not given.
-        progress: called with (sequences done, sequences in all).
+        progress: called with (sequences done, total sequences).
 
     Returns:
         An iterator over ``config.subjects * config.sequences`` sequences.
 
     Raises:
-        ValueError: the rig lacks shapes of the action units to simulate; while iterating, the coarse mesh is too coarse
+        ValueError: the rig lacks shapes of the action units to simulate. While iterating: the coarse mesh is too coarse
             for a shape, or the rig's mesh has no area.
     """
     config = SimulationConfig() if config is None else config
@@ -124,7 +124,7 @@ def _simulate(
     characters = [_Character.draw(config, subject) for subject in range(config.subjects)]
     limits = np.full(len(ACTION_UNITS), config.label_level)
     if config.label_level is None:
-        # Thresholds are those of the whole corpus, so what there is to see is played once ahead of the rest.
+        # Thresholds depend on the whole corpus, so all performances are played once in advance.
         plays = [(character, sequence) for character in characters for sequence in range(config.sequences)]
         seen = np.concatenate([_play(config, *play)[1].max(-1) for play in plays])
         limits = thresholds(seen, config.label_rate)
@@ -142,7 +142,7 @@ def _simulate(
 
 @dataclass(frozen=True, eq=False)
 class _Character:
-    """What makes one person's behaviour: the actor, the natural frequency of the face [1/s] and the strength of its two
+    """One person's behaviour: the actor, the natural angular frequency of the face [1/s] and the strength of its two
     sides (2,)."""
 
     subject: int
@@ -158,10 +158,10 @@ class _Character:
 
 
 def people(config: SimulationConfig, shapes: Sequence[str]) -> list[dict[str, Any]]:
-    """The truth about each person of a corpus, as JSON has it.
+    """The true properties of each person of a corpus, as JSON values.
 
-    ``left_strength`` and ``right_strength`` are those of the muscles of each half of the face, 1 where it is not weak;
-    ``tracker`` holds the fields of :class:`TrackerMake`.
+    ``left_strength`` and ``right_strength`` are the strengths of the muscles of each half of the face, 1 unless it is
+    weak; ``tracker`` has the fields of :class:`TrackerMake`.
 
     Args:
         config: of the corpus.
@@ -186,7 +186,7 @@ def _make(config: SimulationConfig, subject: int, num_channels: int) -> TrackerM
 
 
 def _play(config: SimulationConfig, character: _Character, sequence: int) -> tuple[Performance, Array]:
-    """One sequence with its approach, and the intensity (T, R, 2) visible on each side in the frames that are kept."""
+    """One sequence with its approach, and the visible intensity (T, R, 2) of each side in the frames that are kept."""
     index = character.subject, sequence
     rng, sides = _stream(config, _PERFORMANCE, *index), _stream(config, _SIDES, *index)
     performance = perform(
@@ -211,9 +211,9 @@ def _record(
     character: _Character,
     config: SimulationConfig,
 ) -> tuple[Person, list[tuple[SimulatedSequence, Array | None]]]:
-    """One person and all their sequences, each with the true coefficients (T, K) where images are wanted.
+    """One person and all their sequences, each with the true coefficients (T, K) if images are wanted.
 
-    The sequences move together, so that every step is one sparse product.
+    All sequences are integrated together, so that every step is one sparse product.
     """
     rng = _stream(config, _BODY, character.subject)
     gains = _gains(muscles, config.hardness, rng) * _strengths(muscles, character.strength)
@@ -261,7 +261,7 @@ def _record(
 def _with_meshes(
     recording: SimulatedSequence, truth: Array | None, fine: FineFace, person: Person, config: SimulationConfig
 ) -> SimulatedSequence:
-    """The recording with the meshes that are wanted: those of the capture, and the true ones of a camera."""
+    """Add the requested meshes to a recording: those of the capture, and the true ones for the camera."""
     with one_thread():
         if config.meshes:
             residual = fine.residual(person, recording.coefficients.double().numpy())
@@ -272,21 +272,21 @@ def _with_meshes(
 
 
 def _pull(excitation: Array, rng: np.random.Generator, config: SimulationConfig) -> Array:
-    """(F, M) saturated activation of each muscle with noise that grows with it, constant over a frame."""
+    """(F, M) saturated activation of each muscle with proportional noise that is constant over a frame."""
     activation = activate(excitation, 1 / (STEPS_PER_FRAME * config.fps))
     noise = rng.standard_normal((len(activation) // STEPS_PER_FRAME, activation.shape[1]))
     return saturate(activation * np.maximum(1 + _ACTIVATION_NOISE * noise, 0).repeat(STEPS_PER_FRAME, axis=0))
 
 
 def _excitation(performance: Performance, muscles: tuple[GeneratorMuscle, ...]) -> Array:
-    """(F, M) what each muscle gets: that of its side, or the greater of both where it serves both."""
+    """(F, M) excitation of each muscle: that of its side, or the greater of both for muscles of both sides."""
     both = performance.excitation
     sides = {"left": both[..., 0], "right": both[..., 1], "": both.max(-1)}
     return np.stack([sides[muscle.side][:, muscle.command] for muscle in muscles], 1)
 
 
 def _gains(muscles: tuple[GeneratorMuscle, ...], hardness: float, rng: np.random.Generator) -> Array:
-    """(M,) strength of a person's muscles; the two sides differ less than people do."""
+    """(M,) strength of a person's muscles; the two sides differ less than people."""
     pairs = {stem: position for position, stem in enumerate(dict.fromkeys(muscle.stem for muscle in muscles))}
     common = _GAIN_SPREAD * hardness * rng.standard_normal(len(pairs))
     uneven = _ASYMMETRY * rng.standard_normal(len(pairs))
@@ -296,13 +296,13 @@ def _gains(muscles: tuple[GeneratorMuscle, ...], hardness: float, rng: np.random
 
 
 def _strengths(muscles: tuple[GeneratorMuscle, ...], sides: Array) -> Array:
-    """(M,) of the strength (2,) of the left and the right half of the face, 1 where a muscle serves both."""
+    """(M,) strength of the half of the face (2,) of each muscle, 1 for muscles of both sides."""
     of_side = {"left": sides[0], "right": sides[1], "": 1.0}
     return np.array([of_side[muscle.side] for muscle in muscles])
 
 
 def scene_of(config: SimulationConfig, subject: int, sequence: int) -> Scene:
-    """How a recording is seen, by the indices of its subject and of it among the subject's."""
+    """The scene of a recording, by the index of its subject and its index among the subject's recordings."""
     return Scene.draw(_stream(config, _LOOK, subject), _stream(config, _CAMERA, subject, sequence))
 
 

@@ -1,4 +1,4 @@
-"""SimulationConfig: every option of a simulated corpus in one place."""
+"""SimulationConfig: all options of a simulated corpus."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tyro.conf import FlagCreatePairsOff
 
 from biomechau._options import Interval, Options
 
-# What people show: displays of the table, random sets of units and single units; these without the displays; the first.
+# Displays of a table, random sets of units and single units; the last two only; displays only.
 Displays = Literal["mixed", "random", "table"]
 
 
@@ -17,10 +17,10 @@ Displays = Literal["mixed", "random", "table"]
 class SimulationConfig(Options):
     """Size, behaviour and difficulty of a simulated corpus.
 
-    The recipe of version 0.1.0: ``displays="table", sides="tied", trackers="alike", label_level=None``.
+    The settings of version 0.1.0 are ``displays="table", sides="tied", trackers="alike", label_level=None``.
 
     Raises:
-        ValueError: a value outside its range, or not a number of its kind; a ``label_rate`` with a ``label_level``.
+        ValueError: a value is out of range or has the wrong type, or ``label_rate`` is combined with ``label_level``.
     """
 
     # people, 1 to 10,000
@@ -31,40 +31,40 @@ class SimulationConfig(Options):
     frames: Annotated[int, Interval("[8, 10000]")] = 96
     # frames per second, 10 to 240 [1/s]
     fps: Annotated[float, Interval("[10, 240]")] = 25.0
-    # scale of what makes people different and the tracker noisy, 0 to 4; 0 leaves little noise
+    # scale of the differences between people and of the tracker's noise, 0 to 4; 0 leaves little noise
     hardness: Annotated[float, Interval("[0, 4]")] = 2.0
-    # seed of everything random, 0 to 4,294,967,295
+    # seed of all random numbers, 0 to 4,294,967,295
     seed: Annotated[int, Interval("[0, 4294967295]")] = 0
-    # what people show: "mixed" is displays of a table, random sets of units and single units, of any strength; "random"
-    # is the last two alone; "table" is the displays of the table, where units that go together always do
+    # what people show: "mixed" for displays of a table, random sets of units and single units, of any strength;
+    # "random" for the last two only; "table" for the displays, in which the same units always occur together
     displays: Displays = "mixed"
-    # how the two sides of the face go together: "free" is other amplitudes left and right in every event, one-sided
-    # events, and people with one weak side; "tied" is alike
+    # symmetry of the face: "free" for different amplitudes left and right in every event, one-sided events, and people
+    # with one weak side; "tied" for equal sides
     sides: Literal["free", "tied"] = "free"
-    # "varied" is a tracker of its own for every person: noise, cross-talk, smoothing, delay, steps, dead channels and
-    # lost frames; "alike" is noise and cross-talk by the hardness alone
+    # "varied" for a different tracker per person: noise, cross-talk, smoothing, delay, rounding, dead channels and lost
+    # frames; "alike" for noise and cross-talk by the hardness only
     trackers: Literal["varied", "alike"] = "varied"
     # visible intensity from which coders see an action unit, 0.05 to 1, where 1 is full; 0.4 is DISFA's 2 of 5. "None"
-    # is as often as in BP4D
+    # for action units as frequent as in BP4D
     label_level: Annotated[float, Interval("[0.05, 1]")] | None = 0.4
     # vertices of the mass-spring face, 100 to 5,000
     coarse_vertices: Annotated[int, Interval("[100, 5000]")] = 1200
-    # with --label-level None, how often the coders see action units, as a multiple of the rates of BP4D, 0.2 to 1.5:
-    # below 1 they ask for more
+    # with --label-level None, frequency of action units as a multiple of that in BP4D, 0.2 to 1.5; below 1, coders need
+    # to see more
     label_rate: Annotated[float, Interval("[0.2, 1.5]")] = 1.0
-    # store meshes too, which are more than their coefficients: the person's own shapes and 20 % of their identity;
+    # store meshes too, which contain more than their coefficients: the person's own shapes and 20 % of their identity;
     # takes 6 bytes per vertex and frame, 1.2 GB for 9,409 vertices and the default size
     meshes: FlagCreatePairsOff[bool] = False
-    # render a picture of every frame, as a camera sees the person without the tracker's errors, into
-    # images/<sequence>/000001.png, ...; needs the viz extra
+    # render a picture of every frame, of the person without the tracker's errors, to images/<sequence>/000001.png, ...;
+    # needs the viz extra
     images: FlagCreatePairsOff[bool] = False
-    # side of the pictures, 32 to 1,024 [pixels]
+    # width and height of the pictures, 32 to 1,024 [pixels]
     image_size: Annotated[int, Interval("[32, 1024]")] = 128
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.label_rate != 1 and self.label_level is not None:
             raise ValueError(
-                f"label_rate {self.label_rate:g} scales the rates of BP4D, which label_level {self.label_level:g} puts "
-                "aside: set label_level to None"
+                f"label_rate {self.label_rate:g} scales the rates of BP4D, which label_level {self.label_level:g} "
+                "overrides: set label_level to None"
             )

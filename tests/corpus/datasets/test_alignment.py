@@ -77,7 +77,7 @@ def test_labels_that_count_from_1() -> None:
     labels = np.arange(1, 51)
     counted = align(_recording(range(50)), labels, 20, first_frame=1)
     assert counted.coefficients[:, 0].tolist() == list(range(50))
-    assert counted.notes == ("the recording counts its frames from 0, the labels from 1: matched so",)
+    assert counted.notes == ("the recording counts its frames from 0, the labels from 1: shifted by one",)
     same = align(_recording(range(1, 51)), labels, 20, first_frame=1)
     assert same.coefficients[:, 0].tolist() == list(range(1, 51))
     assert same.notes == ()
@@ -99,7 +99,7 @@ def test_by_time(fps: float) -> None:
 def test_length_of_a_recording_without_numbers() -> None:
     found = align(_recording(None, 52), LABELS, 25)
     assert found.notes == ("recorded frames without a label, left out: 2",)
-    with pytest.raises(ValueError, match="lasts 53 frames, the labels 50"):
+    with pytest.raises(ValueError, match="53 frames without numbers, the labels have 50"):
         align(_recording(None, 53), LABELS, 25)
     assert align(_recording(None, 53), LABELS, 25, "first").valid.all()
     short = align(_recording(None, 40), LABELS, 25)

@@ -106,7 +106,7 @@ def test_disfa(tmp_path: Path, tiny_rig: FaceRig) -> None:
         torch.testing.assert_close(sequence.coefficients[:, smile], expected)
         torch.testing.assert_close(sequence.timestamp, (numbers[: len(sequence)] + 1).double() / 20)
     notes = _texts(assembly, fault=False)
-    assert "SN001: the recording counts its frames from 0, the labels from 1: matched so" in notes
+    assert "SN001: the recording counts its frames from 0, the labels from 1: shifted by one" in notes
     assert "SN010: recorded frames without a label, left out: 1" in notes
 
 
@@ -124,7 +124,7 @@ def test_exclusions(root: Path, recordings: Path, tiny_rig: FaceRig, tmp_path: P
     notes = _texts(assembly, fault=False)
     assert "exclusions: sequences left out: 1" in notes
     assert "F001_T1: frames excluded: 2" in notes
-    assert "F003_T2: frames excluded: 1, and 1 that have no label" in notes
+    assert "F003_T2: frames excluded: 1, and 1 without a label" in notes
 
 
 def test_exclusions_that_name_nothing(root: Path, recordings: Path, tiny_rig: FaceRig, tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def test_exclusions_that_name_nothing(root: Path, recordings: Path, tiny_rig: Fa
     path.write_text("F001_T1\nF099_T1,3\nF098_T1\n")
     assembly = assemble(BP4DFolder(root), recordings, tiny_rig, exclusions=read_exclusions(path))
     assert _texts(assembly, fault=True) == [
-        "exclusions: line 2: f099_t1 is no labelled sequence",
-        "exclusions: line 3: f098_t1 is no labelled sequence",
+        "exclusions: line 2: f099_t1 is not a labelled sequence",
+        "exclusions: line 3: f098_t1 is not a labelled sequence",
     ]
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match=r"exclude\.txt: not a text file"):
@@ -159,15 +159,15 @@ def test_faults_are_collected_and_nothing_is_written(
     assert [sequence.id for sequence in assembly.sequences] == ["F004_T1"]
     faults = dict(finding[:2] for finding in assembly.faults)
     assert set(faults) == set(STARTS) - {"F004_T1"}
-    assert "F001_T1.csv:4: frame 2440 is there twice, before in line 2" in faults["F001_T1"]
-    assert "F001_T2.csv:1: missing columns of AU2, AU4" in faults["F001_T2"]
+    assert "F001_T1.csv:4: frame 2440 appears twice, first in line 2" in faults["F001_T1"]
+    assert "F001_T2.csv:1: missing columns for AU2, AU4" in faults["F001_T2"]
     assert "no recording below" in faults["F003_T1"]
     assert "f003_t2.csv: not a CSV text file" in faults["F003_T2"]
     assert faults["M002_T1"] == "two recordings, M002_T1.csv and M002_T1.npz"
     assert "give --frame-offset first" in faults["M002_T2"]
     notes = _texts(assembly, fault=False)
     assert "F002_T1: a recording without labels, left out" in notes
-    assert "clip.csv: the name tells no sequence, left out" in notes
+    assert "clip.csv: the name is not that of a sequence, left out" in notes
     with pytest.raises(ValueError, match="^6 faults, the first: M002_T1: two recordings"):
         write_assembly(assembly, tmp_path / "corpus")
     assert not (tmp_path / "corpus").exists()
@@ -219,7 +219,7 @@ def test_shapes_that_never_move_are_named(root: Path, tiny_rig: FaceRig, tmp_pat
 def test_a_recording_that_outlasts_the_labels(root: Path, recordings: Path, tiny_rig: FaceRig) -> None:
     write_live_link(recordings / "F003_T1.csv", 2 * LENGTH)
     (fault,) = assemble(BP4DFolder(root), recordings, tiny_rig).faults
-    assert "F003_T1: the recording lasts 192 frames, the labels 96" in str(fault)
+    assert "F003_T1: the recording has 192 frames without numbers, the labels have 96" in str(fault)
 
 
 def test_times_without_numbers(tmp_path: Path, tiny_rig: FaceRig) -> None:

@@ -82,10 +82,10 @@ def test_intensities(tmp_path: Path) -> None:
         assert found.labels[:, column].tolist() == expected
     path.unlink()
     (sequence,), _ = dataset.find()
-    with pytest.raises(ValueError, match="no intensity file of AU17"):
+    with pytest.raises(ValueError, match="no intensity file for AU17"):
         dataset.read_labels(sequence)
     path.parent.rmdir()
-    with pytest.raises(ValueError, match="no intensity labels of AU17, expected a folder AU17"):
+    with pytest.raises(ValueError, match="no intensity labels for AU17, expected a folder AU17"):
         dataset.find()
 
 
@@ -94,8 +94,8 @@ def test_what_is_missing_is_listed(root: Path) -> None:
     write_occurrences(root / "AUCoding" / "AU_OCC" / "F001_T9.csv", range(9))
     findings = [str(finding) for finding in BP4DFolder(root).find()[1]]
     assert "F001_T9.csv: not named as a label file of BP4D, left out" in findings
-    assert "BP4D: no labels of 37 of 41 subjects: F002, F005, F006, F007 and 33 more" in findings
-    assert "BP4D: subjects of no set of the protocol: F050" in findings
+    assert "BP4D: no labels for 37 of 41 subjects: F002, F005, F006, F007 and 33 more" in findings
+    assert "BP4D: subjects that are not in the protocol: F050" in findings
     assert "F004: missing tasks T2, T3, T4, T5, T6, T7, T8" in findings
 
 
@@ -106,14 +106,14 @@ def test_two_files_of_one_sequence(root: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[list[str], list[list[str]]], object], str]] = {
-    "frame-twice": (lambda _, rows: rows[4].__setitem__(0, "2441"), ":6: frame 2441 is there twice, before in line 3"),
+    "frame-twice": (lambda _, rows: rows[4].__setitem__(0, "2441"), ":6: frame 2441 appears twice, first in line 3"),
     "code": (lambda _, rows: rows[1].__setitem__(12, "2"), ":3: expected a code of 0, 1 or 9, found '2'"),
     "empty": (lambda _, rows: rows[1].__setitem__(12, ""), ":3: expected a code of 0, 1 or 9, found ''"),
     "frame": (lambda _, rows: rows[1].__setitem__(0, "x"), ":3: expected a frame number, found 'x'"),
     "frame-negative": (lambda _, rows: rows[1].__setitem__(0, "-4"), ":3: expected a frame number, found '-4'"),
-    "missing": (lambda header, _: header.__setitem__(12, "AU99"), ":1: missing column of AU12"),
-    "missing-frame": (lambda header, _: header.__setitem__(0, "row"), ':1: missing column "0" or frame'),
-    "twice": (lambda header, _: header.__setitem__(3, "12"), ":1: column '12' is there twice"),
+    "missing": (lambda header, _: header.__setitem__(12, "AU99"), ":1: missing column for AU12"),
+    "missing-frame": (lambda header, _: header.__setitem__(0, "row"), ":1: missing frame numbers"),
+    "twice": (lambda header, _: header.__setitem__(3, "12"), ":1: column '12' appears twice"),
     "short": (lambda _, rows: rows[2].pop(), ":4: expected 100 values, found 99"),
     "no-rows": (lambda _, rows: rows.clear(), ": no frames after the header line"),
 }
@@ -142,7 +142,7 @@ def test_folder_errors(tmp_path: Path) -> None:
         BP4DFolder(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"BP4D, expected AUCoding/AU_OCC/F001_T1\.csv"):
         BP4DFolder(tmp_path).find()
-    with pytest.raises(ValueError, match="BP4D has no intensity labels of AU1, AU2"):
+    with pytest.raises(ValueError, match="BP4D has no intensity labels for AU1, AU2"):
         BP4DFolder(tmp_path, "intensity", (1, 2, 6))
     with pytest.raises(ValueError, match="action_units must be different numbers"):
         BP4DFolder(tmp_path, action_units=(1, 1))

@@ -29,7 +29,7 @@ def test_labels(root: Path, threshold: int) -> None:
         codes = np.array([[intensity(unit, n) for unit in DISFA.action_units] for n in found.frame])
         assert np.array_equal(found.labels, codes >= threshold)
     assert [str(finding) for finding in findings] == [
-        "DISFA: no labels of 23 of 27 subjects: SN004, SN005, SN006, SN007 and 19 more"
+        "DISFA: no labels for 23 of 27 subjects: SN004, SN005, SN006, SN007 and 19 more"
     ]
 
 
@@ -61,18 +61,18 @@ def test_missing_and_misplaced_files(root: Path) -> None:
     faults = [str(finding) for finding in findings if finding.fault]
     assert "SN010: SN003_au25.txt is a label file of SN003" in faults
     assert "SN001: two label files of AU1, SN001_au1.txt and sn001_au1.txt" in faults
-    with pytest.raises(ValueError, match="no label file of AU25"):
+    with pytest.raises(ValueError, match="no label file for AU25"):
         dataset.read_labels(sequences[2])
     with pytest.raises(ValueError, match=r"DISFA, expected ActionUnit_Labels/SN001/SN001_au1\.txt"):
         DISFAFolder(labels / "SN001").find()
-    with pytest.raises(ValueError, match="DISFA has no labels of AU7, AU10"):
+    with pytest.raises(ValueError, match="DISFA has no labels for AU7, AU10"):
         DISFAFolder(root, (1, 7, 10))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1,0\n2,0\n3,1\n2,4\n", ":4: frame 2 is there twice, before in line 2"),
+        ("1,0\n2,0\n3,1\n2,4\n", ":4: frame 2 appears twice, first in line 2"),
         ("1,0\n2,6\n", ":2: expected a code of 0, 1, 2, 3, 4 or 5, found '6'"),
         ("1,0\n2,9\n", ":2: expected a code of 0, 1, 2, 3, 4 or 5, found '9'"),
         ("1,0\n2\n", ":2: expected a frame number and an intensity, found 1 fields"),
