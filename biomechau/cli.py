@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
     "train": Entry("train.Train", "Train a detector of action units on a corpus."),
     "evaluate": Entry("evaluate.Evaluate", "Evaluate all folds of a run."),
     "predict": Entry("predict.Predict", "Predict action units and forces of a recording with a run."),
+    "compare": Entry("compare.Compare", "Put EMG or action units of others beside a result."),
     "experiment": Group(
         "Make a table or the figures of the paper.",
         {

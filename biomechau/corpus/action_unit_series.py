@@ -126,7 +126,7 @@ class ActionUnitSeries:
 
 
 def read_action_units(
-    path: str | Path, intensity: bool = False, fps: float | None = None, face: int | None = None
+    path: str | Path, intensity: bool | None = False, fps: float | None = None, face: int | None = None
 ) -> ActionUnitSeries:
     """Read action units written by OpenFace 2, LibreFace, py-feat (version 1 or 2), iMotions or ``biomechau predict``.
 
@@ -136,7 +136,7 @@ def read_action_units(
 
     Args:
         path: the CSV file.
-        intensity: read intensities instead of presences.
+        intensity: read intensities instead of presences; None for presences or, if there are none, intensities.
         fps: frame rate [1/s], instead of the file's own times.
         face: number of the face to read, if the file has several (``face_id``).
 
@@ -147,9 +147,11 @@ def read_action_units(
     """
     table = CsvTable.read(path, recording=True)
     found = {kind: columns for kind in _KINDS if (columns := _columns(table, kind))}
-    chosen = next((kind for kind in found if (kind.scale == "intensity") == intensity), None)
+    chosen = next((kind for kind in found if (kind.scale == "intensity") == bool(intensity)), None)
+    if intensity is None and chosen is None:
+        chosen = next(iter(found), None)
     if chosen is None:
-        raise ValueError(f"{path}:1: {_nothing_found(table, intensity, list(found))}")
+        raise ValueError(f"{path}:1: {_nothing_found(table, bool(intensity), list(found))}")
     keys = [column for column in (find_frame_column(table), find_time_column(table)) if column is not None]
     table, _, _ = choose_face(table, face, keys[:1])
     frames = read_frame_columns(table, list(found[chosen].values()), fps, fex_numbers(table))
@@ -157,6 +159,11 @@ def read_action_units(
     lost = read_detections(table).lost
     values = {kind: _scaled(table, columns, kind, lost) for kind, columns in found.items()}
     return _series(table, found[chosen], values[chosen], chosen, frames)
+
+
+def holds_action_units(table: CsvTable) -> bool:
+    """Whether :func:`read_action_units` finds columns of action units in a table."""
+    return any(_columns(table, kind) for kind in _KINDS)
 
 
 def _columns(table: CsvTable, kind: _Kind) -> dict[int, int]:

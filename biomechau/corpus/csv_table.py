@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from biomechau.file_errors import quote, reason, regular_file, shorten
 
-_MISSING = frozenset({"", "nan", "na", "-nan", "nan(ind)", "-nan(ind)", "null", "none"})  # pandas, R, C++, JavaScript
+MISSING = frozenset({"", "nan", "na", "-nan", "nan(ind)", "-nan(ind)", "null", "none"})  # pandas, R, C++, JavaScript
 _SEPARATORS = ",;\t"
 # Byte order marks.
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
@@ -136,7 +136,7 @@ class CsvTable:
         for index, row in enumerate(self.rows):
             for position, column in enumerate(columns):
                 found = row.fields[column]
-                if missing and found.lower() in _MISSING:
+                if missing and found.lower() in MISSING:
                     values[index, position] = math.nan
                     continue
                 value = self.number(found)

@@ -48,7 +48,7 @@ def rig_file(tiny_rig: FaceRig, tmp_path_factory: pytest.TempPathFactory) -> str
 @pytest.fixture
 def no_viz(monkeypatch: pytest.MonkeyPatch) -> None:
     """As without the ``viz`` extra."""
-    for module in ("reports.figures", "reports.output"):
+    for module in ("reports.figures", "reports.output", "reports.comparison_files"):
         monkeypatch.setattr(f"biomechau.{module}.viz_available", lambda: False)
 
 
