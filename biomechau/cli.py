@@ -68,6 +68,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
             "import": Entry("rig.RigImport", "Make a rig file from ICT-FaceKit, OBJ files or the built-in face."),
             "info": Entry("rig.RigInfo", "Show what a rig holds."),
             "muscles": Entry("rig.RigMuscles", "Write the built-in table of muscles, to edit."),
+            "leaks": Entry("rig.RigLeaks", "Measure what each muscle lends to the others."),
             "show": Entry("rig.RigShow", "Draw the neutral face and its shapes."),
         },
     ),

@@ -7,6 +7,7 @@ from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, asymmetry
 from biomechau.analysis.prediction import Prediction
 from biomechau.analysis.recording_analysis import RecordingAnalysis, analyse_recording
+from biomechau.analysis.rig_leaks import Leaks, force_leaks
 from biomechau.analysis.rig_summary import describe_rig
 from biomechau.analysis.sequence_choice import Choice, choose, chosen_predictions, expressive_frames, predictions
 from biomechau.analysis.unit_correlations import UnitCorrelation, unit_correlations
@@ -17,6 +18,7 @@ __all__ = [
     "Demonstration",
     "Ensemble",
     "FaceForces",
+    "Leaks",
     "Prediction",
     "RecordingAnalysis",
     "UnitCorrelation",
@@ -28,6 +30,7 @@ __all__ = [
     "demonstrate",
     "describe_rig",
     "expressive_frames",
+    "force_leaks",
     "predict",
     "predict_corpus_sequence",
     "predict_corpus_sequences",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from biomechau.analysis import Demonstration, FaceForces
+from biomechau.analysis import Demonstration, FaceForces, Leaks
 from biomechau.commands.terminal import listing, new_table
 from biomechau.reports.curves import ForceCurves
 from biomechau.rig.action_unit_names import NAMES, column_name
@@ -149,6 +150,21 @@ def recovery_table(demonstration: Demonstration) -> Table:
     table.add_section()
     medians = [f"{demonstration.median(what):.3f}" for what in ("correlation", "relative_error")]
     table.add_row("median of active muscles", "", "", "", *medians, style="bold")
+    return table
+
+
+def leaks_table(file: str, leaks: Leaks, count: int = 5) -> Table:
+    """The largest leaks, slow and fast, and their median over the moving muscles."""
+    table = new_table(f"{file}: force of muscles at rest, share of the moving muscle's own")
+    for column in ("movement", "moving", "at rest"):
+        table.add_column(column)
+    table.add_column("share", justify="right")
+    for speed, shares in (("slow", leaks.slow), ("fast", leaks.fast)):
+        rows = leaks.worst(shares)
+        for moving, other, share in rows[:count]:
+            if share > 0:
+                table.add_row(speed, *(name.replace("_", " ") for name in (moving, other)), f"{share:.2f}")
+        table.add_row(speed, "median", "", f"{statistics.median(share for _, _, share in rows):.2f}", end_section=True)
     return table
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands.command import Command, Switch, builtin_rig, load_rig
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.files import replacing
+from biomechau.physics import InverseOptions, PhysicsConfig
 
 if TYPE_CHECKING:
     from biomechau.rig import FaceRig
@@ -146,3 +147,53 @@ class RigShow(Command):
         with progress_bar("drawing") as progress, replacing(self.out) as partial:
             draw_shapes(rig, partial, Path(self.file).name, self.shape, progress)
         print_lines(f"wrote {self.out}")
+
+
+@dataclass(frozen=True)
+class RigLeaks(Command):
+    """Measure how much force inverse dynamics gives to other muscles while the shapes of one muscle move alone.
+
+    Each muscle's shapes move to 0.8 and back, slowly (2 s) and fast (0.16 s). Prints the largest shares of the moving
+    muscle's own force; --out draws all of them.
+    """
+
+    file: Annotated[str, Positional, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')]
+    out: Annotated[Path | None, arg(metavar="PNG", help="Picture to write.")] = None
+    muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to test instead of the built-in one.")] = None
+    json: Annotated[Switch, arg(help="Print JSON.")] = False
+    physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
+    inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
+
+    def run(self) -> None:
+        """Print the table, or JSON, and draw the picture."""
+        import warnings
+
+        import torch
+
+        from biomechau.analysis import force_leaks
+        from biomechau.commands._tables import leaks_table
+        from biomechau.physics import FaceDynamics
+        from biomechau.reports.figures import MISSING_VIZ, viz_available
+        from biomechau.reports.leak_picture import draw_leaks
+        from biomechau.reports.output import to_json
+        from biomechau.rig import Distribution, Muscles
+
+        if self.out is not None and not viz_available():
+            raise ImportError(MISSING_VIZ)
+        rig = load_rig(self.file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # rig info lists the muscles that the rig has no shapes for
+            muscles = None if self.muscles is None else Muscles.load(self.muscles)
+            distribution = Distribution.from_rig(rig, muscles)
+        dynamics = FaceDynamics(rig, distribution, self.physics, torch.float64)
+        leaks = force_leaks(dynamics, self.inverse)
+        if self.out is not None:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.out) as partial:
+                draw_leaks(leaks, partial, f"{Path(self.file).name}: force that a muscle lends to others")
+        if self.json:
+            print(to_json({"file": self.file, **leaks.to_json()}))
+        else:
+            print_tables(leaks_table(self.file, leaks))
+            if self.out is not None:
+                print_lines(f"wrote {self.out}")

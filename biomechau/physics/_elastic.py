@@ -15,7 +15,7 @@ _RIGID = 1e-9
 
 
 class ElasticLaw:
-    """K = w0^2 [(1 - e) M + e kappa Kel] and D = 2 zeta w0 M, with kappa = tr M / tr Kel.
+    """K = w0^2 [(1 - e) M + e kappa Kel] with kappa = tr M / tr Kel, and D = 2 zeta K / w0 or 2 zeta w0 M.
 
     Every vertex is anchored at its rest position and tied to its neighbours by springs along the edges.
 
@@ -23,7 +23,7 @@ class ElasticLaw:
         rig: the face at rest.
         blendshapes: B [cm], shape (K, N, 3), float64.
         mass: M, shape (K, K), float64.
-        config: f0, zeta and the edge fraction e.
+        config: f0, zeta, what damps, and the edge fraction e.
 
     Attributes:
         stiffness: K [mass / s^2], shape (K, K).
@@ -43,7 +43,8 @@ class ElasticLaw:
         kappa = float(mass.trace()) / stretch if stretch > 0 else 0.0
         self._spring = config.omega**2 * config.edge_fraction * kappa
         self.stiffness = self._anchor * mass + self._spring * springs
-        self.damping = 2 * config.zeta * config.omega * mass
+        viscous = mass * config.omega if config.damping == "mass" else self.stiffness / config.omega
+        self.damping = 2 * config.zeta * viscous
 
     def static_force(self, inertia: Tensor, displacement: Tensor) -> Tensor:
         """The force field that holds the face displaced: w0^2 [(1 - e) s m_i u(i) + e kappa (L u)(i)].

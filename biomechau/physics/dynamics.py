@@ -33,11 +33,12 @@ class FaceDynamics(ConfiguredModule):
     """M c'' + D c' + K c = A F (Eq. 4-6 and 9), with all operators built once from a rig and its muscles.
 
     - M = s sum_i m_i B(i)^T B(i), with m_i the vertex areas scaled to the total mass.
-    - law ``elastic``: K = w0^2 [(1 - e) M + e kappa Kel] with kappa = tr M / tr Kel, and D = 2 zeta w0 M.
-      Law ``newton``: D = K = 0.
-    - force ``fibre``: A[k,m] = sum_i P(i,m) B_k(i)^T d_m(i). Under ``elastic``, P(i,m) d_m(i) is the force on vertex i
-      that holds the muscle's own shapes b_m in place, springs included, because a blendshape is the face at rest
-      under the force of that muscle. Under ``newton`` it is m_i b_m(i), which accelerates the face along b_m.
+    - law ``elastic``: K = w0^2 [(1 - e) M + e kappa Kel] with kappa = tr M / tr Kel, and D = 2 zeta K / w0, the
+      viscosity of the tissue (Kelvin-Voigt), or D = 2 zeta w0 M. Law ``newton``: D = K = 0.
+    - force ``fibre``: A[k,m] = sum_i B_k(i)^T f_m(i). Under ``elastic``, f_m(i) is the force on vertex i that holds the
+      muscle's own shapes b_m in place, springs included, because a blendshape is the face at rest under the force of
+      that muscle: K^-1 A is 1 for a muscle's own shapes and 0 for all others. Under ``newton`` it is m_i b_m(i),
+      which accelerates the face along b_m. With ``fibre_area="muscle"`` f_m(i) = P(i,m) d_m(i) acts where P is not 0.
       Force ``vector``: A[k,m,:] = sum_i P(i,m) B_k(i).
 
     Unit of force: F_m = 1 holds the muscle's own shapes at full amplitude in static balance (``elastic``), or gives
@@ -118,9 +119,12 @@ class FaceDynamics(ConfiguredModule):
             stiffness, damping, unit = torch.zeros_like(mass), torch.zeros_like(mass), self.unit_acceleration
             balance = mass
 
-        double = distribution.to(torch.float64)
-        directions = double.directions(field) if config.force == "fibre" else None
-        projection = ops.reduced_projection(blendshapes, double, directions)
+        if config.force == "fibre" and config.fibre_area == "face":
+            projection = torch.einsum("kna,mna->km", blendshapes, field)
+        else:
+            double = distribution.to(torch.float64)
+            directions = double.directions(field) if config.force == "fibre" else None
+            projection = ops.reduced_projection(blendshapes, double, directions)
         response = torch.linalg.cholesky(mass).mT @ torch.linalg.solve(balance, projection.flatten(1))
         reach = torch.linalg.matrix_norm(response.reshape(len(mass), self.num_muscles, -1).movedim(1, 0), 2)
         if bool((reach == 0).any()):
@@ -158,8 +162,11 @@ class FaceDynamics(ConfiguredModule):
 
     def configuration(self) -> dict[str, Any]:
         """The physical model, the shapes and the muscles."""
+        options = asdict(self.config)
+        # States of before these options existed do not name them.
+        options = {name: value for name, value in options.items() if self.config.BEFORE.get(name) != value}
         names = {"shapes": list(self.shape_names), "muscles": list(self.muscles.names)}
-        return {**asdict(self.config), **names, "vertices": self.blendshapes.shape[1]}
+        return {**options, **names, "vertices": self.blendshapes.shape[1]}
 
     def state_error(self, state_dict: dict[str, Any], prefix: str) -> str | None:
         if error := super().state_error(state_dict, prefix):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
 
@@ -12,6 +13,8 @@ Law = Literal["elastic", "newton"]
 Force = Literal["fibre", "vector"]
 Scheme = Literal["implicit", "semi_implicit", "explicit"]
 ForceUnit = Literal["expression", "vertex"]
+Damping = Literal["stiffness", "mass"]
+FibreArea = Literal["face", "muscle"]
 # Positive, and with room for squares and sums.
 _Moderate = Annotated[float, Interval("[1e-9, 1e9]")]
 Metric = Literal["coefficients", "mesh"]
@@ -40,14 +43,32 @@ class PhysicsConfig(Options):
     fps: Positive = 25.0
     # natural frequency of the face in the elastic law, > 0 [Hz]
     f0: Positive = 3.0
-    # damping ratio in the elastic law, >= 0; 1 is critical [1]
+    # damping ratio in the elastic law at the natural frequency, >= 0; 1 is critical [1]
     zeta: NotNegative = 1.0
+    # what damps the elastic law: "stiffness" is the viscosity of the tissue itself, D = 2 zeta K / w0 (Kelvin-Voigt);
+    # "mass" is that of a fluid around it, D = 2 zeta w0 M
+    damping: Damping = "stiffness"
     # share of the stiffness that comes from springs along the mesh edges, 0 to 1; the rest anchors each vertex [1]
-    edge_fraction: Annotated[float, Interval("[0, 1]")] = 0.15
+    edge_fraction: Annotated[float, Interval("[0, 1]")] = 0.07
+    # vertices that a fibre force acts on: "face" is all that must be held for the muscle's own shapes to stay; "muscle"
+    # is those in the muscle's area of P, whose edge then moves other shapes too
+    fibre_area: FibreArea = "face"
     # factor s of the generalized mass M = s sum_i m_i B(i)^T B(i), > 0; 1 is the kinetic energy, 0.5 Eq. 4 [1]
     mass_scale: _Moderate = 1.0
     # sum of the vertex masses, > 0 [mass of the face]
     total_mass: _Moderate = 1.0
+
+    # What models had before these options existed, whose files do not name them.
+    BEFORE: ClassVar[Mapping[str, Any]] = {"damping": "mass", "fibre_area": "muscle", "force_unit": "expression"}
+
+    @classmethod
+    def from_json(cls, values: Any) -> PhysicsConfig:
+        """The inverse of :meth:`to_json`; files of models without the options ``BEFORE`` are read with those values.
+
+        Raises:
+            ValueError: a field that is missing, unknown or out of range.
+        """
+        return super().from_json({**cls.BEFORE, **values} if isinstance(values, Mapping) else values)
 
     @property
     def dt(self) -> float:

@@ -56,7 +56,7 @@ def forces_figure(curves: ForceCurves, face: FacePicture, scale: float, unit: st
     figure = new_figure(11.5, 6.4)
     grid = figure.add_gridspec(1, 2, width_ratios=(1.6, 1.0))
     left, right = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-    _draw_heading(left, title)
+    draw_heading(left, title)
     draw_curves(left, curves, [face.time], num_rows=8)
     _draw_face(right.add_axes((0.02, 0.13, 0.96, 0.8)), face)
     draw_colour_bar(right, (0.2, 0.085, 0.6, 0.022), scale, unit)
@@ -80,7 +80,7 @@ def strip_figure(curves: ForceCurves, faces: Sequence[FacePicture], scale: float
     figure = new_figure(width, heading + strip + 5.0)
     grid = figure.add_gridspec(2, 1, height_ratios=(heading + strip, 5.0))
     top, bottom = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-    _draw_heading(top, title)
+    draw_heading(top, title)
     share = strip / (heading + strip)
     for index, face in enumerate(faces):
         _draw_face(top.add_axes((index * cell / width, 0.0, cell / width, share)), face)
@@ -119,7 +119,7 @@ def prediction_figure(
         3 if muscles else 2, 1, height_ratios=(heading + strip, units, muscles)[: 3 if muscles else 2]
     )
     top, middle = figure.add_subfigure(grid[0]), figure.add_subfigure(grid[1])
-    _draw_heading(top, title)
+    draw_heading(top, title)
     share = strip / (heading + strip)
     for index, face in enumerate(faces):
         _draw_face(top.add_axes((index * cell / width, 0.0, cell / width, share)), face)
@@ -147,7 +147,7 @@ def contact_sheet(faces: Sequence[tuple[str, npt.NDArray[np.uint8]]], unit: str,
     picture = width * faces[0][1].shape[0] / faces[0][1].shape[1]
     total = heading + (picture + caption) * num_rows + footer
     figure = new_figure(max(width * num_columns, 4.0), total)
-    _draw_heading(figure, title)
+    draw_heading(figure, title)
     for index, (name, image) in enumerate(faces):
         row, column = divmod(index, num_columns)
         above = heading + row * (picture + caption)
@@ -174,7 +174,7 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _draw_heading(parent: Figure | SubFigure, title: str) -> None:
+def draw_heading(parent: Figure | SubFigure, title: str) -> None:
     """A heading in the top left corner, 0.12 inch from either edge."""
     inch = parent.figure.dpi
     x, y = 0.12 * inch / parent.bbox.width, 1 - 0.12 * inch / parent.bbox.height

@@ -179,3 +179,18 @@ def test_a_table_of_muscles_to_edit_and_test(rig_file: str, tmp_path: Path, caps
     assert main(["rig", "info", rig_file, "--muscles", str(table), "--json"]) == 0
     muscles = json.loads(capsys.readouterr().out)["muscles"]
     assert muscles["found"] == ["zygomaticus_major_left", "zygomaticus_major_right"]
+
+
+def test_leaks(rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "new" / "leaks.png"
+    assert main(["rig", "leaks", rig_file, "--edge-fraction", "0.15", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "frontalis medialis" in said
+    assert said.endswith(f"wrote {out}\n")
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert main(["rig", "leaks", rig_file, "--json"]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["file"] == rig_file
+    assert len(described["slow"]["shares"]) == len(described["muscles"]) == 8
+    assert described["fast"]["worst"]["share"] < 0.2

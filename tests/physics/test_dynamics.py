@@ -45,9 +45,14 @@ def random_force(dynamics: FaceDynamics, *shape: int) -> Tensor:
     return torch.rand(*shape, *dynamics.projection.shape[1:], generator=generator, dtype=dynamics.mass.dtype)
 
 
-def test_a_unit_static_fibre_force_holds_its_own_shape(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
-    """K^-1 A = 1 on a muscle's own shapes and 0 elsewhere, where the distribution cuts nothing off."""
-    dynamics = FaceDynamics(tiny_rig, everywhere(tiny_distribution), dtype=torch.float64)
+@pytest.mark.parametrize("area", ["face", "muscle"])
+def test_a_unit_static_fibre_force_holds_its_own_shape(
+    tiny_rig: FaceRig, tiny_distribution: Distribution, area: str
+) -> None:
+    """K^-1 A = 1 on a muscle's own shapes and 0 elsewhere, where the area of the muscle cuts nothing off."""
+    config = PhysicsConfig(fibre_area=area)  # pyright: ignore[reportArgumentType]
+    distribution = tiny_distribution if area == "face" else everywhere(tiny_distribution)
+    dynamics = FaceDynamics(tiny_rig, distribution, config, dtype=torch.float64)
     held = torch.linalg.solve(dynamics.stiffness, dynamics.projection)
     torch.testing.assert_close(held, own_shapes(dynamics), rtol=0, atol=1e-10)
     # So does the integrator, once the motion has died out.
@@ -60,7 +65,7 @@ def test_a_unit_static_fibre_force_holds_its_own_shape(tiny_rig: FaceRig, tiny_d
 def test_a_cut_off_fibre_force_still_holds_it_at_unit_amplitude(request: pytest.FixtureRequest, rig_name: str) -> None:
     rig: FaceRig = request.getfixturevalue(rig_name)
     distribution: Distribution = request.getfixturevalue(rig_name.replace("rig", "distribution"))
-    dynamics = FaceDynamics(rig, distribution, dtype=torch.float64)
+    dynamics = FaceDynamics(rig, distribution, PhysicsConfig(fibre_area="muscle"), dtype=torch.float64)
     held, own = torch.linalg.solve(dynamics.stiffness, dynamics.projection), own_shapes(dynamics)
     torch.testing.assert_close(mass_norm(dynamics, held), mass_norm(dynamics, own), rtol=1e-10, atol=0)
     cosine = (held * (dynamics.mass @ own)).sum(0) / mass_norm(dynamics, held) / mass_norm(dynamics, own)
@@ -71,7 +76,7 @@ def test_a_unit_fibre_force_accelerates_its_own_shape_under_newtons_law(
     tiny_rig: FaceRig, tiny_distribution: Distribution
 ) -> None:
     config = CONFIGS["newton fibre"]
-    dynamics = FaceDynamics(tiny_rig, everywhere(tiny_distribution), config, dtype=torch.float64)
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution, config, dtype=torch.float64)
     acceleration = torch.linalg.solve(dynamics.mass, dynamics.projection) / config.fps**2
     torch.testing.assert_close(acceleration, 0.05 * own_shapes(dynamics), rtol=0, atol=1e-10)
 
@@ -265,8 +270,9 @@ def test_bad_input_is_refused(tiny_rig: FaceRig, tiny_distribution: Distribution
     p = Distribution(sparse.crow, sparse.col, sparse.val, sparse.shape, tiny_distribution.muscles)
     with pytest.raises(ValueError, match="the distribution has 5 vertices, the rig 99"):
         FaceDynamics(tiny_rig, p)
+    no_area = tiny_distribution.with_values(torch.zeros_like(tiny_distribution.val))
     with pytest.raises(ValueError, match="muscle frontalis_medialis_left moves no shape"):
-        FaceDynamics(tiny_rig, tiny_distribution.with_values(torch.zeros_like(tiny_distribution.val)))
+        FaceDynamics(tiny_rig, no_area, PhysicsConfig(fibre_area="muscle"))
     still = FaceRig(tiny_rig.neutral, tiny_rig.faces, 0 * tiny_rig.blendshapes, tiny_rig.names)
     with pytest.raises(ValueError, match="no shape of the rig moves"):
         FaceDynamics(still, tiny_distribution)

@@ -39,7 +39,9 @@ def test_a_state_goes_into_the_same_model(
         ({"fps": 30.0}, "fps 25.0, this one of 30.0"),
         ({"f0": 2.0}, "f0 3.0, this one of 2.0"),
         ({"zeta": 0.5}, "zeta 1.0, this one of 0.5"),
-        ({"edge_fraction": 0.5}, "edge_fraction 0.15, this one of 0.5"),
+        ({"edge_fraction": 0.5}, "edge_fraction 0.07, this one of 0.5"),
+        ({"damping": "mass"}, "damping stiffness, this one of None"),
+        ({"fibre_area": "muscle"}, "fibre_area face, this one of None"),
         ({"mass_scale": 0.5}, "mass_scale 1.0, this one of 0.5"),
         ({"total_mass": 2.0}, "total_mass 1.0, this one of 2.0"),
         ({"law": "newton"}, "law elastic, this one of newton"),
@@ -73,12 +75,28 @@ def test_a_state_of_another_face_is_refused(
     renamed = dataclasses.replace(tiny_rig, names=("cheekPuff", *tiny_rig.names[1:]))
     for other, words in (
         (FaceDynamics(larger, tiny_distribution), "blendshapes differs|mass differs|stiffness differs"),
-        (FaceDynamics(tiny_rig, weaker), "projection differs from that of this rig and distribution"),
         (FaceDynamics(tiny_rig, fewer), f"the state is of muscles {tiny_distribution.muscles.names[0]}, this one of"),
         (FaceDynamics(renamed, fewer), "the state is of shapes browInnerUp_L, this one of cheekPuff; muscles"),
     ):
         with pytest.raises(RuntimeError, match=words):
             other.load_state_dict(state)
+    in_area = PhysicsConfig(fibre_area="muscle")
+    state = FaceDynamics(tiny_rig, tiny_distribution, in_area).state_dict()
+    with pytest.raises(RuntimeError, match="projection differs from that of this rig and distribution"):
+        FaceDynamics(tiny_rig, weaker, in_area).load_state_dict(state)
+
+
+def test_a_model_of_before_an_option_existed_keeps_its_physics(
+    tiny_rig: FaceRig, tiny_distribution: Distribution
+) -> None:
+    """Its file and its state do not name the option; the defaults of today are others."""
+    older = PhysicsConfig(damping="mass", fibre_area="muscle")
+    stored = {name: value for name, value in older.to_json().items() if name not in ("damping", "fibre_area")}
+    assert PhysicsConfig.from_json(stored) == older
+    model = FaceDynamics(tiny_rig, tiny_distribution, older)
+    assert stored.items() <= model.configuration().items()
+    assert model.configuration().keys().isdisjoint({"damping", "fibre_area"})
+    torch.testing.assert_close(model.damping, 2 * older.zeta * older.omega * model.mass)
 
 
 def test_a_state_that_says_nothing_is_refused(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from readme_figures import CAPTURE, PAPER_RECOVERY, RECOVERY, SPILL, printed
+from readme_figures import CAPTURE, PAPER_RECOVERY, RECOVERY, printed
 from torch import Tensor
 
 from biomechau import ops
@@ -303,36 +303,3 @@ def test_forces_of_a_real_capture_follow_its_channels(
             leading_r += [r] * (muscle.name in leading)
     assert len(leading_r) == 9
     assert printed(CAPTURE) == {(f"{min(leading_r):.2f}", f"{max(leading_r):.2f}")}
-
-
-@pytest.mark.slow
-def test_what_a_shape_that_moves_alone_lends_to_other_muscles() -> None:
-    """The known weakness of the default law, and that it is one of the springs along the edges."""
-    rig = FaceRig.builtin()
-    distribution = Distribution.from_rig(rig)
-
-    def lent(config: PhysicsConfig, frames: int) -> dict[str, tuple[float, str]]:
-        """The largest force of another muscle over that of the muscle that moved, and whose it is."""
-        dynamics = FaceDynamics(rig, distribution, config, dtype=torch.float64)
-        pulse = torch.zeros(frames + 21, dtype=torch.float64)
-        pulse[10 : frames + 11] = 0.5 - 0.5 * torch.cos(torch.linspace(0, 2 * torch.pi, frames + 1))
-        found = {}
-        for own, muscle in enumerate(dynamics.muscles):
-            c = torch.zeros(len(pulse), dynamics.num_shapes, dtype=torch.float64)
-            c[:, [dynamics.shape_names.index(shape) for shape in muscle.shapes]] = pulse[:, None]
-            peaks = dynamics.inverse(c)[0].max(0).values
-            share = peaks / peaks[own]
-            share[[set(other.shapes) & set(muscle.shapes) != set() for other in dynamics.muscles]] = 0
-            found[muscle.identifier] = (float(share.max()), dynamics.muscles[int(share.argmax())].identifier)
-        return found
-
-    slow, quick = (lent(PhysicsConfig(), frames) for frames in (50, 4))
-    blink = max(slow, key=lambda muscle: slow[muscle])
-    assert blink.startswith("orbicularis_oculi_pretarsalis")
-    assert slow[blink][1].startswith("frontalis")
-    assert quick["digastric"][0] > 1
-    assert quick["digastric"][1].startswith("depressor_labii")
-    without = [share for frames in (50, 4) for share, _ in lent(PhysicsConfig(edge_fraction=0), frames).values()]
-    [(printed_share, bound)] = printed(SPILL)
-    assert printed_share == f"{slow[blink][0]:.2f}"
-    assert max(without) < float(bound)

@@ -67,7 +67,7 @@ def test_the_reduced_operators_are_exact_projections(request: pytest.FixtureRequ
     for actual, expected in (
         (dynamics.mass, mass),
         (dynamics.stiffness, stiffness),
-        (dynamics.damping, 2 * config.zeta * config.omega * mass),
+        (dynamics.damping, 2 * config.zeta / config.omega * stiffness),
     ):
         assert (actual - expected).norm() <= 1e-10 * expected.norm()
 
