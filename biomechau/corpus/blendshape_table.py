@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from biomechau.corpus.channel_names import Channels, find_channels, listed
+from biomechau.corpus.channel_names import MEDIAPIPE_SHAPES, Channels, find_channels, listed
 from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.detections import choose_face, fex_numbers, is_fex, read_detections
 from biomechau.corpus.face_sequence import LARGEST_COEFFICIENT, FaceSequence
 from biomechau.corpus.frame_columns import find_frame_column, find_time_column, need_times, read_frame_columns
-from biomechau.corpus.mediapipe import MEDIAPIPE_SHAPES
 from biomechau.corpus.tracked_sequence import Tracked, tracked_sequence
 from biomechau.file_errors import naming
 from biomechau.rig.names import shortened

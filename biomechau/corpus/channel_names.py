@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from biomechau.corpus.mediapipe import NEUTRAL
 from biomechau.file_errors import quote
 from biomechau.rig.names import ARKIT_SHAPES, canonical, shortened
 
+# MediaPipe's 52 outputs, in its order: _neutral, which is not a shape, and ARKit's shapes without the tongue.
+NEUTRAL = "_neutral"
+MEDIAPIPE_SHAPES = tuple(sorted(name for name in ARKIT_SHAPES if name != "tongueOut"))
 POSE = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll"))
 # A common prefix or suffix, as in blendShapes.JawOpen, is removed if at least this many names have it.
 _FEWEST_WRAPPED = 3

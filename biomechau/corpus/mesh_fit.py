@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from biomechau.corpus.mesh_axes import SAME_AXES, axes_of, check_mirror, parse_axes
-from biomechau.corpus.units import check_scale, check_size
 from biomechau.rig import FaceRig
 from biomechau.rig.left_over import LeftOver, LeftOverSums
 
@@ -20,6 +20,8 @@ MOST_LEFT_OVER = 0.1
 _NOISE = 0.05
 # Number of frames on which other options are tried.
 _SAMPLE = 32
+# Faces differ in size by much less than this factor, common units (mm, cm, m) by much more.
+_LARGEST_RATIO = 3
 
 
 class MeshFitter:
@@ -36,7 +38,7 @@ class MeshFitter:
     """
 
     def __init__(self, rig: FaceRig, rigid: bool = False, scale: float = 1.0, axes: str = SAME_AXES) -> None:
-        check_scale(scale)
+        _check_scale(scale)
         parse_axes(axes)
         self._rig, self._rigid, self._scale, self._axes = rig, rigid, scale, axes
         self._sums = LeftOverSums()
@@ -58,7 +60,7 @@ class MeshFitter:
         if meshes.shape[1:] == self._rig.neutral.shape:  # otherwise the fit raises the error
             meshes = meshes.mul_(self._scale) if self._axes == SAME_AXES else self._scale * _turn(meshes, self._axes)
             if not self._sample:
-                check_size(self._rig, meshes[0])
+                _check_size(self._rig, meshes[0])
                 check_mirror(meshes[0], self._rig.neutral, self._rig.vertex_masses)
             if len(self._sample) < _SAMPLE:
                 self._sample += meshes[:: max(len(meshes) // 8, 1)].float()
@@ -119,3 +121,23 @@ class MeshFitter:
 
 def _turn(meshes: Tensor, axes: str) -> Tensor:
     return meshes @ parse_axes(axes).T.to(meshes.dtype)
+
+
+def _check_scale(scale: float) -> None:
+    """Raise ``ValueError`` unless ``scale`` is a positive, finite number."""
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale must be positive, got {scale}")
+
+
+def _check_size(rig: FaceRig, mesh: Tensor) -> None:
+    """Raise ``ValueError`` if a mesh (N, 3) [cm] is more than three times larger or smaller than the rig.
+
+    The size is the root mean square distance of the vertices from their mean, which does not depend on the head pose.
+    """
+    size, expected = (float((vertices - vertices.mean(0)).square().mean().sqrt()) for vertices in (mesh, rig.neutral))
+    # A size of NaN passes: the fit names the vertex.
+    if size * _LARGEST_RATIO < expected or size > expected * _LARGEST_RATIO:
+        raise ValueError(
+            f"the first mesh is {size / expected:.3g} times as large as the rig: is it in centimetres? "
+            "(scale: centimetres per unit of the meshes)"
+        )

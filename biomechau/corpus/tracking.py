@@ -14,9 +14,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from biomechau.corpus.channel_names import MEDIAPIPE_SHAPES, NEUTRAL
 from biomechau.corpus.face_tracks import Face, FaceTrack, FaceTracks
 from biomechau.corpus.landmarker_model import find_model
-from biomechau.corpus.mediapipe import MEDIAPIPE_SHAPES, NEUTRAL
 from biomechau.corpus.video import read_frames
 from biomechau.files import replacing
 

@@ -10,7 +10,7 @@ import torch
 from corpus.tables import MEDIAPIPE_NAMES, blendshapes, write_mediapipe, write_table
 
 from biomechau.corpus import FaceSequence, read_blendshape_table, read_sequence
-from biomechau.corpus.mediapipe import MEDIAPIPE_SHAPES
+from biomechau.corpus.channel_names import MEDIAPIPE_SHAPES
 from biomechau.rig import FaceRig
 
 HEADER = ["frame", "timestamp", *MEDIAPIPE_NAMES]

@@ -14,7 +14,7 @@ import torch
 from corpus.made_recordings import POSE, motion, pascal, sided, timecode, write_recording
 
 from biomechau.corpus import FaceSequence, read_sequence
-from biomechau.corpus.mediapipe import MEDIAPIPE_SHAPES
+from biomechau.corpus.channel_names import MEDIAPIPE_SHAPES
 from biomechau.rig.names import ARKIT_SHAPES, canonical
 
 

@@ -1,7 +1,10 @@
 """BP4D and DISFA as they are distributed, joined with tracked coefficients to a corpus."""
 
-from biomechau.corpus.datasets.assemble import Assembly as Assembly, assemble as assemble
-from biomechau.corpus.datasets.assembled_corpus import write_assembly as write_assembly
+from biomechau.corpus.datasets.assemble import (
+    Assembly as Assembly,
+    assemble as assemble,
+    write_assembly as write_assembly,
+)
 from biomechau.corpus.datasets.bp4d import BP4DFolder as BP4DFolder
 from biomechau.corpus.datasets.disfa import DISFAFolder as DISFAFolder
 from biomechau.corpus.datasets.exclusions import read_exclusions as read_exclusions

@@ -1,17 +1,20 @@
-"""Joins the labels of a data set with recordings, in memory."""
+"""Joins the labels of a data set with recordings, and writes the result as a corpus."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence, label_mask
+from biomechau.corpus.corpus_writer import CorpusWriter
 from biomechau.corpus.datasets.alignment import Offset, align
 from biomechau.corpus.datasets.coefficient_files import find_recordings, read_recording
 from biomechau.corpus.datasets.exclusions import Exclusions
@@ -145,6 +148,55 @@ def assemble(
     if not joined:
         return Assembly(dataset, rig, (), tuple(findings), ())
     return _onto_rig(dataset, rig, joined, findings)
+
+
+def write_assembly(
+    assembly: Assembly,
+    path: str | Path,
+    settings: dict[str, Any] | None = None,
+    skip_faulty: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Write a corpus.
+
+    Args:
+        assembly: to write.
+        path: folder to create.
+        settings: options of the assembly, for the provenance; JSON values.
+        skip_faulty: leave out sequences with faults instead of raising an error.
+        overwrite: replace a corpus at ``path``.
+
+    Raises:
+        ValueError: there are faults, or no sequences.
+        FileExistsError: ``path`` exists, or, with ``overwrite``, is not a corpus.
+        OSError: the corpus cannot be written.
+    """
+    faults = assembly.faults
+    if faults and (not skip_faulty or not assembly.sequences):
+        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults, the first"
+        raise ValueError(f"{count}: {faults[0]} (--check lists everything; --skip-faulty leaves such sequences out)")
+    if not assembly.sequences:
+        raise ValueError("every sequence is excluded")
+    dataset = assembly.dataset
+    provenance = {
+        "source": dataset.protocol.name,
+        "version": version("biomechau"),
+        "coefficients": ", ".join(assembly.sources),
+        "settings": settings or {},
+        "left_out": sorted({fault.where for fault in faults}),
+        "rig": dict(assembly.rig.provenance),
+    }
+    writer = CorpusWriter(
+        path,
+        assembly.rig,
+        dataset.action_units,
+        dataset.protocol.fps,
+        provenance=provenance,
+        overwrite=overwrite,
+    )
+    with writer:
+        for sequence in assembly.sequences:
+            writer.add(sequence)
 
 
 def _exclude(labels: FrameLabels, excluded: dict[int, int], id: str, findings: list[Finding]) -> FrameLabels:
