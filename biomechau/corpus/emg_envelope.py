@@ -13,24 +13,24 @@ from biomechau.corpus.signals import Signals, known_pieces
 MISSING_NEUROKIT = 'raw EMG (--emg) needs neurokit2: pip install "biomechau[emg]"'
 # Band of the facial surface EMG, above movements of the electrodes [Hz] (Fridlund & Cacioppo 1986; van Boxtel 2001).
 _LOWEST, _HIGHEST = 20.0, 500.0
-# Cut-off of the envelope [Hz]: faces do not move faster.
+# Cut-off frequency of the envelope [Hz]: faces do not move faster.
 _ENVELOPE = 6.0
 _LOWEST_RATE = 200.0  # [1/s]; slower signals are envelopes, or have lost most of the EMG
-# Shorter pieces between gaps have no envelope [s].
+# Sections between gaps that are shorter than this have no envelope [s].
 _SHORTEST = 0.5
 
 
 def emg_envelopes(raw: Signals) -> Signals:
     """Rectified and smoothed EMG: 20 to 500 Hz (at most 0.45 of the rate), absolute value, low-pass at 6 Hz.
 
-    The filters are Butterworth filters of order 4 and 2 that run in both directions, so they do not move the signal in
-    time. Pieces between gaps are filtered each by itself; pieces shorter than half a second become gaps.
+    The Butterworth filters of order 4 and 2 run in both directions, so they do not delay the signal. Sections between
+    gaps are filtered separately; sections shorter than half a second become gaps.
 
     Args:
         raw: EMG signals in any unit, with times at an even rate.
 
     Raises:
-        ValueError: no times, or fewer than 200 samples a second.
+        ValueError: there are no times, or fewer than 200 samples per second.
         ImportError: NeuroKit2 is not installed.
     """
     try:
@@ -43,7 +43,7 @@ def emg_envelopes(raw: Signals) -> Signals:
     rate = 1 / step
     if rate < _LOWEST_RATE:
         raise ValueError(
-            f"{raw.source}: {rate:.4g} samples a second are too few for raw EMG, expected at least {_LOWEST_RATE:g}; "
+            f"{raw.source}: {rate:.4g} samples per second are too few for raw EMG, expected at least {_LOWEST_RATE:g}; "
             "if these are envelopes, leave --emg out"
         )
     band = {"lowcut": _LOWEST, "highcut": min(_HIGHEST, 0.45 * rate), "order": 4}
@@ -59,5 +59,5 @@ def emg_envelopes(raw: Signals) -> Signals:
             )
             values[piece, column] = np.maximum(smooth, 0.0)
     if np.isnan(values).all():
-        raise ValueError(f"{raw.source}: no piece without a gap is as long as {_SHORTEST:g} s, so there is no envelope")
+        raise ValueError(f"{raw.source}: no section without gaps lasts {_SHORTEST:g} s, so there is no envelope")
     return replace(raw, values=values, source=f"EMG envelopes of {raw.source}")

@@ -38,10 +38,10 @@ class Signals:
     Attributes:
         names: of the signals.
         values: (T, C), NaN where there is no value.
-        timestamp: (T,) rising [s]; None where only frame numbers tell the time.
-        frame: (T,) rising numbers of the frames in the recording, or None.
+        timestamp: (T,) increasing [s]; None if there are only frame numbers.
+        frame: (T,) increasing numbers of the frames in the recording, or None.
         scale: unit of the values: "probability", "presence", "intensity", or "force" with the meaning of a force of
-            1; None where it is not known.
+            1; None if it is not known.
         source: what was read, in words.
     """
 
@@ -59,8 +59,8 @@ def read_result(path: str | Path) -> tuple[Signals, ...]:
     Cells without a value become NaN; standard deviations and the quality of frames are left out.
 
     Raises:
-        ValueError: not such a file, a folder without one, a value that is not a number; the message names file and
-            line.
+        ValueError: not one of these files, a folder without them, or a value that is not a number; the message names
+            file and line.
         OSError: a file cannot be read.
     """
     path = Path(path)
@@ -75,21 +75,21 @@ def read_result(path: str | Path) -> tuple[Signals, ...]:
 def read_reference(
     path: str | Path, intensity: bool = False, fps: float | None = None, face: int | None = None
 ) -> tuple[Signals, ...]:
-    """Read what a result is compared with.
+    """Read the signals to compare a result with.
 
-    Read are results of this package; action units of the programs that :func:`read_action_units` knows; labels of
-    coders, one column per action unit, 0 and 1 or intensities 0 to 5, 9 for not coded; and any other table, such as
-    EMG, with one column per signal. Times come from a column of times, from ``fps`` (the first row is at 0 s), or, as
-    ``frame``, from frame numbers.
+    They may be results of this package; action units of the programs that :func:`read_action_units` supports; labels of
+    coders, one column per action unit, with 0 and 1 or intensities 0 to 5, and 9 for not coded; or any other table with
+    one column per signal, such as EMG. Times come from a column of times, from ``fps`` (the first row is at 0 s), or,
+    as ``frame``, from frame numbers.
 
     Args:
         path: CSV file, or the folder of a result.
-        intensity: read intensities of action units where a file also has presences.
-        fps: frame rate [1/s], in place of the file's own times.
-        face: number of the face to read, where another program found several.
+        intensity: read intensities of action units if a file also has presences.
+        fps: frame rate [1/s], instead of the file's own times.
+        face: number of the face to read, if the file has several.
 
     Raises:
-        ValueError: nothing tells the times, no column of numbers, a value that is not a number; the message names file
+        ValueError: the file has no times, no column of numbers, or a value that is not a number; the message names file
             and line.
         OSError: the file cannot be read.
     """
@@ -110,7 +110,7 @@ def read_reference(
         timestamp = None if found.timestamp is None else found.timestamp.numpy()
         return (Signals(names, values, timestamp, found.frame.numpy(), found.scale, found.source),)
     if intensity or face is not None:
-        raise ValueError(f"{path}: --intensity and --face are for action units, and it holds none")
+        raise ValueError(f"{path}: --intensity and --face are for action units, but it has none")
     return (_read_table(table, fps),)
 
 
@@ -134,13 +134,13 @@ def _read_own(table: CsvTable) -> Signals:
 
 
 def _recorded(table: CsvTable) -> NDArray[np.int64]:
-    """Number of the recorded frame at each row, -1 where there is none."""
+    """Number of the recorded frame of each row, -1 if there is none."""
     numbers = table.numbers([2], missing=True)[:, 0]
     return np.where(np.isnan(numbers), -1, numbers).astype(np.int64)
 
 
 def _force_scale(path: Path) -> str:
-    """``force``, with the meaning of a force of 1 where the summary beside the file tells it."""
+    """``force``, with the meaning of a force of 1 if there is a summary in the same folder."""
     summary = path.parent / "summary.json"
     unit = read_json_object(summary).get("force_unit") if summary.is_file() else None
     return f"force, {unit}" if isinstance(unit, str) else "force"
@@ -149,11 +149,11 @@ def _force_scale(path: Path) -> str:
 def _check_rises(table: CsvTable, times: Floats) -> None:
     falls = np.flatnonzero(np.diff(times) <= 0)
     if len(falls):
-        raise ValueError(f"{table.place(int(falls[0]) + 1, 1)}: the time does not rise")
+        raise ValueError(f"{table.place(int(falls[0]) + 1, 1)}: the time does not increase")
 
 
 def _read_coded(table: CsvTable, fps: float | None) -> Signals | None:
-    """Labels of coders: columns of action units that hold whole numbers alone; None where there are none."""
+    """Labels of coders, which are columns of action units with whole numbers only; None if there are none."""
     numbered = table.find("0") is not None  # BP4D's header: 0 for the frame, then the action units
     columns: dict[str, int] = {}
     for column, name in enumerate(table.header):
@@ -162,7 +162,7 @@ def _read_coded(table: CsvTable, fps: float | None) -> Signals | None:
             continue
         unit = column_name(int(match[1]))
         if unit in columns:
-            raise ValueError(f"{table.path}:1: column {quote(name)} is there twice")
+            raise ValueError(f"{table.path}:1: column {quote(name)} appears twice")
         columns[unit] = column
     if not columns:
         return None
@@ -178,18 +178,18 @@ def _read_coded(table: CsvTable, fps: float | None) -> Signals | None:
 
 
 def _read_table(table: CsvTable, fps: float | None) -> Signals:
-    """A table of any other program: every column of numbers that tells no time."""
+    """A table of any other program: all columns of numbers except for times."""
     first = [next((t for t in table.texts(c) if t.lower() not in MISSING), "") for c in range(len(table.header))]
     numbers = [column for column, text in enumerate(first) if not math.isnan(table.number(text))]
     frames = read_frame_columns(table, numbers, fps)
     times = {*frames.used, find_frame_column(table)}
     kept = [column for column in numbers if column not in times]
     if not kept:
-        raise ValueError(f"{table.path}:1: expected a column of numbers for each signal, beside the times")
+        raise ValueError(f"{table.path}:1: expected a column of numbers for each signal, in addition to the times")
     names = tuple(table.header[column] for column in kept)
     twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
     if twice is not None:
-        raise ValueError(f"{table.path}:1: column {quote(twice)} is there twice")
+        raise ValueError(f"{table.path}:1: column {quote(twice)} appears twice")
     return _signals(table, names, table.numbers(kept, missing=True), frames, None, table.path.name)
 
 
@@ -207,9 +207,9 @@ def known_pieces(times: Floats, values: Floats, step: float) -> list[NDArray[np.
     """Indices of the values of each stretch without a gap.
 
     Args:
-        times: (T,) rising [s].
-        values: (T,), NaN where there is none.
-        step: usual time from one value to the next [s]; a gap is longer than 1.5 of it.
+        times: (T,) increasing [s].
+        values: (T,), NaN where there is no value.
+        step: typical time between values [s]; a gap is longer than 1.5 times this.
     """
     known = np.flatnonzero(~np.isnan(values))
     if not len(known):
@@ -221,7 +221,7 @@ def read_pairs(path: str | Path) -> list[tuple[str, str]]:
     """Read a table of names to compare, with the columns ``result`` and ``reference``.
 
     Raises:
-        ValueError: a column that is missing, or an empty name; the message names file and line.
+        ValueError: a column is missing, or a name is empty; the message names file and line.
         OSError: the file cannot be read.
     """
     table = CsvTable.read(path)

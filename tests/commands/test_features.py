@@ -244,7 +244,7 @@ def test_train_and_test_with_a_net_a_fold(own: Path, tmp_path: Path, fails: Call
         assert not {*run.fold.test} & {*features.card.subjects}
     assert call("evaluate", "--run", tmp_path / "run", "--corpus", own, "--out", tmp_path / "scores") == 0
     assert call("predict", own, "--sequence", "S001_T1", "--run", tmp_path / "run", "--out", tmp_path / "out") == 0
-    fails(*given, "--out", tmp_path / "other", words="give the fold options that")
+    fails(*given, "--out", tmp_path / "other", words="use the same fold options")
     assert not (tmp_path / "other").exists()
 
 

@@ -41,7 +41,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected a folder with forces\.csv or action_units\.csv"):
         read_result(tmp_path)
     falling = write_table(tmp_path / "forces.csv", [*OWN, "a"], [[0, 1, 0, 0], [1, 0.5, 1, 0]])
-    with pytest.raises(ValueError, match=r"forces\.csv:3: column timestamp: the time does not rise"):
+    with pytest.raises(ValueError, match=r"forces\.csv:3: column timestamp: the time does not increase"):
         read_result(falling)
 
 
@@ -137,11 +137,11 @@ def test_envelopes_of_raw_emg(rate: float) -> None:
 
 def test_envelopes_are_no_raw_emg() -> None:
     pytest.importorskip("neurokit2")
-    with pytest.raises(ValueError, match=r"emg\.csv: 50 samples a second are too few for raw EMG.*leave --emg out"):
+    with pytest.raises(ValueError, match=r"emg\.csv: 50 samples per second are too few for raw EMG.*leave --emg out"):
         emg_envelopes(raw_emg(50.0, np.ones(500)))
     holes = raw_emg(1000.0, np.ones(4000))
     holes.values[::100] = np.nan
-    with pytest.raises(ValueError, match=r"emg\.csv: no piece without a gap is as long as 0\.5 s"):
+    with pytest.raises(ValueError, match=r"emg\.csv: no section without gaps lasts 0\.5 s"):
         emg_envelopes(holes)
 
 
