@@ -91,11 +91,11 @@ def test_a_model_of_before_an_option_existed_keeps_its_physics(
 ) -> None:
     """Its file and its state do not name the option; the defaults of today are others."""
     older = PhysicsConfig(damping="mass", fibre_area="muscle")
-    stored = {name: value for name, value in older.to_json().items() if name not in ("damping", "fibre_area")}
+    stored = {name: value for name, value in older.to_json().items() if name not in PhysicsConfig.BEFORE}
     assert PhysicsConfig.from_json(stored) == older
     model = FaceDynamics(tiny_rig, tiny_distribution, older)
     assert stored.items() <= model.configuration().items()
-    assert model.configuration().keys().isdisjoint({"damping", "fibre_area"})
+    assert model.configuration().keys().isdisjoint(PhysicsConfig.BEFORE)
     torch.testing.assert_close(model.damping, 2 * older.zeta * older.omega * model.mass)
 
 
