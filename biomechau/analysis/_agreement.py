@@ -2,8 +2,8 @@
 
 Every measure is a function of six sums over pairs of values, so a bootstrap adds up the sums of the blocks it drew.
 
-On simulated recordings of 60 and 300 s the intervals, meant to hold 95 %, held the r of the process in 92 to 95 % of 150
-recordings, and its mean difference and limits of agreement in 83 to 90 %.
+On simulated recordings of 60 and 300 s the intervals, meant to hold 95 %, held the r of the process in 92 to 95 % of
+150 recordings, and its mean difference and limits of agreement in 83 to 90 %.
 """
 
 from __future__ import annotations
