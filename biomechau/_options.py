@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from functools import cache
 from numbers import Integral, Real
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from biomechau.file_errors import quote
 
@@ -74,6 +74,9 @@ class Options:
         TypeError: a value that is not a configuration of the field's class.
     """
 
+    # Values of what models and runs did before an option existed; their files do not name it.
+    BEFORE: ClassVar[Mapping[str, Any]] = {}
+
     def __post_init__(self) -> None:
         for name, annotation in _annotations(type(self)).items():
             object.__setattr__(self, name, _checked(name, getattr(self, name), annotation))
@@ -84,7 +87,7 @@ class Options:
 
     @classmethod
     def from_json(cls: type[T], values: Any) -> T:
-        """The inverse of :meth:`to_json`.
+        """The inverse of :meth:`to_json`; files of before an option existed are read with its value in ``BEFORE``.
 
         Raises:
             ValueError: a field that is missing, unknown or out of range.
@@ -92,6 +95,7 @@ class Options:
         names = {field.name for field in fields(cls)}
         if not isinstance(values, Mapping):
             raise ValueError(f"{cls.__name__} must be an object of {len(names)} fields, got {values!r:.60}")
+        values = {**cls.BEFORE, **values}
         if values.keys() != names:
             missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
             raise ValueError(f"{cls.__name__} has {len(names)} fields: missing {missing}, unknown {unknown}")

@@ -58,17 +58,7 @@ class PhysicsConfig(Options):
     # sum of the vertex masses, > 0 [mass of the face]
     total_mass: _Moderate = 1.0
 
-    # What models had before these options existed, whose files do not name them.
     BEFORE: ClassVar[Mapping[str, Any]] = {"damping": "mass", "fibre_area": "muscle", "force_unit": "expression"}
-
-    @classmethod
-    def from_json(cls, values: Any) -> PhysicsConfig:
-        """The inverse of :meth:`to_json`; files of models without the options ``BEFORE`` are read with those values.
-
-        Raises:
-            ValueError: a field that is missing, unknown or out of range.
-        """
-        return super().from_json({**cls.BEFORE, **values} if isinstance(values, Mapping) else values)
 
     @property
     def dt(self) -> float:

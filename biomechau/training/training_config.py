@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from tyro.conf import OmitArgPrefixes
 
@@ -73,6 +73,8 @@ class TrainingConfig(Options):
     # percentile of each coefficient over all frames of a subject, subtracted as the neutral face, 0 to 100 (usually 5
     # to 10); None: nothing is subtracted
     neutral: Percentile | None = None
+
+    BEFORE: ClassVar[Mapping[str, Any]] = {"balance_labels": True}
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(Precision):

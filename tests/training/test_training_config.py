@@ -19,6 +19,17 @@ def test_json_and_back(config: TrainingConfig) -> None:
     assert TrainingConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
+def test_a_run_of_before_an_option_existed_is_read_with_its_value() -> None:
+    stored = TrainingConfig().to_json()
+    del stored["balance_labels"], stored["detector"]["physics"]["force_unit"]
+    found = TrainingConfig.from_json(stored)
+    assert found.balance_labels
+    assert found.detector.physics.force_unit == "expression"
+    del stored["epochs"]
+    with pytest.raises(ValueError, match=r"missing \['epochs'\]"):
+        TrainingConfig.from_json(stored)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
