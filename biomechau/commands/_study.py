@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -96,6 +97,9 @@ def analyze_all(
         if cluster is not None:
             stack.enter_context(_dask(cluster))
             stack.enter_context(parallel_config(backend="dask"))
+        # Loky replaces workers that have grown large; no recording is lost.
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         jobs = jobs or (-1 if cluster else min(len(recordings), os.cpu_count() or 1))
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
         for outcome in parallel(delayed(analyze_one)(recording, out.absolute(), how) for recording in recordings):
