@@ -89,12 +89,12 @@ def table_sequence(
         table = table.select(filled)
     fex = is_fex(table)
     keys = [column for column in (table.find("input") if fex_numbers(table) is not None else None, number, time)]
-    table, left, told = choose_face(table, face, [column for column in keys if column is not None][:1])
+    table, left, face_columns = choose_face(table, face, [column for column in keys if column is not None][:1])
     times = read_frame_columns(table, shapes, fps, fex_numbers(table), count_rows)
     timestamp, rate = need_times(table, times)
     table = table.select(times.rows.tolist())
     found = read_detections(table)
-    used = {*times.used, *found.used, *told, time, number}
+    used = {*times.used, *found.used, *face_columns, time, number}
     others = [name for name in channels.others if table.header.index(name) not in used]
     notes += [*left, *times.notes, *channel_notes(channels, others)]
     live = not _LIVE_LINK.isdisjoint(name.lower() for name in table.header)
