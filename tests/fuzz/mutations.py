@@ -113,7 +113,7 @@ def _cells(separator: bytes) -> Callable[[bytes, random.Random], bytes]:
         row = chance.randrange(len(lines))
         cells = lines[row]
         column = chance.randrange(len(cells))
-        what = chance.randrange(9)
+        what = chance.randrange(10)
         text = chance.choice(TEXT).encode(errors="surrogatepass")
         if what < 4:
             cells[column] = text
@@ -128,6 +128,8 @@ def _cells(separator: bytes) -> Callable[[bytes, random.Random], bytes]:
         elif what == 7:
             other = chance.randrange(len(lines))
             lines[row], lines[other] = lines[other], lines[row]
+        elif what == 8:
+            cells[column] += chance.choice((text, b"_" * 500))  # a name that is still known, but long
         else:
             for line in lines:
                 if len(line) > column:
