@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from biomechau import _core
+from biomechau.ops.autocast import HALVES
 
 FLOATS = (torch.float32, torch.float64)
 # Euler's methods: explicit, semi_implicit, implicit.
@@ -26,12 +27,17 @@ def same_kind(*optional: str, **tensors: Tensor | None) -> None:
         if dtype is None:
             first_name, dtype, device = name, tensor.dtype, tensor.device
             if dtype not in FLOATS:
-                raise TypeError(f"{name} must be float32 or float64, got {dtype}")
+                raise TypeError(f"{name} must be float32 or float64, got {dtype}{_advice(dtype)}")
         else:
             if tensor.dtype != dtype:
-                raise TypeError(f"{name} must be {dtype} as {first_name} is, got {tensor.dtype}")
+                advice = _advice(tensor.dtype)
+                raise TypeError(f"{name} must be {dtype} as {first_name} is, got {tensor.dtype}{advice}")
             if tensor.device != device:
                 raise ValueError(f"{name} must be on {device} as {first_name} is, got {tensor.device}")
+
+
+def _advice(dtype: torch.dtype) -> str:
+    return "; convert it with .float()" if dtype in HALVES else ""
 
 
 def positive_number(name: str, value: float) -> None:

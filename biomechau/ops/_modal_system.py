@@ -77,6 +77,11 @@ class ModalSystem(nn.Module):
             raise ValueError(f"the modes are not finite in {mass.dtype}: the matrices or dt are out of its range")
         self.register_buffer("constants", constants, persistent=False)
 
+    def extra_repr(self) -> str:
+        inputs = "" if self.projection is None else f", {self.projection.shape[1]} muscles"
+        kind = "modes" if self.has_modes else "no stiffness"
+        return f"{self.num_coordinates} coordinates{inputs}, dt={self.dt:g}, {self.scheme}, {kind}"
+
     @property
     def num_coordinates(self) -> int:
         """K."""

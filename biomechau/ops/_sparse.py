@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -33,7 +32,7 @@ class Transpose(NamedTuple):
     order: Tensor
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SparseMatrix:
     """A real (N, M) matrix in compressed-sparse-row form.
 
@@ -127,10 +126,24 @@ class SparseMatrix:
         if val.device != self.col.device:
             raise ValueError(f"val must be on {self.col.device} as col is, got {val.device}")
 
+    def _copy(self) -> Self:
+        """A copy that shares the index, which is not checked again."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        return new
+
+    def __reduce__(self) -> tuple[type[Self], tuple[object, ...]]:
+        # A matrix from a file passes the checks of a new one; torch.load with weights_only takes it.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self) if field.init)
+
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.shape))
+        return f"{type(self).__name__}({size}, {self.nnz} entries, {str(self.val.dtype)[6:]}, {self.val.device})"
+
     def with_values(self, val: Tensor) -> Self:
         """The same pattern with other values (nnz,), without checking the index again."""
         self._check_values(val)
-        new = copy.copy(self)
+        new = self._copy()
         object.__setattr__(new, "val", val)
         object.__setattr__(new, "_is_symmetric", None)
         return new
@@ -138,7 +151,7 @@ class SparseMatrix:
     def to(self, *args: object, **kwargs: object) -> Self:
         """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
         val = self.val.to(*args, **kwargs)  # pyright: ignore[reportCallIssue, reportArgumentType]
-        new = copy.copy(self)
+        new = self._copy()
         for name in ("crow", "col", "row"):
             object.__setattr__(new, name, getattr(self, name).to(val.device))
         object.__setattr__(new, "transpose", Transpose(*(index.to(val.device) for index in self.transpose)))
@@ -163,6 +176,9 @@ class SparseMatrix:
         crow = torch.zeros(matrix.shape[0] + 1, dtype=torch.int64, device=matrix.device)
         crow[1:] = torch.bincount(row, minlength=matrix.shape[0]).cumsum(0)
         return SparseMatrix(crow, col, matrix[row, col], (matrix.shape[0], matrix.shape[1]))
+
+
+torch.serialization.add_safe_globals([SparseMatrix])
 
 
 def _transpose(row: Tensor, col: Tensor, num_cols: int) -> Transpose:

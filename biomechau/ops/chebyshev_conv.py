@@ -13,9 +13,11 @@ from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
 from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import goes_to_dispatcher, jit_trace, only_ops_recorded
 
 
+@float32_under_autocast
 def chebyshev_conv(
     x: Tensor,
     laplacian: SparseMatrix,

@@ -19,9 +19,11 @@ from biomechau.ops._distribution import (
 from biomechau.ops._records import schema
 from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
+@float32_under_autocast
 def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None) -> Tensor:
     """External force at every vertex (Eq. 1): F_ext(i) = sum_m P(i,m) F_m.
 

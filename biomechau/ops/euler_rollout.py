@@ -13,6 +13,7 @@ from biomechau.ops._check import SCHEMES
 from biomechau.ops._matrices import IMPLICIT_SYSTEM
 from biomechau.ops._records import num_tensors, schema
 from biomechau.ops._registration import empty_gradients, empty_of, register
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 _NONE, _SHARED, _PER_SEQUENCE, _PER_FRAME = map(_core.spans.index, ("none", "shared", "per_sequence", "per_frame"))
@@ -43,6 +44,7 @@ class RolloutOperators(NamedTuple):
 _NUM_TENSORS = num_tensors(RolloutOperators)
 
 
+@float32_under_autocast
 def euler_rollout(
     mass: Tensor,
     force: Tensor,

@@ -15,6 +15,7 @@ from biomechau.ops._packed_arguments import unpacked
 from biomechau.ops._packed_blendshapes import KeptProjection, PackedBlendshapes
 from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.reduced_projection import (
     STRUCTURE_SCHEMA,
     check_blendshapes,
@@ -25,6 +26,7 @@ from biomechau.ops.reduced_projection import (
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
+@float32_under_autocast
 def force_projection(
     blendshapes: Tensor | PackedBlendshapes,
     distribution: SparseMatrix,
@@ -79,7 +81,6 @@ def _kept_projection(
         distribution.val.requires_grad
         or tracing.goes_to_dispatcher()
         or tracing.num_paused  # A may depend on a graph's inputs
-        or torch.is_autocast_enabled(distribution.val.device.type)  # would round the product
         or any(t is not None and (t.requires_grad or t.is_inference()) for t in (distribution.val, directions))
     ):
         return None

@@ -13,9 +13,11 @@ from biomechau.ops._packed_arguments import PackedArguments, core_blendshapes, p
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import schema
 from biomechau.ops._registration import empty_gradients, register
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
+@float32_under_autocast
 def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scale: float = 1.0) -> Tensor:
     """M = scale sum_i m_i B(i)^T B(i), with B(i) = [B_1(i) ... B_K(i)] (Eq. 4).
 

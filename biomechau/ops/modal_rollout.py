@@ -11,9 +11,11 @@ from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, place, runs_reference
 from biomechau.ops._modal_system import ModalSystem
 from biomechau.ops._registration import register
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 
+@float32_under_autocast
 def modal_rollout(
     system: ModalSystem, force: Tensor | None, c0: Tensor, v0: Tensor, muscle_force: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import schema, slices
 from biomechau.ops._registration import empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 # B and P as arguments of an op, apart from the tensors that have a gradient.
@@ -31,6 +32,7 @@ STRUCTURE_SCHEMA = schema(*_STRUCTURE)
 _PACKED, _SORTED, _INDEX = slices(*_STRUCTURE)
 
 
+@float32_under_autocast
 def reduced_projection(
     blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix, directions: Tensor | None = None
 ) -> Tensor:

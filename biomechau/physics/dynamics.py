@@ -10,6 +10,7 @@ from torch import Tensor
 
 from biomechau import ops
 from biomechau.configured_module import ConfiguredModule
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace
 from biomechau.physics._elastic import ElasticLaw
 from biomechau.physics.inverse import inverse_dynamics
@@ -146,6 +147,12 @@ class FaceDynamics(ConfiguredModule):
                 raise ValueError(f"{name} is not finite in {dtype}: f0, fps or the masses are too large or too small")
         self._prepare()
 
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_shapes} shapes, {self.num_muscles} muscles, {self.blendshapes.shape[1]} vertices, "
+            f"{self.config.law}, {self.config.force}, {self.config.scheme}, {self.config.fps:g} fps"
+        )
+
     def _prepare(self) -> None:
         """Factor and invert the constant matrices."""
         compliance = torch.linalg.inv(self.resistance.double()).to(self.resistance)
@@ -210,6 +217,7 @@ class FaceDynamics(ConfiguredModule):
         """(K', K') matrix that forces act against: K, or under the law ``newton`` M in unit accelerations."""
         return self.mass * self.unit_acceleration if self.config.law == "newton" else self.stiffness
 
+    @float32_under_autocast
     def generalized_force(self, force: Tensor) -> Tensor:
         """Q = A F (Eq. 9): muscle forces (..., M) or (..., M, 3) to generalized forces (..., K').
 
@@ -219,6 +227,7 @@ class FaceDynamics(ConfiguredModule):
         self.check("force", force, self.force_shape)
         return force.flatten(-len(self.force_shape)) @ self.projection.flatten(1).mT
 
+    @float32_under_autocast
     def rollout(
         self,
         force: Tensor,
@@ -248,6 +257,7 @@ class FaceDynamics(ConfiguredModule):
         total = self.generalized_force(force)
         return self.integrate(total if generalized_force is None else total + generalized_force, c0, v0, mass)
 
+    @float32_under_autocast
     def integrate(
         self, generalized_force: Tensor, c0: Tensor, v0: Tensor, mass: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -291,6 +301,7 @@ class FaceDynamics(ConfiguredModule):
         time = time - time.mean()
         return c[..., 0, :], torch.einsum("t,...tk->...k", time / time.square().sum(), c[..., :num_frames, :])
 
+    @float32_under_autocast
     def deform(self, c: Tensor) -> Tensor:
         """u = sum_k c_k B_k (Eq. 3): coefficients (..., K') to displacements [cm] (..., N, 3).
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from biomechau import ops
 from biomechau.rig.face_rig import FaceRig
-from biomechau.rig.muscles import Muscles
+from biomechau.rig.muscles import Muscle, Muscles
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Distribution(ops.SparseMatrix):
     """The (N, M) matrix P of Eq. 1, values in [0, 1], with the muscles of its columns.
 
@@ -100,6 +100,9 @@ class Distribution(ops.SparseMatrix):
         columns = self.dense().detach().double()
         unit = columns / columns.norm(dim=0).clamp_min(torch.finfo(torch.float64).tiny)
         return Overlap(self.muscles.names, unit.T @ unit)
+
+
+torch.serialization.add_safe_globals([Distribution, Muscles, Muscle])
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import trimesh
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FaceRig:
     """A face that deforms by u = sum_k c_k B_k (Eq. 3).
 
@@ -92,6 +92,12 @@ class FaceRig:
             if not torch.isfinite(block.sum(dtype=torch.float64)):
                 vertex = int((~torch.isfinite(block)).any(-1).nonzero()[0])
                 raise ValueError(f"{what} is not finite at vertex {vertex}: {block[vertex].tolist()}")
+
+    def __repr__(self) -> str:
+        identity = f", {len(self.identity)} identity modes" if len(self.identity) else ""
+        return (
+            f"FaceRig({self.num_vertices} vertices, {len(self.faces)} faces, {len(self.names)} blendshapes{identity})"
+        )
 
     @property
     def num_vertices(self) -> int:

@@ -7,7 +7,7 @@ import importlib.resources
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -50,6 +50,10 @@ class Muscle:
     action_units: tuple[int, ...]
     shapes: tuple[str, ...]
     source: str = ""
+
+    def __reduce__(self) -> tuple[type[Muscle], tuple[object, ...]]:
+        # A muscle from a file passes the checks of a new one.
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     def __post_init__(self) -> None:
         check_muscle_names([self.name])

@@ -311,3 +311,32 @@ def test_shapes_that_stretch_nothing_need_no_springs(tiny_rig: FaceRig, tiny_dis
     with pytest.raises(ValueError, match="stretch no edge"):
         FaceDynamics(rig, p)
     assert FaceDynamics(rig, p, PhysicsConfig(edge_fraction=0)).num_shapes == 3
+
+
+def test_under_autocast_after_a_linear_layer(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
+    """As people use it: forces out of a layer, gradients back into it."""
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution)
+    layer = torch.nn.Linear(4, dynamics.num_muscles)
+    start = torch.zeros(2, dynamics.num_shapes)
+
+    def loss(features: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            forces = layer(features)
+            assert forces.dtype == torch.bfloat16
+            c, _ = dynamics.rollout(forces, start, start)
+        return c.square().mean()
+
+    features = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0))
+    loss(features).backward()
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.dtype == torch.float32
+    assert layer.weight.grad.abs().max() > 0
+
+
+def test_one_line_says_the_sizes(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
+    dynamics = FaceDynamics(tiny_rig, tiny_distribution)
+    assert repr(tiny_rig) == "FaceRig(99 vertices, 160 faces, 8 blendshapes, 2 identity modes)"
+    nnz = tiny_distribution.nnz
+    assert repr(tiny_distribution) == f"Distribution(99 x 8, {nnz} entries, float32, cpu)"
+    assert "8 shapes, 8 muscles, 99 vertices, elastic, fibre, implicit, 25 fps" in repr(dynamics)
+    assert repr(dynamics.system) == "ModalSystem(8 coordinates, 8 muscles, dt=0.04, implicit, modes)"

@@ -1,5 +1,7 @@
 """Where muscles pull: Eq. 1's matrix from the shapes of a rig, its coverage and overlap, fibre directions."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -128,3 +130,17 @@ def test_the_ict_face_shows_every_muscle_and_every_vertex_has_one(ict_rig: FaceR
     assert coverage.uncovered == 0
     assert 5 < coverage.muscles_per_vertex < 10
     assert all(cosine < 0.99 for *_, cosine in distribution.overlap().worst())
+
+
+def test_loads_without_arbitrary_code(tiny_rig: FaceRig, tmp_path: Path) -> None:
+    """With ``weights_only``, and with the checks of a new one: a file cannot point outside the matrix."""
+    distribution = Distribution.from_rig(tiny_rig, Muscles.facs().match(tiny_rig.names).muscles)
+    torch.save({"P": distribution}, tmp_path / "P.pt")
+    loaded = torch.load(tmp_path / "P.pt", weights_only=True)["P"]
+    assert loaded.muscles == distribution.muscles
+    assert torch.equal(loaded.dense(), distribution.dense())
+    broken = distribution.with_values(distribution.val)
+    object.__setattr__(broken, "col", distribution.col + 1000)
+    torch.save(broken, tmp_path / "broken.pt")
+    with pytest.raises(Exception, match=r"col must lie in \[0, 8\)"):
+        torch.load(tmp_path / "broken.pt", weights_only=True)

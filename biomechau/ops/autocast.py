@@ -1,0 +1,35 @@
+"""The rule of the ops under autocast: float32 inside, as torch has it for its own ops that need the precision."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+HALVES = (torch.float16, torch.bfloat16)
+
+
+def float32_under_autocast(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Under ``torch.autocast`` half tensors among the arguments become float32, and nothing inside is rounded.
+
+    Without autocast half tensors are refused as before.
+    """
+
+    @functools.wraps(function)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+            return function(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+            wide: Any = function
+            return wide(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
+
+    return run
+
+
+def _widened(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.dtype in HALVES else value
