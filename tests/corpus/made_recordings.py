@@ -6,7 +6,11 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from biomechau.rig.names import ARKIT_SHAPES
+import pytest
+import torch
+
+from biomechau.corpus import FaceSequence
+from biomechau.rig.names import ARKIT_SHAPES, canonical
 
 POSE = tuple(f"{part}{axis}" for part in ("Head", "LeftEye", "RightEye") for axis in ("Yaw", "Pitch", "Roll"))
 
@@ -94,3 +98,21 @@ def timecode(rate: int, fraction: Callable[[int], str] = lambda row: "000", star
         return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frame:02}.{fraction(row)}"
 
     return tell
+
+
+def check(sequence: FaceSequence, count: int, fps: float, tolerance: float = 2e-3) -> None:
+    """The known motion at these frames, at a time that begins with the first."""
+    assert (len(sequence), sequence.num_dropped, sequence.repeated) == (count, 0, ())
+    assert sequence.fps == pytest.approx(fps, rel=2e-3)
+    times = sequence.timestamp - sequence.timestamp[0]
+    torch.testing.assert_close(times, torch.arange(count).double() / fps, atol=tolerance, rtol=0)
+    keys = [canonical(name) for name in sequence.channels]
+    for name in ("mouthSmileLeft", "mouthSmileRight", "browOuterUpRight", "jawOpen", "eyeBlinkLeft"):
+        expected = torch.tensor([motion(n / fps)[name] for n in range(count)])
+        torch.testing.assert_close(
+            sequence.coefficients[:, keys.index(canonical(name))], expected, atol=2e-6, rtol=0, msg=name
+        )
+
+
+def seconds(fps: float, digits: int = 4) -> dict[str, Callable[[int], object]]:
+    return {"timestamp": lambda row: f"{row / fps:.{digits}f}"}
