@@ -1,10 +1,11 @@
 """Results for recordings, as data: muscle forces, action units, sequences to look at. Nothing is drawn or written."""
 
+from biomechau.analysis.asymmetry import AsymmetryIndex, asymmetry_index, ratio_of_sums
 from biomechau.analysis.capture_forces import CaptureForces, analyse
 from biomechau.analysis.demonstration import Demonstration, demonstrate
 from biomechau.analysis.detection import predict, predict_corpus_sequence, predict_corpus_sequences
 from biomechau.analysis.ensemble import Ensemble
-from biomechau.analysis.face_forces import FaceForces, asymmetry
+from biomechau.analysis.face_forces import FaceForces
 from biomechau.analysis.prediction import Prediction
 from biomechau.analysis.recording_analysis import RecordingAnalysis, analyse_recording
 from biomechau.analysis.rig_leaks import Leaks, force_leaks
@@ -13,6 +14,7 @@ from biomechau.analysis.sequence_choice import Choice, choose, chosen_prediction
 from biomechau.analysis.unit_correlations import UnitCorrelation, unit_correlations
 
 __all__ = [
+    "AsymmetryIndex",
     "CaptureForces",
     "Choice",
     "Demonstration",
@@ -24,7 +26,7 @@ __all__ = [
     "UnitCorrelation",
     "analyse",
     "analyse_recording",
-    "asymmetry",
+    "asymmetry_index",
     "choose",
     "chosen_predictions",
     "demonstrate",
@@ -35,5 +37,6 @@ __all__ = [
     "predict_corpus_sequence",
     "predict_corpus_sequences",
     "predictions",
+    "ratio_of_sums",
     "unit_correlations",
 ]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from biomechau.analysis.face_forces import ASYMMETRY, FaceForces, asymmetry
+from biomechau.analysis.asymmetry import ASYMMETRY_INDEX, RATIO_OF_SUMS, ratio_of_sums
+from biomechau.analysis.face_forces import FaceForces
 from biomechau.rig.left_over import LeftOver
 
 
@@ -87,6 +88,8 @@ def describe_forces(forces: FaceForces) -> dict[str, Any]:
             for column, muscle in enumerate(forces.distribution.muscles)
         },
         "muscles_left_out": list(forces.distribution.left_out),
-        "asymmetry": asymmetry(strength, forces.identifiers),
-        "asymmetry_definition": ASYMMETRY,
+        "asymmetry_index": forces.asymmetry._asdict(),
+        "asymmetry_index_definition": ASYMMETRY_INDEX,
+        "ratio_of_sums": ratio_of_sums(strength, forces.identifiers),
+        "ratio_of_sums_definition": RATIO_OF_SUMS,
     }

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from biomechau import ops
+from biomechau.analysis.asymmetry import AsymmetryIndex, Floats, asymmetry_index
 from biomechau.corpus import FaceSequence
 from biomechau.physics import FaceDynamics
 from biomechau.rig import Distribution, FaceRig, fibre_directions
 from biomechau.rig.names import ChannelMap
-
-Floats = npt.NDArray[np.float64]
-
-# A side is silent if its peak is below this share of the strongest muscle's peak: its sum would be a sum of noise.
-SILENT = 0.01
-ASYMMETRY = (
-    "(L - R) / (L + R) of the forces summed over the valid frames: 1 only left, 0 even, -1 only right; "
-    f"null where both sides stay below {SILENT:.0%} of the strongest muscle's peak"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +61,11 @@ class FaceForces:
         """The valid frame with the largest sum of forces."""
         total = np.where(self.sequence.valid.numpy(), self.strength.sum(1), -np.inf)
         return int(total.argmax())
+
+    @cached_property
+    def asymmetry(self) -> AsymmetryIndex:
+        """Which side moves more, see :func:`asymmetry_index`."""
+        return asymmetry_index(self.strength[self.sequence.valid.numpy()], self.distribution.muscles)
 
     def vertices(self, frame: int) -> Floats:
         """(N, 3) the recorded face at a frame [cm]."""
@@ -135,27 +130,3 @@ def force_strength(forces: Tensor) -> Floats:
     """(T, M) magnitude of muscle forces (T, M) or (T, M, 3), float64."""
     forces = forces.double()
     return (forces if forces.ndim == 2 else forces.norm(dim=-1)).numpy()
-
-
-def asymmetry(strength: Floats, identifiers: Iterable[str]) -> dict[str, float | None]:
-    """Asymmetry of each paired muscle, see ``ASYMMETRY``.
-
-    Args:
-        strength: (T, M) forces of the valid frames, >= 0.
-        identifiers: M muscle identifiers, sides as ``_left`` and ``_right``.
-
-    Returns:
-        By muscle name without the side; None if both sides are silent.
-    """
-    column = {identifier: index for index, identifier in enumerate(identifiers)}
-    silent = SILENT * strength.max(initial=0.0)
-    index: dict[str, float | None] = {}
-    for identifier, left in column.items():
-        name = identifier.removesuffix("_left")
-        right = column.get(f"{name}_right")
-        if name == identifier or right is None:
-            continue
-        peak = strength[:, [left, right]].max(initial=0.0)
-        sums = strength[:, [left, right]].sum(0)
-        index[name] = float((sums[0] - sums[1]) / sums.sum()) if peak > silent else None
-    return index

@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+from biomechau.analysis.asymmetry import AsymmetryIndex
 
 Row = dict[str, str | float | int | None]
+
+
+class Person(NamedTuple):
+    """Recordings of one folder, taken for those of one person.
+
+    Attributes:
+        name: of the folder.
+        recordings: their names.
+        asymmetry: over all of them.
+    """
+
+    name: str
+    recordings: tuple[str, ...]
+    asymmetry: AsymmetryIndex
 
 
 def study_row(summary: Mapping[str, Any]) -> Row:
     """Key figures of one recording by column, from its ``summary.json``.
 
     Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over
-    all frames, 0 to 1), ``residual_share``, ``warnings`` (their number); for every muscle and side ``NAME_peak`` and
-    ``NAME_mean`` [force unit] and ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_asymmetry``; and for every
-    action unit ``AU12_rate``, the share of the frames with a face in which it is on, and ``AU12_mean``, its mean
+    all frames, 0 to 1), ``residual_share``, ``warnings`` (their number); ``asymmetry_total``, ``asymmetry_upper`` and
+    ``asymmetry_lower`` (:func:`asymmetry_index` of this recording); for every muscle and side ``NAME_peak`` and
+    ``NAME_mean`` [force unit] and ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_ratio_of_sums``; and for
+    every action unit ``AU12_rate``, the share of the frames with a face in which it is on, and ``AU12_mean``, its mean
     probability.
 
     Args:
@@ -30,17 +47,10 @@ def study_row(summary: Mapping[str, Any]) -> Row:
         "residual_share": summary["residual_share"],
         "warnings": len(summary["warnings"]),
     }
+    row |= {f"asymmetry_{region}": value for region, value in summary["asymmetry_index"].items()}
     for name, muscle in summary["muscles"].items():
         row |= {f"{name}_{what}": muscle[what] for what in ("peak", "mean", "time_of_peak")}
-    row |= {f"{name}_asymmetry": value for name, value in summary["asymmetry"].items()}
+    row |= {f"{name}_ratio_of_sums": value for name, value in summary["ratio_of_sums"].items()}
     for name, unit in summary.get("action_units", {}).items():
         row |= {f"{name}_rate": unit["share_on"], f"{name}_mean": unit["mean"]}
     return row
-
-
-def asymmetry_in_words(index: float | None) -> str:
-    """The stronger side of the subject in words: ``"left, +0.25"``."""
-    if index is None:
-        return ""
-    side = "even" if abs(index) < 0.005 else "left" if index > 0 else "right"
-    return f"{side}, {index:+.2f}"

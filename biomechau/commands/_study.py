@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 from joblib import Parallel, delayed, parallel_config
 
 from biomechau import __version__
-from biomechau.analysis import Ensemble, analyse_recording
+from biomechau.analysis import AsymmetryIndex, Ensemble, analyse_recording, asymmetry_index
+from biomechau.analysis.study import Person
 from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands.command import load_rig
 from biomechau.corpus.recordings import Recording
+from biomechau.corpus.signals import read_result
 from biomechau.corpus.video import read_frames
 from biomechau.json_file import read_json_object
 from biomechau.physics import InverseOptions
@@ -142,6 +144,36 @@ def kept(recording: Recording, out: Path, how: How) -> dict[str, Any] | None:
     except ValueError:
         return None
     return summary if summary is not None and summary.get(_MADE_OF) == how.made_of(recording) else None
+
+
+def find_people(outcomes: Sequence[Outcome], out: Path, how: How) -> list[Person]:
+    """The people of a study, by the folders of their recordings, with their asymmetry over all that were analysed.
+
+    Raises:
+        ValueError, OSError: ``forces.csv`` of one of several recordings cannot be read; the message names it.
+    """
+    by_folder: dict[Path, list[Outcome]] = {}
+    for outcome in outcomes:
+        if outcome.summary is not None:
+            by_folder.setdefault(outcome.recording.person, []).append(outcome)
+    people = []
+    for folder, own in by_folder.items():
+        names = tuple(outcome.recording.name for outcome in own)
+        summary = own[0].summary
+        assert summary is not None, "only those that were analysed are here"
+        index = AsymmetryIndex(**summary["asymmetry_index"])
+        if len(own) > 1:
+            index = _asymmetry_of_files([out / name / "forces.csv" for name in names], how)
+        people.append(Person(own[0].recording.folder or folder.name, names, index))
+    return people
+
+
+def _asymmetry_of_files(files: Sequence[Path], how: How) -> AsymmetryIndex:
+    muscles = {muscle.identifier: muscle for muscle in tools(how)[2] or Muscles.facs()}
+    tables = [table for file in files for table in read_result(file)]
+    names = [name for name in tables[0].names if name in muscles]
+    forces = [table.values[:, [table.names.index(name) for name in names]] for table in tables]
+    return asymmetry_index(forces, [muscles[name] for name in names])
 
 
 def _dask(address: str) -> Any:

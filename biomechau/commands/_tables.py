@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from biomechau.analysis import Demonstration, FaceForces, Leaks
+from biomechau.analysis.asymmetry import asymmetry_in_words
 from biomechau.commands.terminal import listing, new_table
 from biomechau.reports.curves import ForceCurves
 from biomechau.rig.action_unit_names import NAMES, column_name
@@ -24,16 +25,16 @@ SAME_RATE = 0.01
 
 
 def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> Table:
-    """The strongest muscles: peak of each side, time of the peak, asymmetry."""
+    """The strongest muscles: peak of each side, time of the peak, ratio of the sums of both sides."""
     table = new_table(f"Strongest muscles, peak force [{face.force_unit}]")
     table.add_column("muscle")
-    for heading in ("left", "right", "unpaired", "time [s]", "asymmetry"):
+    for heading in ("left", "right", "unpaired", "time [s]", "(L-R)/(L+R)"):
         table.add_column(heading, justify="right")
     for name, sides in ForceCurves.of(face).strongest(count):
         rows = {side: summary["muscles"][face.identifiers[column]] for side, column in sides.items()}
         peaks = [f"{rows[side]['peak']:.2f}" if side in rows else "" for side in ("left", "right", "both")]
         time = max(rows.values(), key=lambda row: row["peak"])["time_of_peak"]
-        index = summary["asymmetry"].get(name.replace(" ", "_"))
+        index = summary["ratio_of_sums"].get(name.replace(" ", "_"))
         table.add_row(name, *peaks, f"{time:.2f}", "" if index is None else f"{index:+.2f}")
     return table
 
@@ -85,9 +86,12 @@ def _drops(dropped: Sequence[dict[str, int]]) -> str:
 
 
 def muscle_notes(summary: dict[str, Any]) -> list[str]:
-    """Lines about muscles whose forces are not measured."""
+    """Lines about left and right, and about muscles whose forces are not measured."""
     unmeasured = [name for name, row in summary["muscles"].items() if not row["measured"]]
+    sides = {region: asymmetry_in_words(index) for region, index in summary["asymmetry_index"].items()}
+    parts = "; ".join(f"{region} face {sides[region]}" for region in ("upper", "lower") if sides[region])
     notes = [
+        f"side that moves more (asymmetry index): {sides['total']} ({parts})" if sides["total"] else "",
         listing("muscles without a channel", unmeasured),
         listing("muscles without shapes in the rig", summary["muscles_left_out"]),
     ]

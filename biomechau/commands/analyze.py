@@ -49,7 +49,7 @@ class Analyze(Command):
         """Find the recordings, analyse those that are not finished, write the study."""
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
-        from biomechau.commands._study import How, Outcome, analyze_all, kept, tools
+        from biomechau.commands._study import How, Outcome, analyze_all, find_people, kept, tools
         from biomechau.corpus.recordings import find_recordings
         from biomechau.reports.figures import MISSING_VIZ, viz_available
         from biomechau.reports.study_files import write_study
@@ -89,6 +89,7 @@ class Analyze(Command):
             {outcome.recording.name: outcome.summary for outcome in in_order if outcome.summary is not None},
             {recording.name: recording.folder for recording in recordings},
             {outcome.recording.name: outcome.error for outcome in failed},
+            find_people(in_order, self.out, how),
         )
         if not viz_available():
             print_message("note", MISSING_VIZ)

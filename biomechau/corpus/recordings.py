@@ -40,6 +40,11 @@ class Recording:
     name: str
     folder: str
 
+    @property
+    def person(self) -> Path:
+        """The folder that it lies in; recordings that share it are taken for those of one person."""
+        return self.path.absolute().parent
+
     def fingerprint(self) -> str:
         """A digest of the names, sizes and times of its files, which changes when one of them does.
 

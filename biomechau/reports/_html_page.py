@@ -253,14 +253,14 @@ def _muscles(replay: Replay) -> dict[str, Any]:
     curves = replay.curves()
     if curves is None or replay.forces is None:
         return {}
-    index = replay.asymmetry()
+    ratio = replay.ratio_of_sums()
     seen = curves.strength[curves.valid]
     return {
         "forces": pack(replay.forces.float().numpy()),
         "strength": pack(curves.strength.astype(np.float32)),
         "tops": seen.max(0, initial=0.0).tolist(),
         "muscles": [
-            {"name": name, "sides": sides, "asymmetry": index.get(name.replace(" ", "_"))}
+            {"name": name, "sides": sides, "ratio_of_sums": ratio.get(name.replace(" ", "_"))}
             for name, sides in curves.strongest(len(curves.identifiers))
         ],
         "balance": pack(_balance(curves.strength, curves.identifiers).astype(np.float32)),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from biomechau.analysis import Choice, Demonstration, Prediction
+from biomechau.analysis.asymmetry import asymmetry_in_words
 from biomechau.file_errors import naming, reason
 from biomechau.json_file import entry, is_count, is_number, is_object, list_of, or_null, read_json_object
 from biomechau.reports._html_page import Cell, Shown, details, page, table
@@ -48,6 +49,9 @@ def _about_recording(summary: Mapping[str, Any], replay: Replay) -> tuple[list[s
         count = entry(frames, "count", "a whole number", is_count, "frames.")
         subtitle.append(f"{count} frames at {entry(frames, 'fps', 'a number', is_number, 'frames.'):g} fps")
     training = entry({"training": {}, **summary}, "training", "an object", is_object)
+    index = entry({"asymmetry_index": {}, **summary}, "asymmetry_index", "an object", is_object)
+    total = entry({"total": None, **index}, "total", "a number or null", or_null(is_number), "asymmetry_index.")
+    subtitle += [f"side that moves more (asymmetry index): {asymmetry_in_words(total)}"] if total is not None else []
     subtitle += [str(training[name]) for name in ("note", "tested_on") if training.get(name)]
     if replay.labels is None or not summary.get("labels"):
         return subtitle, _test_notes(summary, replay)

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from biomechau.analysis import CaptureForces, Prediction, expressive_frames
+from biomechau.analysis.asymmetry import asymmetry_in_words
 from biomechau.analysis.face_forces import Floats
 from biomechau.reports._heat_rows import HeatRows
 from biomechau.reports._render import FaceRenderer
@@ -35,6 +36,8 @@ def draw_forces(found: CaptureForces, path: Path) -> None:
     with FaceRenderer([face], found.rig.faces.numpy(), 1000, found.rig.axes) as renderer:
         picture = FacePicture(renderer.picture(face, _share(force)), time, f"strongest frame, {time:.2f} s")
     title = f"{found.sequence.name}: muscle forces"
+    sides = asymmetry_in_words(found.asymmetry.total)
+    title += f"; side that moves more: {sides}" if sides else ""
     scale = float(force.max()) or 1.0
     save_figure(
         forces_figure(ForceCurves.of(found, quality=found.quality), picture, scale, found.vertex_force_unit, title),

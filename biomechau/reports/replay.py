@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis, asymmetry
+from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis, ratio_of_sums
 from biomechau.analysis.face_forces import Floats, force_strength
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import entry, is_count, is_text, list_of, parse_json
@@ -140,9 +140,9 @@ class Replay:
         unit = f"muscle force [{self.force_unit}]"
         return ForceCurves(self.timestamp.numpy(), self.strength, self.identifiers, self.valid.numpy(), unit)
 
-    def asymmetry(self) -> dict[str, float | None]:
-        """See :func:`biomechau.analysis.asymmetry`; empty without physics."""
-        return {} if self.strength is None else asymmetry(self.strength[self.valid.numpy()], self.identifiers)
+    def ratio_of_sums(self) -> dict[str, float | None]:
+        """See :func:`biomechau.analysis.ratio_of_sums`; empty without physics."""
+        return {} if self.strength is None else ratio_of_sums(self.strength[self.valid.numpy()], self.identifiers)
 
     def peak_vertex_force(self) -> float:
         """Largest force on a vertex of the coarse face in a valid frame, at least the smallest positive number."""

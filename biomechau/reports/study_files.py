@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from biomechau.analysis.study import Row, asymmetry_in_words, study_row
+from biomechau.analysis.asymmetry import asymmetry_in_words
+from biomechau.analysis.study import Person, Row, study_row
 from biomechau.csv_output import write_rows
 from biomechau.files import replacing
 from biomechau.reports._html_page import Cell, Link, page, table
@@ -17,7 +18,11 @@ STUDY, INDEX, PAGE = "study.csv", "index.html", "report.html"
 
 
 def write_study(
-    out: Path, summaries: Mapping[str, Mapping[str, Any]], folders: Mapping[str, str], failed: Mapping[str, str]
+    out: Path,
+    summaries: Mapping[str, Mapping[str, Any]],
+    folders: Mapping[str, str],
+    failed: Mapping[str, str],
+    people: Sequence[Person],
 ) -> list[Path]:
     """Write ``study.csv`` and ``index.html``.
 
@@ -26,6 +31,8 @@ def write_study(
         summaries: contents of ``summary.json``, by the name of the recording.
         folders: where each recording was found, by its name.
         failed: why a recording could not be analysed, by its name.
+        people: whose recordings these are; each row has the asymmetry of its person as ``person_asymmetry_total``,
+            ``person_asymmetry_upper`` and ``person_asymmetry_lower``.
 
     Returns:
         The files.
@@ -34,6 +41,9 @@ def write_study(
         OSError: a file cannot be written.
     """
     rows: dict[str, Row] = {name: study_row(summary) for name, summary in summaries.items()}
+    for person in people:
+        for name in person.recordings:
+            rows[name] |= {f"person_asymmetry_{region}": value for region, value in person.asymmetry._asdict().items()}
     columns = list(dict.fromkeys(column for row in rows.values() for column in row))
     with replacing(out / STUDY) as partial:
         header = ["recording", "folder", *columns]
@@ -41,12 +51,16 @@ def write_study(
             partial, header, ([name, folders[name], *map(_cell, map(row.get, columns))] for name, row in rows.items())
         )
     with replacing(out / INDEX) as partial:
-        partial.write_text(_index(out, summaries, folders, failed), encoding="utf-8")
+        partial.write_text(_index(out, summaries, folders, failed, people), encoding="utf-8")
     return [out / STUDY, out / INDEX]
 
 
 def _index(
-    out: Path, summaries: Mapping[str, Mapping[str, Any]], folders: Mapping[str, str], failed: Mapping[str, str]
+    out: Path,
+    summaries: Mapping[str, Mapping[str, Any]],
+    folders: Mapping[str, str],
+    failed: Mapping[str, str],
+    people: Sequence[Person],
 ) -> str:
     rows = []
     for name, summary in summaries.items():
@@ -65,13 +79,13 @@ def _index(
                 _units(summary),
             ]
         )
-    headings = ("recording", "folder", "seconds", "no face", "quality", "strongest muscle", "stronger side", "often on")
+    headings = ("recording", "folder", "seconds", "no face", "quality", "strongest muscle", "(L-R)/(L+R)", "often on")
     notes = [
         "left and right are the subject's own",
-        "stronger side: (L - R) / (L + R) of the summed forces of that muscle, from -1 (right only) to 1 (left only)",
+        "(L-R)/(L+R) of the summed forces of that muscle, from -1 (right only) to 1 (left only): see summary.json",
         "quality: mean over all frames, 0 to 1; frames without a face count 0",
     ]
-    sections = [table("Recordings", headings, rows, notes, words=2)]
+    sections = [_people(people), table("Recordings", headings, rows, notes, words=2)]
     warned = [[name, text] for name, summary in summaries.items() for text in summary["warnings"]]
     if warned:
         sections.append(table("Warnings", ("recording", "warning"), warned, words=2))
@@ -84,6 +98,20 @@ def _index(
     return page("Study", subtitle, sections)
 
 
+def _people(people: Sequence[Person]) -> str:
+    """The table of people: which side moves more, over all recordings of each."""
+    rows = []
+    for person in people:
+        rows.append([person.name, str(len(person.recordings)), *map(asymmetry_in_words, person.asymmetry)])
+    notes = [
+        "recordings that lie in one folder are taken for those of one person",
+        "side that moves more: asymmetry index over all of them, from -1 (right only) to 1 (left only); no interval is "
+        "given, because none that was tried covers",
+    ]
+    headings = ("person", "recordings", "side that moves more", "upper face", "lower face")
+    return table("People", headings, rows, notes, words=1)
+
+
 def _strongest(summary: Mapping[str, Any]) -> tuple[str, str]:
     """The muscle with the highest peak and its value, and its stronger side."""
     muscles = summary["muscles"]
@@ -91,7 +119,7 @@ def _strongest(summary: Mapping[str, Any]) -> tuple[str, str]:
         return "", ""
     identifier = max(muscles, key=lambda name: muscles[name]["peak"])
     name, _ = split_identifier(identifier)
-    index = summary["asymmetry"].get(name.replace(" ", "_"))
+    index = summary["ratio_of_sums"].get(name.replace(" ", "_"))
     return f"{name} {muscles[identifier]['peak']:.2f}", asymmetry_in_words(index)
 
 

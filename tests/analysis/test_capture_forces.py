@@ -1,4 +1,4 @@
-"""Inverse dynamics of a capture, its summary, and the asymmetry index."""
+"""Inverse dynamics of a capture, and its summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from biomechau.analysis import CaptureForces, analyse, asymmetry
+from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.reports.output import to_json
@@ -59,19 +59,8 @@ def test_the_capture_is_resampled_to_the_rate_of_the_model(tiny_rig: FaceRig, cl
     assert len(report.strength) == len(report.sequence) == 79
 
 
-def test_asymmetry_is_the_share_of_the_difference() -> None:
-    names = ("a_left", "a_right", "b_left", "b_right", "c", "d_left", "d_right", "e_left")
-    strength = np.array([[3.0, 1.0, 0.0, 2.0, 5.0, 0.04, 0.0, 1.0], [3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.01, 1.0]])
-    # d is below 1 % of the strongest peak, c has no sides, e has no right.
-    assert asymmetry(strength, names) == {"a": 0.5, "b": -1.0, "d": None}
-
-
-def test_asymmetry_of_a_face_at_rest_is_null_throughout() -> None:
-    assert asymmetry(np.zeros((5, 2)), ("a_left", "a_right")) == {"a": None}
-
-
 def test_summary_says_which_side_is_stronger(report: CaptureForces) -> None:
-    index = report.summary()["asymmetry"]
+    index = report.summary()["ratio_of_sums"]
     assert index["zygomaticus_major"] == pytest.approx(0.5, abs=0.08)
     assert set(index) == {"frontalis_medialis", "corrugator_supercilii", "zygomaticus_major"}
 
@@ -102,7 +91,7 @@ def test_a_muscle_whose_channel_is_absent_is_marked(tiny_rig: FaceRig, clip: Fac
 def test_a_face_at_rest_has_no_forces(tiny_rig: FaceRig, clip: FaceSequence) -> None:
     report = analyse(dataclasses.replace(clip, coefficients=torch.zeros_like(clip.coefficients)), tiny_rig)
     assert (report.strength == 0).all()
-    assert set(report.summary()["asymmetry"].values()) == {None}
+    assert set(report.summary()["ratio_of_sums"].values()) == {None}
 
 
 def test_channels_that_drive_nothing_are_an_error(tiny_rig: FaceRig, clip: FaceSequence) -> None:

@@ -52,7 +52,7 @@ def test_a_broken_recording_stops_no_other_and_what_is_done_is_kept(
     assert list(rows) == ["anna_first", "second", "ben_first"]
     assert [row["folder"] for row in rows.values()] == ["anna", "anna", "ben"]
     # The planted weakness, and no other: (1 - .6) / (1 + .6).
-    index = {name: float(row["zygomaticus_major_asymmetry"]) for name, row in rows.items()}
+    index = {name: float(row["zygomaticus_major_ratio_of_sums"]) for name, row in rows.items()}
     assert index["ben_first"] == pytest.approx(0.25, abs=0.02)
     assert abs(index["anna_first"]) < 0.02
     assert abs(index["second"]) < 0.02

@@ -45,7 +45,9 @@ def test_forces_writes_table_summary_and_picture(
     assert summary["input"]["path"] == capture_npz
     assert summary["rig"]["path"] == rig_file
     assert summary["frames"]["fps"] == 25
-    assert summary["asymmetry"]["zygomaticus_major"] == pytest.approx(0.4 / 1.4, abs=0.05)
+    assert summary["ratio_of_sums"]["zygomaticus_major"] == pytest.approx(0.4 / 1.4, abs=0.05)
+    index = pytest.approx(0.4 / 1.4, abs=0.05)
+    assert summary["asymmetry_index"] == {"total": index, "upper": None, "lower": index}
     table = np.genfromtxt(out / "forces.csv", delimiter=",", names=True)
     assert len(table) == summary["frames"]["count"] == 26
     peak = summary["muscles"]["zygomaticus_major_left"]

@@ -56,8 +56,8 @@ def test_the_page_holds_what_the_run_says(run_page: Path, run_folder: Path, corp
         np.testing.assert_array_equal(page.array(number, "labels"), corpus[names[0]].labels.numpy().ravel())
         assert prediction.residual is not None
         np.testing.assert_allclose(page.array(number, "residual"), prediction.residual, rtol=1e-6)
-        index = {m["name"].replace(" ", "_"): m["asymmetry"] for m in page.data["sequences"][0]["muscles"]}
-        for muscle, value in prediction.summary()["asymmetry"].items():
+        index = {m["name"].replace(" ", "_"): m["ratio_of_sums"] for m in page.data["sequences"][0]["muscles"]}
+        for muscle, value in prediction.summary()["ratio_of_sums"].items():
             assert index[muscle] == (None if value is None else pytest.approx(value))
 
 

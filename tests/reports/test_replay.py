@@ -82,7 +82,7 @@ def test_what_is_written_is_read(report: CaptureForces, tmp_path: Path) -> None:
         assert torch.equal(getattr(found.scene, name), tensor)
     (tmp_path / "other").write_text("")
     assert (tmp_path / "replay.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
-    assert found.asymmetry()["zygomaticus_major"] == pytest.approx(0.5, abs=0.1)
+    assert found.ratio_of_sums()["zygomaticus_major"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_broken_files_are_refused_by_name(report: CaptureForces, tmp_path: Path) -> None:

@@ -174,12 +174,12 @@ class Player {
       this._axis(group);
     }
     if (s.balance) {
-      const group = this._group("Asymmetry", "(L − R) / (L + R) of all paired muscles together; 1 is only left, −1 only right", [["balance", "all paired muscles"]]);
-      const strip = new Strip(count, -1, 1, s.valid, "asymmetry over time");
+      const group = this._group("Left against right", "(L − R) / (L + R) of all paired muscles together; 1 is only left, −1 only right", [["balance", "all paired muscles"]]);
+      const strip = new Strip(count, -1, 1, s.valid, "left against right over time");
       strip.rule(0, "zero");
       const value = (t) => (Number.isFinite(s.balance[t]) ? s.balance[t] : null);
       strip.curve(value, "balance");
-      this._row(group, "Left against right", "", strip, (t) => (value(t) === null ? "at rest" : signed(value(t))), "tall");
+      this._row(group, "All pairs", "", strip, (t) => (value(t) === null ? "at rest" : signed(value(t))), "tall");
       this._axis(group);
     }
   }
@@ -200,16 +200,16 @@ class Player {
   _muscles() {
     const s = this.sequence, columns = s.strength.length / s.timestamp.length, top = Math.max(...s.tops) || 1;
     const keys = [["left", "left"], ["right", "right"], ["both", "unpaired"]];
-    const group = this._group("Muscle forces", `0 to ${short(top)}; ${s.force_unit}. Strongest first; asymmetry of the whole sequence beneath the name`, keys);
+    const group = this._group("Muscle forces", `0 to ${short(top)}; ${s.force_unit}. Strongest first; (L − R) / (L + R) of the summed forces beneath the name`, keys);
     s.muscles.forEach((muscle, place) => {
       const strip = new Strip(s.timestamp.length, 0, top, s.valid, `force of ${muscle.name} over time`);
       const value = (side) => (t) => s.strength[t * columns + muscle.sides[side]];
       const sides = Object.keys(muscle.sides);
       for (const side of sides) strip.curve(value(side), side);
       const text = (t) => sides.map((side) => value(side)(t).toFixed(2)).join("  ");
-      const note = muscle.asymmetry === null ? "" : `asymmetry ${signed(muscle.asymmetry)}`;
+      const note = muscle.ratio_of_sums === null ? "" : `sums ${signed(muscle.ratio_of_sums)}`;
       const row = this._row(group, muscle.name, "", strip, text, place < NUM_STRONGEST ? "" : "weaker", note);
-      if (note) row.querySelector(".own-line").append(balanceBar(muscle.asymmetry));
+      if (note) row.querySelector(".own-line").append(balanceBar(muscle.ratio_of_sums));
     });
     this._axis(group);
     if (s.muscles.length <= NUM_STRONGEST) return;
