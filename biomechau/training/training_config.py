@@ -180,6 +180,6 @@ def check_units(corpus: LabelledCorpus, action_units: Sequence[int]) -> None:
     missing = [f"AU{unit}" for unit in action_units if unit not in corpus.action_units]
     if missing:
         raise ValueError(
-            f"{corpus.path} has no labels of {', '.join(missing)}; it has those of "
+            f"{corpus.path} has no labels for {', '.join(missing)}; it has those of "
             f"{', '.join(f'AU{unit}' for unit in corpus.action_units)}"
         )

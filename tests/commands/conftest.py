@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,10 @@ def rig_file(tiny_rig: FaceRig, tmp_path_factory: pytest.TempPathFactory) -> str
 @pytest.fixture
 def no_viz(monkeypatch: pytest.MonkeyPatch) -> None:
     """As without the ``viz`` extra."""
-    for module in ("reports.figures", "reports.output", "reports.comparison_files"):
-        monkeypatch.setattr(f"biomechau.{module}.viz_available", lambda: False)
+    # Imported before the first is patched: one that is imported after it would keep the patch.
+    rooms = [import_module(f"biomechau.reports.{name}") for name in ("figures", "output", "comparison_files")]
+    for room in rooms:
+        monkeypatch.setattr(room, "viz_available", lambda: False)
 
 
 @pytest.fixture
