@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from biomechau.ops import tracing
-from biomechau.ops.tracing import is_compiling, num_modes
+from biomechau.ops.tracing import is_compiling, num_modes, transforms_active
 
-# Bound here, because every call uses it.
-_transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
 # The usual types of arguments of an eager call.
 _PLAIN = frozenset([Tensor, torch.nn.Parameter, type(None), bool, int, float, list, tuple, torch.Size])
+
+
+class Folded(NamedTuple):
+    """Arguments and results of an op that have batch axes in front.
+
+    Attributes:
+        batched: names of the tensors with batch axes; all of them have the same.
+        num_results: of the results the first so many have them.
+        shared: names of matrices that must have none.
+    """
+
+    batched: tuple[str, ...]
+    num_results: int = 1
+    shared: tuple[str, ...] = ()
 
 
 def register(
@@ -26,6 +38,7 @@ def register(
     setup_context: Callable[..., None] | None = None,
     backward: Callable[..., Sequence[Tensor]] | None = None,
     differentiable: tuple[str, ...] = (),
+    folded: Folded | None = None,
 ) -> Callable[..., Any]:
     """Registers ``biomechau::<name>`` and returns the function that calls it.
 
@@ -39,6 +52,7 @@ def register(
             gradients that are not needed are ignored. It is not called if no output has a gradient. Without it,
             a derivative is an error.
         differentiable: the names of those arguments, which follow one another in the schema.
+        folded: when ``vmap`` is one call with one more batch axis; otherwise it is a loop of calls.
 
     Eager calls go through an autograd Function, which costs a fraction of a call through the dispatcher. The registered
     op is called wherever a graph is recorded, under dispatch modes and with tensor subclasses.
@@ -48,6 +62,12 @@ def register(
         raise RuntimeError(
             f"biomechau::{name} has no derivative: the ops are differentiable once. "
             "For second derivatives call the plain-torch twins in biomechau.ops.reference"
+        )
+
+    def no_forward_derivative(ctx: Any, *tangents: Any) -> NoReturn:
+        raise RuntimeError(
+            f"biomechau::{name} has no forward derivative (jvp, jacfwd, hessian); call the plain-torch twins in "
+            "biomechau.ops.reference there"
         )
 
     names = [argument.name for argument in torch._C.parse_schema(f"biomechau::{name}{schema}").arguments]
@@ -77,6 +97,7 @@ def register(
 
     # Without a setup_context of its own: with one, torch inspects the signature of `forward` at every call.
     members = {"forward": staticmethod(forward_and_save), "backward": staticmethod(derivative)}
+    members["jvp"] = staticmethod(no_forward_derivative)
     function = type(name, (torch.autograd.Function,), members)
     # What Function.apply calls in the end, without its work for transforms, which takes several microseconds per call.
     eager = super(torch.autograd.Function, function).apply  # pyright: ignore[reportAttributeAccessIssue]
@@ -86,11 +107,8 @@ def register(
             return op(*args)
         if tracing.num_paused and tracing.in_jit_trace():
             return tracing.record_op(op, args)
-        if _transforms_active():
-            raise RuntimeError(
-                f"biomechau::{name} does not run under the transforms of torch.func (vmap, grad, vectorized "
-                "jacobians); call the plain-torch twins in biomechau.ops.reference there"
-            )
+        if transforms_active():
+            return transformed.apply(*args)
         if not _PLAIN.issuperset(map(type, args)):
             for arg in args:
                 if isinstance(arg, Tensor) and type(arg) not in _PLAIN:
@@ -99,7 +117,57 @@ def register(
             return forward(*args)  # as in every backward pass: nothing to record
         return eager(*args)
 
+    def forward_of_transforms(*args: Any) -> Any:
+        output = op(*args)
+        return tuple(output) if isinstance(output, list) else output
+
+    def setup_of_transforms(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        setup(ctx, inputs, output)
+
+    # For torch.func (vmap, grad, jacrev): like the eager Function, in the form that transforms ask for.
+    members = {
+        "forward": staticmethod(forward_of_transforms),
+        "setup_context": staticmethod(setup_of_transforms),
+        "backward": staticmethod(derivative),
+        "jvp": staticmethod(no_forward_derivative),
+        "vmap": staticmethod(_vmap_rule(call, names, folded)),
+    }
+    transformed = type(name, (torch.autograd.Function,), members)
     return call
+
+
+def _vmap_rule(call: Callable[..., Any], names: list[str], folded: Folded | None) -> Callable[..., Any]:
+    """The rule of ``torch.func.vmap`` for an op: ``(info, in_dims, *args)`` to the results and their axes."""
+
+    def in_one_call(info: Any, in_dims: tuple[int | None, ...], args: tuple[Any, ...], folded: Folded) -> Any:
+        given = zip(names, args, in_dims, strict=True)
+        return call(*[_with_axis(x, dim, info.batch_size) if name in folded.batched else x for name, x, dim in given])
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any) -> tuple[Any, Any]:
+        mapped = {name for name, dim in zip(names, in_dims, strict=True) if isinstance(dim, int)}
+        if folded is not None and mapped <= set(folded.batched):
+            matrices = [x for name, x in zip(names, args, strict=True) if name in folded.shared and x is not None]
+            if all(matrix.ndim == 2 for matrix in matrices):
+                out = in_one_call(info, in_dims, args, folded)
+                if isinstance(out, Tensor):
+                    return out, 0
+                return out, tuple(0 if index < folded.num_results else None for index in range(len(out)))
+        rows = [
+            call(*[x.select(dim, row) if isinstance(dim, int) else x for x, dim in zip(args, in_dims, strict=True)])
+            for row in range(info.batch_size)
+        ]
+        if isinstance(rows[0], Tensor):
+            return torch.stack(rows), 0
+        kind = type(rows[0])
+        return kind([torch.stack(column) for column in zip(*rows, strict=True)]), kind([0] * len(rows[0]))
+
+    return rule
+
+
+def _with_axis(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | None:
+    if tensor is None:
+        return None
+    return tensor.movedim(dim, 0) if dim is not None else tensor.expand(size, *tensor.shape)
 
 
 def empty_gradients(needs: list[bool], *inputs: Tensor | None) -> list[Tensor]:

@@ -11,10 +11,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
-from biomechau.ops._registration import empty_gradients, register
+from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
-from biomechau.ops.tracing import goes_to_dispatcher, jit_trace, only_ops_recorded
+from biomechau.ops.tracing import goes_to_dispatcher, is_compiling, jit_trace, num_modes, only_ops_recorded
 
 
 @float32_under_autocast
@@ -75,7 +75,7 @@ def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: T
     _check.same_kind("bias", x=x, weight=weight, bias=bias, **{"laplacian.val": laplacian.val})
     if laplacian.val.requires_grad:
         raise ValueError("laplacian must be constant, but its values require grad")
-    if not goes_to_dispatcher() and not laplacian.is_symmetric:
+    if not (is_compiling() or num_modes()) and not laplacian.is_symmetric:
         raise ValueError("laplacian must be symmetric")
     num_vertices = laplacian.shape[0]
     if weight.ndim != 3 or not weight.numel():
@@ -222,4 +222,5 @@ _op = register(
     _setup_context,
     _backward,
     differentiable=("x", "weight", "bias"),
+    folded=Folded(("x",)),
 )

@@ -17,7 +17,7 @@ from biomechau.ops._distribution import (
     core_distribution,
 )
 from biomechau.ops._records import schema
-from biomechau.ops._registration import empty_gradients, register
+from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
@@ -112,4 +112,5 @@ _op = register(
     _setup_context,
     _backward,
     differentiable=("val", "force", "directions"),
+    folded=Folded(("force",)),
 )

@@ -12,7 +12,7 @@ from biomechau.ops._backend import buffer, dense, dense_or_none, fault_flag, pla
 from biomechau.ops._check import SCHEMES
 from biomechau.ops._matrices import IMPLICIT_SYSTEM
 from biomechau.ops._records import num_tensors, schema
-from biomechau.ops._registration import empty_gradients, empty_of, register
+from biomechau.ops._registration import Folded, empty_gradients, empty_of, register
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
@@ -229,4 +229,5 @@ _op = register(
     _setup_context,
     _backward,
     differentiable=("force", *RolloutOperators._fields[:_NUM_TENSORS]),
+    folded=Folded(("force", "c0", "v0"), num_results=3, shared=("mass", "damping", "stiffness")),
 )

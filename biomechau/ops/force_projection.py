@@ -13,7 +13,7 @@ from biomechau.ops._backend import buffer, dense, place, runs_reference, workspa
 from biomechau.ops._distribution import batch_shape, check_force
 from biomechau.ops._packed_arguments import unpacked
 from biomechau.ops._packed_blendshapes import KeptProjection, PackedBlendshapes
-from biomechau.ops._registration import empty_gradients, register
+from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.reduced_projection import (
@@ -175,4 +175,5 @@ _op = register(
     _setup_context,
     _backward,
     differentiable=("blendshapes", "val", "force", "directions"),
+    folded=Folded(("force",)),
 )

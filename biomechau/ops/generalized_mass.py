@@ -12,7 +12,7 @@ from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_refere
 from biomechau.ops._packed_arguments import PackedArguments, core_blendshapes, packed_arguments, unpacked
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import schema
-from biomechau.ops._registration import empty_gradients, register
+from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
@@ -141,4 +141,5 @@ _op = register(
     _setup_context,
     _backward,
     differentiable=("blendshapes", "mass"),
+    folded=Folded(("mass",)),
 )

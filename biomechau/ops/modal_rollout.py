@@ -10,7 +10,7 @@ from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense_or_none, place, runs_reference
 from biomechau.ops._modal_system import ModalSystem
-from biomechau.ops._registration import register
+from biomechau.ops._registration import Folded, register
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
@@ -184,4 +184,5 @@ _op = register(
     _setup_context,
     _backward,
     differentiable=("force", "muscle_force", "c0", "v0"),
+    folded=Folded(("force", "muscle_force", "c0", "v0"), num_results=2),
 )

@@ -164,7 +164,7 @@ def modal_rollout(
 
 def _symmetric_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
     """S x for a symmetric S (N, N) and a dense x (N, C)."""
-    if goes_to_dispatcher() or torch._C._are_functorch_transforms_active():  # none of them supports CSR tensors
+    if goes_to_dispatcher():  # none of them supports CSR tensors
         return torch.zeros_like(x).index_add(0, matrix.row, matrix.val[:, None] * x[matrix.col])
     return _CsrProduct.apply(matrix.crow, matrix.col, matrix.val, x)
 

@@ -14,6 +14,7 @@ Result = TypeVar("Result")
 # Bound here, because every call uses them.
 is_compiling = torch.compiler.is_compiling
 num_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
+transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
 # The state of ``torch.jit.trace`` in this thread while it records, else None.
 jit_trace: Callable[[], object | None] = torch._C._get_tracing_state
 _set_jit_trace: Callable[[object | None], None] = torch._C._set_tracing_state  # pyright: ignore[reportAttributeAccessIssue]
@@ -65,11 +66,11 @@ def record_op(op: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 
 def goes_to_dispatcher() -> bool:
-    """Whether calls go to the registered ops: under ``torch.compile``, export, ``make_fx`` and dispatch modes.
+    """Whether calls go to the registered ops: under ``torch.compile``, export, ``make_fx``, modes and ``torch.func``.
 
     Then no value may be read, and what is cached for a tensor does not belong to the tensors of the graph.
     """
-    return is_compiling() or num_modes() > 0
+    return is_compiling() or num_modes() > 0 or transforms_active()
 
 
 def in_jit_trace() -> bool:

@@ -197,9 +197,3 @@ def test_traced_graphs_hold_the_op() -> None:
 
     graph = make_fx(project, tracing_mode="real")(p.force)
     assert torch.equal(graph(2 * p.force), project(2 * p.force))
-
-
-def test_functional_transforms_are_refused_with_advice() -> None:
-    p = force_problem(batch=(3,))
-    with pytest.raises(RuntimeError, match="biomechau.ops.reference there"):
-        torch.func.vmap(lambda force: ops.force_projection(p.blendshapes, p.distribution, force))(p.force)
