@@ -57,6 +57,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
             "table4": Entry("experiment.Table4", "Training with the labels of a few sequences."),
             "table5": Entry("experiment.Table5", "Trained on one corpus, tested on another."),
             "ablation": Entry("experiment.Ablation", "Losses and physics, one change at a time."),
+            "forces": Entry("force_trial.ForceTrial", "Forces of simulated people, found and true."),
             "figures": Entry("experiment.Figures", "Fig. 2, 4 and 5 of a trained run."),
             "default-detector": Entry("default_detector.DefaultDetector", "The detector of the package, from seeds."),
         },

@@ -6,6 +6,7 @@ from biomechau.analysis.demonstration import Demonstration, demonstrate
 from biomechau.analysis.detection import predict, predict_corpus_sequence, predict_corpus_sequences
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces
+from biomechau.analysis.learned_metric import learn_metric
 from biomechau.analysis.prediction import Prediction
 from biomechau.analysis.recording_analysis import RecordingAnalysis, analyse_recording
 from biomechau.analysis.rig_leaks import Leaks, force_leaks
@@ -33,6 +34,7 @@ __all__ = [
     "describe_rig",
     "expressive_frames",
     "force_leaks",
+    "learn_metric",
     "predict",
     "predict_corpus_sequence",
     "predict_corpus_sequences",

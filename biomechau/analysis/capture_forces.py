@@ -17,7 +17,7 @@ from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.face_forces import FaceForces, Floats
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.driving import drive
-from biomechau.physics import FaceDynamics, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
+from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
 from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig import Distribution, FaceRig, Muscles
 
@@ -108,6 +108,7 @@ def analyse(
     options: InverseOptions | None = None,
     muscles: Muscles | None = None,
     progress: Callable[[int, int], None] | None = None,
+    learned: ForceMetric | None = None,
 ) -> CaptureForces:
     """Muscle forces of a recording by inverse dynamics on a rig, without training.
 
@@ -118,6 +119,7 @@ def analyse(
         options: of the inverse dynamics.
         muscles: the muscle table; ``Muscles.facs()`` if not given.
         progress: called with (done, total) while solving.
+        learned: the metric "learned", where the options ask for it; see :func:`learn_metric`.
 
     Raises:
         ValueError: no channel drives a shape, fewer than 3 frames, a coefficient that is not finite.
@@ -131,7 +133,7 @@ def analyse(
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = coefficients[:, dynamics.shape_indices]
         near = _near(sequence.valid, round(_AROUND_GAP * config.fps))
-        result = inverse_dynamics(dynamics, coefficients[near], None, options, progress, sequence.valid[near])
+        result = inverse_dynamics(dynamics, coefficients[near], None, options, progress, sequence.valid[near], learned)
         result = replace(
             result,
             forces=_spread(result.forces, near),

@@ -10,7 +10,7 @@ from biomechau.analysis.detection import predict
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.prediction import Prediction
 from biomechau.corpus import FaceSequence
-from biomechau.physics import InverseOptions, PhysicsConfig
+from biomechau.physics import ForceMetric, InverseOptions, PhysicsConfig
 from biomechau.rig import FaceRig, Muscles
 
 # What the summary takes from that of the prediction.
@@ -41,6 +41,7 @@ def analyse_recording(
     ensemble: Ensemble,
     options: InverseOptions | None = None,
     muscles: Muscles | None = None,
+    learned: ForceMetric | None = None,
 ) -> RecordingAnalysis:
     """Muscle forces and action units of a recording, both at the frame rate of the detector.
 
@@ -50,9 +51,12 @@ def analyse_recording(
         ensemble: the detector.
         options: of the inverse dynamics.
         muscles: the muscle table; ``Muscles.facs()`` if not given.
+        learned: the metric "learned", where the options ask for it.
 
     Raises:
         ValueError: as :func:`analyse` and :func:`predict`.
     """
     config = PhysicsConfig(fps=ensemble.config.physics.fps)
-    return RecordingAnalysis(analyse(sequence, rig, config, options, muscles), predict(ensemble, sequence))
+    return RecordingAnalysis(
+        analyse(sequence, rig, config, options, muscles, learned=learned), predict(ensemble, sequence)
+    )

@@ -16,13 +16,14 @@ from joblib import Parallel, delayed, parallel_config
 from biomechau import __version__
 from biomechau.analysis import AsymmetryIndex, Ensemble, analyse_recording, asymmetry_index
 from biomechau.analysis.study import Person
+from biomechau.commands._metric_cache import learned_metric
 from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands.command import load_rig
 from biomechau.corpus.recordings import Recording
 from biomechau.corpus.signals import read_result
 from biomechau.corpus.video import read_frames
 from biomechau.json_file import read_json_object
-from biomechau.physics import InverseOptions
+from biomechau.physics import ForceMetric, InverseOptions, PhysicsConfig
 from biomechau.reports.output import write_analysis
 from biomechau.rig import FaceRig, Muscles
 from biomechau.training.run import DEFAULT_RUN
@@ -112,9 +113,9 @@ def analyze_all(
 def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
     """Analyse one recording into ``out/NAME``; errors are part of the outcome."""
     try:
-        rig, ensemble, muscles = tools(how)
+        rig, ensemble, muscles, learned = tools(how)
         sequence = how.reading.applying_to(recording).read(recording.path, rig)
-        found = analyse_recording(sequence, rig, ensemble, how.inverse, muscles)
+        found = analyse_recording(sequence, rig, ensemble, how.inverse, muscles, learned)
         summary = {**found.summary(), _MADE_OF: how.made_of(recording)}
         summary["input"]["path"], summary["rig"]["path"] = str(recording.path), how.rig
         filmed = (
@@ -127,13 +128,11 @@ def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
 
 
 @lru_cache(maxsize=1)
-def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None]:
-    """The rig, the detector and the muscles, once per process."""
-    return (
-        load_rig(how.rig),
-        Ensemble.of(how.run or DEFAULT_RUN),
-        None if how.muscles is None else Muscles.load(how.muscles),
-    )
+def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None, ForceMetric | None]:
+    """The rig, the detector, the muscles and the learned metric, once per process."""
+    rig, ensemble = load_rig(how.rig), Ensemble.of(how.run or DEFAULT_RUN)
+    muscles = None if how.muscles is None else Muscles.load(how.muscles)
+    return rig, ensemble, muscles, learned_metric(rig, muscles, PhysicsConfig(), how.inverse)
 
 
 def kept(recording: Recording, out: Path, how: How) -> dict[str, Any] | None:

@@ -48,6 +48,7 @@ class Forces(Command):
                 raise ValueError("--paper sets all options of the physics except --fps; leave the others out")
             config = PhysicsConfig.paper(config.fps)
         from biomechau.analysis import analyse
+        from biomechau.commands._metric_cache import learned_metric
         from biomechau.commands._tables import forces_notes, forces_table
         from biomechau.reports.figures import MISSING_VIZ, viz_available
         from biomechau.reports.output import to_json, write_report
@@ -57,8 +58,9 @@ class Forces(Command):
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
         with progress_bar("reading", self.json) as progress:
             sequence = self.reading.read(self.input, rig, progress)
+        learned = learned_metric(rig, muscles, config, self.inverse, self.json)
         with progress_bar("inverse dynamics", self.json) as progress:
-            found = analyse(sequence, rig, config, self.inverse, muscles, progress)
+            found = analyse(sequence, rig, config, self.inverse, muscles, progress, learned)
         summary = found.summary()
         summary["input"]["path"], summary["rig"]["path"] = self.input, self.rig
         for warning in found.warnings:

@@ -6,12 +6,14 @@ from biomechau._lazy import lazy_names
 
 if TYPE_CHECKING:
     from biomechau.physics.dynamics import FaceDynamics
+    from biomechau.physics.force_metric import ForceMetric
     from biomechau.physics.inverse import InverseResult, inverse_dynamics, required_force
     from biomechau.physics.newton import NewtonSimulation
     from biomechau.physics.physics_config import InverseOptions, PhysicsConfig
 
 __all__ = [
     "FaceDynamics",
+    "ForceMetric",
     "InverseOptions",
     "InverseResult",
     "NewtonSimulation",
@@ -24,6 +26,7 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "dynamics": ("FaceDynamics",),
+        "force_metric": ("ForceMetric",),
         "inverse": ("InverseResult", "inverse_dynamics", "required_force"),
         "newton": ("NewtonSimulation",),
         "physics_config": ("InverseOptions", "PhysicsConfig"),

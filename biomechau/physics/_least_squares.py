@@ -62,6 +62,7 @@ def smooth_least_squares(
     linear = target @ matrix
     if counts is not None:
         linear = linear * counts
+    masked = counts if counts is not None and not bool(counts.all()) else None
     x = torch.zeros_like(linear)
     scale = float(linear.abs().max()) if linear.numel() else 0.0
     if scale == 0:
@@ -70,22 +71,25 @@ def smooth_least_squares(
     threshold = sparsity / lipschitz
 
     def gradient(at: Tensor) -> Tensor:
-        slope = (at if counts is None else at * counts) @ gram - linear
+        slope = ((at if masked is None else at * masked) @ gram).sub_(linear)
         if smoothness > 0 and at.shape[-2] > 1:
-            step = smoothness * at.diff(dim=-2)
+            step = at.diff(dim=-2).mul_(smoothness)
             slope[..., 1:, :] += step
             slope[..., :-1, :] -= step
         return slope
 
     def shrink(value: Tensor, by: Tensor) -> Tensor:
-        return (value - by).clamp_min(0) if nonnegative else value.sign() * (value.abs() - by).clamp_min(0)
+        """Overwrites the value: long recordings are bound by memory."""
+        if nonnegative:
+            return value.sub_(by).clamp_(min=0)
+        return value.sign() * value.abs_().sub_(by).clamp_(min=0)
 
     ahead, momentum, gap, iteration = x, 1.0, math.inf, 0
     while iteration < max_iterations:
         iteration += 1
-        new = shrink(ahead - gradient(ahead) / lipschitz, threshold)
+        new = shrink(torch.add(ahead, gradient(ahead), alpha=-1 / lipschitz), threshold)
         step = new - x
-        if float(((ahead - new) * step).sum()) > 0:  # the momentum points uphill: restart
+        if float(ahead.sub_(new).mul_(step).sum()) > 0:  # the momentum points uphill: restart
             momentum = 1.0
         grown = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
         ahead = torch.add(new, step, alpha=(momentum - 1) / grown)

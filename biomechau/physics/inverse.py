@@ -13,6 +13,7 @@ from torch import Tensor
 
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
 from biomechau.physics._least_squares import smooth_least_squares
+from biomechau.physics.force_metric import CUTOFF, NEUTRAL, ForceMetric
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.physics_config import InverseOptions, Metric, PhysicsConfig, Scheme
 from biomechau.physics.smoothing import whittaker
@@ -110,6 +111,7 @@ def inverse_dynamics(
     options: InverseOptions | None = None,
     progress: Callable[[int, int], None] | None = None,
     valid: Tensor | None = None,
+    learned: ForceMetric | None = None,
 ) -> InverseResult:
     """Find the F with M c'' + D c' + K c = A F + r, with F >= 0 for ``fibre`` forces.
 
@@ -125,11 +127,12 @@ def inverse_dynamics(
         progress: called with (done, total) while solving.
         valid: (..., T) bool, frames that were recorded. Forces of the others (filled gaps) follow from their neighbours
             alone, and these frames count neither for the neutral face nor for the reported shares.
+        learned: the metric "learned", of this face; see :func:`biomechau.analysis.learn_metric`.
 
     Raises:
         TypeError: c has another dtype than the model, or valid is not bool.
-        ValueError: dt is not positive, c or valid has the wrong shape, c is not finite (the frame is named), or no
-            frame is valid.
+        ValueError: dt is not positive, c or valid has the wrong shape, c is not finite (the frame is named), no frame
+            is valid, or the metric "learned" without one that fits the model.
 
     Warns:
         UserWarning: the solver stopped before it reached its tolerance.
@@ -139,15 +142,19 @@ def inverse_dynamics(
     config = dynamics.config
     h = _step(dynamics, dt)
     fps = 1 / h
+    percentile, cutoff = options.neutral, options.cutoff
+    if options.metric == "learned":
+        learned = _checked_metric(learned, dynamics)
+        percentile, cutoff = NEUTRAL if percentile is None else percentile, CUTOFF
     with torch.no_grad():
         motion = _checked(dynamics, c).detach().cpu().double()
         observed = _checked_valid(valid, motion)
         neutral = motion.new_zeros(motion[..., 0, :].shape)
-        if options.neutral is not None:
-            neutral = neutral_coefficients(motion, options.neutral, observed)
+        if percentile is not None:
+            neutral = neutral_coefficients(motion, percentile, observed)
             motion = motion - neutral[..., None, :]
-        if options.cutoff is not None:
-            motion = whittaker(motion, options.cutoff, fps)
+        if cutoff is not None:
+            motion = whittaker(motion, cutoff, fps)
 
         mass, damping, stiffness, projection = (
             getattr(dynamics, name).detach().cpu().double() for name in ("mass", "damping", "stiffness", "projection")
@@ -165,13 +172,17 @@ def inverse_dynamics(
             target = target - (target @ free) @ free.T
             matrix = matrix - free @ (free.T @ matrix)
 
-        # One length per muscle, so that the axes of a vector are scaled alike; Eq. 15 and 16 are in units of force.
-        length = matrix.square().sum(0).reshape(dynamics.num_muscles, -1).mean(1).sqrt()
-        length = length.clamp_min(torch.finfo(length.dtype).tiny).repeat_interleave(columns.shape[1] // len(length))
+        length = _lengths(matrix, dynamics.num_muscles)
+        fitted, aim, scale, rate = matrix, target, length, options.sparsity * length
+        if options.metric == "learned" and learned is not None:
+            compliance = torch.linalg.inv(stiffness)
+            fitted, aim, rate = learned.problem(force @ compliance.mT, compliance @ columns)
+            scale = _lengths(fitted, dynamics.num_muscles)
+            rate = rate / scale
         solution = smooth_least_squares(
-            matrix / length,
-            target,
-            options.sparsity * length,
+            fitted / scale,
+            aim,
+            rate,
             (options.smoothness * fps) ** 2,
             config.force == "fibre",
             observed,
@@ -186,7 +197,7 @@ def inverse_dynamics(
                 UserWarning,
                 stacklevel=2,
             )
-        unknowns = solution.x / length
+        unknowns = solution.x / scale
         reached = _energy(target, observed)
         missed = _energy(target - unknowns @ matrix.T, observed)
         rank, condition, null_space = _identifiability(matrix / length)
@@ -210,6 +221,22 @@ def inverse_dynamics(
             gap=solution.gap,
             converged=solution.converged,
         )
+
+
+def _lengths(matrix: Tensor, num_muscles: int) -> Tensor:
+    """(M,) or (3 M,) length of each column; one per muscle, so that the axes of a vector are scaled alike."""
+    length = matrix.square().sum(0).reshape(num_muscles, -1).mean(1).sqrt()
+    length = length.clamp_min(torch.finfo(length.dtype).tiny)
+    return length.repeat_interleave(matrix.shape[1] // num_muscles)
+
+
+def _checked_metric(learned: ForceMetric | None, dynamics: EquationOfMotion) -> ForceMetric:
+    if learned is None:
+        raise ValueError('the metric "learned" is needed where options.metric is "learned": give one as learned')
+    if dynamics.config.law != "elastic" or dynamics.config.force != "fibre":
+        raise ValueError('the metric "learned" needs the law "elastic" and fibre forces')
+    learned.check(dynamics.shape_names, dynamics.muscles.names)
+    return learned
 
 
 def _step(dynamics: EquationOfMotion, dt: float | None) -> float:
@@ -269,7 +296,7 @@ def _required_force(c: Tensor, operators: tuple[Tensor, Tensor, Tensor], scheme:
 
 def _response(mass: Tensor, resistance: Tensor, metric: Metric) -> Tensor:
     """Generalized force to weighted static displacement: diag(M)^1/2 K^-1, or M^1/2 K^-1 by a Cholesky factor."""
-    root = mass.diagonal().sqrt().diag() if metric == "coefficients" else torch.linalg.cholesky(mass).mT
+    root = torch.linalg.cholesky(mass).mT if metric == "mesh" else mass.diagonal().sqrt().diag()
     return torch.linalg.solve(resistance, root.mT).mT
 
 

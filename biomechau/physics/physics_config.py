@@ -17,7 +17,7 @@ Damping = Literal["stiffness", "mass"]
 FibreArea = Literal["face", "muscle"]
 # Positive, and with room for squares and sums.
 _Moderate = Annotated[float, Interval("[1e-9, 1e9]")]
-Metric = Literal["coefficients", "mesh"]
+Metric = Literal["coefficients", "mesh", "learned"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class InverseOptions(Options):
     """
 
     # error to minimise: "coefficients", each weighted by the displacement of its shape, suits trackers, whose errors
-    # are independent between coefficients; "mesh" is the displacement of all vertices
+    # are independent between coefficients; "mesh" is the displacement of all vertices; "learned" weights errors and
+    # forces as those of simulated people of the same face, and takes no cutoff, sparsity or slack
     metric: Metric = "coefficients"
     # leave shapes that belong to no muscle (gaze, cheek puff, sideways jaw) out of the fit, so that no muscle has to
     # explain them
@@ -107,3 +108,9 @@ class InverseOptions(Options):
     tolerance: Annotated[float, Interval("(0, 1)")] = 1e-6
     # maximum number of iterations, >= 1; a warning says when it is reached
     max_iterations: Count = 10000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = [name for name in ("slack", "cutoff", "sparsity") if getattr(self, name) != getattr(type(self), name)]
+        if self.metric == "learned" and given:
+            raise ValueError(f"the learned metric has its own {given[0]}: leave {given[0]} out, or take another metric")

@@ -180,7 +180,7 @@ def _name(subject: int) -> str:
 
 
 def _make(config: SimulationConfig, subject: int, num_channels: int) -> TrackerMake:
-    if config.trackers == "alike":
+    if config.trackers != "varied":
         return AS_SEEN
     return TrackerMake.draw(num_channels, _stream(config, _MAKE, subject))
 
@@ -230,7 +230,11 @@ def _record(
     for sequence, ((_, sides), stream) in enumerate(zip(plays, streams, strict=True)):
         intensity = sides.max(-1)
         coefficients = np.zeros((config.frames, len(face.shapes)))
-        coefficients[:, followed], valid = tracker.track(face, motion[sequence], config.fps, stream)
+        if config.trackers == "clean":
+            coefficients[:, followed] = fit_shapes(tracker.basis, tracker.masses, motion[sequence])
+            valid = np.ones(config.frames, bool)
+        else:
+            coefficients[:, followed], valid = tracker.track(face, motion[sequence], config.fps, stream)
         labels = coded_labels(intensity, limits, config.fps, stream)
         activation = _kept_frames(pulls[sequence], config)
         subject, task = _name(character.subject), f"T{sequence + 1}"

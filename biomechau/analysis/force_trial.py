@@ -1,0 +1,177 @@
+"""A trial of the inverse on simulated people: how well each muscle's force comes back, by which metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from biomechau.corpus.simulator import SimulationConfig, simulate
+from biomechau.corpus.simulator.second_simulator import simulate_second
+from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, inverse_dynamics
+from biomechau.rig import FaceRig
+
+GROUPS = {
+    "package": "the package's simulator: displays, random sets and single units",
+    "second": "the second simulator: other tissue, tracker, muscles and behaviour",
+    "random": "the package's simulator: random sets and single units alone",
+    "weak": "the second simulator: each person has one weak side",
+}
+Method = Literal["own channel", "plain", "learned"]
+METHODS: tuple[Method, ...] = ("own channel", "plain", "learned")
+HARDNESS = (1.0, 2.0)
+_FIRST_SEED = 500  # of people that nothing was learned from or chosen on
+_TOLERANCE = 1e-4  # of the solver: far below what r shows
+
+
+class Person(NamedTuple):
+    """Recordings of one simulated person: coefficients (S, T, K'), true forces (S, T, M), valid (S, T)."""
+
+    coefficients: Tensor
+    forces: Tensor
+    valid: Tensor
+
+
+@dataclass(frozen=True)
+class Score:
+    """Result of one method on the people of one group and seed.
+
+    Attributes:
+        group: of ``GROUPS``.
+        hardness: of the simulator.
+        clean: whether the tracker was without noise.
+        seed: of the people.
+        method: of ``METHODS``.
+        r: correlation of each muscle's force with the true one, over all frames of all people; None where a muscle
+            never pulls.
+        asymmetry_r, asymmetry_error: of each person's (L - R) / (L + R) of all paired muscles, with the true one: r
+            over people, and the mean absolute difference.
+    """
+
+    group: str
+    hardness: float
+    clean: bool
+    seed: int
+    method: Method
+    r: dict[str, float | None]
+    asymmetry_r: float
+    asymmetry_error: float
+
+    @property
+    def median(self) -> float:
+        """Median of r over the muscles."""
+        return float(np.median([value for value in self.r.values() if value is not None]))
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON values."""
+        return {**self.__dict__, "median": self.median}
+
+
+def run_force_trial(
+    rig: FaceRig,
+    dynamics: FaceDynamics,
+    learned: ForceMetric,
+    people: int,
+    seeds: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Score]:
+    """All groups, at hardness 1 and 2, noisy and clean, by each method.
+
+    Args:
+        rig: the face.
+        dynamics: its model, in float64 and at 25 frames per second.
+        learned: its learned metric.
+        people: of each group and seed.
+        seeds: number of sets of people.
+        progress: called with (sets of people done, sets in all).
+    """
+    cases = [
+        (group, hardness, clean, _FIRST_SEED + seed)
+        for group in GROUPS
+        for hardness in HARDNESS
+        for clean in (False, True)
+        for seed in range(seeds)
+    ]
+    scores = []
+    for done, (group, hardness, clean, seed) in enumerate(cases, 1):
+        seen = list(_people(rig, dynamics, group, hardness, clean, seed, people))
+        for method in METHODS:
+            found = [_forces(dynamics, learned, method, person) for person in seen]
+            scores.append(_score(group, hardness, clean, seed, method, dynamics, seen, found))
+        if progress is not None:
+            progress(done, len(cases))
+    return scores
+
+
+def _people(
+    rig: FaceRig, dynamics: FaceDynamics, group: str, hardness: float, clean: bool, seed: int, count: int
+) -> Iterable[Person]:
+    if group in ("second", "weak"):
+        weak = float(group == "weak")
+        for recording in simulate_second(rig, dynamics.muscles, count, hardness=hardness, weak=weak, seed=seed):
+            c = (recording.clean if clean else recording.coefficients)[None, :, dynamics.shape_indices]
+            yield Person(c, recording.forces[None], torch.ones(c.shape[:2], dtype=torch.bool))
+        return
+    config = SimulationConfig(
+        subjects=count,
+        hardness=hardness,
+        seed=seed,
+        displays="random" if group == "random" else "mixed",
+        trackers="clean" if clean else "varied",
+    )
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for s in simulate(rig, config):
+        own = [s.muscle_names.index(name) if name in s.muscle_names else -1 for name in dynamics.muscles.names]
+        forces = torch.cat([s.muscle_forces, torch.zeros(config.frames, 1)], 1)[:, own].double()
+        parts.append((s.coefficients[:, dynamics.shape_indices].double(), forces, s.valid))
+        if len(parts) == config.sequences:
+            yield Person(*(torch.stack(part) for part in zip(*parts, strict=True)))
+            parts.clear()
+
+
+def _forces(dynamics: FaceDynamics, learned: ForceMetric, method: Method, person: Person) -> Tensor:
+    """(S, T, M)."""
+    if method == "own channel":
+        own = [[float(shape in muscle.shapes) for muscle in dynamics.muscles] for shape in dynamics.shape_names]
+        shapes = torch.tensor(own, dtype=torch.float64)
+        return person.coefficients @ (shapes / shapes.sum(0))
+    options = InverseOptions(metric="learned" if method == "learned" else "coefficients", tolerance=_TOLERANCE)
+    return inverse_dynamics(dynamics, person.coefficients, None, options, None, person.valid, learned).forces
+
+
+def _score(
+    group: str,
+    hardness: float,
+    clean: bool,
+    seed: int,
+    method: Method,
+    dynamics: FaceDynamics,
+    people: list[Person],
+    found: list[Tensor],
+) -> Score:
+    truth = torch.cat([person.forces[person.valid] for person in people]).numpy()
+    guess = torch.cat([forces[person.valid] for person, forces in zip(people, found, strict=True)]).numpy()
+    names = dynamics.muscles.names
+    r = {
+        name: float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else (None if a.std() == 0 else 0.0)
+        for name, a, b in zip(names, truth.T, guess.T, strict=True)
+    }
+    sides = [[name.endswith(f"_{side}") for name in names] for side in ("left", "right")]
+    index = np.array(
+        [
+            [_uneven(forces[person.valid], sides) for person, forces in zip(people, set_of, strict=True)]
+            for set_of in ([person.forces for person in people], found)
+        ]
+    )
+    asymmetry_r = float(np.corrcoef(index)[0, 1]) if index.std(1).min() > 0 else 0.0
+    error = float(np.abs(index[0] - index[1]).mean())
+    return Score(group, hardness, clean, seed, method, r, asymmetry_r, error)
+
+
+def _uneven(forces: Tensor, sides: list[list[bool]]) -> float:
+    left, right = (float(forces[:, side].sum()) for side in sides)
+    return (left - right) / (left + right) if left + right > 0 else 0.0

@@ -1,0 +1,66 @@
+"""Tables of a trial of the inverse on simulated people, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, median
+
+from biomechau.analysis.force_trial import GROUPS, HARDNESS, METHODS, Score
+
+
+def force_trial_markdown(scores: Sequence[Score], heading: Sequence[str]) -> str:
+    """Median r by group, asymmetry, and r by muscle: means over the seeds, with the lowest and the highest.
+
+    Args:
+        scores: of :func:`biomechau.analysis.force_trial.run_force_trial`.
+        heading: lines above the tables.
+    """
+    lines = ["# Forces of simulated people", "", *heading, ""]
+    lines += [f"- `{group}`: {words}" for group, words in GROUPS.items()]
+    lines += ["", "## Median correlation with the true forces", ""]
+    lines += ["| people | " + " | ".join(METHODS) + " |", "|---|" + "---|" * len(METHODS)]
+    for group in GROUPS:
+        for hardness in HARDNESS:
+            for clean in (False, True):
+                cells = []
+                for method in METHODS:
+                    values = [s.median for s in _of(scores, group, hardness, clean) if s.method == method]
+                    cells.append(_spread(values))
+                words = f"{group}, hardness {hardness:g}, {'clean' if clean else 'noisy'}"
+                lines.append(f"| {words} | " + " | ".join(cells) + " |")
+    lines += ["", "## Asymmetry of a person, (L - R) / (L + R) of all paired muscles", ""]
+    lines += ["| people, noisy | " + " | ".join(f"{m}: r | error" for m in METHODS) + " |"]
+    lines += ["|---|" + "---|" * (2 * len(METHODS))]
+    for group in GROUPS:
+        for hardness in HARDNESS:
+            cells = []
+            for method in METHODS:
+                chosen = [s for s in _of(scores, group, hardness, False) if s.method == method]
+                cells += [_spread([s.asymmetry_r for s in chosen]), _spread([s.asymmetry_error for s in chosen])]
+            lines.append(f"| {group}, hardness {hardness:g} | " + " | ".join(cells) + " |")
+    lines += ["", "## By muscle: mean r over the seeds, noisy, hardness 1 and 2 together", ""]
+    columns = [(group, method) for group in ("package", "second") for method in METHODS]
+    lines += ["| muscle | " + " | ".join(f"{group}: {method}" for group, method in columns) + " |"]
+    lines += ["|---|" + "---|" * len(columns)]
+    for muscle in scores[0].r:
+        cells = []
+        for group, method in columns:
+            found = [s.r[muscle] for s in scores if (s.group, s.method, s.clean) == (group, method, False)]
+            values = [value for value in found if value is not None]
+            cells.append(_number(mean(values)) if values else "")
+        lines.append(f"| {muscle} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _of(scores: Sequence[Score], group: str, hardness: float, clean: bool) -> list[Score]:
+    return [s for s in scores if (s.group, s.hardness, s.clean) == (group, hardness, clean)]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if len(values) == 1:
+        return _number(values[0])
+    return f"{_number(median(values))} ({_number(min(values))} to {_number(max(values))})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".replace("0.", ".", 1)

@@ -1,0 +1,112 @@
+"""The learned metric in the commands: made once, kept, used; and the trial that compares it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from biomechau.analysis import force_trial, learned_metric as learning
+from biomechau.cli import main
+from biomechau.commands import _metric_cache
+from biomechau.commands._metric_cache import learned_metric
+from biomechau.corpus import FaceSequence
+from biomechau.corpus.simulator import SimulationConfig
+from biomechau.physics import InverseOptions, PhysicsConfig
+from biomechau.rig import FaceRig
+
+LEARNED = InverseOptions(metric="learned")
+
+
+@pytest.fixture
+def clip_csv(clip: FaceSequence, tmp_path: Path) -> Path:
+    path = tmp_path / "clip.csv"
+    rows = [["timestamp", *clip.channels]]
+    for time, row in zip(clip.timestamp.tolist(), clip.coefficients.tolist(), strict=True):
+        rows.append([f"{value:.6f}" for value in (time, *row)])
+    path.write_text("\n".join(",".join(row) for row in rows) + "\n")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def few_people(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Two people on a small mesh, and a cache of the test's own."""
+    people = (SimulationConfig(subjects=3, sequences=4, coarse_vertices=300),)
+    for module in (learning, _metric_cache):
+        monkeypatch.setattr(module, "PEOPLE", people)
+    monkeypatch.setenv("BIOMECHAU_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "metrics"
+
+
+def test_a_metric_is_learned_once(few_people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = FaceRig.builtin(num_vertices=1000)
+    assert learned_metric(rig, None, PhysicsConfig(), InverseOptions()) is None
+    first = learned_metric(rig, None, PhysicsConfig(), LEARNED)
+    [file] = few_people.iterdir()
+
+    def never(*_: object) -> None:
+        raise AssertionError("learned again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_metric_cache, "learn_metric", never)
+        kept = learned_metric(rig, None, PhysicsConfig(fps=60.0), LEARNED)  # for every frame rate
+        assert first is not None
+        assert kept is not None
+        assert torch.equal(first.error, kept.error)
+        assert first.muscles == kept.muscles
+        with pytest.raises(AssertionError, match="learned again"):
+            learned_metric(rig, None, PhysicsConfig(f0=4.0), LEARNED)
+    file.write_bytes(file.read_bytes()[:100])  # cut off: learned again
+    again = learned_metric(rig, None, PhysicsConfig(), LEARNED)
+    assert again is not None
+    assert torch.equal(first.error, again.error)
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("BIOMECHAU_CACHE", str(tmp_path / "file"))
+    assert learned_metric(FaceRig.builtin(num_vertices=1000), None, PhysicsConfig(), LEARNED, True) is not None
+    assert "the learned metric could not be kept for the next time" in capsys.readouterr().err
+
+
+def test_forces_with_it(clip_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["forces", str(clip_csv), "--rig", "builtin:1000", "--metric", "learned", "--json"]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["inverse"]["metric"] == "learned"
+    assert summary["muscles"]["zygomaticus_major_left"]["peak"] > 0.3
+    assert main([*arguments, "--cutoff", "3", "--out", str(tmp_path / "other")]) != 0
+    assert "the learned metric has its own cutoff" in capsys.readouterr().err
+
+
+def test_a_rig_without_simulated_people_says_so(
+    rig_file: str, clip_csv: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["forces", str(clip_csv), "--rig", rig_file, "--metric", "learned", "--out", "nowhere"]) != 0
+    assert "the rig has no moving shapes for action units to simulate" in capsys.readouterr().err
+    assert not Path("nowhere").exists()
+
+
+@pytest.mark.slow
+def test_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(force_trial, "HARDNESS", (1.0,))
+    monkeypatch.setattr(
+        force_trial, "SimulationConfig", lambda **options: replace(SimulationConfig(**options), coarse_vertices=300)
+    )
+    out = tmp_path / "trial"
+    command = ["experiment", "forces", "--rig", "builtin:1000", "--people", "2", "--seeds", "1", "--out", str(out)]
+    assert main(command) == 0
+    assert "wrote" in capsys.readouterr().out
+    scores = json.loads((out / "forces.json").read_text())["scores"]
+    assert len(scores) == 4 * 2 * 3
+    assert {score["group"] for score in scores} == set(force_trial.GROUPS)
+    assert all(-1 <= score["median"] <= 1 for score in scores)
+    second = {score["method"]: score["median"] for score in scores if score["group"] == "second" and score["clean"]}
+    assert second["plain"] > 0.7
+    assert "zygomaticus_major_left" in (out / "forces.md").read_text()
+    assert main([*command[:-2], "--people", "1", "--out", str(out)]) != 0

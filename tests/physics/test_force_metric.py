@@ -1,0 +1,105 @@
+"""The learned metric: what it learns, what it minimises, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, PhysicsConfig, inverse_dynamics
+from biomechau.rig.distribution import Distribution
+from biomechau.rig.face_rig import FaceRig
+
+LEARNED = InverseOptions(metric="learned", smoothness=0.0, tolerance=1e-10)
+
+
+def frames(count: int, num_shapes: int, num_muscles: int) -> tuple[Tensor, Tensor]:
+    """Errors (n, K') that all have covariance 0.01 with the next, and exponential forces (n, M) of mean 0.3."""
+    generator = torch.Generator().manual_seed(0)
+    white = torch.randn(count, num_shapes, generator=generator, dtype=torch.float64)
+    forces = -0.3 * torch.rand(count, num_muscles, generator=generator, dtype=torch.float64).log()
+    return 0.1 * (white + white.roll(1, 1)), forces
+
+
+@pytest.fixture(scope="module")
+def dynamics(tiny_rig: FaceRig, tiny_distribution: Distribution) -> FaceDynamics:
+    return FaceDynamics(tiny_rig, tiny_distribution, dtype=torch.float64)
+
+
+def response_of(dynamics: FaceDynamics) -> Tensor:
+    return torch.linalg.solve(dynamics.stiffness, dynamics.projection)
+
+
+@pytest.fixture(scope="module")
+def metric(dynamics: FaceDynamics) -> ForceMetric:
+    response = response_of(dynamics)
+    errors, forces = frames(20_000, *response.shape)
+    names = dynamics.shape_names, dynamics.muscles.names
+    return ForceMetric.estimate(*names, forces @ response.mT + errors, forces, response)
+
+
+def test_it_learns_errors_and_forces_alike_on_both_sides(dynamics: FaceDynamics, metric: ForceMetric) -> None:
+    torch.testing.assert_close(metric.mean, torch.full_like(metric.mean, 0.3), rtol=0.05, atol=0)
+    torch.testing.assert_close(
+        metric.second_moment.diagonal(), torch.full_like(metric.mean, 2 * 0.3**2), rtol=0.1, atol=0
+    )
+    assert metric.error.diagonal().mean() == pytest.approx(0.02 * 1.02 + 1e-5, rel=0.05)
+    left, right = (dynamics.shape_names.index(name) for name in ("mouthSmile_L", "mouthSmile_R"))
+    assert metric.error[left, left] == pytest.approx(float(metric.error[right, right]), rel=1e-12)
+
+
+def test_it_minimises_what_it_says(dynamics: FaceDynamics, metric: ForceMetric) -> None:
+    """A face held still: each frame is a problem of its own, here solved by scipy."""
+    held = torch.linspace(-0.2, 0.8, dynamics.num_shapes, dtype=torch.float64)
+    options = dataclasses.replace(LEARNED, neutral=0.0)
+    motion = torch.zeros(60, dynamics.num_shapes, dtype=torch.float64)
+    motion[20:] = held
+    found = inverse_dynamics(dynamics, motion, options=options, learned=metric)
+    y = (found.coefficients[-1] - found.neutral * 0).numpy()
+    error, moment = np.linalg.inv(metric.error.numpy()), np.linalg.inv(metric.second_moment.numpy())
+    response, rate = response_of(dynamics).numpy(), 0.1 / metric.mean.numpy()
+
+    def objective(force: np.ndarray) -> float:
+        missed = y - response @ force
+        return float(0.5 * missed @ error @ missed + 0.5 * 0.3**2 * force @ moment @ force + rate @ force)
+
+    bounds = [(0, None)] * dynamics.num_muscles
+    best = scipy.optimize.minimize(objective, np.full(dynamics.num_muscles, 0.1), bounds=bounds, tol=1e-14)
+    assert objective(found.forces[-1].numpy()) <= best.fun + 1e-6
+    np.testing.assert_allclose(found.forces[-1].numpy(), best.x, atol=2e-3)
+
+
+def test_the_person_s_low_percentile_is_taken_off(dynamics: FaceDynamics, metric: ForceMetric) -> None:
+    motion = 0.5 * torch.rand(40, dynamics.num_shapes, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    plain = inverse_dynamics(dynamics, motion, options=LEARNED, learned=metric)
+    shifted = inverse_dynamics(dynamics, motion + 0.2, options=LEARNED, learned=metric)
+    torch.testing.assert_close(plain.forces, shifted.forces, rtol=0, atol=1e-6)
+    assert shifted.neutral.min() >= 0.2
+
+
+def test_what_it_does_not_fit_is_refused(
+    tiny_rig: FaceRig, tiny_distribution: Distribution, dynamics: FaceDynamics, metric: ForceMetric
+) -> None:
+    motion = torch.zeros(5, dynamics.num_shapes, dtype=torch.float64)
+    with pytest.raises(ValueError, match='the metric "learned" is needed'):
+        inverse_dynamics(dynamics, motion, options=LEARNED)
+    for change in ({"law": "newton"}, {"force": "vector"}):
+        other = FaceDynamics(tiny_rig, tiny_distribution, PhysicsConfig(**change), dtype=torch.float64)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ValueError, match='needs the law "elastic" and fibre forces'):
+            inverse_dynamics(other, motion, options=LEARNED, learned=metric)
+    with pytest.raises(ValueError, match="is of 8 other muscles than the 8 of the model"):
+        inverse_dynamics(
+            dynamics, motion, options=LEARNED, learned=dataclasses.replace(metric, muscles=metric.muscles[::-1])
+        )
+    for option in ({"cutoff": 5.0}, {"sparsity": 0.5}, {"slack": False}):
+        with pytest.raises(ValueError, match=f"the learned metric has its own {next(iter(option))}"):
+            InverseOptions(metric="learned", **option)  # pyright: ignore[reportArgumentType]
+    response = response_of(dynamics)
+    errors, forces = frames(50, *response.shape)
+    forces[:, [0, 1]] = 0
+    with pytest.raises(ValueError, match="knows nothing of frontalis_medialis_left, frontalis_medialis_right, which"):
+        ForceMetric.estimate(dynamics.shape_names, dynamics.muscles.names, errors, forces, response)
