@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from biomechau import _core as _core, ops
-    from biomechau.analysis import analyse, predict
+    from biomechau.analysis import analyse, animate, predict
     from biomechau.corpus import FaceSequence, read_sequence
     from biomechau.physics import FaceDynamics, InverseOptions, PhysicsConfig, inverse_dynamics
     from biomechau.rig import Distribution, FaceRig, Muscles
@@ -23,6 +23,7 @@ __all__ = [
     "PhysicsConfig",
     "__version__",
     "analyse",
+    "animate",
     "inverse_dynamics",
     "ops",
     "predict",
@@ -40,6 +41,7 @@ _HOMES = {
     "Muscles": "rig",
     "PhysicsConfig": "physics",
     "analyse": "analysis",
+    "animate": "analysis",
     "inverse_dynamics": "physics",
     "predict": "analysis",
     "read_sequence": "corpus",

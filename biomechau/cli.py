@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
     "train": Entry("train.Train", "Train a detector of action units on a corpus."),
     "evaluate": Entry("evaluate.Evaluate", "Evaluate all folds of a run."),
     "predict": Entry("predict.Predict", "Predict action units and forces of a recording with a run."),
+    "animate": Entry("animate.Animate", "Move a face by muscle forces: table, OBJ files, glTF, video."),
     "compare": Entry("compare.Compare", "Put EMG or action units of others beside a result."),
     "experiment": Group(
         "Make a table or the figures of the paper.",
@@ -66,7 +67,8 @@ COMMANDS: Mapping[str, Entry | Group] = {
     "rig": Group(
         "Make, inspect and draw rig files.",
         {
-            "import": Entry("rig.RigImport", "Make a rig file from ICT-FaceKit, OBJ files or the built-in face."),
+            "import": Entry("rig.RigImport", "Make a rig file from ICT-FaceKit, OBJ files, glTF or the built-in face."),
+            "export": Entry("rig.RigExport", "Write a rig as glTF (.glb), with its shapes as morph targets."),
             "info": Entry("rig.RigInfo", "Show what a rig holds."),
             "muscles": Entry("rig.RigMuscles", "Write the built-in table of muscles, to edit."),
             "leaks": Entry("rig.RigLeaks", "Measure what each muscle lends to the others."),

@@ -1,5 +1,6 @@
 """Results for recordings, as data: muscle forces, action units, sequences to look at. Nothing is drawn or written."""
 
+from biomechau.analysis.animation import Animation, animate
 from biomechau.analysis.asymmetry import AsymmetryIndex, asymmetry_index, ratio_of_sums
 from biomechau.analysis.capture_forces import CaptureForces, analyse
 from biomechau.analysis.demonstration import Demonstration, demonstrate
@@ -15,6 +16,7 @@ from biomechau.analysis.sequence_choice import Choice, choose, chosen_prediction
 from biomechau.analysis.unit_correlations import UnitCorrelation, unit_correlations
 
 __all__ = [
+    "Animation",
     "AsymmetryIndex",
     "CaptureForces",
     "Choice",
@@ -27,6 +29,7 @@ __all__ = [
     "UnitCorrelation",
     "analyse",
     "analyse_recording",
+    "animate",
     "asymmetry_index",
     "choose",
     "chosen_predictions",

@@ -7,15 +7,14 @@ import io
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from tyro.conf import Fixed, OmitArgPrefixes, Suppress, arg
+from tyro.conf import OmitArgPrefixes, arg
 
-from biomechau.commands.command import Command
+from biomechau.commands.command import Command, NoOption, PhysicsOptions
 from biomechau.corpus.fold import Validation
 from biomechau.models import DetectorConfig
-from biomechau.physics import PhysicsConfig
 from biomechau.training.training_config import TrainingConfig
 
 if TYPE_CHECKING:
@@ -23,15 +22,7 @@ if TYPE_CHECKING:
 
     from biomechau.corpus import Corpus
 
-T = TypeVar("T")
-# A field that is not an option.
-NoOption = Suppress[Fixed[T]]
 Setting = Literal["ours", "paper"]
-
-
-@dataclass(frozen=True)
-class _Physics(PhysicsConfig):
-    fps: NoOption[float] = 25.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class Detector(DetectorConfig):
 
     # Determined by the corpus; the command has its own options for these.
     action_units: NoOption[tuple[int, ...]] = (1,)
-    physics: _Physics = field(default_factory=_Physics)
+    physics: PhysicsOptions = field(default_factory=PhysicsOptions)
     num_image_features: NoOption[int] = 0
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from tyro.conf import FlagCreatePairsOff, arg
+from tyro.conf import Fixed, FlagCreatePairsOff, Suppress, arg
+
+from biomechau.physics import PhysicsConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
     from biomechau.rig import FaceRig
 
+T = TypeVar("T")
 Switch = FlagCreatePairsOff[bool]
+# A field that is not an option.
+NoOption = Suppress[Fixed[T]]
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class Command(ABC):
         Raises:
             OSError, TypeError, ValueError, ImportError: errors that the user can fix; the message says how.
         """
+
+
+@dataclass(frozen=True)
+class PhysicsOptions(PhysicsConfig):
+    """The physics on the command line without the frame rate, which follows from something else."""
+
+    fps: NoOption[float] = 25.0
 
 
 def load_rig(text: str) -> FaceRig:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RigImport(Command):
-    """Make a rig file from an ICT-FaceKit folder, a folder of OBJ or PLY files, or the built-in face.
+    """Make a rig file from an ICT-FaceKit folder, a folder of OBJ or PLY files, glTF, or the built-in face.
 
     Says how large the face is, what looks wrong, and which muscles were found by the names of its shapes.
     """
 
     src: Annotated[
-        str, Positional, arg(metavar="SRC", help='FaceXModel, OBJ or PLY folder, "builtin" or "builtin:9409".')
+        str,
+        Positional,
+        arg(metavar="SRC", help='FaceXModel, OBJ or PLY folder, .glb or .gltf file, "builtin" or "builtin:9409".'),
     ]
     out: Annotated[Path, arg(metavar="FILE", help="Rig file to write (.safetensors).")]
     region: Annotated[
@@ -37,7 +39,10 @@ class RigImport(Command):
         str | None,
         arg(metavar="NAME", help="Name of the neutral mesh in a folder; if not given, found by names such as Neutral."),
     ] = None
-    scale: Annotated[float, arg(help="Centimetres per unit of a folder of meshes.")] = 1.0
+    scale: Annotated[
+        float | None,
+        arg(help="Centimetres per unit of the source; if not given, 1 for a folder of meshes, 100 for glTF (metres)."),
+    ] = None
 
     def run(self) -> None:
         """Read the source, write the rig file."""
@@ -49,11 +54,18 @@ class RigImport(Command):
             if (folder / NEUTRAL).is_file():
                 rig = FaceRig.from_ict(folder, self.region, not self.no_identity, progress)
             elif folder.is_dir():
-                rig = FaceRig.from_obj_directory(folder, self.neutral, self.scale, progress)
+                scale = 1.0 if self.scale is None else self.scale
+                rig = FaceRig.from_obj_directory(folder, self.neutral, scale, progress)
+            elif folder.suffix.lower() in (".glb", ".gltf"):
+                if self.neutral is not None:
+                    raise ValueError("--neutral is for folders of meshes; in glTF it is the mesh itself")
+                rig = FaceRig.from_gltf(folder, **({} if self.scale is None else {"scale": self.scale}))
             elif (builtin := builtin_rig(self.src)) is not None:
                 rig = builtin
             else:
-                raise FileNotFoundError(f'{self.src}: expected a FaceXModel folder, a folder of meshes or "builtin"')
+                raise FileNotFoundError(
+                    f'{self.src}: expected a FaceXModel folder, a folder of meshes, a .glb or .gltf file or "builtin"'
+                )
         self.out.parent.mkdir(parents=True, exist_ok=True)
         rig.save(self.out)
         self._tell(rig)
@@ -67,6 +79,7 @@ class RigImport(Command):
             ("dropped_shapes", "equal to the neutral and left out"),
             ("older_versions", "older versions left out"),
             ("renamed", "renamed"),
+            ("other_meshes", "other meshes with shapes, left out"),
         ):
             if names := rig.provenance.get(key):
                 print_message("note", f"{words}: {shortened(names.split(', '))}")
@@ -84,6 +97,28 @@ class RigImport(Command):
             f"muscles found: {len(muscles['found'])} of {muscles['of']}"
             + (f"; the others need the shapes {', '.join(muscles['needed'])}" if muscles["needed"] else ""),
         )
+
+
+@dataclass(frozen=True)
+class RigExport(Command):
+    """Write a rig as glTF, with its shapes as morph targets, for Blender, Unreal, three.js and other programs.
+
+    In metres, and without identity modes. "rig import" reads it back.
+    """
+
+    file: Annotated[str, Positional, arg(metavar="RIG", help='Rig file, "builtin" or "builtin:9409".')]
+    out: Annotated[Path, arg(metavar="GLB", help="File to write (.glb).")]
+
+    def run(self) -> None:
+        """Write the file."""
+        from biomechau.rig.gltf_export import write_glb
+
+        if self.out.suffix.lower() != ".glb":
+            raise ValueError(f"{self.out}: expected a file that ends in .glb")
+        rig = load_rig(self.file)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        write_glb(rig, self.out)
+        print_lines(f"wrote {self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes")
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from biomechau.analysis import CaptureForces
-from biomechau.corpus.video import MISSING_AV, VideoFrame
+from biomechau.corpus.video import VideoFrame
 from biomechau.reports._render import FaceRenderer
+from biomechau.reports._video_file import Picture, video_file
 from biomechau.reports.curves import SIDE_COLOURS, ForceCurves, draw_curves
 from biomechau.reports.figures import new_figure
 
-Picture = npt.NDArray[np.uint8]
 Strip = tuple[int, int, int, int]
 
 _FACE_HEIGHT, _CURVES_HEIGHT = 480, 330  # pixels
@@ -46,38 +45,29 @@ def write_overlay(
         ValueError: the video that was tracked cannot be decoded.
         OSError: the file cannot be written.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError(MISSING_AV) from error
     timestamp, valid = face.sequence.timestamp.numpy(), face.sequence.valid.numpy()
     count = len(timestamp)
     neutral = face.rig.neutral.double().numpy()
     sampled = [neutral, *(face.vertices(frame) for frame in range(0, count, -(-count // _SAMPLED)))]
     scale = float(face.vertex_force(face.forces[face.strongest_frame]).max()) or 1.0
     at_each = None if filmed is None else _nearest(filmed, timestamp)
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(face.sequence.fps).limit_denominator(1000))
-        stream.pix_fmt = "yuv420p"
-        with FaceRenderer(sampled, face.rig.faces.numpy(), _FACE_HEIGHT, face.rig.axes) as renderer:
-            curves, strips = None, []
-            for frame in range(count):
-                vertices, level = neutral, None
-                if valid[frame]:
-                    vertices, level = face.vertices(frame), face.vertex_force(face.forces[frame]) / scale
-                picture = _sided(renderer.picture(vertices, level))
-                if at_each is not None:
-                    picture = np.concatenate([_of_height(next(at_each), _FACE_HEIGHT), picture], 1)
-                if curves is None:
-                    curves, strips = _draw_curves(face, max(picture.shape[1], 960))
-                    stream.width, stream.height = curves.shape[1], picture.shape[0] + curves.shape[0]
-                whole = np.concatenate([_centred(picture, curves.shape[1]), _with_cursor(curves, strips, frame, count)])
-                for packet in stream.encode(av.VideoFrame.from_ndarray(whole, format="rgb24")):
-                    container.mux(packet)
-                if progress is not None:
-                    progress(frame + 1, count)
-        for packet in stream.encode():
-            container.mux(packet)
+    with (
+        video_file(path, face.sequence.fps) as append,
+        FaceRenderer(sampled, face.rig.faces.numpy(), _FACE_HEIGHT, face.rig.axes) as renderer,
+    ):
+        curves, strips = None, []
+        for frame in range(count):
+            vertices, level = neutral, None
+            if valid[frame]:
+                vertices, level = face.vertices(frame), face.vertex_force(face.forces[frame]) / scale
+            picture = _sided(renderer.picture(vertices, level))
+            if at_each is not None:
+                picture = np.concatenate([_of_height(next(at_each), _FACE_HEIGHT), picture], 1)
+            if curves is None:
+                curves, strips = _draw_curves(face, max(picture.shape[1], 960))
+            append(np.concatenate([_centred(picture, curves.shape[1]), _with_cursor(curves, strips, frame, count)]))
+            if progress is not None:
+                progress(frame + 1, count)
 
 
 def _draw_curves(face: CaptureForces, width: int) -> tuple[Picture, list[Strip]]:

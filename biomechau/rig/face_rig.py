@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from biomechau.file_errors import quote
+from biomechau.file_errors import naming as naming_file, quote
 from biomechau.rig import names as naming
 from biomechau.rig._fit import Bound, fit_coefficients
+from biomechau.rig._gltf_import import read_gltf
 from biomechau.rig._obj_directory import read_obj_directory
 from biomechau.rig._rig_parts import RigParts
 from biomechau.rig._storage import load_rig, save_rig
@@ -265,6 +266,25 @@ class FaceRig:
             OSError: the folder or a file cannot be read.
         """
         return cls(*read_obj_directory(folder, neutral, scale, progress))
+
+    @classmethod
+    def from_gltf(cls, path: str | Path, scale: float = 100.0) -> FaceRig:
+        """The rig of a ``.glb`` or ``.gltf`` file whose mesh has morph targets, one shape each.
+
+        Shapes are named as in the file, without what a program has put before or behind all names. Shapes that move
+        nothing are dropped. ``provenance`` names what was dropped, left out and renamed.
+
+        Args:
+            path: the file.
+            scale: centimetres per unit of the file; glTF's is the metre.
+
+        Raises:
+            ValueError: no mesh with morph targets, two shapes of one name, or a broken file; the message names it.
+            OSError: the file, or one that it needs, cannot be read.
+        """
+        parts = read_gltf(path, scale)
+        with naming_file(path):
+            return cls(*parts)
 
     @classmethod
     def load(cls, path: str | Path) -> FaceRig:

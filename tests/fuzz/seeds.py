@@ -18,10 +18,12 @@ from corpus.corpora import write_three
 from corpus.datasets.trees import write_intensities, write_live_link, write_npz, write_occurrences, write_py_feat
 from corpus.made_recordings import timecode, write_recording
 from corpus.tables import write_mediapipe, write_table
+from rig.gltf_files import square
 
 from biomechau.corpus import ChannelTable, Corpus, FaceSequence, Fold, ResampledCorpus, read_action_units, read_sequence
 from biomechau.corpus.corpus import file_sha256
 from biomechau.corpus.datasets import BP4DFolder, DISFAFolder, assemble, read_exclusions
+from biomechau.corpus.force_table import read_forces
 from biomechau.corpus.image_features import FEATURES, BackboneCard, ImageFeatures
 from biomechau.corpus.manifest import MANIFEST
 from biomechau.models import Detector, DetectorConfig
@@ -206,6 +208,9 @@ def _rigs(folder: Path) -> dict[str, Reader]:
     _write_obj(folder / "shapes" / "Neutral.obj", rig.neutral, rig.faces)
     _write_obj(folder / "shapes" / "jawOpen.obj", rig.neutral + rig.blendshapes[4], rig.faces)
     Muscles(Muscles.facs()[:6]).save(folder / "muscles.csv")
+    square().write_glb(folder / "face.glb")
+    (folder / "gltf").mkdir()
+    square().write_gltf(folder / "gltf" / "face.gltf", "face.bin")
 
     def check(rig: FaceRig) -> None:
         for tensor in (rig.neutral, rig.blendshapes, rig.identity):
@@ -216,6 +221,8 @@ def _rigs(folder: Path) -> dict[str, Reader]:
             _file(folder / "shapes" / "jawOpen.obj"), lambda place: read_obj(place / "jawOpen.obj").triangles()
         ),
         "obj_directory": Reader(_files(folder / "shapes"), lambda place: check(FaceRig.from_obj_directory(place))),
+        "glb": Reader(_file(folder / "face.glb"), lambda place: check(FaceRig.from_gltf(place / "face.glb"))),
+        "gltf": Reader(_files(folder / "gltf"), lambda place: check(FaceRig.from_gltf(place / "face.gltf"))),
         "rig": Reader(_file(folder / "rig.safetensors"), lambda place: check(FaceRig.load(place / "rig.safetensors"))),
         "muscles": Reader(_file(folder / "muscles.csv"), lambda place: Muscles.load(place / "muscles.csv")),
     }
@@ -230,6 +237,9 @@ def _ours(folder: Path) -> dict[str, Reader]:
     evaluation.save(folder / "fold")
     CrossValidation({1: evaluation}, True).save(folder / "scores")
     _replay(rig).save(folder / REPLAY)
+    forces = [[n, f"{n / 25:.6f}", n, 1.0, *(("", "") if n == 2 else (0.1 * n, 0.2)), 0.0] for n in range(6)]
+    names = ["frame", "timestamp", "recorded_frame", "quality", *_MUSCLES, f"{_MUSCLES[0]}_sd"]
+    write_table(folder / "forces.csv", names, forces)
     (folder / "table").mkdir()
     write_table(folder / "table" / "table.csv", ["row", "AU1", "Avg."], [["ours", "50.1", "50.1"]])
     (folder / "table" / "card.json").write_text('{"title": "Table 1", "notes": ["a"], "seeds": [0, 1]}')
@@ -243,8 +253,18 @@ def _ours(folder: Path) -> dict[str, Reader]:
         "evaluation": Reader(_file(folder / "fold" / SUMMARY), Evaluation.load),
         "scores": Reader(_file(folder / "scores" / SUMMARY), scores_page),
         "replay": Reader(_file(folder / REPLAY), lambda place: Replay.load(place / REPLAY).peak_vertex_force()),
+        "forces": Reader(_file(folder / "forces.csv"), _check_forces),
         "experiment": Reader(_files(folder / "table"), lambda place: experiment_page([place])),
     }
+
+
+_MUSCLES = ("zygomaticus_major_left", "zygomaticus_major_right")
+
+
+def _check_forces(place: Path) -> None:
+    forces = read_forces(place / "forces.csv", _MUSCLES).resample(FPS)
+    assert bool((forces >= 0).all())
+    assert len(forces) < 10**7
 
 
 _DETECTOR = ("detector.json", "detector.safetensors")
