@@ -16,6 +16,7 @@ from biomechau.analysis._quality import QUALITY, frame_quality
 from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.face_forces import FaceForces, Floats
 from biomechau.corpus import FaceSequence
+from biomechau.corpus.calibration import NeutralSource
 from biomechau.corpus.driving import drive
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
 from biomechau.physics.rollout_windows import rollout_windows
@@ -36,12 +37,14 @@ class CaptureForces(FaceForces):
         result: the forces, and what they do not explain.
         warnings: messages about what was left out or did not converge.
         undetermined: muscles that face and tracker do not determine, as far as the metric "learned" knows.
+        neutral_face: where the neutral face is from, in words; None if nothing was subtracted.
     """
 
     options: InverseOptions
     result: InverseResult
     warnings: tuple[str, ...]
     undetermined: tuple[str, ...] = ()
+    neutral_face: str | None = None
 
     @property
     def deviation(self) -> Floats | None:
@@ -94,6 +97,7 @@ class CaptureForces(FaceForces):
         return {
             **about,
             "inverse": asdict(self.options),
+            "neutral_face": self.neutral_face,
             **describe_forces(self),
             "quality": float(self.quality.mean()),
             "quality_definition": QUALITY,
@@ -117,6 +121,7 @@ def analyse(
     muscles: Muscles | None = None,
     progress: Callable[[int, int], None] | None = None,
     learned: ForceMetric | None = None,
+    neutral: NeutralSource | None = None,
     deviation: bool = False,
 ) -> CaptureForces:
     """Muscle forces of a recording by inverse dynamics on a rig, without training.
@@ -129,14 +134,19 @@ def analyse(
         muscles: the muscle table; ``Muscles.facs()`` if not given.
         progress: called with (done, total) while solving.
         learned: the metric "learned", where the options ask for it; see :func:`learn_metric`.
+        neutral: where the neutral face is that is subtracted, instead of a percentile of this recording
+            (``options.neutral``, which must be None then).
         deviation: also the standard deviation of each force, by the metric "learned".
 
     Raises:
-        ValueError: no channel drives a shape, fewer than 3 frames, a coefficient that is not finite, a deviation by
-            another metric.
+        ValueError: no channel drives a shape, fewer than 3 frames, a coefficient that is not finite, no face where the
+            neutral face should be, a deviation by another metric.
     """
     config = PhysicsConfig() if config is None else config
     options = InverseOptions() if options is None else options
+    if neutral is not None and options.neutral is not None:
+        raise ValueError("options.neutral must be None where neutral is given")
+    source = NeutralSource(options.neutral) if neutral is None and options.neutral is not None else neutral
     sequence, channels, coefficients = drive(sequence, rig, config.fps)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -144,16 +154,23 @@ def analyse(
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = coefficients[:, dynamics.shape_indices]
         near = _near(sequence.valid, round(_AROUND_GAP * config.fps))
+        moved, at_rest = coefficients, None
+        if neutral is not None:
+            at_rest = neutral.neutral(sequence, rig)[list(dynamics.shape_indices)]
+            moved = coefficients - at_rest
         valid = sequence.valid[near]
-        result = inverse_dynamics(dynamics, coefficients[near], None, options, progress, valid, learned, deviation)
+        result = inverse_dynamics(dynamics, moved[near], None, options, progress, valid, learned, deviation)
         result = replace(
             result,
+            neutral=result.neutral if at_rest is None else at_rest,
             forces=_spread(result.forces, near),
             residual=_spread(result.residual, near),
             coefficients=_spread(result.coefficients, near),
             deviation=None if result.deviation is None else _spread(result.deviation, near),
         )
-    notes = (*sequence.notes, *(str(entry.message) for entry in caught))
+    doubt = source.doubt(sequence) if source is not None else ""
+    notes = (*sequence.notes, *(str(entry.message) for entry in caught), *filter(None, [doubt]))
+    about = source.words() if source is not None else None
     undetermined = () if learned is None else learned.undetermined
     return CaptureForces(
         rig,
@@ -167,6 +184,7 @@ def analyse(
         result,
         notes,
         undetermined,
+        about,
     )
 
 

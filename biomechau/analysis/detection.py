@@ -12,7 +12,7 @@ from torch import Tensor
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.prediction import Prediction
 from biomechau.corpus import Corpus, CorpusSequence, FaceSequence
-from biomechau.corpus.calibration import subject_neutral
+from biomechau.corpus.calibration import NeutralSource, subject_neutral
 from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.corpus.driving import drive
 from biomechau.corpus.resampling import nearest_frames
@@ -31,6 +31,7 @@ def predict(
     sequence: FaceSequence,
     progress: Callable[[int, int], None] | None = None,
     images: Mapping[int, Tensor] | None = None,
+    neutral: NeutralSource | None = None,
 ) -> Prediction:
     """Predict action units and forces of a recording: the mean over the detectors of all folds.
 
@@ -44,6 +45,7 @@ def predict(
         progress: called with (frames done, frames in all).
         images: image features (T, D) of the frames of the recording, by the number of the fold, where the head reads
             them (:mod:`biomechau.training.video_features`).
+        neutral: where the neutral face is that is subtracted, whatever the run was trained with.
 
     Raises:
         ValueError: no runs, an unfinished training, image features that the head needs or does not read, no channel
@@ -63,10 +65,12 @@ def predict(
         pictured = driven[0].valid & known & sequence.valid[nearest]
         driven = (replace(driven[0], valid=pictured), *driven[1:])
     percentile = ensemble.training.neutral
-    neutral = torch.zeros_like(driven[2][0])
-    if percentile is not None:
-        neutral = neutral_coefficients(driven[2], percentile, driven[0].valid)
-    return _predict(ensemble, _Recording(*driven, neutral, images=seen), progress)
+    at_rest = torch.zeros_like(driven[2][0])
+    if neutral is not None:
+        at_rest = neutral.neutral(sequence, ensemble.rig)
+    elif percentile is not None:
+        at_rest = neutral_coefficients(driven[2], percentile, driven[0].valid)
+    return _predict(ensemble, _Recording(*driven, at_rest, images=seen), progress)
 
 
 def predict_corpus_sequence(

@@ -10,6 +10,7 @@ from biomechau.analysis.detection import predict
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.prediction import Prediction
 from biomechau.corpus import FaceSequence
+from biomechau.corpus.calibration import NeutralSource
 from biomechau.physics import ForceMetric, InverseOptions, PhysicsConfig
 from biomechau.rig import FaceRig, Muscles
 
@@ -42,6 +43,7 @@ def analyse_recording(
     options: InverseOptions | None = None,
     muscles: Muscles | None = None,
     learned: ForceMetric | None = None,
+    neutral: NeutralSource | None = None,
 ) -> RecordingAnalysis:
     """Muscle forces and action units of a recording, both at the frame rate of the detector.
 
@@ -52,11 +54,15 @@ def analyse_recording(
         options: of the inverse dynamics.
         muscles: the muscle table; ``Muscles.facs()`` if not given.
         learned: the metric "learned", where the options ask for it.
+        neutral: where the person's neutral face is; a percentile concerns the forces alone, because a detector keeps to
+            the calibration that it was trained with.
 
     Raises:
         ValueError: as :func:`analyse` and :func:`predict`.
     """
     config = PhysicsConfig(fps=ensemble.config.physics.fps)
+    at_rest = neutral if neutral is not None and neutral.percentile is None else None
     return RecordingAnalysis(
-        analyse(sequence, rig, config, options, muscles, learned=learned), predict(ensemble, sequence)
+        analyse(sequence, rig, config, options, muscles, learned=learned, neutral=neutral),
+        predict(ensemble, sequence, neutral=at_rest),
     )

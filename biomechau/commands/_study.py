@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +18,11 @@ from biomechau.analysis import AsymmetryIndex, Ensemble, analyse_recording, asym
 from biomechau.analysis.study import Person
 from biomechau.commands._metric_cache import learned_metric
 from biomechau.commands._reading_options import ReadingOptions
+from biomechau.commands._rest_options import RestOptions
 from biomechau.commands.command import load_rig
-from biomechau.corpus.recordings import Recording
+from biomechau.corpus import FaceSequence
+from biomechau.corpus.calibration import NeutralSource
+from biomechau.corpus.recordings import Recording, find_recordings
 from biomechau.corpus.signals import read_result
 from biomechau.corpus.video import read_frames
 from biomechau.json_file import read_json_object
@@ -31,6 +34,8 @@ from biomechau.training.run import DEFAULT_RUN
 _SUMMARY = "summary.json"
 # Entry in the summary of a recording: what the result depends on, to tell whether it is up to date.
 _MADE_OF = "made_of"
+# Errors that concern one recording.
+_FAILURES = (OSError, ValueError, TypeError, ImportError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class How:
         muscles: table of muscles; None for the built-in one.
         reading: how recordings are read; what a kind of recording has no use for is left out there.
         overlay: also write a video of each.
-        inverse: options of inverse dynamics.
+        inverse: options of inverse dynamics; its percentile of the neutral face is over all recordings of a person.
+        rest: where the face rests.
     """
 
     rig: str
@@ -52,11 +58,22 @@ class How:
     reading: ReadingOptions
     overlay: bool
     inverse: InverseOptions
+    rest: RestOptions
 
-    def made_of(self, recording: Recording) -> dict[str, Any]:
-        """What a result depends on, as JSON values."""
+    def made_of(self, recording: Recording, person: Sequence[Recording]) -> dict[str, Any]:
+        """What the result of a recording depends on, beside all that its neutral face is taken from, as JSON values."""
         options = asdict(self, dict_factory=_as_json)
-        return {"files": recording.fingerprint(), "biomechau": __version__, "options": options}
+        made_of = {"files": recording.fingerprint(), "biomechau": __version__, "options": options}
+        others = [other.fingerprint() for other in person]
+        if self.rest.neutral_from is not None:
+            others += [other.fingerprint() for other in find_recordings([self.rest.neutral_from])]
+        return {**made_of, "neutral_files": others} if others else made_of
+
+    def person_of(self, recording: Recording, recordings: Sequence[Recording]) -> tuple[Recording, ...]:
+        """All recordings of the same person, where the neutral face is a percentile of them; else none."""
+        if self.inverse.neutral is None:
+            return ()
+        return tuple(other for other in recordings if other.person == recording.person)
 
 
 def _as_json(fields: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -73,6 +90,7 @@ class Outcome(NamedTuple):
 
 def analyze_all(
     recordings: Sequence[Recording],
+    everyone: Sequence[Recording],
     out: Path,
     how: How,
     jobs: int | None,
@@ -83,6 +101,7 @@ def analyze_all(
 
     Args:
         recordings: to analyse, each into ``out/NAME``.
+        everyone: all recordings of the study, for the neutral face of each person.
         out: folder of the study.
         how: their common options.
         jobs: number of recordings at a time; one per processor if not given.
@@ -105,26 +124,72 @@ def analyze_all(
         warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
         jobs = jobs or (-1 if cluster else min(len(recordings), os.cpu_count() or 1))
         parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
-        for outcome in parallel(delayed(analyze_one)(recording, out.absolute(), how) for recording in recordings):
-            assert isinstance(outcome, Outcome)
-            on_done(outcome)
+        work: dict[tuple[Recording, ...], list[Recording]] = {}
+        for one in recordings:
+            work.setdefault(how.person_of(one, everyone) or (one,), []).append(one)
+        tasks = (delayed(analyze_together)(own, person, out.absolute(), how) for person, own in work.items())
+        for outcomes in parallel(tasks):
+            assert isinstance(outcomes, list)
+            for outcome in outcomes:
+                on_done(outcome)
 
 
-def analyze_one(recording: Recording, out: Path, how: How) -> Outcome:
-    """Analyse one recording into ``out/NAME``; errors are part of the outcome."""
+def analyze_together(own: Sequence[Recording], person: Sequence[Recording], out: Path, how: How) -> list[Outcome]:
+    """Analyse recordings of one person, each into ``out/NAME``; each of the person's is read once.
+
+    Args:
+        own: to analyse.
+        person: all that the neutral face is taken from.
+        out: folder of the study.
+        how: options.
+    """
+    if how.inverse.neutral is None:
+        return [analyze_one(recording, out, how) for recording in own]
+    sequences: dict[Recording, FaceSequence] = {}
+    for recording in person:
+        with suppress(*_FAILURES):  # what is broken says so when it is analysed
+            sequences[recording] = _read(recording, how)
+    return [analyze_one(recording, out, how, person, sequences) for recording in own]
+
+
+def analyze_one(
+    recording: Recording,
+    out: Path,
+    how: How,
+    person: Sequence[Recording] = (),
+    sequences: Mapping[Recording, FaceSequence] | None = None,
+) -> Outcome:
+    """Analyse one recording into ``out/NAME``; errors are part of the outcome.
+
+    Args:
+        recording: to analyse.
+        out: folder of the study.
+        how: options.
+        person: all recordings of the person, if the neutral face is a percentile of them.
+        sequences: those of them that could be read.
+    """
     try:
         rig, ensemble, muscles, learned = tools(how)
-        sequence = how.reading.applying_to(recording).read(recording.path, rig)
-        found = analyse_recording(sequence, rig, ensemble, how.inverse, muscles, learned)
-        summary = {**found.summary(), _MADE_OF: how.made_of(recording)}
+        sequences = sequences or {}
+        sequence = sequences[recording] if recording in sequences else _read(recording, how)
+        neutral, inverse = how.rest.source(how.reading, rig), how.inverse
+        if sequences:
+            neutral = NeutralSource(inverse.neutral, tuple(sequences.values()))
+            inverse = replace(inverse, neutral=None)
+        found = analyse_recording(sequence, rig, ensemble, inverse, muscles, learned, neutral)
+        summary = {**found.summary(), _MADE_OF: how.made_of(recording, person)}
         summary["input"]["path"], summary["rig"]["path"] = str(recording.path), how.rig
         filmed = (
             read_frames(recording.path, how.reading.recorded_fps) if how.overlay and recording.kind == "video" else None
         )
         write_analysis(found, summary, out / recording.name, how.overlay, filmed)
-    except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
+    except _FAILURES as error:
         return Outcome(recording, None, str(error) or type(error).__name__)
     return Outcome(recording, summary)
+
+
+def _read(recording: Recording, how: How) -> FaceSequence:
+    return how.reading.applying_to(recording).read(recording.path, tools(how)[0])
 
 
 @lru_cache(maxsize=1)
@@ -135,14 +200,18 @@ def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None, ForceMetric | No
     return rig, ensemble, muscles, learned_metric(rig, muscles, PhysicsConfig(), how.inverse)
 
 
-def kept(recording: Recording, out: Path, how: How) -> dict[str, Any] | None:
+def kept(recording: Recording, recordings: Sequence[Recording], out: Path, how: How) -> dict[str, Any] | None:
     """The summary of a recording that was analysed before in the same way; None if there is none."""
     file = out / recording.name / _SUMMARY
     try:
         summary = read_json_object(file) if file.is_file() else None
     except ValueError:
         return None
-    return summary if summary is not None and summary.get(_MADE_OF) == how.made_of(recording) else None
+    return (
+        summary
+        if summary is not None and summary.get(_MADE_OF) == how.made_of(recording, how.person_of(recording, recordings))
+        else None
+    )
 
 
 def find_people(outcomes: Sequence[Outcome], out: Path, how: How) -> list[Person]:

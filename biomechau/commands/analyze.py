@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands._reading_options import ReadingOptions
+from biomechau.commands._rest_options import RestOptions
 from biomechau.commands.command import Command, Switch
 from biomechau.commands.terminal import print_lines, print_message, progress_bar
 from biomechau.physics import InverseOptions
@@ -19,8 +20,10 @@ class Analyze(Command):
     """Compute the muscle forces and action units of recordings, without training.
 
     Writes forces.csv, action_units.csv, summary.json, forces.png and report.html of each recording into DIR/NAME/, and
-    study.csv, one row per recording, and index.html into DIR. When the command is repeated, finished recordings are
-    kept. A recording that fails is listed at the end, does not stop the others, and makes the exit status 2.
+    study.csv, one row per recording, and index.html into DIR. Recordings that lie in one folder are taken for those of
+    one person: --neutral is over all of them, and so is the person's asymmetry. When the command is repeated, finished
+    recordings are kept. A recording that fails is listed at the end, does not stop the others, and makes the exit
+    status 2.
     """
 
     inputs: Annotated[
@@ -43,12 +46,14 @@ class Analyze(Command):
         str | None, arg(metavar="ADDRESS", help="Dask scheduler of the workers, such as tcp://host:8786.")
     ] = None
     reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
+    rest: OmitArgPrefixes[RestOptions] = field(default_factory=RestOptions)
     inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
     def run(self) -> None:
         """Find the recordings, analyse those that are not finished, write the study."""
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
+        self.rest.check(self.inverse.neutral)
         from biomechau.commands._study import How, Outcome, analyze_all, find_people, kept, tools
         from biomechau.corpus.recordings import find_recordings
         from biomechau.reports.figures import MISSING_VIZ, viz_available
@@ -58,12 +63,12 @@ class Analyze(Command):
             raise ImportError(MISSING_VIZ)
         recordings = find_recordings(self.inputs, excluded=[self.out])
         self.reading.check_used(recordings)
-        how = How(self.rig, self.run_folder, self.muscles, self.reading, self.overlay, self.inverse)
+        how = How(self.rig, self.run_folder, self.muscles, self.reading, self.overlay, self.inverse, self.rest)
         tools(how)  # here too, so that an error that concerns all recordings is raised once
         outcomes = {
             recording: Outcome(recording, summary)
             for recording in recordings
-            if (summary := kept(recording, self.out, how)) is not None
+            if (summary := kept(recording, recordings, self.out, how)) is not None
         }
         if outcomes:
             print_lines(f"{len(outcomes)} of {len(recordings)} recordings are finished and kept")
@@ -81,7 +86,7 @@ class Analyze(Command):
                 for warning in outcome.summary["warnings"] if outcome.summary else ():
                     print_message("warning", f"{outcome.recording.name}: {warning}")
 
-            analyze_all(missing, self.out, how, self.jobs, self.cluster, on_done)
+            analyze_all(missing, recordings, self.out, how, self.jobs, self.cluster, on_done)
         in_order = [outcomes[recording] for recording in recordings]
         failed = [outcome for outcome in in_order if outcome.summary is None]
         written = write_study(

@@ -9,6 +9,7 @@ from typing import Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands._reading_options import ReadingOptions
+from biomechau.commands._rest_options import RestOptions
 from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.physics import InverseOptions, PhysicsConfig
@@ -40,6 +41,7 @@ class Forces(Command):
     ] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON instead of the table.")] = False
     reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
+    rest: OmitArgPrefixes[RestOptions] = field(default_factory=RestOptions)
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
     inverse: OmitArgPrefixes[InverseOptions] = field(default_factory=InverseOptions)
 
@@ -61,11 +63,13 @@ class Forces(Command):
 
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
+        self.rest.check(self.inverse.neutral)
         with progress_bar("reading", self.json) as progress:
             sequence = self.reading.read(self.input, rig, progress)
+        neutral = self.rest.source(self.reading, rig)
         learned = learned_metric(rig, muscles, config, self.inverse, self.json)
         with progress_bar("inverse dynamics", self.json) as progress:
-            found = analyse(sequence, rig, config, self.inverse, muscles, progress, learned, self.sd)
+            found = analyse(sequence, rig, config, self.inverse, muscles, progress, learned, neutral, self.sd)
         summary = found.summary()
         summary["input"]["path"], summary["rig"]["path"] = self.input, self.rig
         for warning in found.warnings:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands._reading_options import ReadingOptions
+from biomechau.commands._rest_options import RestOptions
 from biomechau.commands.command import Command, Switch
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 
@@ -61,6 +62,7 @@ class Predict(Command):
     ] = None
     json: Annotated[Switch, arg(help="Print summary.json instead of the tables.")] = False
     reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
+    rest: OmitArgPrefixes[RestOptions] = field(default_factory=RestOptions)
 
     def run(self) -> None:
         """Read, predict, write, print."""
@@ -103,11 +105,15 @@ class Predict(Command):
         from biomechau.analysis import predict, predict_corpus_sequence
         from biomechau.corpus.reading import is_recorded_video
 
+        self.rest.check()
         ensemble = self._ensemble()
         found = corpus_sequence(Path(self.input), self.sequence)
         if found is not None:
-            if self.reading != ReadingOptions() or self.backbone is not None:
-                raise ValueError("the options of how a recording is read, and --backbone, are not for a corpus")
+            if self.reading != ReadingOptions() or self.rest != RestOptions() or self.backbone is not None:
+                raise ValueError(
+                    "the options of how a recording is read and where the face rests, and --backbone, are not for a "
+                    "corpus"
+                )
             corpus, id = found
             with progress_bar("predicting", self.json) as progress:
                 return predict_corpus_sequence(ensemble, corpus, id, progress)
@@ -122,8 +128,9 @@ class Predict(Command):
             )
         for note in recording.notes:
             print_message("warning", note)
+        neutral = self.rest.source(self.reading, ensemble.rig)
         with progress_bar("predicting", self.json) as progress:
-            return predict(ensemble, recording, progress, images)
+            return predict(ensemble, recording, progress, images, neutral)
 
     def _read_pictures(
         self, ensemble: Ensemble, progress: Callable[[int, int], None]

@@ -109,3 +109,77 @@ def test_errors_name_what_is_wrong(recordings: Path, tmp_path: Path, fails: Call
     fails("analyze", recordings, "--jobs", "0", words="--jobs must be at least 1")
     fails("analyze", recordings, "--run", tmp_path, "--out", tmp_path / "out", words=str(tmp_path))
     assert not (tmp_path / "out").exists()
+
+
+def _held(path: Path, rest: float, moving: bool) -> None:
+    """Two seconds of a tracker that is off by ``rest`` in one channel, with a smile that is held or none."""
+    c = np.zeros((60, len(ARKIT_SHAPES)))
+    c[:, ARKIT_SHAPES.index("mouthSmileLeft")] = rest + 0.6 * moving
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, coefficients=c, names=np.array(ARKIT_SHAPES), timestamp=np.arange(60) / 30, fps=30.0)
+
+
+def _peak(out: Path, name: str) -> float:
+    return json.loads((out / name / "summary.json").read_text())["muscles"]["zygomaticus_major_left"]["peak"]
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_a_percentile_is_of_a_person_and_not_of_a_recording(run_folder: Path, tmp_path: Path) -> None:
+    _held(tmp_path / "in/anna/smile.npz", 0.2, True)
+    _held(tmp_path / "in/anna/rest.npz", 0.2, False)
+    _held(tmp_path / "in/ben/alone.npz", 0.2, True)
+    out = tmp_path / "out"
+    command = ["analyze", str(tmp_path / "in"), "--run", str(run_folder), "--out", str(out), "--jobs", "1"]
+    assert main([*command, "--neutral", "10"]) == 0
+    # Of a recording alone, a smile that is held throughout is taken for rest.
+    assert _peak(out, "alone") < 0.05
+    assert _peak(out, "smile") == pytest.approx(0.6, abs=0.1)
+    summary = json.loads((out / "smile" / "summary.json").read_text())
+    assert summary["neutral_face"] == "percentile 10 of rest, smile"
+    assert any("percentile 10 of 4.0 s: below 30 s" in warning for warning in summary["warnings"])
+    # The neutral face depends on every recording of the person.
+    before = _times(out)
+    _held(tmp_path / "in/anna/rest.npz", 0.3, False)
+    assert main([*command, "--neutral", "10"]) == 0
+    after = _times(out)
+    assert {name for name in after if after[name] != before[name]} == {"smile", "rest"}
+    # A recording that is broken does not stop the others of its person.
+    (tmp_path / "in/anna/broken.csv").write_text("nothing\n")
+    assert main([*command, "--neutral", "10"]) == 2
+    assert _peak(out, "smile") == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_a_recording_at_rest_tells_the_neutral_face(run_folder: Path, tmp_path: Path) -> None:
+    _held(tmp_path / "in/anna/smile.npz", 0.2, True)
+    _held(tmp_path / "rest.npz", 0.2, False)
+    command = ["analyze", str(tmp_path / "in"), "--run", str(run_folder), "--out", str(tmp_path / "out"), "--jobs", "1"]
+    assert main([*command, "--neutral-from", str(tmp_path / "rest.npz")]) == 0
+    assert _peak(tmp_path / "out", "smile") == pytest.approx(0.6, abs=0.1)
+    before = _times(tmp_path / "out")
+    _held(tmp_path / "rest.npz", 0.4, False)
+    assert main([*command, "--neutral-from", str(tmp_path / "rest.npz")]) == 0
+    assert _times(tmp_path / "out") != before
+    assert _peak(tmp_path / "out", "smile") == pytest.approx(0.4, abs=0.1)
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_forces_and_predict_take_frames_at_rest(run_folder: Path, tmp_path: Path, fails: Callable[..., None]) -> None:
+    c = np.zeros((90, len(ARKIT_SHAPES)))
+    c[:, ARKIT_SHAPES.index("mouthSmileLeft")] = [0.8] * 60 + [0.2] * 30
+    path = tmp_path / "clip.npz"
+    np.savez(path, coefficients=c, names=np.array(ARKIT_SHAPES), timestamp=np.arange(90) / 30, fps=30.0)
+    assert main(["forces", str(path), "--out", str(tmp_path / "f"), "--neutral-frames", "62:89"]) == 0
+    # The force falls below rest on the way down, and stands at .6 before.
+    assert _peak(tmp_path, "f") == pytest.approx(0.6, abs=0.15)
+    summary = json.loads((tmp_path / "f/summary.json").read_text())
+    assert summary["neutral_face"] == "median of the frames 62 to 89 of the recording"
+    command = ["predict", str(path), "--run", str(run_folder), "--out", str(tmp_path / "p")]
+    assert main([*command, "--neutral-frames", "62:89"]) == 0
+    neutral = json.loads((tmp_path / "p/summary.json").read_text())["neutral"]
+    assert max(neutral.values()) == pytest.approx(0.2, abs=1e-6)
+    fails("forces", path, "--neutral-frames", "62-89", words="--neutral-frames must be two rising numbers, as 0:24")
+    fails("forces", path, "--neutral-frames", "9:2", words="--neutral-frames must be two rising numbers")
+    fails("forces", path, "--neutral-frames", "0:9", "--neutral", "10", words="--neutral takes a percentile")
+    fails("forces", path, "--neutral-frames", "200:300", words="clip: no face in the frames 200 to 300")
+    fails("forces", path, "--neutral-from", tmp_path / "gone.csv", words="gone.csv")

@@ -1,0 +1,79 @@
+"""Options that say where a person's face rests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import arg
+
+from biomechau.commands._reading_options import ReadingOptions
+from biomechau.file_errors import quote
+
+if TYPE_CHECKING:
+    from biomechau.corpus.calibration import NeutralSource
+    from biomechau.rig import FaceRig
+
+
+@dataclass(frozen=True)
+class RestOptions:
+    """Where the neutral face is, whose coefficients are subtracted."""
+
+    neutral_frames: Annotated[
+        str | None,
+        arg(
+            metavar="A:B",
+            help="The face rests in the frames A to B of the recording (or of --neutral-from), as recorded_frame "
+            "counts them: their median is subtracted.",
+        ),
+    ] = None
+    neutral_from: Annotated[
+        Path | None, arg(metavar="FILE", help="Recording of the same person at rest, whose median is subtracted.")
+    ] = None
+
+    def check(self, percentile: float | None = None) -> None:
+        """Check the options.
+
+        Raises:
+            ValueError: frames that are not two rising numbers, or a percentile (``--neutral``) beside them.
+        """
+        if self.frames is None and self.neutral_from is None:
+            return
+        if percentile is not None:
+            raise ValueError("--neutral takes a percentile of all frames: leave it out, or --neutral-frames and -from")
+
+    @property
+    def frames(self) -> tuple[int, int] | None:
+        """First and last frame at rest.
+
+        Raises:
+            ValueError: not two rising numbers.
+        """
+        if self.neutral_frames is None:
+            return None
+        match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", self.neutral_frames, re.ASCII)
+        if match is None or int(match[1]) > int(match[2]):
+            raise ValueError(f"--neutral-frames must be two rising numbers, as 0:24, got {quote(self.neutral_frames)}")
+        return int(match[1]), int(match[2])
+
+    def source(self, reading: ReadingOptions, rig: FaceRig) -> NeutralSource | None:
+        """Where the neutral face is; None where nothing says so.
+
+        Args:
+            reading: how recordings are read.
+            rig: the face whose shapes they drive.
+
+        Raises:
+            ImportError, OSError, ValueError: as :meth:`ReadingOptions.read` of the recording at rest.
+        """
+        if self.frames is None and self.neutral_from is None:
+            return None
+        from biomechau.corpus.calibration import NeutralSource
+        from biomechau.corpus.recordings import find_recordings
+
+        if self.neutral_from is None:
+            return NeutralSource(frames=self.frames)
+        (recording,) = find_recordings([self.neutral_from])
+        return NeutralSource(None, (reading.applying_to(recording).read(recording.path, rig),), self.frames)
