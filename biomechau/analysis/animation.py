@@ -18,8 +18,8 @@ from biomechau.physics import FaceDynamics
 from biomechau.rig import FaceRig, Muscles
 from biomechau.rig.names import ARKIT_SHAPES, canonical, map_channels, mirror_order, shortened
 
-# Shapes that stay below this do not move.
-_STILL = 1e-4
+# What a table for ARKit loses below this, a hundredth of an expression, is not worth a word.
+_SEEN = 0.01
 
 
 def animate(dynamics: FaceDynamics, forces: Tensor) -> Tensor:
@@ -154,12 +154,12 @@ class Animation:
             halves = [index.get(f"{canonical(name)}_{side}") for side in "lr"]
             if None not in halves and canonical(name) not in index:
                 gap = float((self.coefficients[:, halves[0]] - self.coefficients[:, halves[1]]).abs().max())
-                if gap > _STILL:
+                if gap > _SEEN:
                     notes.append(
                         f"{name} has no sides in ARKit: the mean of left and right is written, which differ by up to "
                         f"{gap:.2g}"
                     )
         peak = self.coefficients.abs().amax(0)
-        if lost := [name for name in channels.unused_channels if float(peak[self.rig.names.index(name)]) > _STILL]:
+        if lost := [name for name in channels.unused_channels if float(peak[self.rig.names.index(name)]) > _SEEN]:
             notes.append(f"shapes that ARKit lacks, left out: {shortened(lost, 8)}")
         return np.asarray(values), tuple(notes)

@@ -79,6 +79,7 @@ class RigImport(Command):
             ("dropped_shapes", "equal to the neutral and left out"),
             ("older_versions", "older versions left out"),
             ("renamed", "renamed"),
+            ("joined_vertices", "vertices that were split at seams, joined"),
             ("other_meshes", "other meshes with shapes, left out"),
         ):
             if names := rig.provenance.get(key):

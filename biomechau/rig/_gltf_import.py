@@ -25,7 +25,7 @@ def read_gltf(path: str | Path, scale: float = 100.0) -> RigParts:
 
     The transformation of its node is applied. Vertices that a program has split where texture or normals jump, alike in
     place and in every shape, become one. Shapes are named by ``extras.targetNames``, without what a program has put
-    before or behind all names; those that move nothing are dropped. ``provenance`` names what was left out.
+    before or behind all names; those that move nothing are dropped. ``provenance`` names what was left out or joined.
 
     Args:
         path: the file; ``.gltf`` may name other files beside it.
@@ -76,15 +76,16 @@ def _read(file: GltfFile, scale: float) -> RigParts:
         neutral=torch.from_numpy(neutral.astype(np.float32)),
         faces=torch.from_numpy(faces.astype(np.int64)),
         blendshapes=torch.from_numpy(shapes[moves].astype(np.float32)),
-        names=tuple(name for name, kept in zip(names, moves, strict=True) if kept),
+        names=tuple(name for name, moved in zip(names, moves, strict=True) if moved),
         identity=torch.empty(0),
         identity_names=(),
         provenance={
             "source": f"glTF file {path.name}",
             "mesh": mesh.name,
             "scale": f"{scale:g} cm per unit",
-            "dropped_shapes": ", ".join(name for name, kept in zip(names, moves, strict=True) if not kept),
+            "dropped_shapes": ", ".join(name for name, moved in zip(names, moves, strict=True) if not moved),
             **({"renamed": ", ".join(renamed)} if renamed else {}),
+            **({"joined_vertices": str(len(place) - len(kept))} if len(kept) < len(place) else {}),
             **({"other_meshes": ", ".join(others)} if others else {}),
         },
     )

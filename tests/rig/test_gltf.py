@@ -93,6 +93,7 @@ def test_sparse_shapes_split_vertices_and_names(tmp_path: Path, form: str) -> No
     rig = FaceRig.from_gltf(path)
     assert rig.names == ("jawOpen", "mouthSmileLeft")
     assert rig.provenance["dropped_shapes"] == "still"
+    assert rig.provenance["joined_vertices"] == "2"
     # Vertex 4 moves apart from the others; 3 and 5 are 1 and 2.
     assert rig.faces.tolist() == [[0, 1, 2], [1, 3, 2]]
     torch.testing.assert_close(rig.neutral, torch.from_numpy(100 * SQUARE[[0, 1, 2, 4]]))
