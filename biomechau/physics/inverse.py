@@ -16,7 +16,7 @@ from biomechau.physics._least_squares import smooth_least_squares
 from biomechau.physics.force_metric import CUTOFF, NEUTRAL, ForceMetric
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.physics_config import InverseOptions, Metric, PhysicsConfig, Scheme
-from biomechau.physics.posterior import posterior_deviation
+from biomechau.physics._posterior import posterior_deviation
 from biomechau.physics.smoothing import whittaker
 from biomechau.rig.muscles import Muscles
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, PhysicsConfig, inverse_dynamics
-from biomechau.physics.posterior import posterior_deviation
+from biomechau.physics._posterior import posterior_deviation
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
 
