@@ -35,11 +35,18 @@ class CaptureForces(FaceForces):
         options: of the inverse dynamics.
         result: the forces, and what they do not explain.
         warnings: messages about what was left out or did not converge.
+        undetermined: muscles that face and tracker do not determine, as far as the metric "learned" knows.
     """
 
     options: InverseOptions
     result: InverseResult
     warnings: tuple[str, ...]
+    undetermined: tuple[str, ...] = ()
+
+    @property
+    def deviation(self) -> Floats | None:
+        """(T, M) standard deviation of each force, where it was asked for [unit of ``FaceDynamics``]."""
+        return None if self.result.deviation is None else self.result.deviation.double().numpy()
 
     @cached_property
     def reconstructed(self) -> Tensor:
@@ -97,6 +104,7 @@ class CaptureForces(FaceForces):
             "null_space_dimension": len(result.null_space),
             "condition": result.condition,
             "converged": result.converged,
+            "not_determined": list(self.undetermined),
             "warnings": list(self.warnings),
         }
 
@@ -109,6 +117,7 @@ def analyse(
     muscles: Muscles | None = None,
     progress: Callable[[int, int], None] | None = None,
     learned: ForceMetric | None = None,
+    deviation: bool = False,
 ) -> CaptureForces:
     """Muscle forces of a recording by inverse dynamics on a rig, without training.
 
@@ -120,9 +129,11 @@ def analyse(
         muscles: the muscle table; ``Muscles.facs()`` if not given.
         progress: called with (done, total) while solving.
         learned: the metric "learned", where the options ask for it; see :func:`learn_metric`.
+        deviation: also the standard deviation of each force, by the metric "learned".
 
     Raises:
-        ValueError: no channel drives a shape, fewer than 3 frames, a coefficient that is not finite.
+        ValueError: no channel drives a shape, fewer than 3 frames, a coefficient that is not finite, a deviation by
+            another metric.
     """
     config = PhysicsConfig() if config is None else config
     options = InverseOptions() if options is None else options
@@ -133,16 +144,29 @@ def analyse(
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = coefficients[:, dynamics.shape_indices]
         near = _near(sequence.valid, round(_AROUND_GAP * config.fps))
-        result = inverse_dynamics(dynamics, coefficients[near], None, options, progress, sequence.valid[near], learned)
+        valid = sequence.valid[near]
+        result = inverse_dynamics(dynamics, coefficients[near], None, options, progress, valid, learned, deviation)
         result = replace(
             result,
             forces=_spread(result.forces, near),
             residual=_spread(result.residual, near),
             coefficients=_spread(result.coefficients, near),
+            deviation=None if result.deviation is None else _spread(result.deviation, near),
         )
     notes = (*sequence.notes, *(str(entry.message) for entry in caught))
+    undetermined = () if learned is None else learned.undetermined
     return CaptureForces(
-        rig, distribution, dynamics, sequence, channels, coefficients, result.forces, options, result, notes
+        rig,
+        distribution,
+        dynamics,
+        sequence,
+        channels,
+        coefficients,
+        result.forces,
+        options,
+        result,
+        notes,
+        undetermined,
     )
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from biomechau.corpus.simulator import SimulationConfig, simulate
+from biomechau.analysis.learned_metric import simulated_people
+from biomechau.corpus.simulator import SimulationConfig
 from biomechau.corpus.simulator.second_simulator import simulate_second
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, inverse_dynamics
+from biomechau.physics.force_metric import ACTIVE, NORMAL_90
 from biomechau.rig import FaceRig
 
 GROUPS = {
@@ -50,6 +52,9 @@ class Score:
             never pulls.
         asymmetry_r, asymmetry_error: of each person's (L - R) / (L + R) of all paired muscles, with the true one: r
             over people, and the mean absolute difference.
+        coverage: share of the true forces within 1.645 standard deviations of the found ones, where one of the two is
+            above 0.05; of the learned metric alone.
+        coverage_all: the same of all forces, most of which are 0.
     """
 
     group: str
@@ -60,6 +65,8 @@ class Score:
     r: dict[str, float | None]
     asymmetry_r: float
     asymmetry_error: float
+    coverage: float | None = None
+    coverage_all: float | None = None
 
     @property
     def median(self) -> float:
@@ -100,7 +107,11 @@ def run_force_trial(
     for done, (group, hardness, clean, seed) in enumerate(cases, 1):
         seen = list(_people(rig, dynamics, group, hardness, clean, seed, people))
         for method in METHODS:
-            found = [_forces(dynamics, learned, method, person) for person in seen]
+            counts = [len(person.valid) for person in seen]
+            together = Person(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
+            forces, spread = _forces(dynamics, learned, method, together)
+            spreads = [None] * len(seen) if spread is None else spread.split(counts)
+            found = list(zip(forces.split(counts), spreads, strict=True))
             scores.append(_score(group, hardness, clean, seed, method, dynamics, seen, found))
         if progress is not None:
             progress(done, len(cases))
@@ -123,24 +134,24 @@ def _people(
         displays="random" if group == "random" else "mixed",
         trackers="clean" if clean else "varied",
     )
-    parts: list[tuple[Tensor, Tensor, Tensor]] = []
-    for s in simulate(rig, config):
-        own = [s.muscle_names.index(name) if name in s.muscle_names else -1 for name in dynamics.muscles.names]
-        forces = torch.cat([s.muscle_forces, torch.zeros(config.frames, 1)], 1)[:, own].double()
-        parts.append((s.coefficients[:, dynamics.shape_indices].double(), forces, s.valid))
-        if len(parts) == config.sequences:
-            yield Person(*(torch.stack(part) for part in zip(*parts, strict=True)))
-            parts.clear()
+    for c, forces, valid, _ in simulated_people(rig, dynamics, config):
+        yield Person(c, forces, valid)
 
 
-def _forces(dynamics: FaceDynamics, learned: ForceMetric, method: Method, person: Person) -> Tensor:
-    """(S, T, M)."""
+def _forces(
+    dynamics: FaceDynamics, learned: ForceMetric, method: Method, person: Person
+) -> tuple[Tensor, Tensor | None]:
+    """Forces (S, T, M), and their standard deviations by the learned metric."""
     if method == "own channel":
         own = [[float(shape in muscle.shapes) for muscle in dynamics.muscles] for shape in dynamics.shape_names]
         shapes = torch.tensor(own, dtype=torch.float64)
-        return person.coefficients @ (shapes / shapes.sum(0))
-    options = InverseOptions(metric="learned" if method == "learned" else "coefficients", tolerance=_TOLERANCE)
-    return inverse_dynamics(dynamics, person.coefficients, None, options, None, person.valid, learned).forces
+        return person.coefficients @ (shapes / shapes.sum(0)), None
+    if method == "plain":
+        options = InverseOptions(tolerance=_TOLERANCE)
+        return inverse_dynamics(dynamics, person.coefficients, options=options, valid=person.valid).forces, None
+    options = InverseOptions(metric="learned", tolerance=_TOLERANCE)
+    found = inverse_dynamics(dynamics, person.coefficients, None, options, None, person.valid, learned, deviation=True)
+    return found.forces, found.deviation
 
 
 def _score(
@@ -151,8 +162,9 @@ def _score(
     method: Method,
     dynamics: FaceDynamics,
     people: list[Person],
-    found: list[Tensor],
+    results: list[tuple[Tensor, Tensor | None]],
 ) -> Score:
+    found = [forces for forces, _ in results]
     truth = torch.cat([person.forces[person.valid] for person in people]).numpy()
     guess = torch.cat([forces[person.valid] for person, forces in zip(people, found, strict=True)]).numpy()
     names = dynamics.muscles.names
@@ -169,7 +181,15 @@ def _score(
     )
     asymmetry_r = float(np.corrcoef(index)[0, 1]) if index.std(1).min() > 0 else 0.0
     error = float(np.abs(index[0] - index[1]).mean())
-    return Score(group, hardness, clean, seed, method, r, asymmetry_r, error)
+    coverage: tuple[float | None, float | None] = None, None
+    spread = [
+        deviation[person.valid] for person, (_, deviation) in zip(people, results, strict=True) if deviation is not None
+    ]
+    if spread:
+        inside = np.abs(guess - truth) <= NORMAL_90 * torch.cat(spread).numpy() + 1e-9
+        active = (guess > ACTIVE) | (truth > ACTIVE)
+        coverage = float(inside[active].mean()), float(inside.mean())
+    return Score(group, hardness, clean, seed, method, r, asymmetry_r, error, *coverage)
 
 
 def _uneven(forces: Tensor, sides: list[list[bool]]) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from biomechau.corpus.simulator import SimulationConfig, simulate
-from biomechau.physics import FaceDynamics, ForceMetric, required_force
+from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, inverse_dynamics, required_force
 from biomechau.physics.force_metric import CUTOFF, NEUTRAL
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.smoothing import whittaker
@@ -19,6 +20,38 @@ PEOPLE = (
     SimulationConfig(subjects=24, hardness=2.0, seed=11_001),
     SimulationConfig(subjects=16, hardness=1.5, seed=11_002),
 )
+_CALIBRATING = 4  # every fourth person
+_TOLERANCE = 1e-4  # of the solver: far below the deviations
+
+
+class SimulatedPerson(NamedTuple):
+    """Recordings of one simulated person: coefficients (S, T, K'), true forces (S, T, M), valid (S, T), frame rate.
+
+    Forces of muscles that the simulator lacks are 0.
+    """
+
+    coefficients: Tensor
+    forces: Tensor
+    valid: Tensor
+    fps: float
+
+
+def simulated_people(rig: FaceRig, dynamics: FaceDynamics, config: SimulationConfig) -> Iterator[SimulatedPerson]:
+    """People of the package's simulator, by the shapes and muscles of a model, float64.
+
+    Raises:
+        ValueError: as :func:`biomechau.corpus.simulator.simulate`.
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for sequence in simulate(rig, config):
+        names = sequence.muscle_names
+        own = [names.index(name) if name in names else len(names) for name in dynamics.muscles.names]
+        forces = torch.cat([sequence.muscle_forces, torch.zeros(config.frames, 1)], 1)[:, own].double()
+        parts.append((sequence.coefficients[:, dynamics.shape_indices].double(), forces, sequence.valid))
+        if len(parts) == config.sequences:
+            c, pulls, valid = (torch.stack(part) for part in zip(*parts, strict=True))
+            yield SimulatedPerson(c, pulls, valid, config.fps)
+            parts.clear()
 
 
 def learn_metric(
@@ -30,38 +63,39 @@ def learn_metric(
 
     Args:
         rig: the face.
-        dynamics: its model, with the law ``elastic`` and fibre forces.
-        progress: called with (sequences done, sequences in all).
+        dynamics: its model in float64, with the law ``elastic`` and fibre forces.
+        progress: called with (people done, people in all).
 
     Raises:
         ValueError: another law or other forces, a rig whose people cannot be simulated, or muscles that they lack.
     """
     if dynamics.config.law != "elastic" or dynamics.config.force != "fibre":
         raise ValueError('the metric "learned" needs the law "elastic" and fibre forces')
-    total = sum(config.subjects * config.sequences for config in PEOPLE)
-    seen: list[Tensor] = []
-    pulled: list[Tensor] = []
-    done = 0
-    stiffness = dynamics.stiffness.detach().cpu().double()
+    total = sum(config.subjects for config in PEOPLE)
+    people: list[SimulatedPerson] = []
     for config in PEOPLE:
-        person: list[tuple[Tensor, Tensor]] = []
-        for sequence in simulate(rig, config):
-            done += 1
+        for person in simulated_people(rig, dynamics, config):
+            people.append(person)
             if progress is not None:
-                progress(done, total)
-            own = [sequence.muscle_names.index(n) if n in sequence.muscle_names else -1 for n in dynamics.muscles.names]
-            forces = torch.cat([sequence.muscle_forces, torch.zeros(config.frames, 1)], 1)[:, own].double()
-            pulled.append(forces[sequence.valid])
-            person.append((sequence.coefficients[:, dynamics.shape_indices].double(), sequence.valid))
-            if len(person) < config.sequences:
-                continue
-            motion, valid = (torch.stack(parts) for parts in zip(*person, strict=True))
-            neutral = neutral_coefficients(motion.flatten(0, 1), NEUTRAL, valid.flatten())
-            motion = whittaker(motion - neutral, CUTOFF, config.fps)
-            force = required_force(dynamics, motion.to(dynamics.mass), 1 / config.fps).cpu().double()
-            seen.append(torch.linalg.solve(stiffness, force.mT).mT[valid])
-            person.clear()
-    response = torch.linalg.solve(stiffness, dynamics.projection.detach().cpu().double())
-    return ForceMetric.estimate(
-        dynamics.shape_names, dynamics.muscles.names, torch.cat(seen), torch.cat(pulled), response
+                progress(len(people), total)
+    metric = ForceMetric.estimate(
+        dynamics.shape_names,
+        dynamics.muscles.names,
+        torch.cat([_displacement(dynamics, person)[person.valid] for person in people]),
+        torch.cat([person.forces[person.valid] for person in people]),
+        torch.linalg.solve(dynamics.stiffness, dynamics.projection),
     )
+    options = InverseOptions(metric="learned", tolerance=_TOLERANCE)
+    chosen = people[::_CALIBRATING]
+    c, truth, valid = (torch.cat(parts) for parts in list(zip(*chosen, strict=True))[:3])
+    found = inverse_dynamics(dynamics, c, 1 / chosen[0].fps, options, None, valid, metric, deviation=True)
+    assert found.deviation is not None
+    return metric.calibrated(found.forces[valid], found.deviation[valid], truth[valid])
+
+
+def _displacement(dynamics: FaceDynamics, person: SimulatedPerson) -> Tensor:
+    """y = K^-1 (M c'' + D c' + K c), as the inverse sees it, (S, T, K')."""
+    motion, valid = person.coefficients, person.valid
+    neutral = neutral_coefficients(motion.flatten(0, 1), NEUTRAL, valid.flatten())
+    motion = whittaker(motion - neutral, CUTOFF, person.fps)
+    return torch.linalg.solve(dynamics.stiffness, required_force(dynamics, motion, 1 / person.fps).mT).mT

@@ -20,8 +20,8 @@ from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, Physics
 from biomechau.rig import Distribution, FaceRig, Muscles
 from biomechau.tensor_file import open_tensors
 
-_VERSION = 1
-_TENSORS = ("error", "second_moment", "mean")
+_VERSION = 2
+_TENSORS = ("error", "second_moment", "mean", "recovery", "widening")
 
 
 def cache_folder() -> Path:
@@ -54,8 +54,9 @@ def learned_metric(
     path = cache_folder() / "metrics" / f"{_key(dynamics)}.safetensors"
     try:
         with open_tensors(path) as file:
-            tensors = [file.get_tensor(name) for name in _TENSORS]
-            return ForceMetric(dynamics.shape_names, dynamics.muscles.names, *tensors)
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            tensors["widening"] = float(tensors["widening"])
+            return ForceMetric(dynamics.shape_names, dynamics.muscles.names, **tensors)
     except (OSError, ValueError):
         pass  # not there, or not whole
     with progress_bar("learning the metric from simulated people", quiet) as progress:
@@ -63,7 +64,10 @@ def learned_metric(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
-            partial.write_bytes(save({name: getattr(metric, name).contiguous() for name in _TENSORS}))
+            tensors = {
+                name: torch.as_tensor(getattr(metric, name), dtype=torch.float64).contiguous() for name in _TENSORS
+            }
+            partial.write_bytes(save(tensors))
     except OSError as error:
         print_message("note", f"the learned metric could not be kept for the next time: {error}")
     return metric

@@ -35,6 +35,8 @@ def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> 
         peaks = [f"{rows[side]['peak']:.2f}" if side in rows else "" for side in ("left", "right", "both")]
         time = max(rows.values(), key=lambda row: row["peak"])["time_of_peak"]
         index = summary["ratio_of_sums"].get(name.replace(" ", "_"))
+        if {face.identifiers[column] for column in sides.values()} & set(summary.get("not_determined", ())):
+            name = f"{name} (not determined)"
         table.add_row(name, *peaks, f"{time:.2f}", "" if index is None else f"{index:+.2f}")
     return table
 
@@ -46,6 +48,7 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
         *input_notes(summary),
         *muscle_notes(summary),
         f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
+        listing("not determined by this face and tracker", summary.get("not_determined", ())),
         f"{1 - summary['residual_share']:.1%} of the motion of the other shapes is explained by the forces; "
         f"rank {summary['rank']} of {summary['unknowns']} unknown forces, condition number {summary['condition']:.1f}",
     ]

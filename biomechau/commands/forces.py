@@ -35,6 +35,9 @@ class Forces(Command):
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
     paper: Annotated[Switch, arg(help="Physics exactly as in the paper; it takes only --fps.")] = False
+    sd: Annotated[
+        Switch, arg(help="Also the standard deviation of each force, NAME_sd in forces.csv; needs --metric learned.")
+    ] = False
     json: Annotated[Switch, arg(help="Print the summary as JSON instead of the table.")] = False
     reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=PhysicsConfig)
@@ -43,6 +46,8 @@ class Forces(Command):
     def run(self) -> None:
         """Read, invert, write, print."""
         config = self.physics
+        if self.sd and self.inverse.metric != "learned":
+            raise ValueError("--sd needs --metric learned, which knows the errors of trackers")
         if self.paper:
             if config != PhysicsConfig(fps=config.fps):
                 raise ValueError("--paper sets all options of the physics except --fps; leave the others out")
@@ -60,7 +65,7 @@ class Forces(Command):
             sequence = self.reading.read(self.input, rig, progress)
         learned = learned_metric(rig, muscles, config, self.inverse, self.json)
         with progress_bar("inverse dynamics", self.json) as progress:
-            found = analyse(sequence, rig, config, self.inverse, muscles, progress, learned)
+            found = analyse(sequence, rig, config, self.inverse, muscles, progress, learned, self.sd)
         summary = found.summary()
         summary["input"]["path"], summary["rig"]["path"] = self.input, self.rig
         for warning in found.warnings:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +14,13 @@ from biomechau.rig.names import mirror_order
 
 # Of the inverse that uses the metric: percentile of the neutral face, and cutoff of the low-pass filter [Hz].
 NEUTRAL, CUTOFF = 10.0, 4.0
+# Correlation with the true force from which on a muscle is determined.
+DETERMINED = 0.5
+# Force from which on a muscle is active, for the coverage of intervals; standard deviations to either side of 90 %.
+ACTIVE, NORMAL_90 = 0.05, 1.645
+# Share of the active forces of simulated people, the noisiest there are, in their intervals of 90 %: other people's
+# errors are less like those that last, and more of them are covered.
+_COVERED = 0.85
 # Weight of the forces' second moment, and of the exponential term of each muscle. Chosen on simulated people.
 _PRIOR, _EXPONENTIAL = 0.3, 0.1
 # Added to the covariances so that they can be inverted: a share of the diagonal, and an absolute variance.
@@ -50,6 +58,10 @@ class ForceMetric:
         error: R (K', K'), float64.
         second_moment: S (M, M), float64.
         mean: m (M,), float64.
+        widening: factor of the posterior's standard deviations, since errors last longer than a frame and G is not
+            exact; from simulated people, as ``recovery``.
+        recovery: (M,) correlation of each muscle's force with the true one; below 0.5 face and tracker do not determine
+            the muscle.
     """
 
     shapes: tuple[str, ...]
@@ -57,6 +69,40 @@ class ForceMetric:
     error: Tensor
     second_moment: Tensor
     mean: Tensor
+    widening: float = 1.0
+    recovery: Tensor | None = None
+
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """The muscles that rig and tracker do not determine."""
+        if self.recovery is None:
+            return ()
+        return tuple(m for m, r in zip(self.muscles, self.recovery.tolist(), strict=True) if r < DETERMINED)
+
+    def calibrated(self, forces: Tensor, deviation: Tensor, truth: Tensor) -> ForceMetric:
+        """The metric with ``widening`` and ``recovery`` from forces that it found, their deviation, and the true ones.
+
+        Args:
+            forces, deviation, truth: (n, M), the deviation without ``widening``.
+        """
+        active = (forces > ACTIVE) | (truth > ACTIVE)
+        ratio = (truth - forces)[active].abs() / (NORMAL_90 * deviation[active]).clamp_min(_LEAST_ERROR)
+        order = mirror_order(self.muscles)
+        pair = torch.stack([torch.cat([x, x[:, order]]) for x in (forces, truth)])
+        pair = pair - pair.mean(1, keepdim=True)
+        product = (pair[0] * pair[1]).sum(0) / pair.square().sum(1).prod(0).sqrt().clamp_min(1e-12)
+        widening = float(np.quantile(ratio.numpy(), _COVERED)) if ratio.numel() else 1.0
+        return replace(self, widening=widening, recovery=product)
+
+    def noise(self, missed: Tensor, observed: Tensor) -> Tensor:
+        """Size of a recording's errors (...), 1 for those of the simulated people on average.
+
+        Args:
+            missed: y - G F (..., T, K').
+            observed: (..., T) bool, frames that count.
+        """
+        white = missed @ torch.linalg.inv(torch.linalg.cholesky(self.error)).mT
+        return ((white.square().mean(-1) * observed).sum(-1) / observed.sum(-1)).sqrt()
 
     def problem(self, displacement: Tensor, response: Tensor) -> Problem:
         """The least-squares problem of y (..., T, K') and G (K', M)."""

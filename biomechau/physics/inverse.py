@@ -13,6 +13,7 @@ from torch import Tensor
 
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
 from biomechau.physics._least_squares import smooth_least_squares
+from biomechau.physics._posterior import posterior_deviation
 from biomechau.physics.force_metric import CUTOFF, NEUTRAL, ForceMetric
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.physics_config import InverseOptions, Metric, PhysicsConfig, Scheme
@@ -64,6 +65,8 @@ class InverseResult:
         condition: condition number of the fitted system with unit columns, its largest over its smallest non-zero
             singular value: how much errors of the motion may be amplified.
         iterations, gap, converged: of the solver, see :class:`biomechau.physics._least_squares.Solution`.
+        deviation: (..., T, M) standard deviation of each force given the recording, where it was asked for; the true
+            force is within 1.645 times this of the found one in 9 of 10 active frames of simulated people.
     """
 
     forces: Tensor
@@ -79,6 +82,7 @@ class InverseResult:
     iterations: int
     gap: float
     converged: bool
+    deviation: Tensor | None = None
 
 
 def required_force(dynamics: EquationOfMotion, c: Tensor, dt: float | None = None) -> Tensor:
@@ -112,6 +116,7 @@ def inverse_dynamics(
     progress: Callable[[int, int], None] | None = None,
     valid: Tensor | None = None,
     learned: ForceMetric | None = None,
+    deviation: bool = False,
 ) -> InverseResult:
     """Find the F with M c'' + D c' + K c = A F + r, with F >= 0 for ``fibre`` forces.
 
@@ -128,11 +133,12 @@ def inverse_dynamics(
         valid: (..., T) bool, frames that were recorded. Forces of the others (filled gaps) follow from their neighbours
             alone, and these frames count neither for the neutral face nor for the reported shares.
         learned: the metric "learned", of this face; see :func:`biomechau.analysis.learn_metric`.
+        deviation: also the standard deviation of each force, which only the metric "learned" knows.
 
     Raises:
         TypeError: c has another dtype than the model, or valid is not bool.
         ValueError: dt is not positive, c or valid has the wrong shape, c is not finite (the frame is named), no frame
-            is valid, or the metric "learned" without one that fits the model.
+            is valid, the metric "learned" without one that fits the model, or a deviation by another metric.
 
     Warns:
         UserWarning: the solver stopped before it reached its tolerance.
@@ -143,6 +149,8 @@ def inverse_dynamics(
     h = _step(dynamics, dt)
     fps = 1 / h
     percentile, cutoff = options.neutral, options.cutoff
+    if deviation and options.metric != "learned":
+        raise ValueError('standard deviations of forces need the metric "learned", which knows the errors of trackers')
     if options.metric == "learned":
         learned = _checked_metric(learned, dynamics)
         percentile, cutoff = NEUTRAL if percentile is None else percentile, CUTOFF
@@ -198,6 +206,12 @@ def inverse_dynamics(
                 stacklevel=2,
             )
         unknowns = solution.x / scale
+        spread = None
+        if deviation and learned is not None:
+            tau2 = (options.smoothness * fps) ** 2
+            spread = posterior_deviation(fitted / scale, aim, rate, tau2, solution.x, observed, progress)
+            missed = (force - unknowns @ columns.T) @ torch.linalg.inv(stiffness).T
+            spread = learned.widening * learned.noise(missed, observed)[..., None, None] * spread / scale
         reached = _energy(target, observed)
         missed = _energy(target - unknowns @ matrix.T, observed)
         rank, condition, null_space = _identifiability(matrix / length)
@@ -220,6 +234,7 @@ def inverse_dynamics(
             iterations=solution.iterations,
             gap=solution.gap,
             converged=solution.converged,
+            deviation=None if spread is None else like_input(spread),
         )
 
 

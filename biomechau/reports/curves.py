@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.analysis import FaceForces
+from biomechau.analysis import CaptureForces, FaceForces
 from biomechau.rig.muscles import split_identifier
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ INVALID_COLOUR = "#E3E3E3"
 MARK_COLOUR = "#333333"
 # From here on the grey of doubt is seen.
 _DOUBTED = 0.9
+# Standard deviations to either side of a band of 90 %.
+_BAND = 1.645
+# Entries of a legend that have room in one line at its usual size.
+_ROOMY = 5
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class ForceCurves:
         unit: label of the force axis.
         reference: (T, M) known forces to draw beneath, if any [force unit].
         quality: (T,) how far each frame can be trusted, 0 to 1, if that is known.
+        deviation: (T, M) standard deviation of each force, drawn as a band of 90 %, if it is known [force unit].
+        undetermined: muscles that face and tracker do not determine.
     """
 
     timestamp: Floats
@@ -50,13 +56,16 @@ class ForceCurves:
     unit: str
     reference: Floats | None = None
     quality: Floats | None = None
+    deviation: Floats | None = None
+    undetermined: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, face: FaceForces, reference: Floats | None = None, quality: Floats | None = None) -> ForceCurves:
         """The curves of a face's muscles."""
         sequence, unit = face.sequence, f"muscle force [{face.force_unit}]"
         timestamp, valid = sequence.timestamp.numpy(), sequence.valid.numpy()
-        return cls(timestamp, face.strength, face.identifiers, valid, unit, reference, quality)
+        known = (face.deviation, face.undetermined) if isinstance(face, CaptureForces) else (None, ())
+        return cls(timestamp, face.strength, face.identifiers, valid, unit, reference, quality, *known)
 
     def strongest(self, count: int) -> Rows:
         """The ``count`` muscles with the highest peaks, strongest first: readable name, column of each side."""
@@ -101,7 +110,9 @@ def draw_curves(
         axes = parent.add_subplot(grid[index % num_rows, index // num_rows])
         _draw_muscle(axes, curves, sides, marks)
         axes.set_ylim(0.0, 1.08 * top)
-        axes.set_ylabel(_two_lines(name), rotation=0, ha="right", va="center", fontsize=9, labelpad=6)
+        doubtful = {curves.identifiers[column] for column in sides.values()} & set(curves.undetermined)
+        label = f"{_two_lines(name)}\n(not determined)" if doubtful else _two_lines(name)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9, labelpad=6)
         last = index % num_rows == num_rows - 1 or index == len(rows) - 1
         axes.tick_params(labelsize=8, length=2, labelbottom=last)
         if last:
@@ -142,6 +153,11 @@ def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: 
             )
         style = {"color": SIDE_COLOURS[side], "linewidth": SIDE_WIDTHS[side]}
         strength = np.where(curves.valid, curves.strength[:, column], np.nan)
+        if curves.deviation is not None:
+            half = _BAND * curves.deviation[:, column]
+            low = np.maximum(strength - half, 0)
+            band = {"color": SIDE_COLOURS[side], "alpha": 0.2, "linewidth": 0, "zorder": 2}
+            axes.fill_between(curves.timestamp, low, strength + half, **band)
         axes.plot(curves.timestamp, strength, zorder=4 if side == "right" else 3, **style)
     axes.margins(x=0.0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -162,6 +178,8 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
     if curves.reference is not None:
         handles.append(Line2D([], [], color="#888888", linewidth=4.0, alpha=0.4, label="true"))
         handles.append(Line2D([], [], color="#888888", linewidth=1.3, label="recovered"))
+    if curves.deviation is not None:
+        handles.append(Patch(color="#888888", alpha=0.3, label="90 % interval"))
     if marked:
         handles.append(Line2D([], [], color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), label="moment shown"))
     if curves.quality is not None and bool((curves.quality[curves.valid] < _DOUBTED).any()):
@@ -174,11 +192,11 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
         bbox_to_anchor=corner,
         ncols=len(handles),
         frameon=False,
-        fontsize=8.5,
+        fontsize=8.5 if len(handles) <= _ROOMY else 7.0,
         borderaxespad=0.0,
         borderpad=0.2,
-        handlelength=1.6,
-        columnspacing=1.4,
+        handlelength=1.6 if len(handles) <= _ROOMY else 1.2,
+        columnspacing=1.4 if len(handles) <= _ROOMY else 0.9,
     )
 
 

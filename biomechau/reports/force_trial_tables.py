@@ -38,6 +38,15 @@ def force_trial_markdown(scores: Sequence[Score], heading: Sequence[str]) -> str
                 chosen = [s for s in _of(scores, group, hardness, False) if s.method == method]
                 cells += [_spread([s.asymmetry_r for s in chosen]), _spread([s.asymmetry_error for s in chosen])]
             lines.append(f"| {group}, hardness {hardness:g} | " + " | ".join(cells) + " |")
+    lines += ["", "## Share of the true forces in the intervals of 90 % of the learned metric", ""]
+    lines += ["| people | where the found or the true force is above 0.05 | all |", "|---|---|---|"]
+    for group in GROUPS:
+        for hardness in HARDNESS:
+            for clean in (False, True):
+                chosen = [s for s in _of(scores, group, hardness, clean) if s.coverage is not None]
+                cells = [_spread([s.coverage or 0.0 for s in chosen]), _spread([s.coverage_all or 0.0 for s in chosen])]
+                words = f"{group}, hardness {hardness:g}, {'clean' if clean else 'noisy'}"
+                lines.append(f"| {words} | " + " | ".join(cells) + " |")
     lines += ["", "## By muscle: mean r over the seeds, noisy, hardness 1 and 2 together", ""]
     columns = [(group, method) for group in ("package", "second") for method in METHODS]
     lines += ["| muscle | " + " | ".join(f"{group}: {method}" for group, method in columns) + " |"]

@@ -40,7 +40,7 @@ def write_report(
         OSError: ``out`` cannot be written.
     """
     with staged_directory(out) as stage:
-        write_forces(found, found.quality, stage / "forces.csv")
+        write_forces(found, found.quality, stage / "forces.csv", found.deviation)
         write_summary(summary, stage / "summary.json")
         Replay.of_forces(found).save(stage / REPLAY)
         if viz_available():
@@ -134,13 +134,19 @@ def _write_action_units(prediction: Prediction, path: Path) -> None:
     write_frames(prediction.sequence, columns, path)
 
 
-def write_forces(face: FaceForces, quality: npt.NDArray[np.float64], path: Path) -> None:
+def write_forces(
+    face: FaceForces,
+    quality: npt.NDArray[np.float64],
+    path: Path,
+    deviation: npt.NDArray[np.float64] | None = None,
+) -> None:
     """Write ``forces.csv``: one column per muscle, see :func:`write_frames`; vector forces add ``_x,_y,_z`` before it.
 
     Args:
         face: the face and its forces.
         quality: (T,) how far each frame can be trusted.
         path: of the file.
+        deviation: (T, M) standard deviation of each force, written as ``NAME_sd`` after it.
     """
     forces = face.forces.double().numpy()
     columns: dict[str, npt.NDArray[np.floating]] = {}
@@ -148,6 +154,8 @@ def write_forces(face: FaceForces, quality: npt.NDArray[np.float64], path: Path)
         if forces.ndim == 3:
             columns |= {f"{identifier}_{axis}": forces[:, index, a] for a, axis in enumerate("xyz")}
         columns[identifier] = face.strength[:, index]
+        if deviation is not None:
+            columns[f"{identifier}_sd"] = deviation[:, index]
     write_frames(face.sequence, columns, path, quality)
 
 

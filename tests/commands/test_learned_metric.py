@@ -110,3 +110,19 @@ def test_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert second["plain"] > 0.7
     assert "zygomaticus_major_left" in (out / "forces.md").read_text()
     assert main([*command[:-2], "--people", "1", "--out", str(out)]) != 0
+
+
+def test_standard_deviations_of_forces(clip_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    arguments = ["forces", str(clip_csv), "--rig", "builtin:1000", "--sd", "--out", str(tmp_path / "out")]
+    assert main(arguments) != 0
+    assert "--sd needs --metric learned" in capsys.readouterr().err
+    assert main([*arguments, "--metric", "learned"]) == 0
+    said = capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["not_determined"]  # three people on a small mesh do not teach much
+    assert "not determined by this face and tracker: " in said
+    header, first, *_ = (tmp_path / "out" / "forces.csv").read_text().splitlines()
+    columns = dict(zip(header.split(","), first.split(","), strict=True))
+    assert float(columns["zygomaticus_major_left_sd"]) > 0
+    assert list(columns).index("digastric_sd") == list(columns).index("digastric") + 1

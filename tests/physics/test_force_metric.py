@@ -7,10 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 import scipy.optimize
+import scipy.stats
 import torch
 from torch import Tensor
 
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, PhysicsConfig, inverse_dynamics
+from biomechau.physics._posterior import posterior_deviation
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
 
@@ -103,3 +105,45 @@ def test_what_it_does_not_fit_is_refused(
     forces[:, [0, 1]] = 0
     with pytest.raises(ValueError, match="knows nothing of frontalis_medialis_left, frontalis_medialis_right, which"):
         ForceMetric.estimate(dynamics.shape_names, dynamics.muscles.names, errors, forces, response)
+
+
+def test_standard_deviations_cover_the_forces_of_the_model(dynamics: FaceDynamics, metric: ForceMetric) -> None:
+    """Frames whose errors are as the metric has them: the intervals of 90 % hold about 90 % of the true forces."""
+    response = response_of(dynamics)
+    errors, forces = frames(3000, *response.shape)
+    found = inverse_dynamics(
+        dynamics,
+        forces @ response.mT + errors,
+        options=dataclasses.replace(LEARNED, tolerance=1e-5, neutral=0.0),
+        learned=metric,
+        deviation=True,
+    )
+    assert found.deviation is not None
+    assert found.deviation.shape == found.forces.shape
+    assert bool((found.deviation > 0).all())
+    assert inverse_dynamics(dynamics, errors, options=LEARNED, learned=metric).deviation is None
+    with pytest.raises(ValueError, match='need the metric "learned"'):
+        inverse_dynamics(dynamics, errors, deviation=True)
+
+
+def test_the_posterior_above_zero_is_that_of_a_truncated_normal() -> None:
+    """One muscle, frames apart: the moments that scipy has."""
+    target = torch.tensor([[2.0], [0.0], [-3.0], [-30.0]], dtype=torch.float64).repeat(1, 500).reshape(4, 500, 1)
+    matrix, rate = torch.ones(1, 1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    observed = torch.ones(4, 500, dtype=torch.bool)
+    found = posterior_deviation(matrix, target, rate, 0.0, target.clamp_min(0), observed)
+    expected = [scipy.stats.truncnorm(-float(mean), np.inf, loc=float(mean)).std() for mean in target[:, 0, 0]]
+    np.testing.assert_allclose(found.mean((1, 2)).numpy(), expected, rtol=0.03)
+    again = posterior_deviation(matrix, target, rate, 0.0, target.clamp_min(0), observed)
+    assert torch.equal(found, again)
+
+
+def test_widening_and_recovery_come_from_known_forces(metric: ForceMetric) -> None:
+    generator = torch.Generator().manual_seed(2)
+    truth = torch.rand(5000, 8, generator=generator, dtype=torch.float64)
+    noise = torch.randn(5000, 8, generator=generator, dtype=torch.float64)
+    size = torch.tensor([0.05, 0.05, 0.1, 0.1, 3.0, 3.0, 0.1, 0.1], dtype=torch.float64)
+    found = metric.calibrated((truth + size * noise).clamp_min(0), (size / 2).expand(5000, 8), truth)
+    assert found.widening == pytest.approx(2 * 1.44 / 1.645, rel=0.1)
+    assert found.undetermined == metric.muscles[4:6]
+    assert metric.undetermined == ()
