@@ -49,7 +49,8 @@ def simulated_people(rig: FaceRig, dynamics: FaceDynamics, config: SimulationCon
         forces = torch.cat([sequence.muscle_forces, torch.zeros(config.frames, 1)], 1)[:, own].double()
         parts.append((sequence.coefficients[:, dynamics.shape_indices].double(), forces, sequence.valid))
         if len(parts) == config.sequences:
-            yield SimulatedPerson(*(torch.stack(part) for part in zip(*parts, strict=True)), config.fps)
+            c, pulls, valid = (torch.stack(part) for part in zip(*parts, strict=True))
+            yield SimulatedPerson(c, pulls, valid, config.fps)
             parts.clear()
 
 
