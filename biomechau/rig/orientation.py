@@ -14,15 +14,17 @@ from biomechau.rig.names import canonical
 _UPPER, _LOWER = re.compile("brow|eye"), re.compile("mouth|jaw|lip|chin")
 # Within this angle of an axis of the coordinates, an axis of the face is taken for it: heads are a little tilted.
 _NEAREST = 0.95  # cosine
+# Skin that no shape moves by this share of the largest displacement does not belong to the face.
+_STILL = 0.02
 
 
 def face_axes(neutral: Tensor, faces: Tensor, blendshapes: Tensor, names: Sequence[str]) -> Tensor:
     """The subject's left, up and front as rows of a rotation, so that ``positions @ axes.T`` look along +z with +y up.
 
     Left and up follow from the shapes' names and where they move the face: those of the left and right side, those of
-    brows and eyes, and of the mouth; up is at right angles to the mean normal of an open mask. Without such names
-    front is where the normals point, and up is y, or z where front is y. Axes near those of the coordinates are taken
-    for them.
+    brows and eyes, and of the mouth; up is at right angles to the mean normal of the skin that moves. Without such
+    names front is where the normals point, and up is y, or z where front is y. Axes near those of the coordinates are
+    taken for them.
 
     Args:
         neutral: (N, 3).
@@ -34,8 +36,10 @@ def face_axes(neutral: Tensor, faces: Tensor, blendshapes: Tensor, names: Sequen
         (3, 3) float64.
     """
     neutral = neutral.double()
-    normal = face_normal(neutral, faces)
     weights = blendshapes.double().norm(dim=-1)
+    # Of the skin that moves: the whole of a head, open at the neck, points up.
+    reach = weights.amax(0) if len(weights) else weights.new_zeros(len(neutral))
+    normal = face_normal(neutral, faces, (reach > _STILL * reach.max()) if bool(reach.any()) else None)
     keys = [canonical(name) if bool(row.any()) else "" for name, row in zip(names, weights, strict=True)]
     centres = (weights @ neutral) / weights.sum(1, keepdim=True)
 
@@ -64,10 +68,15 @@ def face_axes(neutral: Tensor, faces: Tensor, blendshapes: Tensor, names: Sequen
     return torch.stack([left, up, torch.linalg.cross(left, up)])
 
 
-def face_normal(neutral: Tensor, faces: Tensor) -> Tensor | None:
-    """Where the faces (F, 3) point on average, of length 1; None for a closed surface, or one without area."""
+def face_normal(neutral: Tensor, faces: Tensor, weights: Tensor | None = None) -> Tensor | None:
+    """Where the faces (F, 3) point on average, of length 1; None for a closed surface, or one without area.
+
+    ``weights`` (N,) says how much the faces at each vertex count; alike if not given.
+    """
     a, b, c = (neutral.double()[faces[:, corner]] for corner in range(3))
     areas = torch.linalg.cross(b - a, c - a)
+    if weights is not None:
+        areas = areas * weights.double()[faces].sum(1, keepdim=True)
     total = areas.sum(0)
     return _unit(total) if float(total.norm()) > 0.05 * float(areas.norm(dim=1).sum()) else None
 
