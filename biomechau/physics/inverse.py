@@ -13,10 +13,10 @@ from torch import Tensor
 
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
 from biomechau.physics._least_squares import smooth_least_squares
+from biomechau.physics._posterior import posterior_deviation
 from biomechau.physics.force_metric import CUTOFF, NEUTRAL, ForceMetric
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.physics_config import InverseOptions, Metric, PhysicsConfig, Scheme
-from biomechau.physics._posterior import posterior_deviation
 from biomechau.physics.smoothing import whittaker
 from biomechau.rig.muscles import Muscles
 
