@@ -154,15 +154,12 @@ def analyse(
         dynamics = FaceDynamics(rig, distribution, config)
         coefficients = coefficients[:, dynamics.shape_indices]
         near = _near(sequence.valid, round(_AROUND_GAP * config.fps))
-        moved, at_rest = coefficients, None
-        if neutral is not None:
-            at_rest = neutral.neutral(sequence, rig)[list(dynamics.shape_indices)]
-            moved = coefficients - at_rest
-        valid = sequence.valid[near]
-        result = inverse_dynamics(dynamics, moved[near], None, options, progress, valid, learned, deviation)
+        at_rest = None if neutral is None else neutral.neutral(sequence, rig)[dynamics.shape_indices]
+        result = inverse_dynamics(
+            dynamics, coefficients[near], None, options, progress, sequence.valid[near], learned, deviation, at_rest
+        )
         result = replace(
             result,
-            neutral=result.neutral if at_rest is None else at_rest,
             forces=_spread(result.forces, near),
             residual=_spread(result.residual, near),
             coefficients=_spread(result.coefficients, near),

@@ -117,6 +117,7 @@ def inverse_dynamics(
     valid: Tensor | None = None,
     learned: ForceMetric | None = None,
     deviation: bool = False,
+    neutral: Tensor | None = None,
 ) -> InverseResult:
     """Find the F with M c'' + D c' + K c = A F + r, with F >= 0 for ``fibre`` forces.
 
@@ -134,6 +135,7 @@ def inverse_dynamics(
             alone, and these frames count neither for the neutral face nor for the reported shares.
         learned: the metric "learned", of this face; see :func:`biomechau.analysis.learn_metric`.
         deviation: also the standard deviation of each force, which only the metric "learned" knows.
+        neutral: (K',) neutral face to subtract, instead of a percentile of c.
 
     Raises:
         TypeError: c has another dtype than the model, or valid is not bool.
@@ -157,10 +159,13 @@ def inverse_dynamics(
     with torch.no_grad():
         motion = _checked(dynamics, c).detach().cpu().double()
         observed = _checked_valid(valid, motion)
-        neutral = motion.new_zeros(motion[..., 0, :].shape)
-        if percentile is not None:
+        if neutral is not None:
+            neutral = neutral.detach().cpu().double().expand_as(motion[..., 0, :])
+        elif percentile is not None:
             neutral = neutral_coefficients(motion, percentile, observed)
-            motion = motion - neutral[..., None, :]
+        else:
+            neutral = motion.new_zeros(motion[..., 0, :].shape)
+        motion = motion - neutral[..., None, :]
         if cutoff is not None:
             motion = whittaker(motion, cutoff, fps)
 

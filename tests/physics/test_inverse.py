@@ -149,6 +149,9 @@ def test_the_neutral_is_removed_on_request(tiny: FaceDynamics) -> None:
     torch.testing.assert_close(shifted.neutral, plain.neutral + offset)
     torch.testing.assert_close(shifted.forces, plain.forces, rtol=0, atol=1e-9)
     assert inverse_dynamics(tiny, c + offset).neutral.abs().max() == 0
+    given = inverse_dynamics(tiny, c + offset, neutral=plain.neutral + offset)
+    torch.testing.assert_close(given.neutral, plain.neutral + offset)
+    torch.testing.assert_close(given.forces, plain.forces)
 
 
 def test_frames_that_were_not_recorded_do_not_count(tiny: FaceDynamics) -> None:
