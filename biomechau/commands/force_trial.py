@@ -50,7 +50,8 @@ class ForceTrial(Command):
         heading = [
             f"Simulated people, not real ones: {self.people} per group and seed, {self.seeds} seeds, rig {self.rig}, "
             f"biomechau {__version__}, torch {torch.__version__}. Medians over the muscles of r over all frames; "
-            "median over the seeds, in brackets the lowest and the highest. Nothing was learned from these people.",
+            "median over the seeds, in brackets the lowest and the highest. Nothing was learned from these people; "
+            "weights and the widening of the intervals were chosen on others of both simulators.",
             f"Not determined according to the metric: {', '.join(learned.undetermined) or 'none'}.",
         ]
         self.out.mkdir(parents=True, exist_ok=True)
