@@ -26,6 +26,8 @@ from biomechau.rig import Distribution, FaceRig, Muscles
 _NEWTON_WINDOW = 16
 # What is further than this [s] from every recorded frame is not solved for: skin forgets within a third of it.
 _AROUND_GAP = 1.0
+# Coefficients of blendshapes run from 0 to 1; trackers and fits go a little beyond.
+_USUAL_RANGE = (-0.3, 1.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +167,8 @@ def analyse(
             coefficients=_spread(result.coefficients, near),
             deviation=None if result.deviation is None else _spread(result.deviation, near),
         )
-    doubt = source.doubt(sequence) if source is not None else ""
-    notes = (*sequence.notes, *(str(entry.message) for entry in caught), *filter(None, [doubt]))
+    doubts = [_range_doubt(coefficients[sequence.valid]), source.doubt(sequence) if source is not None else ""]
+    notes = (*sequence.notes, *(str(entry.message) for entry in caught), *filter(None, doubts))
     about = source.words() if source is not None else None
     undetermined = () if learned is None else learned.undetermined
     return CaptureForces(
@@ -183,6 +185,14 @@ def analyse(
         undetermined,
         about,
     )
+
+
+def _range_doubt(coefficients: Tensor) -> str:
+    """A warning about coefficients (T, K') far outside the range of blendshapes; empty if there is no doubt."""
+    least, most = float(coefficients.min()), float(coefficients.max())
+    if _USUAL_RANGE[0] <= least and most <= _USUAL_RANGE[1]:
+        return ""
+    return f"coefficients go from {least:.2g} to {most:.2g}, those of blendshapes from 0 to 1: the forces are in doubt"
 
 
 def _near(valid: Tensor, margin: int) -> Tensor:

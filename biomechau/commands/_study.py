@@ -189,7 +189,14 @@ def analyze_one(
 
 
 def _read(recording: Recording, how: How) -> FaceSequence:
-    return how.reading.applying_to(recording).read(recording.path, tools(how)[0])
+    given, rig = how.reading.applying_to(recording), tools(how)[0]
+    own = replace(given, recorded_fps=None, count_rows=False)
+    if recording.kind != "capture" or own == given:
+        return given.read(recording.path, rig)
+    try:
+        return own.read(recording.path, rig)  # the times of a file are better than one rate for all files
+    except ValueError:
+        return given.read(recording.path, rig)
 
 
 @lru_cache(maxsize=1)

@@ -51,6 +51,7 @@ def forces_notes(summary: dict[str, Any]) -> list[str]:
         listing("not determined by this face and tracker", summary.get("not_determined", ())),
         f"{1 - summary['residual_share']:.1%} of the motion of the other shapes is explained by the forces; "
         f"rank {summary['rank']} of {summary['unknowns']} unknown forces, condition number {summary['condition']:.1f}",
+        f"mean quality of the frames {summary['quality']:.2f}, from 0 to 1; those in doubt are grey in the picture",
     ]
     return [note for note in notes if note]
 
@@ -84,7 +85,7 @@ def _drops(dropped: Sequence[dict[str, int]]) -> str:
         return ""
     longest = sorted(dropped, key=lambda gap: -gap["count"])[:NUM_GAPS]
     gaps = ", ".join(f"{gap['count']} after frame {gap['after_recorded_frame']}" for gap in longest)
-    more = f" and {len(dropped) - len(longest)} shorter gaps" if len(dropped) > len(longest) else ""
+    more = f" and {len(dropped) - len(longest)} more gaps" if len(dropped) > len(longest) else ""
     return f"{sum(gap['count'] for gap in dropped)} frames dropped in the recording: {gaps}{more}"
 
 

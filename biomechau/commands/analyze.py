@@ -23,7 +23,7 @@ class Analyze(Command):
     study.csv, one row per recording, and index.html into DIR. Recordings that lie in one folder are taken for those of
     one person: --neutral is over all of them, and so is the person's asymmetry. When the command is repeated, finished
     recordings are kept. A recording that fails is listed at the end, does not stop the others, and makes the exit
-    status 2.
+    status 2. --recorded-fps and --count-rows concern tables whose own times cannot be used.
     """
 
     inputs: Annotated[
@@ -51,6 +51,8 @@ class Analyze(Command):
 
     def run(self) -> None:
         """Find the recordings, analyse those that are not finished, write the study."""
+        if self.out.exists() and not self.out.is_dir():
+            raise FileExistsError(f"{self.out} is a file, expected a folder (--out)")
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
         self.rest.check(self.inverse.neutral)
@@ -86,7 +88,11 @@ class Analyze(Command):
                 for warning in outcome.summary["warnings"] if outcome.summary else ():
                     print_message("warning", f"{outcome.recording.name}: {warning}")
 
-            analyze_all(missing, recordings, self.out, how, self.jobs, self.cluster, on_done)
+            try:
+                analyze_all(missing, recordings, self.out, how, self.jobs, self.cluster, on_done)
+            except KeyboardInterrupt:
+                print_message("note", "stopped; the same command continues")
+                raise
         in_order = [outcomes[recording] for recording in recordings]
         failed = [outcome for outcome in in_order if outcome.summary is None]
         written = write_study(

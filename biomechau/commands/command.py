@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tyro.conf import Fixed, FlagCreatePairsOff, Suppress, arg
@@ -59,6 +60,10 @@ def load_rig(text: str) -> FaceRig:
     from biomechau.rig import FaceRig
 
     rig = builtin_rig(text)
+    if rig is None and not Path(text).exists():
+        raise FileNotFoundError(
+            f'{text}: No such file or directory; a rig is a file of "biomechau rig import", "builtin" or "builtin:9409"'
+        )
     return FaceRig.load(text) if rig is None else rig
 
 

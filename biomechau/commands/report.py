@@ -27,7 +27,10 @@ class Report(Command):
     folder: Annotated[
         Path, Positional, arg(metavar="RUN|DIR", help="A run, or a folder of predict, forces, evaluate or experiment.")
     ]
-    out: Annotated[Path, arg(metavar="FILE", help="Page to write.")] = Path("report.html")
+    out: Annotated[
+        Path | None,
+        arg(metavar="FILE", help="Page to write; if not given, report.html in the folder, or here for a RUN."),
+    ] = None
     corpus: Annotated[Path | None, arg(metavar="CORPUS", help="Corpus with the test subjects, for a RUN.")] = None
     sequence: Annotated[
         tuple[str, ...],
@@ -61,9 +64,10 @@ class Report(Command):
                 f"the page would be {len(html) / 1e6:.0f} MB, larger than {_LARGEST_PAGE / 1e6:.0f}: --every {every} "
                 f"shows one of {every} frames, --every 1 all of them"
             )
-        with replacing(self.out) as partial:
+        out = self.out or (Path() if of_run else self.folder) / "report.html"
+        with replacing(out) as partial:
             partial.write_bytes(html)
-        print_lines(f"wrote {self.out}, {len(html) / 1e6:.1f} MB")
+        print_lines(f"wrote {out}, {len(html) / 1e6:.1f} MB")
 
     def _of_folder(self) -> str:
         from biomechau.reports.html_report import CARD, SCORES, TABLE, experiment_page, recording_page, scores_page

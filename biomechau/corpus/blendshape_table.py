@@ -143,13 +143,13 @@ def no_shapes(names: Sequence[str]) -> str:
 def _no_shapes(table: CsvTable) -> str:
     names = {name.lower() for name in table.header}
     if names & _OPENFACE:
-        return "an OpenFace file, which has action units but no blendshapes (read_action_units reads them)"
+        return "an OpenFace file, which has action units but no blendshapes (biomechau compare reads them)"
     if any(map(_ACTION_UNIT.fullmatch, names)) and not is_fex(table):
-        return "a table of action units without blendshapes (read_action_units reads it)"
+        return "a table of action units without blendshapes (biomechau compare reads it)"
     if is_fex(table):
         return (
             "a py-feat table without blendshapes, which only version 2 writes; it has action units only "
-            "(read_action_units reads them)"
+            "(biomechau compare reads them)"
         )
     return no_shapes(table.header)
 

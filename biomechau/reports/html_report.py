@@ -52,7 +52,8 @@ def _about_recording(summary: Mapping[str, Any], replay: Replay) -> tuple[list[s
     index = entry({"asymmetry_index": {}, **summary}, "asymmetry_index", "an object", is_object)
     total = entry({"total": None, **index}, "total", "a number or null", or_null(is_number), "asymmetry_index.")
     subtitle += [f"side that moves more (asymmetry index): {asymmetry_in_words(total)}"] if total is not None else []
-    subtitle += [str(training[name]) for name in ("note", "tested_on") if training.get(name)]
+    words = {"note": "detector of the action units", "tested_on": "F1 of the action units: on"}
+    subtitle += [f"{words[name]} {training[name]}" for name in words if training.get(name)]
     if replay.labels is None or not summary.get("labels"):
         return subtitle, _test_notes(summary, replay)
     scores = {"action_units": entry(summary["labels"], "action_units", "a list", list_of(is_object), "labels.")}

@@ -94,6 +94,13 @@ def test_a_face_at_rest_has_no_forces(tiny_rig: FaceRig, clip: FaceSequence) -> 
     assert set(report.summary()["ratio_of_sums"].values()) == {None}
 
 
+def test_coefficients_far_outside_their_range_are_in_doubt(tiny_rig: FaceRig, clip: FaceSequence) -> None:
+    assert not any("in doubt" in warning for warning in analyse(clip, tiny_rig).warnings)
+    for factor, words in ((5.0, "those of blendshapes from 0 to 1"), (-1.0, "coefficients go from -")):
+        found = analyse(dataclasses.replace(clip, coefficients=factor * clip.coefficients), tiny_rig)
+        assert any(words in warning for warning in found.warnings)
+
+
 def test_channels_that_drive_nothing_are_an_error(tiny_rig: FaceRig, clip: FaceSequence) -> None:
     foreign = dataclasses.replace(clip, channels=tuple(f"x{i}" for i in range(8)))
     with pytest.raises(ValueError, match="clip: none of its 8 channels drives a shape"):

@@ -126,7 +126,7 @@ def test_forces_errors(rig_file: str, capture_npz: str, tmp_path: Path, capsys: 
     wrong.write_text("Timecode,smile\n00:00:00:00.000,0.5\n")
     fails("nowhere.csv", words=("nowhere.csv", "No such file"))
     fails(str(wrong), words=("wrong.csv:1", "none of its 2 columns", "Timecode, smile", "--channels MAP.csv"))
-    fails(capture_npz, "--rig", "nowhere", words=("nowhere", "No such file"))
+    fails(capture_npz, "--rig", "nowhere", words=("nowhere: No such file", "biomechau rig import"))
     fails(capture_npz, "--rig", str(wrong), words=("wrong.csv", "safetensors"))
     fails(capture_npz, "--muscles", str(wrong), words=("wrong.csv:1", "missing"))
     fails(str(tmp_path), "--rig", rig_file, words=("wrong.csv:1", "none of its 2 columns"))

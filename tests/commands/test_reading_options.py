@@ -57,9 +57,13 @@ def test_a_study_counts_the_rows_of_tables(tmp_path: Path, run_folder: Path, fai
     for frame in range(60):
         smile = 0.8 * np.sin(np.pi * frame / 60) ** 2
         rows.append(",".join(f"{smile if name.startswith('mouthSmile') else 0:g}" for name in ARKIT_SHAPES))
-    (tmp_path / "take.csv").write_text("\n".join(rows) + "\n")
-    command = ["analyze", str(tmp_path / "take.csv"), "--run", str(run_folder), "--out", str(tmp_path / "out")]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/take.csv").write_text("\n".join(rows) + "\n")
+    timed = [f"timestamp,{rows[0]}", *(f"{frame / 60:.4f},{row}" for frame, row in enumerate(rows[1:]))]
+    (tmp_path / "in/timed.csv").write_text("\n".join(timed) + "\n")
+    command = ["analyze", str(tmp_path / "in"), "--run", str(run_folder), "--out", str(tmp_path / "out")]
     assert main([*command, "--jobs", "1", "--count-rows", "--recorded-fps", "30"]) == 0
-    (row,) = read_csv(tmp_path / "out/study.csv")
-    assert float(row["seconds"]) == pytest.approx(59 / 30, abs=0.05)
+    take, with_times = read_csv(tmp_path / "out/study.csv")
+    assert float(take["seconds"]) == pytest.approx(59 / 30, abs=0.05)
+    assert float(with_times["seconds"]) == pytest.approx(59 / 60, abs=0.05)  # its own times are better
     fails(*command, "--rigid", words="--rigid applies to none of the recordings")
