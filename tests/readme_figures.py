@@ -17,7 +17,7 @@ RECOVERY = (
     r"(?: and that of|,) the (?:worst|lowest) of (\d+) muscles (\d+(?:\.\d+)?)"
 )
 PAPER_RECOVERY = r"gives a median of (\d+(?:\.\d+)?), since Eq\. 5 makes force an acceleration and (\d+) of its (\d+)"
-SIMULATED_PEOPLE = r"there the median correlation is (\d+(?:\.\d+)?)"
+SIMULATED_PEOPLE = r"there the median correlation is (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)"
 CAPTURE = r"the channels of their own shapes by (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)"
 LEAKS = (
     r"a movement of 0\.16 s gives them at most (\d+(?:\.\d+)?) of its own force on the built-in face "

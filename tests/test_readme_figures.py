@@ -44,10 +44,10 @@ def test_of_the_detector() -> None:
 
 @needs_results
 def test_of_the_inverse_on_simulated_people() -> None:
-    text = " ".join((RESULTS / "simulated" / "detector.md").read_text(encoding="utf-8").split())
-    found = re.findall(r"Inverse dynamics without learning reaches ([\d.]+) on the same subjects", text)
-    assert printed(SIMULATED_PEOPLE) == {tuple(found)}
-    linked(SIMULATED_PEOPLE, "simulated/detector.md")
+    plain = {row["people"]: row["plain"] for row in rows("simulated/forces.md", "## Median correlation")}
+    hard, easy = (f"0{plain[f'second, hardness {hardness}, noisy'].split()[0]}" for hardness in (2, 1))
+    assert printed(SIMULATED_PEOPLE) == {(hard, easy)}
+    linked(SIMULATED_PEOPLE, "simulated/forces.md")
 
 
 @needs_results

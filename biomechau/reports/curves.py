@@ -186,10 +186,11 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
         handles.append(Patch(color="#B5B5B5", label="in doubt"))
     if not curves.valid.all():
         handles.append(Patch(color=INVALID_COLOUR, label="not recorded"))
+    margin = 0.15 / (parent.bbox.width / parent.figure.dpi)
     parent.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=corner,
+        bbox_to_anchor=corner if len(handles) <= _ROOMY + 1 else (margin, corner[1]),
         ncols=len(handles),
         frameon=False,
         fontsize=8.5 if len(handles) <= _ROOMY else 7.0,
