@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from biomechau.file_errors import naming, quote, regular_file
 from biomechau.json_file import entry, is_object, is_text, list_of
 from biomechau.rig._gltf_file import GltfFile, is_index
-from biomechau.rig._rig_parts import RigParts
-from biomechau.rig.file_names import plain_shape_names
+from biomechau.rig._rig_parts import RigParts, imported_parts
 
 _TRIANGLES = 4
 _MOST_TARGETS = 1000  # of one mesh: faces have fewer, and they may ask for more memory than the file has bytes
@@ -66,25 +65,18 @@ def _read(file: GltfFile, scale: float) -> RigParts:
     # Triangles that the weld has made lines.
     faces = faces[(faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])]
     neutral, shapes = neutral[kept], shapes[:, kept]
-    moves = shapes.any((1, 2))
-    if not moves.any():
+    if not shapes.any():
         raise ValueError(f"mesh {mesh.name}: none of its morph targets moves a vertex")
-    names = plain_shape_names(mesh.names)
-    renamed = [f"{name} for {old}" for name, old in zip(names, mesh.names, strict=True) if name != old]
     others = [other.name for key, other in meshes.items() if key != index]
-    return RigParts(
-        neutral=torch.from_numpy(neutral.astype(np.float32)),
-        faces=torch.from_numpy(faces.astype(np.int64)),
-        blendshapes=torch.from_numpy(shapes[moves].astype(np.float32)),
-        names=tuple(name for name, moved in zip(names, moves, strict=True) if moved),
-        identity=torch.empty(0),
-        identity_names=(),
-        provenance={
+    return imported_parts(
+        torch.from_numpy(neutral.astype(np.float32)),
+        torch.from_numpy(faces.astype(np.int64)),
+        list(torch.from_numpy(shapes.astype(np.float32))),
+        mesh.names,
+        {
             "source": f"glTF file {path.name}",
             "mesh": mesh.name,
             "scale": f"{scale:g} cm per unit",
-            "dropped_shapes": ", ".join(name for name, moved in zip(names, moves, strict=True) if not moved),
-            **({"renamed": ", ".join(renamed)} if renamed else {}),
             **({"joined_vertices": str(len(place) - len(kept))} if len(kept) < len(place) else {}),
             **({"other_meshes": ", ".join(others)} if others else {}),
         },

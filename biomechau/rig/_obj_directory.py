@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from biomechau.rig._obj import ObjMesh, face_lines
-from biomechau.rig._rig_parts import RigParts
-from biomechau.rig.file_names import NEUTRALS, find_neutral, newest_versions, plain_shape_names
+from biomechau.rig._rig_parts import RigParts, imported_parts
+from biomechau.rig.file_names import NEUTRALS, find_neutral, newest_versions
 from biomechau.rig.mesh_file import MESH_ENDINGS, read_mesh, read_mesh_vertices
 from biomechau.rig.names import shortened
 
@@ -70,24 +70,17 @@ def read_obj_directory(
         blendshapes.append(torch.from_numpy((scale * (vertices - rest.vertices)).astype(np.float32)))
         if progress is not None:
             progress(done, len(files))
-    moves = [bool(shape.any()) for shape in blendshapes]
-    if not any(moves):
+    if not any(shape.any() for shape in blendshapes):
         raise ValueError(f"{folder}: no shape differs from the neutral {rest_path.name}")
-    names = plain_shape_names(tuple(files))
-    renamed = [f"{name} for {old}" for name, old in zip(names, files, strict=True) if name != old]
-    return RigParts(
-        neutral=torch.from_numpy((scale * rest.vertices).astype(np.float32)),
-        faces=torch.from_numpy(rest.triangles()),
-        blendshapes=torch.stack([shape for shape, kept in zip(blendshapes, moves, strict=True) if kept]),
-        names=tuple(name for name, kept in zip(names, moves, strict=True) if kept),
-        identity=torch.empty(0),
-        identity_names=(),
-        provenance={
+    return imported_parts(
+        torch.from_numpy((scale * rest.vertices).astype(np.float32)),
+        torch.from_numpy(rest.triangles()),
+        blendshapes,
+        tuple(files),
+        {
             "source": f"OBJ folder {Path(folder).name}",
             "neutral": rest_path.name,
             "scale": f"{scale:g} cm per unit",
-            "dropped_shapes": ", ".join(name for name, kept in zip(names, moves, strict=True) if not kept),
-            **({"renamed": ", ".join(renamed)} if renamed else {}),
             **({"older_versions": ", ".join(path.name for path in older)} if older else {}),
         },
     )

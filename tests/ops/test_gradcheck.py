@@ -151,5 +151,5 @@ def test_forward_derivatives_are_refused() -> None:
     system, inputs = modal_problem()
     with torch.no_grad(), torch.autograd.forward_ad.dual_level():
         force = torch.autograd.forward_ad.make_dual(inputs["force"], torch.ones_like(inputs["force"]))
-        with pytest.raises((RuntimeError, NotImplementedError), match=r"jvp"):
+        with pytest.raises(RuntimeError, match="no forward derivative .* twins in biomechau.ops.reference"):
             ops.modal_rollout(system, **{**inputs, "force": force})
