@@ -133,5 +133,6 @@ def asymmetry_in_words(index: float | None) -> str:
     """The stronger side of the subject in words: ``"left, +0.25"``."""
     if index is None:
         return ""
-    side = "even" if abs(index) < 0.005 else "left" if index > 0 else "right"
-    return f"{side}, {index:+.2f}"
+    if abs(index) < 0.005:
+        return "even"
+    return f"{'left' if index > 0 else 'right'}, {index:+.2f}"
