@@ -22,7 +22,8 @@ class Background:
     Attributes:
         source: what made the corpus that they were trained on; None where their folder does not tell.
         tested_on: whom they were tested on, in words; None where no test lies in the folder of the run.
-        test_f1: F1 of each action unit in that test, by its number; None where it has none.
+        test_f1: F1 of each action unit in that test at the unit's own threshold, by its number; None where it has
+            none. At 0.5 in tests of an older version.
     """
 
     source: str | None
@@ -44,7 +45,7 @@ class Background:
         return cls(
             source if isinstance(source, str) else None,
             None if scores is None else scores["tested_on"],
-            {} if scores is None else {unit["action_unit"]: unit["f1"] for unit in scores["action_units"]},
+            {} if scores is None else {unit["action_unit"]: _f1(unit) for unit in scores["action_units"]},
         )
 
     @property
@@ -60,6 +61,11 @@ class Background:
             "note": SIMULATED if self.simulated else None,
             "tested_on": self.tested_on,
         }
+
+
+def _f1(unit: Mapping[str, Any]) -> float | None:
+    own = unit.get("threshold_f1")
+    return unit["f1"] if own is None else own
 
 
 def _scores(ensemble: Ensemble) -> dict[str, Any] | None:

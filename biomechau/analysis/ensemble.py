@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 
 from biomechau.corpus import Corpus
 from biomechau.models import Detector, DetectorConfig
@@ -73,6 +75,15 @@ class Ensemble:
     def training(self) -> TrainingConfig:
         """Options of the training; its ``neutral`` tells how a person's neutral face is computed."""
         return next(iter(self.runs.values())).config
+
+    @cached_property
+    def thresholds(self) -> tuple[float, ...]:
+        """Probability above which each action unit is on: the mean over the folds, as the probability itself.
+
+        Raises:
+            ValueError, OSError: as :attr:`biomechau.training.Run.thresholds`.
+        """
+        return tuple(map(fmean, zip(*(run.thresholds for run in self.runs.values()), strict=True)))
 
     @property
     def rig(self) -> FaceRig:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from torch import Tensor
 
 from biomechau.analysis._quality import QUALITY, frame_quality
@@ -16,10 +18,14 @@ from biomechau.analysis.face_forces import FaceForces, Floats
 from biomechau.corpus import FaceSequence
 from biomechau.rig.action_unit_names import column_name
 from biomechau.rig.names import ChannelMap
-from biomechau.training.metrics import THRESHOLD, action_unit_scores
+from biomechau.training.metrics import action_unit_scores
 
 # Forces of a muscle at rest and at work, and the share of frames from which a unit is flagged.
 _SILENT, _PULLING, FLAGGED = 0.2, 0.6, 0.1
+THRESHOLDS = (
+    "an action unit is on where its probability is above its threshold, which has the highest F1 on the validation "
+    "subjects of the training; the mean over the folds"
+)
 DISAGREEMENT = (
     f"share of the valid frames in which an action unit is on while no muscle of it pulls with {_SILENT:g}, or off "
     f"while one pulls with more than {_PULLING:g}; flagged above {FLAGGED:g}"
@@ -80,6 +86,11 @@ class Prediction:
         )
 
     @property
+    def on(self) -> npt.NDArray[np.bool_]:
+        """(T, R) whether each action unit is on: its probability is above its threshold."""
+        return self.probabilities.double().numpy() > np.array(self.ensemble.thresholds)
+
+    @property
     def motion(self) -> Floats:
         """(T,) displacement of the recorded face from the neutral one, root mean square over the face [mm]."""
         return self.face.distance(self.coefficients - self.neutral)
@@ -115,7 +126,7 @@ class Prediction:
             own = [m for m, muscle in enumerate(self.ensemble.distribution.muscles) if unit in muscle.action_units]
             if own and valid.any():
                 force = self.face.strength[valid][:, own].max(1)
-                on = self.probabilities[:, column].double().numpy()[valid] > THRESHOLD
+                on = self.on[valid, column]
                 found[unit] = float(((on & (force < _SILENT)) | (~on & (force > _PULLING))).mean())
         return found
 
@@ -129,13 +140,14 @@ class Prediction:
         """F1 of this sequence alone, by action unit; None without labels."""
         if self.labels is None:
             return None
-        scores = action_unit_scores(self.probabilities, self.labels, self.action_units, self.sequence.valid)
+        units, own = self.action_units, self.ensemble.thresholds
+        scores = action_unit_scores(self.probabilities, self.labels, units, self.sequence.valid, own)
         return {"mean_f1": scores.mean_f1, "action_units": [asdict(unit) for unit in scores.units]}
 
     def summary(self) -> dict[str, Any]:
         """The contents of ``summary.json``, as JSON values."""
         config, valid = self.ensemble.config, self.sequence.valid.numpy()
-        disagrees = self.force_disagreement()
+        disagrees, on = self.force_disagreement(), self.on[valid]
         shown, time = self.probabilities.double().numpy()[valid], self.sequence.timestamp.numpy()[valid]
         return {
             **describe_input(self.face),
@@ -145,14 +157,15 @@ class Prediction:
             "folds_trained_on_the_subject": list(self.trained_on),
             "head": config.head,
             "source": config.source,
-            "threshold": THRESHOLD,
+            "threshold_definition": THRESHOLDS,
             "neutral": dict(zip(self.ensemble.dynamics.shape_names, self.neutral.tolist(), strict=True)),
             "action_units": {
                 column_name(unit): {
                     "mean": float(shown[:, column].mean()),
                     "peak": float(shown[:, column].max()),
                     "time_of_peak": float(time[shown[:, column].argmax()]),
-                    "share_on": float((shown[:, column] > THRESHOLD).mean()),
+                    "threshold": self.ensemble.thresholds[column],
+                    "share_on": float(on[:, column].mean()),
                     "test_f1": self.background.test_f1.get(unit),
                     "measured": self._measured(unit),
                     "disagrees_with_force": disagrees[unit],

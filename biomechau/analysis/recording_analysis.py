@@ -15,7 +15,7 @@ from biomechau.physics import ForceMetric, InverseOptions, PhysicsConfig
 from biomechau.rig import FaceRig, Muscles
 
 # What the summary takes from that of the prediction.
-_OF_UNITS = ("action_units", "threshold", "folds", "training", "disagreement_definition")
+_OF_UNITS = ("action_units", "threshold_definition", "folds", "training", "disagreement_definition")
 
 
 @dataclass(frozen=True, eq=False)

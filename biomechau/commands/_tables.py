@@ -220,16 +220,17 @@ def scores_table(scores: CrossValidation) -> Table:
     table.add_column("")
     folds, means = scores.evaluations.values(), scores.scores
     numbers = [f"fold {number}" for number in scores.evaluations] if len(scores.evaluations) > 1 else []
-    for heading in ("F1", *numbers, "MCC", "always on", "rate"):
+    for heading in ("F1", *numbers, "own threshold", "MCC", "always on", "rate"):
         table.add_column(heading, justify="right")
     for row, unit in enumerate(means.units):
         by_fold = [evaluation.scores.units[row].f1 for evaluation in folds] if numbers else []
-        values = [unit.f1, *by_fold, unit.mcc, unit.always_positive_f1, unit.positive_rate]
+        values = [unit.f1, *by_fold, unit.threshold_f1, unit.mcc, unit.always_positive_f1, unit.positive_rate]
         table.add_row(f"AU{unit.action_unit:02d}", *map(_percent, values))
     table.add_section()
     by_fold = [evaluation.scores.mean_f1 for evaluation in folds] if numbers else []
     mean = means.means
-    table.add_row("mean", *map(_percent, [mean.f1, *by_fold, mean.mcc, mean.always_positive_f1]), "", style="bold")
+    values = [mean.f1, *by_fold, mean.threshold_f1, mean.mcc, mean.always_positive_f1]
+    table.add_row("mean", *map(_percent, values), "", style="bold")
     return table
 
 
@@ -250,7 +251,8 @@ def scores_notes(scores: CrossValidation) -> list[str]:
     notes = [
         f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
-        f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}; threshold 0.5",
+        f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}",
+        "F1 at the threshold 0.5, as in the literature, and at the unit's own, chosen on the validation subjects",
         f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
         f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
         listing("without positives in some fold, left out of its means", sorted(without)),

@@ -24,7 +24,6 @@ from biomechau.reports.figures import (
 )
 from biomechau.rig import FaceRig
 from biomechau.rig.action_unit_names import NAMES, column_name
-from biomechau.training.metrics import THRESHOLD
 
 
 def draw_forces(found: CaptureForces, path: Path) -> None:
@@ -110,9 +109,9 @@ def _row_name(prediction: Prediction, unit: int) -> str:
 
 
 def _likely(prediction: Prediction, frame: int, count: int = 5) -> str:
-    """The most probable action units above the threshold: ``"AU 6 + 12"``."""
-    row = prediction.probabilities[frame].tolist()
-    on = sorted((r for r in range(len(row)) if row[r] > THRESHOLD), key=lambda r: -row[r])[:count]
+    """The most probable action units of those that are on: ``"AU 6 + 12"``."""
+    row, on = prediction.probabilities[frame].tolist(), prediction.on[frame]
+    on = sorted((r for r in range(len(row)) if on[r]), key=lambda r: -row[r])[:count]
     units = sorted(prediction.action_units[r] for r in on)
     return f"AU {' + '.join(map(str, units))}" if units else "no action unit"
 

@@ -119,7 +119,9 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
         seen = ResampledCorpus(run.seen_by_head(corpus), fps)
     windows = DetectorWindows(seen, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
-    scores = action_unit_scores(frames["probabilities"], frames["labels"], detector.config.action_units)
+    scores = action_unit_scores(
+        frames["probabilities"], frames["labels"], detector.config.action_units, thresholds=run.thresholds
+    )
     forces = reconstruction = None
     if "forces" in frames:
         reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])

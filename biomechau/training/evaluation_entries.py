@@ -23,6 +23,8 @@ _UNIT: _Entries = {
     "known_frames": ("a whole number from 0", lambda value: is_count(value) or (value == 0 and type(value) is int)),
     "best_f1": _SHARE,
     "auc": _SHARE,
+    "threshold": _SHARE,
+    "threshold_f1": _SHARE,
 }
 # The baseline of a mean over folds is null where no fold has an F1.
 _MEAN_UNIT: _Entries = {**_UNIT, "always_positive_f1": _SHARE}
@@ -33,6 +35,7 @@ _SUMMARY: _Entries = {
     "mean_always_positive_f1": _SHARE,
     "mean_best_f1": _SHARE,
     "mean_auc": _SHARE,
+    "mean_threshold_f1": _SHARE,
     "force_recovery_median_r": _CORRELATION,
     "reconstruction_error_over_std": ("a number from 0 or null", or_null(between(0, float("inf")))),
 }
@@ -45,7 +48,7 @@ _FOLD: _Entries = {
     "protocol": ("an object", is_object),
 }
 # Missing in files of versions before these were computed.
-_OPTIONAL = ("best_f1", "auc", "mean_best_f1", "mean_auc")
+_OPTIONAL = ("best_f1", "auc", "threshold", "threshold_f1", "mean_best_f1", "mean_auc", "mean_threshold_f1")
 
 
 def check_fold(values: Mapping[str, Any], parent: str = "") -> tuple[ActionUnitScore, ...]:

@@ -26,9 +26,21 @@ from biomechau.rig import Distribution
 from biomechau.training._checkpoint_files import CheckpointFiles, checkpoint_to_resume, read_checkpoint
 from biomechau.training._few_labels import counts_of, labelled_sequences
 from biomechau.training._protocol import training_protocol
+from biomechau.training._thresholds import choose_thresholds
 from biomechau.training.data import CorpusData, positive_weights
 from biomechau.training.module import DetectorModule
-from biomechau.training.run import BEST, CONFIG, LAST, METRICS, PROTOCOL, TENSORBOARD, Run, has_begun, save_json
+from biomechau.training.run import (
+    BEST,
+    CONFIG,
+    LAST,
+    METRICS,
+    PROTOCOL,
+    TENSORBOARD,
+    THRESHOLDS,
+    Run,
+    has_begun,
+    save_json,
+)
 from biomechau.training.training_config import TrainingConfig, check_units
 
 
@@ -44,8 +56,9 @@ def train(
     """Train a detector, and keep the weights of the epoch that is best on the validation subjects.
 
     The folder then contains ``config.json``, the detector (``Detector.load(out)``), ``metrics.csv`` with a row per
-    epoch, ``protocol.json``, the checkpoints and, if tensorboard is installed, its log. On the CPU the same seed and
-    number of threads give the same weights, whether the training was resumed or not.
+    epoch, ``protocol.json``, ``thresholds.json`` with the threshold of each action unit, the checkpoints and, if
+    tensorboard is installed, its log. On the CPU the same seed and number of threads give the same weights, whether the
+    training was resumed or not.
 
     Args:
         corpus: to train on.
@@ -114,9 +127,10 @@ def _fit(run: Run, corpus: Corpus, progress: bool, on_epoch: Callable[[int, int]
             # weights_only: a checkpoint must not run code when it is read.
             trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         best = read_checkpoint(run.path / BEST)["state_dict"]
-    module.cpu().load_state_dict(best)
-    if trainer.is_global_zero:
-        detector.eval().save(run.path)
+        module.cpu().load_state_dict(best)
+        if trainer.is_global_zero:
+            save_json(choose_thresholds(detector.eval(), run, corpus), run.path / THRESHOLDS)
+            detector.save(run.path)
     trainer.strategy.barrier()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from statistics import fmean, median
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ class ActionUnitScore:
             how strict the coders are. None as ``f1``, and if only counts are known.
         auc: area under the receiver operating characteristic, 0.5 for chance, independent of threshold and positive
             rate; None for constant labels, and if only counts are known.
+        threshold: of the detector, chosen on its validation subjects; None if the scores are of none.
+        threshold_f1: F1 at that threshold.
     """
 
     action_unit: int
@@ -42,6 +45,8 @@ class ActionUnitScore:
     known_frames: int
     best_f1: float | None = None
     auc: float | None = None
+    threshold: float | None = None
+    threshold_f1: float | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class MeanScores:
     always_positive_f1: float | None
     best_f1: float | None
     auc: float | None
+    threshold_f1: float | None
 
     @classmethod
     def of(cls, scores: Iterable[ActionUnitScore | MeanScores]) -> MeanScores:
@@ -91,6 +97,7 @@ class ActionUnitScores:
                     units[0].action_unit,
                     positive_rate=fmean(unit.positive_rate for unit in units),
                     known_frames=sum(unit.known_frames for unit in units),
+                    threshold=mean_of_known(unit.threshold for unit in units),
                     **asdict(MeanScores.of(units)),
                 )
                 for units in zip(*(fold.units for fold in folds), strict=True)
@@ -138,7 +145,11 @@ class ForceRecovery:
 
 
 def action_unit_scores(
-    probabilities: Tensor, labels: Tensor, action_units: Sequence[int], valid: Tensor | None = None
+    probabilities: Tensor,
+    labels: Tensor,
+    action_units: Sequence[int],
+    valid: Tensor | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> ActionUnitScores:
     """Scores of all frames together at the threshold 0.5; labels that are not known do not count.
 
@@ -147,6 +158,7 @@ def action_unit_scores(
         labels: (..., R), 1 on, 0 off, -1 unknown.
         action_units: R numbers.
         valid: (...) bool, frames that count; all if not given.
+        thresholds: R thresholds at which F1 is computed as well (:func:`best_thresholds`).
 
     Raises:
         TypeError: probabilities that are not floating point, or a mask that is not bool.
@@ -169,17 +181,38 @@ def action_unit_scores(
     scores = scores_of_counts(confusion_counts(probabilities, labels), action_units)
     columns = (tensor.reshape(-1, num_units).T for tensor in (probabilities, labels))
     ranked = zip(scores.units, map(_ranking, *columns), strict=True)
-    return ActionUnitScores(tuple(replace(unit, best_f1=best_f1, auc=auc) for unit, (best_f1, auc) in ranked))
+    units = [replace(unit, best_f1=ranking.best_f1, auc=ranking.auc) for unit, ranking in ranked]
+    if thresholds is None:
+        return ActionUnitScores(tuple(units))
+    at = scores_of_counts(confusion_counts(probabilities, labels, thresholds), action_units)
+    chosen = zip(units, thresholds, at.units, strict=True)
+    return ActionUnitScores(
+        tuple(replace(unit, threshold=float(threshold), threshold_f1=other.f1) for unit, threshold, other in chosen)
+    )
 
 
-def confusion_counts(probabilities: Tensor, labels: Tensor) -> Tensor:
+def best_thresholds(probabilities: Tensor, labels: Tensor) -> list[float]:
+    """The threshold of each action unit with the highest F1, midway between two probabilities that occur.
+
+    The one nearest to 0.5 of several; 0.5 for a unit whose known labels are all the same.
+
+    Args:
+        probabilities: p(y = 1), (frames, R).
+        labels: (frames, R), 1 on, 0 off, -1 unknown.
+    """
+    return [_ranking(*columns).threshold for columns in zip(probabilities.T, labels.T, strict=True)]
+
+
+def confusion_counts(probabilities: Tensor, labels: Tensor, thresholds: Sequence[float] | None = None) -> Tensor:
     """TP, FP, FN and TN of each action unit, (R, 4) int64; counts of batches add up to those of the whole.
 
     Args:
         probabilities: (..., R).
         labels: (..., R), 1 on, 0 off, -1 unknown.
+        thresholds: R probabilities above which a unit is on; 0.5 if not given.
     """
-    on, true, false = probabilities > THRESHOLD, labels == 1, labels == 0
+    limits = THRESHOLD if thresholds is None else probabilities.new_tensor(thresholds)
+    on, true, false = probabilities > limits, labels == 1, labels == 0
     cells = (on & true, on & false, ~on & true, ~on & false)
     return torch.stack([cell.flatten(0, -2).sum(0) for cell in cells], -1)
 
@@ -282,23 +315,37 @@ def _score(action_unit: int, tp: int, fp: int, fn: int, tn: int) -> ActionUnitSc
     return ActionUnitScore(action_unit, f1, mcc, 2 * rate / (1 + rate), rate, known)
 
 
-def _ranking(probabilities: Tensor, labels: Tensor) -> tuple[float | None, float | None]:
-    """F1 at the best threshold and area under the curve of one action unit; inputs are (frames,)."""
+class _Ranking(NamedTuple):
+    """Best threshold of one action unit, F1 at it, and area under the curve."""
+
+    threshold: float = THRESHOLD
+    best_f1: float | None = None
+    auc: float | None = None
+
+
+def _ranking(probabilities: Tensor, labels: Tensor) -> _Ranking:
+    """The scores of one action unit that do not depend on its threshold; inputs are (frames,)."""
     known = labels != UNKNOWN
     probabilities, order = probabilities[known].sort(descending=True)
     on = (labels[known][order] == 1).double()
     positive, negative = float(on.sum()), float((1 - on).sum())
     if not positive:
-        return None, None
+        return _Ranking()
     # A threshold cannot separate frames of equal probability.
     last = torch.ones_like(on, dtype=torch.bool)
     last[:-1] = probabilities[1:] != probabilities[:-1]
     tp, fp = on.cumsum(0)[last], (1 - on).cumsum(0)[last]
-    best_f1 = float((2 * tp / (tp + fp + positive)).max())
+    f1 = 2 * tp / (tp + fp + positive)
     if not negative:
-        return best_f1, None
+        return _Ranking(best_f1=float(f1.max()))
+    # The frames above each threshold are those that count so far; below the lowest probability all are on.
+    seen = probabilities[last].double()
+    between = (seen + torch.cat([seen[1:], seen.new_zeros(1)])) / 2
+    best = between[f1 >= f1.max() * (1 - 1e-12)]
     zero = tp.new_zeros(1)
-    return best_f1, float(torch.trapezoid(torch.cat([zero, tp]), torch.cat([zero, fp]))) / (positive * negative)
+    area = float(torch.trapezoid(torch.cat([zero, tp]), torch.cat([zero, fp])))
+    nearest = best[(best - THRESHOLD).abs().argmin()]
+    return _Ranking(float(nearest), float(f1.max()), area / (positive * negative))
 
 
 def _unit(x: Tensor) -> Tensor:

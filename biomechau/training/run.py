@@ -14,21 +14,25 @@ from biomechau import models
 from biomechau.corpus import Corpus, Fold
 from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.image_features import BackboneCard
-from biomechau.file_errors import quote, reason
+from biomechau.file_errors import naming, quote, reason
 from biomechau.files import is_unfinished, read_description, replacing
+from biomechau.json_file import between, entry, read_json_object
 from biomechau.models import Detector
+from biomechau.rig.action_unit_names import column_name
+from biomechau.training.metrics import THRESHOLD
 from biomechau.training.training_config import TrainingConfig
 
 FORMAT = "biomechau-run"
 VERSION = 1
 CONFIG, METRICS, PROTOCOL = "config.json", "metrics.csv", "protocol.json"
+THRESHOLDS = "thresholds.json"
 TENSORBOARD = "tensorboard"
 # Checkpoints: the state after the last epoch and after the one before, and the weights of the best epoch.
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 # The default detector, which ships with the package; ``biomechau experiment default-detector`` makes it.
 DEFAULT_RUN = Path(models.__file__).parent / "default_detector"
 # Everything that a training writes into its folder.
-FILES = frozenset({CONFIG, METRICS, PROTOCOL, TENSORBOARD, LAST, PREVIOUS, BEST, *Detector.FILES})
+FILES = frozenset({CONFIG, METRICS, PROTOCOL, THRESHOLDS, TENSORBOARD, LAST, PREVIOUS, BEST, *Detector.FILES})
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,24 @@ class Run:
         except (ValueError, OSError):
             return False
         return True
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Probability above which each action unit is on, chosen on the validation subjects.
+
+        0.5 each in a run of an older version, which has no ``thresholds.json``.
+
+        Raises:
+            ValueError: a threshold that is missing or outside [0, 1]; the message names the file.
+            OSError: the file cannot be read.
+        """
+        units, file = self.config.detector.action_units, self.path / THRESHOLDS
+        if not file.exists():
+            return (THRESHOLD,) * len(units)
+        values = read_json_object(file)
+        with naming(f"{file}: not the thresholds of this run"):
+            expected = ("a number in [0, 1]", between(0, 1))
+            return tuple(entry(values, column_name(unit), *expected) for unit in units)
 
     def metrics(self) -> list[dict[str, float]]:
         """The logged values of each epoch, see :class:`biomechau.training.DetectorModule`.

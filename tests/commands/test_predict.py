@@ -58,6 +58,11 @@ def test_predictions_are_the_mean_of_the_folds(
     found = np.array([[float(row[muscle]) for muscle in muscles] for row in rows])
     np.testing.assert_allclose(found, torch.stack(forces).mean(0), rtol=1e-4, atol=1e-6)
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    thresholds = np.mean([run.thresholds for run in open_runs(run_folder).values()], 0)
+    units = summary["action_units"].values()
+    assert [unit["threshold"] for unit in units] == pytest.approx(thresholds)
+    probabilities = torch.stack(expected).mean(0).double().numpy()
+    assert [unit["share_on"] for unit in units] == pytest.approx((probabilities > thresholds).mean(0), abs=1e-9)
     assert summary["folds_trained_on_the_subject"] == trained
     assert summary["labels"]["action_units"][0]["known_frames"] == 48
 

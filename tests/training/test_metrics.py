@@ -9,6 +9,7 @@ import torch
 
 from biomechau.training.metrics import (
     action_unit_scores,
+    best_thresholds,
     force_recovery,
     relative_error,
     scores_of_counts,
@@ -182,3 +183,27 @@ def test_ranking_where_there_is_nothing_to_rank() -> None:
     assert [unit.best_f1 for unit in units] == [1, None, None]
     assert [unit.auc for unit in units] == [None, None, None]
     assert scores_of_counts(torch.tensor([[3, 1, 2, 4]]), (1,)).means.auc is None
+
+
+def test_thresholds_are_the_best_of_all_that_could_be_chosen() -> None:
+    generator = torch.Generator().manual_seed(1)
+    probabilities = torch.rand(300, 4, generator=generator).mul(50).round().div(50)  # with ties
+    labels = (
+        probabilities + 0.4 * torch.randn(300, 4, generator=generator) > torch.tensor([0.3, 0.5, 0.8, 0.5])
+    ).long()
+    labels[:30, 1], labels[:, 3] = -1, 0
+    chosen = best_thresholds(probabilities, labels)
+    units = action_unit_scores(probabilities, labels, (1, 2, 4, 6), thresholds=chosen).units
+    for column, unit in enumerate(units[:3]):
+        p, y = probabilities[:, column], labels[:, column]
+        best = max(2 * int((y[p > t] == 1).sum()) / int((y[p > t] >= 0).sum() + (y == 1).sum()) for t in p.unique())
+        assert unit.threshold == chosen[column]
+        assert unit.threshold_f1 == unit.best_f1 == pytest.approx(best, abs=1e-12)
+        assert not bool((p == chosen[column]).any())
+    assert (chosen[3], units[3].threshold_f1) == (0.5, None)
+
+
+def test_of_equal_thresholds_the_one_nearest_to_a_half_is_chosen() -> None:
+    probabilities = torch.tensor([[0.2], [0.4], [0.45], [0.9]])
+    labels = torch.tensor([[0], [-1], [-1], [1]])
+    assert best_thresholds(probabilities, labels) == [pytest.approx(0.55)]

@@ -16,6 +16,7 @@ from biomechau.corpus import Corpus, CorpusWriter, Fold
 from biomechau.locks import locked_folder
 from biomechau.models import Detector
 from biomechau.training import DetectorModule, Run, TrainingConfig, evaluate, train
+from biomechau.training.metrics import action_unit_scores
 from biomechau.training.training_config import Selection
 
 
@@ -46,6 +47,30 @@ def test_a_run_holds_what_is_needed(run: Run, corpus: Corpus, fold: Fold) -> Non
     assert (card["action_units"], card["threshold"], card["seed"]) == ([6, 7, 10, 12], 0.5, 0)
     assert card["selection"].endswith("validation subjects")
     assert card["versions"]["torch"] == torch.__version__
+
+
+def test_thresholds_are_those_of_the_validation_subjects(run: Run, corpus: Corpus, fold: Fold) -> None:
+    columns = [corpus.action_units.index(unit) for unit in (6, 7, 10, 12)]
+    with torch.no_grad():
+        found = [
+            (run.detector()({"coefficients": corpus[id].coefficients}).probabilities, corpus[id].labels[:, columns])
+            for id in corpus.ids_of(fold.validation)
+        ]
+    probabilities, labels = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    units = action_unit_scores(probabilities, labels, (6, 7, 10, 12), thresholds=run.thresholds).units
+    # The detector sees the recording here as a whole, in training in windows.
+    assert any(unit.best_f1 is not None for unit in units)
+    for unit in units:
+        assert unit.threshold_f1 == (None if unit.best_f1 is None else pytest.approx(unit.best_f1, abs=0.02))
+
+
+@pytest.mark.parametrize(("text", "message"), [('{"AU06": 0.5}', "AU07"), ('{"AU06": 7}', r"\[0, 1\], found 7")])
+def test_broken_thresholds_are_refused(run: Run, tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "thresholds.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"thresholds\.json: not the thresholds of this run: .*{message}"):
+        replace(run, path=tmp_path).thresholds  # noqa: B018
+    (tmp_path / "thresholds.json").unlink()
+    assert replace(run, path=tmp_path).thresholds == (0.5,) * 4
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,8 @@ def table5(setup: Setup) -> Experiment:
             f"corpora: {names[0]} and {names[1]}{fps if first.fps != second.fps else ''}",
             'data-driven: without physics; "AU loss only" is the physics network as the paper\'s data-driven model, '
             "without the other losses; gain: Avg. less that of position, temporal, run for run",
-            "best F1: each action unit at the threshold that is best on the tested labels, which nobody knows; AUC: "
+            "own threshold: F1 of each action unit at the threshold that is best on the validation subjects; best F1: "
+            "at the threshold that is best on the tested labels, which nobody knows; AUC: "
             "area under the receiver operating characteristic, whatever the threshold and the rate of positives",
             "a seed trains on the training subjects of one fold; the fold's own test subjects are not used",
         ),

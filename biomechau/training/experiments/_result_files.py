@@ -95,7 +95,7 @@ class _Columns:
         names += ["folds"] if self.folds else []
         names += ["gain"] if self.gains else []
         names += ["gain sd"] if self.gains and self.seeds else []
-        names += ["MCC", "best F1", "AUC"] if self.crossed else ["MCC"]
+        names += ["MCC", "own threshold", "best F1", "AUC"] if self.crossed else ["MCC"]
         return (*names, "force r", "error/std")
 
     def trained(self, row: Row, result: RowResult, other: RowResult | None, runs: str) -> tuple[str, ...]:
@@ -116,7 +116,7 @@ class _Columns:
         cells += [_percent(gain[0], sign="+")] if self.gains else []
         cells += [_percent(gain[1])] if self.gains and self.seeds else []
         cells += [_percent(mean.mcc)]
-        cells += [_percent(mean.best_f1), _percent(mean.auc)] if self.crossed else []
+        cells += [_percent(mean.threshold_f1), _percent(mean.best_f1), _percent(mean.auc)] if self.crossed else []
         return (*cells, _number(result.force_recovery), _number(result.reconstruction))
 
     def published(self, row: PublishedRow) -> tuple[str, ...]:

@@ -1,0 +1,33 @@
+"""The thresholds of the action units, chosen on the validation subjects."""
+
+from __future__ import annotations
+
+import torch
+from torch.utils.data import DataLoader
+
+from biomechau.corpus import LabelledCorpus
+from biomechau.models import Detector
+from biomechau.rig.action_unit_names import column_name
+from biomechau.training.data import DetectorWindows
+from biomechau.training.metrics import best_thresholds, known_labels
+from biomechau.training.run import Run
+
+
+@torch.no_grad()
+def choose_thresholds(detector: Detector, run: Run, corpus: LabelledCorpus) -> dict[str, float]:
+    """The contents of ``thresholds.json``: of each action unit the threshold with the highest F1 on validation.
+
+    Args:
+        detector: trained, in evaluation mode.
+        run: its options and subjects.
+        corpus: of the training, with the image features that the head reads.
+    """
+    config = run.config
+    windows = DetectorWindows(corpus, run.fold.validation, detector, config.num_frames, neutral=config.neutral)
+    found = []
+    for batch in DataLoader(windows, config.batch_size):
+        valid = batch["valid"]
+        found.append((detector(batch).probabilities[valid], known_labels(batch["labels"], valid)[valid]))
+    probabilities, labels = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+    units = detector.config.action_units
+    return dict(zip(map(column_name, units), best_thresholds(probabilities, labels), strict=True))
