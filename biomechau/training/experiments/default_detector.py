@@ -30,7 +30,7 @@ from biomechau.training.cross_validation import CrossValidation
 from biomechau.training.evaluation import SUMMARY, evaluate
 from biomechau.training.experiments._detector_card import card_text
 from biomechau.training.fold_training import train
-from biomechau.training.run import CONFIG, PROTOCOL, Run, save_json
+from biomechau.training.run import CONFIG, PROTOCOL, THRESHOLDS, Run, save_json
 from biomechau.training.training_config import TrainingConfig
 
 MOVEMENTS, TEXT = "movements.json", "card.md"
@@ -226,7 +226,7 @@ def _write(out: Path, run: Run, tested: Mapping[str, CrossValidation], found: di
     }
     text = card_text(recipe.training, recipe.people, shared_units(ACTION_UNITS), scores, found)
     with staged_directory(out) as stage:
-        for name in (CONFIG, PROTOCOL, *Detector.FILES):
+        for name in (CONFIG, PROTOCOL, THRESHOLDS, *Detector.FILES):
             shutil.copyfile(run.path / name, stage / name)
         save_json(main, stage / SUMMARY)
         (stage / MOVEMENTS).write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
