@@ -168,27 +168,29 @@ def _predict(ensemble: Ensemble, recording: _Recording, progress: Callable[[int,
     batch = {"coefficients": coefficients - neutral}
     if recording.residual is not None:
         batch["residual"] = recording.residual.to(dtype)
-    probabilities, forces, rebuilt = [], [], []
+    found: dict[str, list[Tensor]] = {}
     for done, (number, detector) in enumerate(ensemble.detectors.items()):
-        own = {"image_features": recording.images[number].to(dtype)} if recording.images else {}
-        inputs = {**batch, **own}
-        found = _predict_frames(detector, inputs, done, len(ensemble.folds), progress)
-        probabilities.append(found[0])
-        if found[1] is not None:
-            forces.append(found[1])
-            rebuilt.append(_reconstruct(detector, inputs, ensemble.training.num_frames))
+        pictured = {"image_features": recording.images[number].to(dtype)} if recording.images else {}
+        inputs = {**batch, **pictured}
+        own = _predict_frames(detector, inputs, done, len(ensemble.folds), progress)
+        if "forces" in own:
+            own["reconstructed"] = _reconstruct(detector, inputs, ensemble.training.num_frames)
+        for name, values in own.items():
+            found.setdefault(name, []).append(values)
+    mean = {name: torch.stack(values).mean(0) for name, values in found.items()}
     return Prediction(
         ensemble,
         recording.sequence,
         recording.channels,
         coefficients,
         neutral,
-        torch.stack(probabilities).mean(0),
-        torch.stack(forces).mean(0) if forces else None,
-        torch.stack(rebuilt).mean(0) if rebuilt else None,
+        mean["probabilities"],
+        mean.get("forces"),
+        mean.get("reconstructed"),
         recording.labels,
         recording.subject,
         recording.trained_on,
+        mean.get("side_probabilities"),
     )
 
 
@@ -199,21 +201,21 @@ def _predict_frames(
     fold: int,
     num_folds: int,
     progress: Callable[[int, int], None] | None,
-) -> tuple[Tensor, Tensor | None]:
-    """Probabilities and forces of all frames, in chunks with context: the same as for the whole recording."""
+) -> dict[str, Tensor]:
+    """Probabilities and forces of all frames by name, in chunks with context: the same as for the whole recording."""
     frames, around = len(batch["coefficients"]), max(detector.config.context, 1)
-    probabilities: list[Tensor] = []
-    forces: list[Tensor] = []
+    found: dict[str, list[Tensor]] = {}
     for start in range(0, frames, _CHUNK):
         stop = min(start + _CHUNK, frames)
         first = max(start - around, 0)
         output = detector(_frames_of(detector, batch, slice(first, stop + around)))
         own = slice(start - first, stop - first)
-        probabilities.append(output.probabilities[own])
-        forces += [] if output.forces is None else [output.forces[own]]
+        for name in ("probabilities", "side_probabilities", "forces"):
+            if (values := getattr(output, name)) is not None:
+                found.setdefault(name, []).append(values[own])
         if progress is not None:
             progress(fold * frames + stop, num_folds * frames)
-    return torch.cat(probabilities), torch.cat(forces) if forces else None
+    return {name: torch.cat(values) for name, values in found.items()}
 
 
 @torch.no_grad()

@@ -86,6 +86,11 @@ class Ensemble:
         return tuple(map(fmean, zip(*(run.thresholds for run in self.runs.values()), strict=True)))
 
     @property
+    def paired_units(self) -> tuple[int, ...]:
+        """Numbers of the action units of which left and right are told apart."""
+        return self._detector.paired_units
+
+    @property
     def rig(self) -> FaceRig:
         """The face."""
         return self._detector.rig

@@ -16,7 +16,7 @@ from biomechau.analysis.background import Background
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, Floats
 from biomechau.corpus import FaceSequence
-from biomechau.rig.action_unit_names import column_name
+from biomechau.rig.action_unit_names import SIDE_NAMES, column_name
 from biomechau.rig.names import ChannelMap
 from biomechau.training.metrics import action_unit_scores
 
@@ -51,6 +51,8 @@ class Prediction:
         labels: 1, 0 and -1 (unknown), (T, R); None if there are none.
         subject: the recorded person, if known.
         trained_on: folds that used this subject for training.
+        side_probabilities: p(y = 1) on the left and the right side, (T, R, 2), the same for units of the middle; None
+            if the detectors do not tell sides.
     """
 
     ensemble: Ensemble
@@ -64,6 +66,7 @@ class Prediction:
     labels: Tensor | None = None
     subject: str | None = None
     trained_on: tuple[int, ...] = ()
+    side_probabilities: Tensor | None = None
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -74,6 +77,22 @@ class Prediction:
     def action_units(self) -> tuple[int, ...]:
         """Numbers of the R action units."""
         return self.ensemble.config.action_units
+
+    @property
+    def paired_units(self) -> tuple[int, ...]:
+        """Numbers of the action units of which left and right are told apart."""
+        return self.ensemble.paired_units
+
+    def probability_of(self) -> dict[str, Floats]:
+        """p(y = 1) (T,) by column: ``AU12`` for either side and, if sides are told, ``AU12_left``, ``AU12_right``."""
+        columns: dict[str, Floats] = {}
+        whole = self.probabilities.double().numpy()
+        sides = None if self.side_probabilities is None else self.side_probabilities.double().numpy()
+        for r, unit in enumerate(self.action_units):
+            columns[column_name(unit)] = whole[:, r]
+            if sides is not None and unit in self.paired_units:
+                columns |= {column_name(unit, side): sides[:, r, i] for i, side in enumerate(SIDE_NAMES)}
+        return columns
 
     @cached_property
     def face(self) -> FaceForces:
@@ -148,6 +167,7 @@ class Prediction:
         """The contents of ``summary.json``, as JSON values."""
         config, valid = self.ensemble.config, self.sequence.valid.numpy()
         disagrees, on = self.force_disagreement(), self.on[valid]
+        columns = {name: values[valid] for name, values in self.probability_of().items()}
         shown, time = self.probabilities.double().numpy()[valid], self.sequence.timestamp.numpy()[valid]
         return {
             **describe_input(self.face),
@@ -166,6 +186,11 @@ class Prediction:
                     "time_of_peak": float(time[shown[:, column].argmax()]),
                     "threshold": self.ensemble.thresholds[column],
                     "share_on": float(on[:, column].mean()),
+                    "sides": {
+                        side: _on_side(columns[name], self.ensemble.thresholds[column])
+                        for side in SIDE_NAMES
+                        if (name := column_name(unit, side)) in columns
+                    },
                     "test_f1": self.background.test_f1.get(unit),
                     "measured": self._measured(unit),
                     "disagrees_with_force": disagrees[unit],
@@ -180,3 +205,12 @@ class Prediction:
             "quality_definition": QUALITY,
             **(describe_forces(self.face) if self.forces is not None else {}),
         }
+
+
+def _on_side(probabilities: Floats, threshold: float) -> dict[str, float]:
+    """What the summary says of one side of a unit, which has the unit's threshold."""
+    return {
+        "mean": float(probabilities.mean()),
+        "peak": float(probabilities.max()),
+        "share_on": float((probabilities > threshold).mean()),
+    }

@@ -32,7 +32,7 @@ def study_row(summary: Mapping[str, Any]) -> Row:
     ``asymmetry_lower`` (:func:`asymmetry_index` of this recording); for every muscle and side ``NAME_peak`` and
     ``NAME_mean`` [force unit] and ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_ratio_of_sums``; and for
     every action unit ``AU12_rate``, the share of the frames with a face in which it is on, and ``AU12_mean``, its mean
-    probability.
+    probability; the same of ``AU12_left`` and ``AU12_right`` where sides are told.
 
     Args:
         summary: of :meth:`CaptureForces.summary`, with "quality" and, if there are any, "action_units".
@@ -52,5 +52,7 @@ def study_row(summary: Mapping[str, Any]) -> Row:
         row |= {f"{name}_{what}": muscle[what] for what in ("peak", "mean", "time_of_peak")}
     row |= {f"{name}_ratio_of_sums": value for name, value in summary["ratio_of_sums"].items()}
     for name, unit in summary.get("action_units", {}).items():
-        row |= {f"{name}_rate": unit["share_on"], f"{name}_mean": unit["mean"]}
+        sides = {f"{name}_{side}": values for side, values in unit.get("sides", {}).items()}
+        for column, values in {name: unit, **sides}.items():
+            row |= {f"{column}_rate": values["share_on"], f"{column}_mean": values["mean"]}
     return row

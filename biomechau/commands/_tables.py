@@ -111,6 +111,9 @@ def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> 
         table.add_column(heading, justify="right")
     scores = summary["labels"]
     rows = summary["action_units"].values()
+    sides = list(dict.fromkeys(side for row in rows for side in row["sides"]))
+    for side in sides:
+        table.add_column(f"{side}, peak p", justify="right")
     tested = any(row["test_f1"] is not None for row in rows)
     if tested:
         table.add_column("test F1", justify="right")
@@ -121,6 +124,7 @@ def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> 
         table.add_column("doubt")
     for unit, row in zip(action_units, summary["action_units"].values(), strict=True):
         cells = [f"{row['share_on']:.0%}", f"{row['mean']:.2f}", f"{row['peak']:.2f}", f"{row['time_of_peak']:.2f}"]
+        cells += [_two_digits(row["sides"].get(side, {}).get("peak")) for side in sides]
         if tested:
             cells.append(_two_digits(row["test_f1"]))
         if scores is not None:
@@ -215,16 +219,18 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
 
 
 def scores_table(scores: CrossValidation) -> Table:
-    """F1 of each action unit [%]: mean, each fold, MCC, and the baseline."""
+    """F1 of each action unit [%]: mean, each fold, MCC, the baseline, and how well either side is told (AUC)."""
     table = new_table("F1 and MCC of each action unit [%]")
     table.add_column("")
     folds, means = scores.evaluations.values(), scores.scores
     numbers = [f"fold {number}" for number in scores.evaluations] if len(scores.evaluations) > 1 else []
-    for heading in ("F1", *numbers, "own threshold", "MCC", "always on", "rate"):
+    sides = {side: {unit.action_unit: unit.auc for unit in each.units} for side, each in scores.sides.items()}
+    for heading in ("F1", *numbers, "own threshold", "MCC", "always on", "rate", *(f"AUC {side}" for side in sides)):
         table.add_column(heading, justify="right")
     for row, unit in enumerate(means.units):
         by_fold = [evaluation.scores.units[row].f1 for evaluation in folds] if numbers else []
         values = [unit.f1, *by_fold, unit.threshold_f1, unit.mcc, unit.always_positive_f1, unit.positive_rate]
+        values += [each.get(unit.action_unit) for each in sides.values()]
         table.add_row(f"AU{unit.action_unit:02d}", *map(_percent, values))
     table.add_section()
     by_fold = [evaluation.scores.mean_f1 for evaluation in folds] if numbers else []

@@ -17,8 +17,8 @@ class Evaluate(Command):
     """Evaluate all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
 
     On the training corpus every fold is tested on its own test subjects; another corpus is resampled to the frame rate
-    of the run and tested as a whole. Writes action_unit_scores.csv, force_recovery.csv (if true forces are known) and
-    evaluation.json with the protocol.
+    of the run and tested as a whole. Writes action_unit_scores.csv, side_scores.csv (if sides are labelled),
+    force_recovery.csv (if true forces are known) and evaluation.json with the protocol.
     """
 
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]

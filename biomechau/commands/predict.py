@@ -27,8 +27,8 @@ class Predict(Command):
     """Predict the action units and muscle forces of a recording with a trained run, or with the default detector.
 
     Probabilities and forces are the mean over all folds in RUN, or those of --fold. Writes action_units.csv
-    (probabilities), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau report"). Cells of
-    dropped frames are empty.
+    (probabilities, of each side too), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau
+    report"). Cells of dropped frames are empty.
     """
 
     input: Annotated[

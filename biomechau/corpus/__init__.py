@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from biomechau.corpus.image_features import BackboneCard, ImageFeatures
     from biomechau.corpus.json_sequence import read_json_sequence
+    from biomechau.corpus.label_table import LabelTable, read_labels
     from biomechau.corpus.labelled_corpus import LabelledCorpus
     from biomechau.corpus.mesh_sequence import read_mesh_sequence
     from biomechau.corpus.npz_sequence import read_npz
@@ -46,6 +47,7 @@ __all__ = [
     "FeatureCache",
     "Fold",
     "ImageFeatures",
+    "LabelTable",
     "LabelledCorpus",
     "Protocol",
     "ResampledCorpus",
@@ -58,6 +60,7 @@ __all__ = [
     "read_action_units",
     "read_blendshape_table",
     "read_json_sequence",
+    "read_labels",
     "read_mesh_sequence",
     "read_npz",
     "read_sequence",
@@ -88,6 +91,7 @@ __getattr__, __dir__ = lazy_names(
         ),
         "image_features": ("BackboneCard", "ImageFeatures"),
         "json_sequence": ("read_json_sequence",),
+        "label_table": ("LabelTable", "read_labels"),
         "labelled_corpus": ("LabelledCorpus",),
         "mesh_sequence": ("read_mesh_sequence",),
         "npz_sequence": ("read_npz",),

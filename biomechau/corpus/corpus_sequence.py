@@ -31,6 +31,7 @@ TENSORS: Mapping[str, TensorKind] = {
     "valid": TensorKind((torch.bool,), ("",), required=True),
     "image_features": TensorKind((torch.float32,), ("D",)),
     "muscle_forces": TensorKind((torch.float32,), ("M", "M3")),
+    "side_labels": TensorKind((torch.int8,), ("R2",)),
     "side_intensities": TensorKind((torch.float32,), ("R2",)),
     "vertices_residual": TensorKind((torch.float16, torch.float32), ("N3",)),
     "image_valid": TensorKind((torch.bool,), ("",)),
@@ -54,6 +55,8 @@ class CorpusSequence:
         image_features: (T, D) float32, features of the picture of each frame, or None.
         muscle_forces: (T, M) float32 for fibres or (T, M, 3) for vectors, true muscle forces [1], or None.
         vertices_residual: (T, N, 3) float16 or float32, the mesh minus sum_k c_k B_k (Eq. 3) [cm], or None.
+        side_labels: (T, R, 2) int8, as ``labels`` for the left and the right side; the same for units of the middle of
+            the face. None if no side is labelled.
         side_intensities: (T, R, 2) float32, intensity of each action unit, left and right, 0 to 5, or None.
         image_valid: (T,) bool, False in frames without a picture, whose ``image_features`` are meaningless; None if all
             have one.
@@ -76,6 +79,7 @@ class CorpusSequence:
     vertices_residual: Tensor | None = None
     image_valid: Tensor | None = None
     side_intensities: Tensor | None = None
+    side_labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         where = f"sequence {self.id!r}: "
@@ -98,6 +102,8 @@ class CorpusSequence:
             raise ValueError(f"{where}coefficients have no frames")
         try:
             check_labels(self.labels)
+            if self.side_labels is not None:
+                check_labels(self.side_labels, "side_labels")
             check_timestamp(self.timestamp)
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
@@ -137,13 +143,14 @@ def label_mask(labels: Tensor, valid: Tensor) -> Tensor:
     return (labels != UNKNOWN) & valid[..., None]
 
 
-def check_labels(labels: Tensor) -> None:
-    """Raise ``ValueError`` unless all labels (T, R) are -1, 0 or 1; the message names the frame."""
+def check_labels(labels: Tensor, name: str = "labels") -> None:
+    """Raise ``ValueError`` unless all labels (T, R, ...) are -1, 0 or 1; the message names the frame."""
     wrong = ((labels < UNKNOWN) | (labels > 1)).nonzero()
     if len(wrong):
-        frame, column = wrong[0].tolist()
+        frame, column, *side = wrong[0].tolist()
+        where = f", {('left', 'right')[side[0]]}" if side else ""
         raise ValueError(
-            f"labels is {int(labels[frame, column])} in frame {frame}, column {column}; "
+            f"{name} is {int(labels[tuple(wrong[0])])} in frame {frame}, column {column}{where}; "
             "expected -1 (unknown), 0 (off) or 1 (on)"
         )
 

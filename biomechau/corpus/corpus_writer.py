@@ -170,7 +170,7 @@ class CorpusWriter:
             timestamp: (T,) time of each frame [s]; by default that of the recording, or n / fps for frame n.
             valid: (T,) False where the coefficients are not a measurement; by default as in the recording, or all True.
                 Frames with a coefficient of NaN are never valid.
-            **others: other tensors of :class:`CorpusSequence`.
+            **others: other tensors of :class:`CorpusSequence`; ``side_labels`` (T, R, 2) as ``labels``.
 
         Raises:
             RuntimeError, ValueError, OSError: see :meth:`add`; also if a label has another value, or no channel of a
@@ -186,12 +186,13 @@ class CorpusWriter:
             timestamp = recording.timestamp if timestamp is None else timestamp
             valid = recording.valid if valid is None else valid
         values = {
-            name: _as_tensor(id, name, value) for name, value in (("coefficients", coefficients), *others.items())
+            name: (_as_labels if name == "side_labels" else _as_tensor)(id, name, value)
+            for name, value in (("coefficients", coefficients), *others.items())
         }
         count = len(values["coefficients"])
         unmeasured = values["coefficients"].isnan().flatten(1).any(1)
         values["coefficients"] = values["coefficients"].nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf)
-        values["labels"] = _as_labels(id, labels)
+        values["labels"] = _as_labels(id, "labels", labels)
         values["timestamp"] = (
             torch.arange(count, dtype=torch.float64) / self.fps
             if timestamp is None
@@ -255,8 +256,8 @@ def _as_tensor(id: str, name: str, value: ArrayLike | Tensor) -> Tensor:
     return tensor.to(wanted[0])
 
 
-def _as_labels(id: str, labels: ArrayLike | Tensor) -> Tensor:
-    tensor = labels if isinstance(labels, Tensor) else _plain_array(id, "labels", labels)
+def _as_labels(id: str, name: str, labels: ArrayLike | Tensor) -> Tensor:
+    tensor = labels if isinstance(labels, Tensor) else _plain_array(id, name, labels)
     if tensor.dtype == torch.int8:
         return tensor
     tensor = torch.where(tensor.isnan(), UNKNOWN, tensor) if tensor.dtype.is_floating_point else tensor
@@ -266,7 +267,7 @@ def _as_labels(id: str, labels: ArrayLike | Tensor) -> Tensor:
     if wrong is not None and wrong.any():
         where = wrong.nonzero()[0].tolist()
         raise ValueError(
-            f"sequence {id!r}: labels is {tensor[tuple(where)].item():g} in frame {where[0]}, expected 1, 0, -1 or NaN"
+            f"sequence {id!r}: {name} is {tensor[tuple(where)].item():g} in frame {where[0]}, expected 1, 0, -1 or NaN"
         )
     return tensor.to(torch.int8)
 

@@ -18,6 +18,7 @@ from biomechau.rig import FaceRig
 
 # Continuous signals, which are interpolated; other tensors are those of the nearest frame.
 _SIGNALS = ("coefficients", "muscle_forces")
+_LABELS = ("labels", "side_labels")
 
 
 class ResampledCorpus(LabelledCorpus):
@@ -81,7 +82,10 @@ def _resampled(sequence: CorpusSequence, recorded_fps: float, fps: float) -> dic
     nearest, near = nearest_frames(sequence.timestamp, grid, 0.5 / min(recorded_fps, fps) + 1e-6)
     tensors = {name: tensor[nearest] for name, tensor in sequence.tensors.items()}
     known = near & sequence.valid[nearest]
-    tensors |= {"timestamp": grid, "labels": tensors["labels"].masked_fill(~known[:, None], UNKNOWN)}
+    tensors["timestamp"] = grid
+    for name in _LABELS:
+        if name in tensors:
+            tensors[name][~known] = UNKNOWN
     if not sequence.valid.any():
         return tensors
     for name in _SIGNALS:

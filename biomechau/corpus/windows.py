@@ -13,7 +13,8 @@ from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence, label_mask
 from biomechau.corpus.labelled_corpus import LabelledCorpus
 
 # Values of padded frames; other tensors repeat the last frame, so that there are no jumps.
-_PADDING = {"labels": UNKNOWN, "valid": False, "image_valid": False}
+_PADDING = {"labels": UNKNOWN, "side_labels": UNKNOWN, "valid": False, "image_valid": False}
+_OPTIONAL = ("image_features", "muscle_forces", "side_labels", "vertices_residual")
 
 
 class Windows(Dataset[dict[str, Any]]):
@@ -39,7 +40,7 @@ class Windows(Dataset[dict[str, Any]]):
         tail: what to do with frames at the end of a sequence that do not fill a window. ``"pad"`` gives them a window
             of their own, padded with frames that repeat the last one, are not valid and have no known label. ``"drop"``
             leaves them out, as well as sequences shorter than a window.
-        optional: which of ``image_features``, ``muscle_forces`` and ``vertices_residual`` to include.
+        optional: which of ``image_features``, ``muscle_forces``, ``side_labels`` and ``vertices_residual`` to include.
 
     Raises:
         ValueError: the corpus does not have an id, a length is below 1, there are no windows, or an option is unknown.
@@ -61,8 +62,8 @@ class Windows(Dataset[dict[str, Any]]):
             raise ValueError(f"tail must be 'pad' or 'drop', got {tail!r}")
         optional = tuple(optional)
         for name in optional:
-            if name not in ("image_features", "muscle_forces", "vertices_residual"):
-                raise ValueError(f"optional must name image_features, muscle_forces or vertices_residual, got {name!r}")
+            if name not in _OPTIONAL:
+                raise ValueError(f"optional must name some of {', '.join(_OPTIONAL)}, got {name!r}")
         ids = corpus.ids if ids is None else tuple(ids)
         lengths = {entry.id: entry.frames for entry in corpus.manifest.sequences}
         unknown = [id for id in ids if id not in lengths]

@@ -28,10 +28,12 @@ from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.physics_regressor import PhysicsParameters, PhysicsRegressor
 from biomechau.models.pooling import MeshHierarchy
+from biomechau.models.sides import Sides
 from biomechau.ops.tracing import plain_shape
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
+from biomechau.rig.mirrored_mesh import mirror_vertices
 
 # Added to the standard deviation of each coefficient, so that noise of shapes that hardly move is not amplified [1].
 _FLOOR = 0.03
@@ -44,7 +46,9 @@ class DetectorOutput:
     """Output of a detector for sequences of T frames.
 
     Attributes:
-        logits: (..., T, R); ``probabilities`` is their sigmoid.
+        logits: (..., T, R); ``probabilities`` is their sigmoid. With sides they are those of a unit on either side,
+            p = 1 - (1 - p_left) (1 - p_right).
+        side_logits: (..., T, R, 2), left and right; the same for units of the middle. None without sides.
         forces: muscle forces [unit of ``FaceDynamics``], (..., T, M) or (..., T, M, 3); None without physics.
         coefficients: c~, the motion that follows from the forces (Eq. 10), (..., T, K'); its first frame is observed.
         generalized_force: Q of muscles and slack together, (..., T, K').
@@ -58,11 +62,17 @@ class DetectorOutput:
     generalized_force: Tensor | None = None
     slack: Tensor | None = None
     mass: Tensor | None = None
+    side_logits: Tensor | None = None
 
     @property
     def probabilities(self) -> Tensor:
         """p(y = 1), (..., T, R)."""
         return self.logits.sigmoid()
+
+    @property
+    def side_probabilities(self) -> Tensor | None:
+        """p(y = 1) on the left and the right side, (..., T, R, 2); None without sides."""
+        return None if self.side_logits is None else self.side_logits.sigmoid()
 
 
 class Detector(ConfiguredModule):
@@ -75,7 +85,8 @@ class Detector(ConfiguredModule):
     - ``coefficients``: c of the shapes ``dynamics.shape_names``, (..., T, K') with T >= 2;
     - ``displacements``: u [cm], (..., T, N, 3), or of the vertices ``encoder.vertices`` alone; sum_k c_k B_k if absent;
     - ``image_features``: (..., T, D), for the heads with images;
-    - for the loss, ``labels`` (..., T, R) of 1, 0 and -1 (unknown) and ``valid`` (..., T) bool.
+    - for the loss, ``labels`` (..., T, R) of 1, 0 and -1 (unknown), ``side_labels`` (..., T, R, 2) of left and right,
+      and ``valid`` (..., T) bool.
 
     Args:
         rig: the face.
@@ -86,13 +97,15 @@ class Detector(ConfiguredModule):
 
     Attributes:
         dynamics: the decoder, without learnable parameters.
+        sides: left and right; None without sides.
         statistics: mean and spread of the coefficients.
         encoder, regressor: None if the head does not use them.
         identity: augmentation of the meshes in training; None without an encoder or with strength 0.
         head: the action-unit head.
 
     Raises:
-        TypeError, ValueError: as its components; an image head without the size of the image features.
+        TypeError, ValueError: as its components; an image head without the size of the image features; with sides, a
+            rig that is not mirror symmetric as far as the detector reads it.
     """
 
     # Names of the files that ``save`` writes.
@@ -115,12 +128,17 @@ class Detector(ConfiguredModule):
         self.dynamics = FaceDynamics(rig, distribution, config.physics, dtype)
         num_shapes = self.dynamics.num_shapes
         self.statistics = Normalisation((num_shapes,), _FLOOR)
+        self.sides = Sides(self.dynamics, rig, config.action_units) if config.sides else None
         self.encoder = None
         if config.uses_mesh:
             if hierarchy is None:
                 poolings, few = len(config.filters), config.num_input_vertices
+                if few is not None and config.sides:
+                    few = max(few // 2, 4)
                 hierarchy = MeshHierarchy.from_rig(rig, poolings, num_input_vertices=few)
-            self.encoder = MeshEncoder(hierarchy, config.latent_size, config.filters, linear_path=config.linear_path)
+            mirror = None if self.sides is None else (mirror_vertices(rig), self.sides.reflection)
+            path = config.linear_path
+            self.encoder = MeshEncoder(hierarchy, config.latent_size, config.filters, linear_path=path, mirror=mirror)
         self.identity = None
         if self.encoder is not None and config.identity_strength:
             self.identity = IdentityAugmentation(rig, self.encoder.vertices, config.identity_strength)
@@ -154,9 +172,19 @@ class Detector(ConfiguredModule):
         )
         self.to(dtype)
 
+    @property
+    def paired_units(self) -> tuple[int, ...]:
+        """Numbers of the action units of which left and right are told apart; none without sides."""
+        paired = () if self.sides is None else self.sides.paired.tolist()
+        return tuple(unit for unit, has in zip(self.config.action_units, paired, strict=False) if has)
+
     def configuration(self) -> dict[str, Any]:
-        """The configuration except what matters in training alone; the physics is that of ``dynamics``."""
-        return {name: x for name, x in self.config.to_json().items() if name not in (*_OF_TRAINING, "physics")}
+        """The configuration except what matters in training alone; the physics is that of ``dynamics``.
+
+        What has the value of before an option existed is left out, so that states of then can be loaded.
+        """
+        values, before = self.config.to_json(), self.config.BEFORE.items()
+        return {n: x for n, x in values.items() if n not in (*_OF_TRAINING, "physics") and (n, x) not in before}
 
     def fit_statistics(self, coefficients: Iterable[Tensor], displacements: Iterable[Tensor] | None = None) -> None:
         """Compute the statistics that normalise the inputs, from the sequences of the training data.
@@ -168,7 +196,8 @@ class Detector(ConfiguredModule):
         Raises:
             ValueError: wrong shapes, no data, or values that are not finite.
         """
-        self.statistics.fit(coefficients)
+        sides = self.sides
+        self.statistics.fit(coefficients if sides is None else map(sides.coefficients, coefficients))
         if self.encoder is not None:
             meshes = map(self._displacements, coefficients) if displacements is None else displacements
             # So that the meshes, with the augmentation added in training, have about unit variance.
@@ -186,22 +215,27 @@ class Detector(ConfiguredModule):
         shape = plain_shape(c)
         if len(shape) < 2 or shape[-2] < 2:
             raise ValueError(f"coefficients must have shape (..., T, K') with T >= 2, got {tuple(shape)}")
-        normal = self.statistics(c)
+        sides, vector = self.sides, self.config.physics.force == "vector"
+        # With sides every input has two views, (..., 2, T, size).
+        normal = self.statistics(c if sides is None else sides.coefficients(c))
         latents = None
         if self.encoder is not None:
             u = self.encoder.select(batch["displacements"]) if "displacements" in batch else self._displacements(c)
             latents = self.encoder(u if self.identity is None else self.identity(u))
         inputs = {"coefficients": normal, "latents": latents}
         if self.config.uses_images:
-            inputs["image_features"] = batch["image_features"]
+            pictured = batch["image_features"]
+            inputs["image_features"] = pictured if sides is None else torch.stack([pictured, pictured], -3)
         if self.regressor is None:
-            return DetectorOutput(self.head(**{name: inputs[name] for name in self.config.head_inputs}))
+            return DetectorOutput(**self._logits(inputs))
         features = {"coefficients": [normal], "mesh": [latents], "both": [normal, latents]}[self.config.source]
         physics = self.regressor(torch.cat([feature for feature in features if feature is not None], -1))
-        inputs["forces"] = physics.forces.detach() if self.config.detach_force else physics.forces
+        physics = physics if sides is None else sides.physics(physics, vector)
+        seen = physics.forces.detach() if self.config.detach_force else physics.forces
+        inputs["forces"] = seen if sides is None else sides.forces(seen, vector)
         force = self._generalized_force(physics)
         return DetectorOutput(
-            logits=self.head(**{name: inputs[name] for name in self.config.head_inputs}),
+            **self._logits(inputs),
             forces=physics.forces,
             coefficients=self._reconstruct(c, force, physics.mass),
             generalized_force=force,
@@ -230,6 +264,10 @@ class Detector(ConfiguredModule):
         if "labels" in batch:
             terms["action_unit"] = lambda: losses.action_unit_loss(
                 output.logits, batch["labels"], valid, positive_weights, class_weights
+            )
+        if "side_labels" in batch and (side_logits := output.side_logits) is not None:
+            terms["sides"] = lambda: losses.side_loss(
+                side_logits, batch["side_labels"], valid, positive_weights, class_weights
             )
         if forces is not None and force is not None and output.coefficients is not None:
             rebuilt = output.coefficients
@@ -274,6 +312,14 @@ class Detector(ConfiguredModule):
             known = {name: x for name, x in own.items() if name.endswith("_extra_state") or _of_dynamics(name)}
             detector.load_state_dict({**known, **parts.state})
         return detector.eval()
+
+    def _logits(self, inputs: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
+        """What the head says, of each side too if there are sides."""
+        logits = self.head(**{name: inputs[name] for name in self.config.head_inputs})
+        if self.sides is None:
+            return {"logits": logits}
+        of_each = self.sides.of_each(logits)
+        return {"logits": self.sides.either(of_each), "side_logits": of_each}
 
     def _displacements(self, c: Tensor) -> Tensor:
         """u = sum_k c_k B_k (Eq. 3) of the vertices that the encoder reads, (..., N_in, 3)."""

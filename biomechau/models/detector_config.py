@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from biomechau._options import Count, Interval, NotNegative, Options, Positive, ProperShare, Whole
 from biomechau.physics.physics_config import PhysicsConfig
@@ -37,6 +37,9 @@ class DetectorConfig(Options):
     action_units: tuple[Count, ...] = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
     # row of Table 1: inputs of the head; "position_temporal" is a baseline without physics, with neighbouring frames
     head: HeadName = "physics"
+    # left and right: read each motion and its mirror image with the same weights, so that a mirrored motion gives the
+    # mirrored result, and say of each side whether it shows an action unit
+    sides: bool = True
     # what the muscle forces are regressed from; the paper uses "mesh"
     source: Source = "coefficients"
     # equation of motion of the decoder
@@ -61,7 +64,7 @@ class DetectorConfig(Options):
     context: Whole = 4
     # width of the regressor's hidden layers, >= 1
     hidden: Count = 128
-    # vertices that the mesh encoder reads, >= 4; None: all
+    # vertices that the mesh encoder reads, >= 4; None: all. With sides half of them, and those on the other side
     num_input_vertices: Annotated[int, Interval("[4, inf)")] | None = 1200
     # channels of the mesh encoder's convolutions, each followed by down-sampling by 4; more than two leave too few of
     # 1,200 vertices
@@ -82,6 +85,8 @@ class DetectorConfig(Options):
     image_dropout: ProperShare = 0.8
     # D, number of image features; 0: no image branch
     num_image_features: Whole = 0
+
+    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": False}
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -116,6 +121,7 @@ class DetectorConfig(Options):
         """
         return cls(
             head=head,
+            sides=False,
             source="mesh",
             physics=PhysicsConfig.paper(fps),
             mass="free",
@@ -135,7 +141,7 @@ class DetectorConfig(Options):
 
 @dataclass(frozen=True)
 class LossWeights(Options):
-    """The weights lambda of Eq. 17, and of two terms that the paper does not have.
+    """The weights lambda of Eq. 17, and of terms that the paper does not have.
 
     Raises:
         ValueError: a weight outside [0, 1e6].
@@ -153,8 +159,12 @@ class LossWeights(Options):
     slack: NotNegative = 0.5
     # of inverse dynamics, frame by frame
     inverse_dynamics: NotNegative = 1.0
+    # of the action units of each side, where a corpus has such labels
+    sides: NotNegative = 0.1
+
+    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": 0.0}
 
     @classmethod
     def paper(cls) -> LossWeights:
         """The four terms of Eq. 17. Under Eq. 5 the gradient of Eq. 13 grows with T, so its weight is small."""
-        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0)
+        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0, sides=0.0)

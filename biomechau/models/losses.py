@@ -101,6 +101,28 @@ def action_unit_loss(
     return _mean(entropy.masked_fill(~known, 0), known)
 
 
+def side_loss(
+    side_logits: Tensor,
+    side_labels: Tensor,
+    valid: Tensor | None = None,
+    positive_weights: Tensor | None = None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
+    """As :func:`action_unit_loss`, for the action units of the left and the right side.
+
+    Args:
+        side_logits: (..., T, R, 2).
+        side_labels: same shape: 1 on, 0 off, -1 unknown.
+        valid, positive_weights, class_weights: as there.
+
+    Raises:
+        TypeError, ValueError: as there.
+    """
+    _check_shape("side_labels", side_labels, tuple(side_logits.shape))
+    weights = (None if each is None else each.repeat_interleave(2) for each in (positive_weights, class_weights))
+    return action_unit_loss(side_logits.flatten(-2), side_labels.flatten(-2), valid, *weights)
+
+
 def clean_loss(forces: Tensor, valid: Tensor | None = None, vector: bool = False) -> Tensor:
     """L_clean = 1/M sum_m |F_m|_1 (Eq. 15), the mean over all valid frames.
 

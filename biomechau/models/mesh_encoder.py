@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from biomechau.configured_module import ConfiguredModule
@@ -36,9 +37,13 @@ class MeshEncoder(ConfiguredModule):
         linear_path: add a linear map of the meshes' principal components to the latent. Displacements are nearly
             linear in the coefficients, and a linear path generalises better to new faces than the convolutions alone.
             It is zero before :meth:`fit_normalisation`.
+        mirror: (N,) int64, the vertex on the other side of each vertex of the rig, and (3, 3), the reflection of
+            displacements. With them the encoder also reads the mirror image of each mesh, with the same weights, and
+            returns both views.
 
     Attributes:
-        vertices: (N_in,) int64, the rig's vertices that are read.
+        vertices: (N_in,) int64, the rig's vertices that are read, ascending; with a mirror the finest level's and
+            those on the other side.
         normalisation: of each input vertex and axis.
         components: principal components of the normalised meshes; None without a linear path.
 
@@ -47,6 +52,9 @@ class MeshEncoder(ConfiguredModule):
     """
 
     vertices: Tensor
+    own: Tensor
+    other: Tensor
+    reflection: Tensor
 
     def __init__(
         self,
@@ -56,6 +64,7 @@ class MeshEncoder(ConfiguredModule):
         num_terms: int = 6,
         latent_relu: bool = False,
         linear_path: bool = False,
+        mirror: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         super().__init__()
         fine, *coarser = hierarchy.levels
@@ -65,7 +74,15 @@ class MeshEncoder(ConfiguredModule):
             raise ValueError(f"latent_size must be at least 1, got {latent_size}")
         self.hierarchy = hierarchy
         self.latent_relu = latent_relu
-        self.register_buffer("vertices", fine.kept, persistent=False)
+        self.mirrored = mirror is not None
+        vertices = fine.kept
+        if mirror is not None:
+            other, reflection = mirror
+            vertices = torch.cat([fine.kept, other[fine.kept]]).unique()
+            for name, view in (("own", fine.kept), ("other", other[fine.kept])):
+                self.register_buffer(name, torch.searchsorted(vertices, view), persistent=False)
+            self.register_buffer("reflection", reflection.to(torch.get_default_dtype()), persistent=False)
+        self.register_buffer("vertices", vertices, persistent=False)
         self.normalisation = Normalisation((fine.num_vertices, 3), _FLOOR)
         self.convolutions = nn.ModuleList(
             ChebyshevConv(before, after, num_terms, scaled_laplacian(level.edges, level.num_vertices))
@@ -78,11 +95,13 @@ class MeshEncoder(ConfiguredModule):
         self.linear_path = nn.Linear(_NUM_COMPONENTS, latent_size, bias=False) if linear_path else None
 
     def configuration(self) -> dict[str, Any]:
-        """The digest of the meshes, and whether the latent has a ReLU."""
+        """The digest of the meshes, whether the latent has a ReLU, and whether mirror images are read."""
         digest = hashlib.sha256()
         for tensor in self.hierarchy.tensors().values():
             digest.update(tensor.numpy().tobytes())
-        return {"latent_relu": self.latent_relu, "sha256 of the meshes": digest.hexdigest()}
+        # Encoders of version 0.1.0 had no mirror, and did not say so.
+        views = {"mirrored": True} if self.mirrored else {}
+        return {"latent_relu": self.latent_relu, "sha256 of the meshes": digest.hexdigest(), **views}
 
     @property
     def latent_size(self) -> int:
@@ -103,6 +122,15 @@ class MeshEncoder(ConfiguredModule):
             )
         return displacements if displacements.shape[-2] == few else displacements[..., self.vertices, :]
 
+    def views(self, displacements: Tensor) -> Tensor:
+        """What the network reads of u (..., T, N_in, 3): (..., T, N', 3) of the finest level.
+
+        With a mirror it is (..., 2, T, N', 3): the mesh and its mirror image.
+        """
+        if not self.mirrored:
+            return displacements
+        return torch.stack([displacements[..., self.own, :], displacements[..., self.other, :] @ self.reflection], -4)
+
     def fit_normalisation(self, displacements: Tensor | Iterable[Tensor], modes: Tensor | None = None) -> None:
         """Compute mean and standard deviation per vertex and axis, and the components, from training meshes.
 
@@ -115,8 +143,11 @@ class MeshEncoder(ConfiguredModule):
         """
         chunks = [displacements] if isinstance(displacements, Tensor) else displacements
         sample = EvenSample()
+        seen = (self.views(self.select(chunk)) for chunk in chunks)
+        if modes is not None and self.mirrored:  # half of each in either view
+            modes = self.views(modes).flatten(0, 1) / 2**0.5
         noise = None if modes is None else modes.square().sum(0).sqrt()
-        self.normalisation.fit(sample.passing(map(self.select, chunks), ndim=2), noise)
+        self.normalisation.fit(sample.passing(seen, ndim=2), noise)
         if self.components is not None:
             scaled = None if modes is None else (modes / self.normalisation.scale).flatten(1)
             self.components.fit(self.normalisation(sample.frames.to(self.normalisation.mean)).flatten(1), scaled)
@@ -124,10 +155,12 @@ class MeshEncoder(ConfiguredModule):
     def forward(self, displacements: Tensor) -> Tensor:
         """u [cm], (..., N, 3) or (..., N_in, 3), to z (..., Z).
 
+        With a mirror u (..., T, N, 3) becomes both views (..., 2, T, Z).
+
         Raises:
             ValueError: a wrong shape.
         """
-        normal = self.normalisation(self.select(displacements))
+        normal = self.normalisation(self.views(self.select(displacements)))
         x = normal
         for number, convolution in enumerate(self.convolutions):
             x = convolution(x, getattr(self, f"kept_{number}")).relu()  # only at the vertices that are kept

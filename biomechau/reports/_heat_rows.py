@@ -32,6 +32,7 @@ class HeatRows:
         names: of the R rows.
         valid: (T,) frames that were recorded.
         labels: (T, R) of 1, 0 and -1 (unknown), if any.
+        sides: (T, R, 2), if left and right are told: then a row shows the left in its upper half, the right below.
     """
 
     timestamp: Floats
@@ -39,6 +40,7 @@ class HeatRows:
     names: tuple[str, ...]
     valid: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.integer] | None = None
+    sides: Floats | None = None
 
 
 def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) -> None:
@@ -53,8 +55,9 @@ def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) ->
     half = 0.5 * float(np.median(np.diff(rows.timestamp)))
     start, stop = float(rows.timestamp[0]) - half, float(rows.timestamp[-1]) + half
     count = len(rows.names)
+    shown = rows.probabilities if rows.sides is None else rows.sides.reshape(len(rows.sides), -1)
     image = axes.imshow(
-        np.where(rows.valid[:, None], rows.probabilities, np.nan).T,
+        np.where(rows.valid[:, None], shown, np.nan).T,
         aspect="auto",
         interpolation="nearest",
         extent=(start, stop, count - 0.5, -0.5),
@@ -86,7 +89,9 @@ def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) ->
     axes.set_xlabel("time [s]", fontsize=9, labelpad=2)
     axes.spines[:].set_visible(False)
     bar = parent.add_axes((1 - 0.65 / width, 0.5 / height, 0.12 / width, 1 - 0.95 / height))
-    parent.figure.colorbar(image, cax=bar).set_label("probability", fontsize=8)
+    parent.figure.colorbar(image, cax=bar).set_label(
+        "probability" if rows.sides is None else "probability: left above, right below", fontsize=8
+    )
     bar.tick_params(labelsize=8, length=2)
     handles: list[Line2D | Patch] = []
     if rows.labels is not None:

@@ -233,7 +233,12 @@ def _sequence(shown: Shown) -> dict[str, Any]:
         "valid": pack(replay.valid.numpy().astype(np.uint8)),
         "coefficients": pack(replay.coefficients.float().numpy()),
         "action_units": [
-            {"number": column_name(unit), "name": NAMES.get(unit, ""), "note": note}
+            {
+                "number": column_name(unit),
+                "name": NAMES.get(unit, ""),
+                "note": note,
+                "paired": unit in replay.paired_units,
+            }
             for unit, note in zip(
                 replay.action_units, shown.unit_notes or ("",) * len(replay.action_units), strict=True
             )
@@ -241,6 +246,8 @@ def _sequence(shown: Shown) -> dict[str, Any]:
     }
     if replay.probabilities is not None:
         values["probabilities"] = pack(replay.probabilities.float().numpy())
+    if replay.side_probabilities is not None:
+        values["side_probabilities"] = pack(replay.side_probabilities.float().numpy())
     if replay.labels is not None:
         values["labels"] = pack(replay.labels.numpy().astype(np.int8))
     if replay.motion is not None and replay.residual is not None:

@@ -16,7 +16,8 @@ _FLOAT = (torch.float32, torch.float64)
 
 
 class _Kind(NamedTuple):
-    """Dtypes and axes of a tensor: T frames, K shapes, M muscles, R action units, N vertices, 3 coordinates, any F."""
+    """Dtypes and axes of a tensor: T frames, K shapes, M muscles, R action units, N vertices, 2 sides, 3 coordinates,
+    any F."""
 
     dtypes: tuple[torch.dtype, ...]
     axes: tuple[str, ...]
@@ -31,6 +32,7 @@ _KINDS: Mapping[str, _Kind] = {
     "motion": _Kind(_FLOAT, ("T",), False),
     "residual": _Kind(_FLOAT, ("T",), False),
     "probabilities": _Kind(_FLOAT, ("TR",), False),
+    "side_probabilities": _Kind(_FLOAT, ("TR2",), False),
     "labels": _Kind((torch.int8,), ("TR",), False),
     "scene.neutral": _Kind(_FLOAT, ("N3",)),
     "scene.faces": _Kind((torch.int64,), ("F3",)),
@@ -54,7 +56,7 @@ def check_replay_tensors(tensors: Mapping[str, Tensor], num_muscles: int, num_un
             raise ValueError(f"missing tensor {name}")
     if ("motion" in tensors, "residual" in tensors) != ("forces" in tensors,) * 2:
         raise ValueError("expected the tensors forces, motion and residual, or none of them")
-    sizes = {"M": num_muscles, "R": num_units, "3": 3}
+    sizes = {"M": num_muscles, "R": num_units, "2": 2, "3": 3}
     for axes, name in (("T", "timestamp"), ("KN", "scene.blendshapes")):
         sizes |= dict(zip(axes, tensors[name].shape, strict=False))
     for name, tensor in tensors.items():
@@ -70,8 +72,9 @@ def check_replay_tensors(tensors: Mapping[str, Tensor], num_muscles: int, num_un
     for name in ("scene.faces", "scene.backing"):
         if bool(((tensors[name] < 0) | (tensors[name] >= sizes["N"])).any()):
             raise ValueError(f"tensor {name} has vertex indices beyond the {sizes['N']} of scene.neutral")
-    if "probabilities" in tensors and not bool(((tensors["probabilities"] - 0.5).abs() <= 0.5).all()):
-        raise ValueError("tensor probabilities must lie in [0, 1]")
+    for name in ("probabilities", "side_probabilities"):
+        if name in tensors and not bool(((tensors[name] - 0.5).abs() <= 0.5).all()):
+            raise ValueError(f"tensor {name} must lie in [0, 1]")
     if "labels" in tensors:
         check_labels(tensors["labels"])
 

@@ -17,7 +17,6 @@ from biomechau.csv_output import write_rows
 from biomechau.files import staged_directory
 from biomechau.reports.figures import viz_available
 from biomechau.reports.replay import FILE as REPLAY, Replay
-from biomechau.rig.action_unit_names import column_name
 
 
 def write_report(
@@ -129,9 +128,7 @@ def write_analysis(
 
 
 def _write_action_units(prediction: Prediction, path: Path) -> None:
-    probabilities = prediction.probabilities.double().numpy()
-    columns = {column_name(unit): probabilities[:, r] for r, unit in enumerate(prediction.action_units)}
-    write_frames(prediction.sequence, columns, path)
+    write_frames(prediction.sequence, prediction.probability_of(), path)
 
 
 def write_forces(

@@ -93,6 +93,7 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
         tuple(_row_name(prediction, unit) for unit in prediction.action_units),
         sequence.valid.numpy(),
         None if labels is None else labels.numpy(),
+        None if prediction.side_probabilities is None else prediction.side_probabilities.double().numpy(),
     )
     curves = None if prediction.forces is None else ForceCurves.of(face, quality=prediction.quality)
     title = f"{sequence.name}: action units and muscle forces"

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,8 @@ class Replay:
         residual: (T,) float64, displacement that the physics leaves unexplained [mm]; None without physics.
         probabilities: (T, R) p(y = 1); None if there are only forces.
         labels: (T, R) int8 of 1, 0 and -1 (unknown); None if there are none.
+        side_probabilities: (T, R, 2), left and right; None if sides are not told.
+        paired_units: numbers of the action units of which sides are told.
     """
 
     name: str
@@ -65,6 +68,8 @@ class Replay:
     residual: Tensor | None = None
     probabilities: Tensor | None = None
     labels: Tensor | None = None
+    side_probabilities: Tensor | None = None
+    paired_units: tuple[int, ...] = ()
 
     @classmethod
     def of_forces(cls, found: CaptureForces) -> Replay:
@@ -76,23 +81,15 @@ class Replay:
     def of_analysis(cls, analysis: RecordingAnalysis) -> Replay:
         """The forces of a recording, and its action units."""
         found, prediction = analysis.found, analysis.prediction
-        return replace(
-            cls.of_forces(found), action_units=prediction.action_units, probabilities=prediction.probabilities
-        )
+        return replace(cls.of_forces(found), **_of_units(prediction))
 
     @classmethod
     def of_prediction(cls, prediction: Prediction) -> Replay:
         """The replay of a prediction."""
         slack = " and of the slack" if prediction.ensemble.config.slack else ""
-        return cls._of(
-            prediction.face,
-            f"the recorded motion minus that of the predicted muscle forces{slack}",
-            prediction.motion,
-            prediction.residual,
-            prediction.action_units,
-            prediction.probabilities,
-            prediction.labels,
-        )
+        definition = f"the recorded motion minus that of the predicted muscle forces{slack}"
+        found = cls._of(prediction.face, definition, prediction.motion, prediction.residual)
+        return replace(found, labels=prediction.labels, **_of_units(prediction))
 
     @classmethod
     def _of(
@@ -101,11 +98,8 @@ class Replay:
         residual_of: str,
         motion: Floats,
         residual: Floats | None,
-        action_units: tuple[int, ...] = (),
-        probabilities: Tensor | None = None,
-        labels: Tensor | None = None,
     ) -> Replay:
-        physics: dict[str, Tensor] = {}
+        physics: dict[str, Any] = {}
         if residual is not None:
             physics = {
                 "forces": face.forces,
@@ -116,15 +110,13 @@ class Replay:
             face.sequence.name,
             FaceScene.of(face),
             face.identifiers,
-            action_units,
+            (),
             face.force_unit,
             face.vertex_force_unit,
             residual_of,
             face.sequence.timestamp,
             face.sequence.valid,
             face.coefficients,
-            probabilities=probabilities,
-            labels=labels,
             **physics,
         )
 
@@ -182,7 +174,8 @@ class Replay:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with naming(f"{path}: not a whole {_FORMAT}"):
             about = parse_json(metadata.get("about", "null"))
-            words = {name: entry(about if isinstance(about, dict) else {}, name, *_WORDS[name]) for name in _WORDS}
+            about = {"paired_units": [], **(about if isinstance(about, dict) else {})}
+            words = {name: entry(about, name, *_WORDS[name]) for name in _WORDS}
             words |= {name: tuple(value) for name, value in words.items() if isinstance(value, list)}
             check_replay_tensors(tensors, len(words["identifiers"]), len(words["action_units"]))
             scene = {name.removeprefix("scene."): t for name, t in tensors.items() if name.startswith("scene.")}
@@ -195,14 +188,24 @@ class Replay:
         return replace(self, **kept)
 
 
+def _of_units(prediction: Prediction) -> dict[str, Any]:
+    """What a prediction says of action units, by the names of a replay's attributes."""
+    return {
+        name: getattr(prediction, name)
+        for name in ("action_units", "probabilities", "side_probabilities", "paired_units")
+    }
+
+
 # Entries of the metadata: what each must be, in words and as a check.
 _TEXT = ("a string", is_text)
 _WORDS = {
     "name": _TEXT,
     "identifiers": ("a list of strings", list_of(is_text)),
     "action_units": ("a list of whole numbers", list_of(is_count)),
+    "paired_units": ("a list of whole numbers", list_of(is_count)),
     "force_unit": _TEXT,
     "vertex_force_unit": _TEXT,
     "residual_of": _TEXT,
 }
 _TENSORS = ("timestamp", "valid", "coefficients", "forces", "motion", "residual", "probabilities", "labels")
+_TENSORS += ("side_probabilities",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+# Of the two sides of the face, in the order of axes and columns.
+SIDE_NAMES = ("left", "right")
 NAMES = {
     1: "inner brow raiser",
     2: "outer brow raiser",
@@ -32,6 +34,6 @@ NAMES = {
 }
 
 
-def column_name(action_unit: int) -> str:
-    """The heading of an action unit's column, as ``"AU06"``."""
-    return f"AU{action_unit:02d}"
+def column_name(action_unit: int, side: str = "") -> str:
+    """The heading of an action unit's column, as ``"AU06"``, or ``"AU06_left"`` of one side."""
+    return f"AU{action_unit:02d}_{side}" if side else f"AU{action_unit:02d}"

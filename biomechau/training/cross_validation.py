@@ -10,7 +10,7 @@ from typing import Any
 
 from biomechau.corpus import Corpus
 from biomechau.files import staged_directory
-from biomechau.training.evaluation import RECOVERY, SCORES, SUMMARY, Evaluation, evaluate, write_csv
+from biomechau.training.evaluation import RECOVERY, SCORES, SIDES, SUMMARY, Evaluation, evaluate, side_rows, write_csv
 from biomechau.training.metrics import ActionUnitScores, mean_of_known
 from biomechau.training.run import Run, save_json
 
@@ -33,6 +33,12 @@ class CrossValidation:
         """Means over the folds."""
         return ActionUnitScores.mean(evaluation.scores for evaluation in self.evaluations.values())
 
+    @cached_property
+    def sides(self) -> dict[str, ActionUnitScores]:
+        """Means over the folds of the scores of each side, under "left" and "right"; empty if no side was labelled."""
+        folds = [evaluation.sides for evaluation in self.evaluations.values() if evaluation.sides]
+        return {side: ActionUnitScores.mean(each[side] for each in folds) for side in (folds[0] if folds else ())}
+
     @property
     def force_recovery(self) -> float | None:
         """Mean over the folds of the median r over the muscles; None if no true forces are known."""
@@ -52,11 +58,13 @@ class CrossValidation:
             "force_recovery_median_r": self.force_recovery,
             "reconstruction_error_over_std": self.reconstruction,
             "action_units": [asdict(unit) for unit in self.scores.units],
+            "sides": {side: [asdict(unit) for unit in scores.units] for side, scores in self.sides.items()},
             "folds": {str(number): evaluation.summary() for number, evaluation in self.evaluations.items()},
         }
 
     def save(self, folder: str | Path) -> None:
-        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` if forces are known, and ``evaluation.json``.
+        """Write ``action_unit_scores.csv`` and ``evaluation.json``, ``side_scores.csv`` if sides are labelled, and
+        ``force_recovery.csv`` if forces are known.
 
         The tables have a column ``fold`` with its number, or ``mean``.
 
@@ -67,6 +75,9 @@ class CrossValidation:
         rows += [{"fold": "mean", **asdict(unit)} for unit in self.scores.units]
         with staged_directory(folder) as stage:
             write_csv(stage / SCORES, list(rows[0]), rows)
+            folds = {**{str(number): e.sides for number, e in self.evaluations.items()}, "mean": self.sides}
+            if sides := [{"fold": fold, **row} for fold, each in folds.items() for row in side_rows(each)]:
+                write_csv(stage / SIDES, list(sides[0]), sides)
             if recovered := self._recovered():
                 write_csv(stage / RECOVERY, list(recovered[0]), recovered)
             save_json(self.summary(), stage / SUMMARY)

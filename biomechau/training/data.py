@@ -20,9 +20,10 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
     """Windows of some subjects, with the tensors of a batch of :class:`biomechau.models.Detector`.
 
     An item has ``coefficients`` (T, K') of the shapes that the detector keeps, ``labels`` (T, R) of its action units,
-    ``valid`` (T,), also False in frames without the picture that the head needs, and if available ``image_features``
-    (T, D), ``muscle_forces`` (T, M...) of the corpus's muscles, and ``displacements`` (T, N_in, 3) of the encoder's
-    vertices if the corpus has meshes beyond their coefficients.
+    ``valid`` (T,), also False in frames without the picture that the head needs, and if available ``side_labels``
+    (T, R, 2) for a detector of both sides, ``image_features`` (T, D), ``muscle_forces`` (T, M...) of the corpus's
+    muscles, and ``displacements`` (T, N_in, 3) of the encoder's vertices if the corpus has meshes beyond their
+    coefficients.
 
     Args:
         corpus: to cut.
@@ -51,6 +52,7 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
     ) -> None:
         check_corpus(corpus, detector)
         names = ["muscle_forces"]
+        names += ["side_labels"] if detector.sides is not None else []
         names += ["image_features"] if detector.config.uses_images else []
         names += ["vertices_residual"] if detector.encoder is not None else []
         self.ids = corpus.ids_of(subjects)
@@ -77,8 +79,10 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         item["coefficients"] = self._calibrated(window["coefficients"], subject)
         if "image_features" in window:
             item["image_features"] = window["image_features"].to(self._dtype)
-        labels = window["labels"][:, self._units]
-        item["labels"] = labels if window["sequence_id"] in self._labelled else torch.full_like(labels, UNKNOWN)
+        for name in ("labels", "side_labels"):
+            if name in window:
+                labels = window[name][:, self._units]
+                item[name] = labels if window["sequence_id"] in self._labelled else torch.full_like(labels, UNKNOWN)
         if self._basis is not None:
             item["displacements"] = self._displacements(item["coefficients"], window["vertices_residual"])
         return item

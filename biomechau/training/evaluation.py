@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from biomechau.file_errors import naming
 from biomechau.files import staged_directory
 from biomechau.json_file import read_json_object
 from biomechau.models import Detector
+from biomechau.rig.action_unit_names import SIDE_NAMES
 from biomechau.training._protocol import subjects_and_frames
 from biomechau.training.data import DetectorWindows
-from biomechau.training.evaluation_entries import check_fold
+from biomechau.training.evaluation_entries import check_fold, read_sides
 from biomechau.training.metrics import (
     ActionUnitScore,
     ActionUnitScores,
@@ -31,6 +32,7 @@ from biomechau.training.metrics import (
 from biomechau.training.run import PROTOCOL, Run, save_json
 
 SCORES, RECOVERY, SUMMARY = "action_unit_scores.csv", "force_recovery.csv", "evaluation.json"
+SIDES = "side_scores.csv"
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,18 @@ class Evaluation:
             :func:`biomechau.training.relative_error`, except in the first frame of each window, which is given. None
             without physics.
         protocol: how the run was trained and tested, as JSON values.
+        sides: scores of the units that have sides, under "left" and "right"; empty without labels of sides.
     """
 
     scores: ActionUnitScores
     forces: ForceRecovery | None
     reconstruction: float | None
     protocol: dict[str, Any]
+    sides: Mapping[str, ActionUnitScores] = field(default_factory=dict)
 
     def save(self, folder: str | Path) -> None:
-        """Write ``action_unit_scores.csv``, ``force_recovery.csv`` if forces are known, and ``evaluation.json``.
+        """Write ``action_unit_scores.csv`` and ``evaluation.json``, ``side_scores.csv`` if sides are labelled, and
+        ``force_recovery.csv`` if forces are known.
 
         Raises:
             OSError: the folder cannot be written.
@@ -60,6 +65,8 @@ class Evaluation:
         with staged_directory(folder) as stage:
             units = [asdict(unit) for unit in self.scores.units]
             write_csv(stage / SCORES, list(ActionUnitScore.__dataclass_fields__), units)
+            if sides := side_rows(self.sides):
+                write_csv(stage / SIDES, list(sides[0]), sides)
             if self.forces is not None:
                 rows = [{"muscle": m, "r": r} for m, r in zip(self.forces.muscles, self.forces.r, strict=True)]
                 write_csv(stage / RECOVERY, ["muscle", "r"], rows)
@@ -71,6 +78,7 @@ class Evaluation:
             **self.scores.means.summary(),
             "without_positives": list(self.scores.without_positives),
             "action_units": [asdict(unit) for unit in self.scores.units],
+            "sides": {side: [asdict(unit) for unit in scores.units] for side, scores in self.sides.items()},
             "force_recovery_median_r": None if self.forces is None else self.forces.median,
             "force_recovery": None
             if self.forces is None
@@ -93,7 +101,8 @@ class Evaluation:
         with naming(f"{path}: not an evaluation of this version"):
             units, r = check_fold(values), values["force_recovery"]
             recovery = None if r is None else ForceRecovery(tuple(r), tuple(r.values()))
-            return cls(ActionUnitScores(units), recovery, values["reconstruction_error_over_std"], values["protocol"])
+            error, sides = values["reconstruction_error_over_std"], read_sides(values)
+            return cls(ActionUnitScores(units), recovery, error, values["protocol"], sides)
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
@@ -122,6 +131,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     scores = action_unit_scores(
         frames["probabilities"], frames["labels"], detector.config.action_units, thresholds=run.thresholds
     )
+    sides = _side_scores(frames, detector)
     forces = reconstruction = None
     if "forces" in frames:
         reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])
@@ -131,7 +141,19 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
     protocol["test"] = {**subjects_and_frames(seen, tested), **other, **rates, "corpus": dict(corpus.provenance)}
-    return Evaluation(scores, forces, reconstruction, protocol)
+    return Evaluation(scores, forces, reconstruction, protocol, sides)
+
+
+def _side_scores(frames: dict[str, Tensor], detector: Detector) -> dict[str, ActionUnitScores]:
+    """Scores of the units that have sides, by the name of the side."""
+    if "side_labels" not in frames or detector.sides is None:
+        return {}
+    paired = detector.sides.paired
+    units = detector.paired_units
+    if not units:
+        return {}
+    found, labels = (frames[name][:, paired] for name in ("side_probabilities", "side_labels"))
+    return {side: action_unit_scores(found[..., i], labels[..., i], units) for i, side in enumerate(SIDE_NAMES)}
 
 
 def _collect(detector: Detector, windows: DetectorWindows, batch_size: int) -> dict[str, Tensor]:
@@ -148,6 +170,9 @@ def _valid_frames(detector: Detector, batch: dict[str, Tensor]) -> Iterator[tupl
     output, valid = detector(batch), batch["valid"]
     yield "probabilities", output.probabilities[valid]
     yield "labels", batch["labels"][valid]
+    if output.side_probabilities is not None and "side_labels" in batch:
+        yield "side_probabilities", output.side_probabilities[valid]
+        yield "side_labels", batch["side_labels"][valid]
     if output.forces is None:
         return
     vector = detector.config.physics.force == "vector"
@@ -168,6 +193,12 @@ def _recovery(forces: Tensor, detector: Detector, truth: Tensor, muscles: Sequen
         return None
     columns = [own.index(muscle) for muscle in common], [muscles.index(muscle) for muscle in common]
     return force_recovery(forces[:, columns[0]], truth[:, columns[1]], common)
+
+
+def side_rows(sides: Mapping[str, ActionUnitScores]) -> list[dict[str, Any]]:
+    """Rows of ``side_scores.csv``, left and right of each unit."""
+    pairs = zip(*(scores.units for scores in sides.values()), strict=True)
+    return [{"side": side, **asdict(unit)} for pair in pairs for side, unit in zip(sides, pair, strict=True)]
 
 
 def write_csv(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:

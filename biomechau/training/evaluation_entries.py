@@ -7,7 +7,8 @@ from typing import Any
 
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import between, entry, is_count, is_object, is_text, list_of, or_null, read_json_object
-from biomechau.training.metrics import ActionUnitScore
+from biomechau.rig.action_unit_names import SIDE_NAMES
+from biomechau.training.metrics import ActionUnitScore, ActionUnitScores
 
 # What a value must be, in words and as a check.
 _Entries = Mapping[str, tuple[str, Callable[[Any], bool]]]
@@ -68,7 +69,27 @@ def check_fold(values: Mapping[str, Any], parent: str = "") -> tuple[ActionUnitS
     _check(values, _FOLD, parent)
     for muscle in values["force_recovery"] or {}:
         entry(values["force_recovery"], muscle, *_CORRELATION, f"{parent}force_recovery.")
+    read_sides(values, parent)
     return read_unit_scores(values, parent)
+
+
+def read_sides(values: Mapping[str, Any], parent: str = "") -> dict[str, ActionUnitScores]:
+    """The scores of the left and the right side of one fold; empty if no side was labelled.
+
+    Raises:
+        ValueError: as :func:`read_unit_scores`.
+    """
+    found = _sides(values, _UNIT, parent)
+    return {side: ActionUnitScores(tuple(ActionUnitScore(**unit) for unit in units)) for side, units in found.items()}
+
+
+def _sides(values: Mapping[str, Any], entries: _Entries, parent: str = "") -> dict[str, list[dict[str, Any]]]:
+    sides = entry({"sides": {}, **values}, "sides", 'an object with "left" and "right", or empty', _are_sides, parent)
+    return {side: _units(sides, entries, f"{parent}sides.", side) for side in sides}
+
+
+def _are_sides(value: Any) -> bool:
+    return is_object(value) and list(value) in ([], [*SIDE_NAMES])
 
 
 def read_unit_scores(values: Mapping[str, Any], parent: str = "") -> tuple[ActionUnitScore, ...]:
@@ -93,6 +114,7 @@ def read_scores(file: Any) -> dict[str, Any]:
             entry(scores, name, "a string", is_text)
         _check(scores, _SUMMARY)
         _units(scores, _MEAN_UNIT)
+        _sides(scores, _MEAN_UNIT)
         for number in entry(scores, "folds", "an object", is_object):
             check_fold(entry(scores["folds"], number, "an object", is_object, "folds."), f"folds.{number}.")
     return scores
@@ -104,10 +126,12 @@ def _check(values: Mapping[str, Any], entries: _Entries, parent: str = "") -> No
             entry(values, name, expected, fits, parent)
 
 
-def _units(values: Mapping[str, Any], entries: _Entries, parent: str = "") -> list[dict[str, Any]]:
-    units = entry(values, "action_units", "a list of objects", list_of(is_object), parent)
+def _units(
+    values: Mapping[str, Any], entries: _Entries, parent: str = "", name: str = "action_units"
+) -> list[dict[str, Any]]:
+    units = entry(values, name, "a list of objects", list_of(is_object), parent)
     for number, unit in enumerate(units):
-        where = f"{parent}action_units[{number}]."
+        where = f"{parent}{name}[{number}]."
         if unknown := sorted(unit.keys() - entries.keys()):
             raise ValueError(f'"{where}" has an unknown entry {quote(unknown[0])}')
         _check(unit, entries, where)

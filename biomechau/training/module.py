@@ -16,6 +16,8 @@ from biomechau.models import Detector, total_loss
 from biomechau.training.metrics import confusion_counts, known_labels, scores_of_counts
 from biomechau.training.training_config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 
+# The labels that terms of the loss average over; others average over frames.
+_LABELS = {"action_unit": "labels", "sides": "side_labels"}
 # Advice for a training that diverges.
 ADVICE = "lower the learning rate (--learning-rate), the weight decay or the weights of the losses"
 
@@ -76,11 +78,14 @@ class DetectorModule(LightningModule):
 
         Each process averages over its own known labels and valid frames, whose number differs between processes.
         """
-        known = known_labels(batch["labels"], batch["valid"]) != UNKNOWN
-        own = torch.stack([known.sum(), batch["valid"].sum()]).to(self.positive_weights)
+        valid = batch["valid"]
+        labels = {term: batch[name].flatten(valid.ndim) for term, name in _LABELS.items() if name in batch}
+        counts = {term: (known_labels(each, valid) != UNKNOWN).sum() for term, each in labels.items()}
+        own = torch.stack([valid.sum(), *counts.values()]).to(self.positive_weights)
         mean = self.trainer.strategy.reduce(own.clone(), reduce_op="mean")
-        labels, frames = own / mean.clamp_min(torch.finfo(mean.dtype).tiny)
-        return {name: term * (labels if name == "action_unit" else frames) for name, term in terms.items()}
+        frames, *shares = own / mean.clamp_min(torch.finfo(mean.dtype).tiny)
+        own_shares = dict(zip(counts, shares, strict=True))
+        return {name: term * own_shares.get(name, frames) for name, term in terms.items()}
 
     def on_validation_epoch_start(self) -> None:
         self._counts, self._losses = [], []

@@ -64,7 +64,7 @@ def test_what_it_says_is_the_mean_of_the_folds(folder: Path, clip: FaceSequence)
     ensemble = Ensemble.of(folder)
     both, *each = (predict(one, clip) for one in (ensemble, ensemble.only([1]), ensemble.only([2])))
     assert (both.folds, both.action_units) == ((1, 2), (6, 12))
-    for name in ("probabilities", "forces", "reconstructed"):
+    for name in ("probabilities", "side_probabilities", "forces", "reconstructed"):
         mean = torch.stack([getattr(one, name) for one in each]).mean(0)
         torch.testing.assert_close(getattr(both, name), mean)
     assert not torch.equal(each[0].probabilities, each[1].probabilities)

@@ -27,7 +27,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     columns = [whole.action_units.index(int(unit)) for unit in UNITS]
     with CorpusWriter(folder / "four", whole.rig, map(int, UNITS), whole.fps, muscles=whole.muscles) as writer:
         for sequence in whole:
-            writer.add(replace(sequence, labels=sequence.labels[:, columns], side_intensities=None))
+            writer.add(replace(sequence, labels=sequence.labels[:, columns], side_intensities=None, side_labels=None))
     return Corpus.open(folder / "four")
 
 

@@ -42,16 +42,20 @@ def test_predictions_are_the_mean_of_the_folds(
     trained = [n for n, run in open_runs(run_folder).items() if "S002" not in run.fold.test]
     assert f"fold(s) {trained[0]}, {trained[1]} were trained on subject 'S002'" in err
     rows = read_csv(tmp_path / "out" / "action_units.csv")
-    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", "AU06", "AU07", "AU10", "AU12"]
+    columns = [f"AU{int(unit):02d}{side}" for unit in UNITS for side in ("", "_left", "_right")]
+    assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", *columns]
     found = np.array([[float(row[f"AU{int(unit):02d}"]) for unit in UNITS] for row in rows])
-    expected, forces = [], []
+    found_sides = np.array([[float(row[name]) for name in columns if "_" in name] for row in rows])
+    expected, sides, forces = [], [], []
     for run in open_runs(run_folder).values():
         detector = run.detector()
         with torch.no_grad():
             output = detector({"coefficients": sequence.coefficients[:, detector.dynamics.shape_indices]})
         expected.append(output.probabilities)
+        sides.append(output.side_probabilities.flatten(-2))
         forces.append(output.forces)
     np.testing.assert_allclose(found, torch.stack(expected).mean(0), atol=2e-6)
+    np.testing.assert_allclose(found_sides, torch.stack(sides).mean(0), atol=2e-6)
     muscles = detector.dynamics.muscles.names
     rows = read_csv(tmp_path / "out" / "forces.csv")
     assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", "quality", *muscles]
@@ -64,6 +68,10 @@ def test_predictions_are_the_mean_of_the_folds(
     probabilities = torch.stack(expected).mean(0).double().numpy()
     assert [unit["share_on"] for unit in units] == pytest.approx((probabilities > thresholds).mean(0), abs=1e-9)
     assert summary["folds_trained_on_the_subject"] == trained
+    unit = summary["action_units"]["AU12"]
+    right = unit["sides"]["right"]
+    assert right["peak"] == pytest.approx(found_sides[:, -1].max(), abs=2e-6)
+    assert right["share_on"] == pytest.approx((found_sides[:, -1] > unit["threshold"]).mean())
     assert summary["labels"]["action_units"][0]["known_frames"] == 48
 
 

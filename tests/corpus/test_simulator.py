@@ -24,7 +24,7 @@ from biomechau.rig import FaceRig, Muscles
 CONFIG = SimulationConfig(subjects=2, sequences=1, frames=48, coarse_vertices=300)
 TENSORS = (
     *("coefficients", "labels", "timestamp", "valid", "muscle_forces"),
-    *("activations", "intensities", "side_intensities", "thresholds", "clean_labels"),
+    *("activations", "intensities", "side_intensities", "side_labels", "thresholds", "clean_labels"),
 )
 
 
@@ -88,6 +88,7 @@ def test_shapes_dtypes_and_ranges(rig, sequences):
             ("activations", torch.float32, (48, num_muscles)),
             ("intensities", torch.float32, (48, 12)),
             ("side_intensities", torch.float32, (48, 12, 2)),
+            ("side_labels", torch.int8, (48, 12, 2)),
             ("thresholds", torch.float32, (12,)),
         ):
             assert getattr(s, name).dtype == dtype, name
@@ -182,7 +183,15 @@ def test_written_corpus_holds_the_simulated_sequences(rig, sequences, tmp_path: 
     for written, simulated in zip(corpus, sequences, strict=True):
         assert (written.id, written.subject, written.task) == (simulated.id, simulated.subject, simulated.task)
         assert corpus.muscles == simulated.muscle_names
-        for name in ("coefficients", "labels", "timestamp", "valid", "muscle_forces", "side_intensities"):
+        for name in (
+            "coefficients",
+            "labels",
+            "timestamp",
+            "valid",
+            "muscle_forces",
+            "side_intensities",
+            "side_labels",
+        ):
             assert torch.equal(getattr(written, name), getattr(simulated, name)), name
     with pytest.raises(FileExistsError, match="corpus exists"):
         write_simulated_corpus(rig, tmp_path / "corpus", CONFIG)

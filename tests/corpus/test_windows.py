@@ -149,7 +149,7 @@ def test_changing_an_item_changes_nothing_else(corpus: Corpus) -> None:
         ({"num_frames": 0}, "num_frames and stride must be at least 1, got 0 and 0"),
         ({"num_frames": 4, "stride": 0}, "num_frames and stride must be at least 1, got 4 and 0"),
         ({"tail": "wrap"}, "tail must be 'pad' or 'drop', got 'wrap'"),
-        ({"optional": ("labels",)}, "optional must name image_features, .* got 'labels'"),
+        ({"optional": ("labels",)}, "optional must name some of image_features, .* got 'labels'"),
         ({"ids": ["A_1", "C_1"]}, "corpus has no sequence 'C_1'"),
         ({"ids": []}, "no window of 32 frames in 0 sequences"),
         ({"num_frames": 11, "tail": "drop"}, "no window of 11 frames in 3 sequences"),

@@ -13,6 +13,7 @@ from biomechau.corpus import Corpus, CorpusWriter, Fold
 from biomechau.models import Detector, DetectorConfig
 from biomechau.physics import PhysicsConfig
 from biomechau.rig import Distribution, FaceRig, Muscles
+from biomechau.rig.names import mirror_order
 from biomechau.training import CorpusData, DetectorWindows, TrainingConfig, positive_weights
 from biomechau.training.data import EpochOrder
 
@@ -31,6 +32,8 @@ def test_windows_have_the_detectors_columns(corpus: Corpus, config: TrainingConf
     torch.testing.assert_close(batch["coefficients"].flatten(0, 1), sequence.coefficients[:, shapes])
     units = [corpus.action_units.index(unit) for unit in config.detector.action_units]
     torch.testing.assert_close(batch["labels"].flatten(0, 1), sequence.labels[:, units])
+    assert sequence.side_labels is not None
+    torch.testing.assert_close(batch["side_labels"].flatten(0, 1), sequence.side_labels[:, units])
     torch.testing.assert_close(batch["muscle_forces"].flatten(0, 1), sequence.muscle_forces)
     assert detector(batch).logits.shape == (3, 16, 4)
 
@@ -40,6 +43,8 @@ def test_statistics_are_those_of_the_training_subjects(corpus: Corpus, fold: Fol
     CorpusData(corpus, fold, detector, num_frames=16)
     shapes = [corpus.shapes.index(name) for name in detector.dynamics.shape_names]
     frames = torch.cat([corpus[id].coefficients[:, shapes] for id in corpus.ids_of(fold.train)])
+    # And of their mirror images.
+    frames = torch.cat([frames, frames[:, mirror_order(detector.dynamics.shape_names)]])
     torch.testing.assert_close(detector.statistics.mean, frames.mean(0))
     torch.testing.assert_close(detector.statistics.scale, frames.std(0, correction=0) + 0.03)
 
@@ -95,7 +100,9 @@ def test_the_neutral_face_is_that_of_all_valid_frames_of_a_subject(
     for window, c in zip(windows, sequences, strict=True):  # type: ignore[arg-type]
         torch.testing.assert_close(window["coefficients"], c - neutral)
     windows.fit_statistics(detector)
-    torch.testing.assert_close(detector.statistics.mean, torch.cat([c[valid] for c in sequences]).mean(0) - neutral)
+    mean = torch.cat([c[valid] for c in sequences]).mean(0) - neutral
+    mirrored = mean[mirror_order(detector.dynamics.shape_names)]
+    torch.testing.assert_close(detector.statistics.mean, (mean + mirrored) / 2)
     with CorpusWriter(tmp_path / "none", corpus.rig, corpus.action_units, corpus.fps) as writer:
         writer.add(replace(corpus["S001_T1"], valid=torch.zeros(48, dtype=torch.bool), muscle_forces=None))
     with pytest.raises(ValueError, match="no frame of subject 'S001' is valid"):
@@ -116,7 +123,8 @@ def test_meshes_are_more_than_their_coefficients(corpus: Corpus, config: Trainin
     expected = torch.einsum("tk,knd->tnd", c, basis[:, kept]) + residual[:, kept].float()
     torch.testing.assert_close(windows[0]["displacements"], expected)
     windows.fit_statistics(detector)
-    torch.testing.assert_close(detector.encoder.normalisation.mean, expected.mean(0), atol=1e-5, rtol=1e-4)
+    mean = detector.encoder.views(expected).flatten(0, 1).mean(0)
+    torch.testing.assert_close(detector.encoder.normalisation.mean, mean, atol=1e-5, rtol=1e-4)
 
 
 def test_positive_weights() -> None:

@@ -13,7 +13,7 @@ import torch
 from biomechau.corpus import Corpus, CorpusWriter, Fold, ResampledCorpus
 from biomechau.models import DetectorConfig, LossWeights
 from biomechau.rig import FaceRig
-from biomechau.training import Evaluation, Run, TrainingConfig, evaluate, train
+from biomechau.training import Evaluation, Run, TrainingConfig, action_unit_scores, evaluate, train
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,26 @@ def test_scores_are_those_of_all_test_frames(run: Run, corpus: Corpus, evaluatio
     assert evaluation.forces.r[evaluation.forces.muscles.index(muscle)] == pytest.approx(r, abs=1e-5)
 
 
+def test_sides_are_scored_against_their_own_labels(run: Run, corpus: Corpus, evaluation: Evaluation) -> None:
+    detector, columns = run.detector(), [corpus.action_units.index(unit) for unit in (6, 7, 10, 12)]
+    sequences = [corpus[id] for id in corpus.ids_of(["S004"])]
+    assert list(evaluation.sides) == ["left", "right"]
+    for i, side in enumerate(("left", "right")):
+        found, labels = [], []
+        for sequence in sequences:
+            c = sequence.coefficients[:, detector.dynamics.shape_indices].unflatten(0, (3, 16))
+            with torch.no_grad():
+                output = detector({"coefficients": c})
+            assert output.side_probabilities is not None
+            assert sequence.side_labels is not None
+            found.append(output.side_probabilities[..., i].flatten(0, 1))
+            labels.append(sequence.side_labels[:, columns, i])
+        expected = action_unit_scores(torch.cat(found), torch.cat(labels), (6, 7, 10, 12))
+        for one, two in zip(evaluation.sides[side].units, expected.units, strict=True):
+            assert one.auc == pytest.approx(two.auc, abs=1e-3)
+            assert one.positive_rate == two.positive_rate
+
+
 def test_files(evaluation: Evaluation, tmp_path: Path) -> None:
     evaluation.save(tmp_path / "out")
     with (tmp_path / "out" / "action_unit_scores.csv").open(newline="") as file:
@@ -60,6 +80,10 @@ def test_files(evaluation: Evaluation, tmp_path: Path) -> None:
     assert list(rows) == ["6", "7", "10", "12"]
     assert rows["7"]["f1"] == ""
     assert float(rows["6"]["f1"]) == pytest.approx(evaluation.scores.units[0].f1)
+    with (tmp_path / "out" / "side_scores.csv").open(newline="") as file:
+        rows = {(row["side"], row["action_unit"]): row for row in csv.DictReader(file)}
+    assert len(rows) == 8
+    assert float(rows["right", "12"]["auc"]) == pytest.approx(evaluation.sides["right"].units[3].auc)
     with (tmp_path / "out" / "force_recovery.csv").open(newline="") as file:
         assert "zygomaticus_major_left" in {row["muscle"] for row in csv.DictReader(file)}
     summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())

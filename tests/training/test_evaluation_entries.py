@@ -24,7 +24,8 @@ def evaluation() -> Evaluation:
     labels = torch.randint(0, 2, (20, 2), generator=generator)
     scores = action_unit_scores(torch.rand(20, 2, generator=generator), labels, (1, 12))
     forces = torch.rand(20, 2, generator=generator)
-    return Evaluation(scores, force_recovery(forces, forces, ("a_left", "a_right")), 0.5, {"test": {}})
+    sides = {"left": scores, "right": scores}
+    return Evaluation(scores, force_recovery(forces, forces, ("a_left", "a_right")), 0.5, {"test": {}}, sides)
 
 
 BROKEN: dict[str, tuple[Change, str]] = {
@@ -41,6 +42,11 @@ BROKEN: dict[str, tuple[Change, str]] = {
         r'"action_units\[0\].mcc": expected .* found .x{40}',
     ),
     "unknown": (lambda v: v["action_units"][0].update(other=1), r'"action_units\[0\]." has an unknown entry .other.'),
+    "side": (lambda v: v["sides"].pop("left"), '"sides": expected an object with "left" and "right", or empty'),
+    "of a side": (
+        lambda v: v["sides"]["right"][1].update(auc=2),
+        r'"sides.right\[1\].auc": expected a number in \[0, 1\] or null',
+    ),
     "list": (lambda v: v.update(action_units={}), '"action_units": expected a list of objects'),
 }
 

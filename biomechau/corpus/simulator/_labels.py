@@ -29,7 +29,7 @@ def thresholds(intensity: Array, label_rate: float = 1.0) -> Array:
 
 
 def clean_labels(intensity: Array, threshold: Array) -> Labels:
-    """(T, R) 1 where the intensity (T, R) is above the threshold (R,), else 0."""
+    """1 where the intensity (T, R, ...) is above the threshold (R, ...), else 0."""
     return (intensity > threshold).astype(np.int8)
 
 

@@ -79,5 +79,6 @@ def write_simulated_corpus(
                     muscle_forces=s.muscle_forces,
                     vertices_residual=s.vertices_residual,
                     side_intensities=s.side_intensities,
+                    side_labels=s.side_labels,
                 )
             )

@@ -61,6 +61,7 @@ class SimulatedSequence:
         intensities: (T, R) float32, visible intensity of each action unit on its stronger side, 1 for full.
         side_intensities: (T, R, 2) float32, intensity on the left and the right side on the coders' scale of 0 to 5,
             where 5 is full or more. Units of the middle of the face have equal values.
+        side_labels: (T, R, 2) int8, what a coder who makes no errors says of the left and the right side.
         thresholds: (R,) float32, intensity above which an action unit is on.
         clean_labels: (T, R) int8, labels of a coder who makes no errors.
         vertices_residual: (T, N, 3) float16, the captured mesh minus sum_k c_k B_k [cm]; None without meshes.
@@ -80,6 +81,7 @@ class SimulatedSequence:
     activations: Tensor
     intensities: Tensor
     side_intensities: Tensor
+    side_labels: Tensor
     thresholds: Tensor
     clean_labels: Tensor
     vertices_residual: Tensor | None = None
@@ -251,6 +253,7 @@ def _record(
             activations=torch.from_numpy(activation).float(),
             intensities=torch.from_numpy(intensity).float(),
             side_intensities=torch.from_numpy(_FULL_INTENSITY * np.minimum(sides, 1)).float(),
+            side_labels=torch.from_numpy(clean_labels(sides, limits[:, None])),
             thresholds=torch.from_numpy(limits).float(),
             clean_labels=torch.from_numpy(clean_labels(intensity, limits)),
         )

@@ -156,6 +156,7 @@ class Player {
     this.rows = [];
     if (s.action_units.length) {
       const keys = [["probability", "probability"]];
+      if (s.side_probabilities) keys.push(["left", "left"], ["right", "right"]);
       if (s.labels) keys.push(["label-on", "labelled on"]);
       if (s.labels?.includes(-1)) keys.push(["label-unknown", "label unknown"]);
       const group = this._group("Action units", "0 to 1; dashed: threshold 0.5", keys);
@@ -190,11 +191,14 @@ class Player {
     const value = (t) => s.probabilities[t * columns + r], label = s.labels && ((t) => s.labels[t * columns + r]);
     strip.rule(0.5, "threshold");
     strip.curve(value, "probability", true);
+    const side = (i) => (t) => s.side_probabilities[(t * columns + r) * 2 + i], paired = unit.paired && s.side_probabilities;
+    if (paired) ["left", "right"].forEach((name, i) => strip.curve(side(i), name));
     if (label) {
       for (const [start, after] of runs(count, (t) => label(t) === 1)) strip.box(start, after, 86, 14, "label-on");
       for (const [start, after] of runs(count, (t) => label(t) === -1 && s.valid[t])) strip.box(start, after, 86, 14, "label-unknown");
     }
-    this._row(group, unit.number, unit.name, strip, (t) => value(t).toFixed(2), "", unit.note);
+    this._row(group, unit.number, unit.name, strip,
+      (t) => (paired ? [value, side(0), side(1)] : [value]).map((p) => p(t).toFixed(2)).join("  "), "", unit.note);
   }
 
   _muscles() {

@@ -71,7 +71,9 @@ class Recipe:
     seeds: tuple[int, ...] = (101, 102, 103)
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
-            detector=DetectorConfig(action_units=ACTION_UNITS, hidden=64, head_hidden=64, context=3, dropout=0.0),
+            detector=DetectorConfig(
+                action_units=ACTION_UNITS, sides=False, hidden=64, head_hidden=64, context=3, dropout=0.0
+            ),
             batch_size=48,
             epochs=20,
             learning_rate=5e-3,
@@ -137,15 +139,26 @@ def write_people(path: Path, rig: FaceRig, people: Iterable[SimulationConfig], m
         for number, config in enumerate(people, 1):
             for s in simulate(rig, config):
                 labels, subject = together(s.labels), f"P{number}{s.subject}"
-                copies = {"": s.coefficients, "_mirrored": s.coefficients[:, order]}
-                for suffix, coefficients in copies.items() if mirrored else [("", s.coefficients)]:
-                    id = f"{subject}_{s.task}{suffix}"
-                    writer.add(CorpusSequence(id, subject, s.task, coefficients, labels, s.timestamp, s.valid))
+                sides, strength = together(s.side_labels), together(s.side_intensities)
+                for suffix in ("", "_mirrored") if mirrored else ("",):
+                    writer.add(
+                        CorpusSequence(
+                            f"{subject}_{s.task}{suffix}",
+                            subject,
+                            s.task,
+                            s.coefficients[:, order] if suffix else s.coefficients,
+                            labels,
+                            s.timestamp,
+                            s.valid,
+                            side_labels=sides.flip(-1) if suffix else sides,
+                            side_intensities=strength.flip(-1) if suffix else strength,
+                        )
+                    )
     return Corpus.open(path)
 
 
 def together(labels: Tensor, action_units: Sequence[int] = ACTION_UNITS) -> Tensor:
-    """Labels (T, R) in which units that share all their muscles are on where one of them is."""
+    """Labels or intensities (T, R, ...) in which units that share all their muscles have the largest value of these."""
     joined = labels.clone()
     for units in shared_units(action_units):
         columns = [action_units.index(unit) for unit in units]
