@@ -4,7 +4,13 @@ from biomechau.analysis.animation import Animation, animate
 from biomechau.analysis.asymmetry import AsymmetryIndex, asymmetry_index, ratio_of_sums
 from biomechau.analysis.capture_forces import CaptureForces, analyse
 from biomechau.analysis.demonstration import Demonstration, demonstrate
-from biomechau.analysis.detection import predict, predict_corpus_sequence, predict_corpus_sequences
+from biomechau.analysis.detection import (
+    corpus_recording,
+    predict,
+    predict_corpus_sequence,
+    predict_corpus_sequences,
+    with_inverse_forces,
+)
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces
 from biomechau.analysis.learned_metric import learn_metric
@@ -33,6 +39,7 @@ __all__ = [
     "asymmetry_index",
     "choose",
     "chosen_predictions",
+    "corpus_recording",
     "demonstrate",
     "describe_rig",
     "expressive_frames",
@@ -44,4 +51,5 @@ __all__ = [
     "predictions",
     "ratio_of_sums",
     "unit_correlations",
+    "with_inverse_forces",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from biomechau.analysis.capture_forces import analyse
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.prediction import Prediction
 from biomechau.corpus import Corpus, CorpusSequence, FaceSequence
@@ -17,6 +18,7 @@ from biomechau.corpus.corpus_sequence import UNKNOWN
 from biomechau.corpus.driving import drive
 from biomechau.corpus.resampling import nearest_frames
 from biomechau.models import Detector
+from biomechau.physics import PhysicsConfig
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig.names import ChannelMap
@@ -71,6 +73,29 @@ def predict(
     elif percentile is not None:
         at_rest = neutral_coefficients(driven[2], percentile, driven[0].valid)
     return _predict(ensemble, _Recording(*driven, at_rest, images=seen), progress)
+
+
+def with_inverse_forces(
+    prediction: Prediction,
+    sequence: FaceSequence,
+    neutral: NeutralSource | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Prediction:
+    """A prediction that shows the forces of :func:`biomechau.analyse` instead of those of the detectors.
+
+    Args:
+        prediction: of a recording.
+        sequence: the recording, before it was resampled.
+        neutral: where the person's neutral face is, as for :func:`predict`.
+        progress: called with (done, total) while solving.
+
+    Raises:
+        ValueError: as :func:`biomechau.analyse`.
+    """
+    ensemble = prediction.ensemble
+    config = PhysicsConfig(fps=ensemble.config.physics.fps)
+    found = analyse(sequence, ensemble.rig, config, progress=progress, neutral=neutral)
+    return replace(prediction, inverse=found)
 
 
 def predict_corpus_sequence(
@@ -136,7 +161,7 @@ def _recorded(ensemble: Ensemble, corpus: Corpus, seen: Mapping[int, Corpus], id
     if id not in corpus.ids:
         raise ValueError(f"{corpus.path} has no sequence {id!r}; it has {', '.join(corpus.ids[:3])}, ...")
     recorded, config = corpus[id], ensemble.config
-    sequence, channels, coefficients = drive(_as_face_sequence(recorded, corpus), corpus.rig, config.physics.fps)
+    sequence, channels, coefficients = drive(corpus_recording(recorded, corpus), corpus.rig, config.physics.fps)
     nearest, known = nearest_frames(recorded.timestamp, sequence.timestamp, 0.5 / sequence.fps)
     images: dict[int, Tensor] = {}
     for number, own in seen.items():
@@ -239,7 +264,8 @@ def _frames_of(detector: Detector, batch: Mapping[str, Tensor], frames: slice | 
     return some
 
 
-def _as_face_sequence(sequence: CorpusSequence, corpus: Corpus) -> FaceSequence:
+def corpus_recording(sequence: CorpusSequence, corpus: Corpus) -> FaceSequence:
+    """A sequence of a corpus as a recording."""
     return FaceSequence(
         name=sequence.id,
         coefficients=sequence.coefficients,

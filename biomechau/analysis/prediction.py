@@ -13,6 +13,7 @@ from torch import Tensor
 from biomechau.analysis._quality import QUALITY, frame_quality
 from biomechau.analysis._summary import describe_forces, describe_input
 from biomechau.analysis.background import Background
+from biomechau.analysis.capture_forces import CaptureForces
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.face_forces import FaceForces, Floats
 from biomechau.corpus import FaceSequence
@@ -51,6 +52,8 @@ class Prediction:
         labels: 1, 0 and -1 (unknown), (T, R); None if there are none.
         subject: the recorded person, if known.
         trained_on: folds that used this subject for training.
+        inverse: the forces by inverse dynamics, which are shown where they are given (:func:`with_inverse_forces`);
+            those of the detectors are shown otherwise.
         side_probabilities: p(y = 1) on the left and the right side, (T, R, 2), the same for units of the middle; None
             if the detectors do not tell sides.
     """
@@ -67,6 +70,7 @@ class Prediction:
     subject: str | None = None
     trained_on: tuple[int, ...] = ()
     side_probabilities: Tensor | None = None
+    inverse: CaptureForces | None = None
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -94,9 +98,16 @@ class Prediction:
                 columns |= {column_name(unit, side): sides[:, r, i] for i, side in enumerate(SIDE_NAMES)}
         return columns
 
+    @property
+    def has_forces(self) -> bool:
+        """Whether there are muscle forces to show."""
+        return self.inverse is not None or self.forces is not None
+
     @cached_property
     def face(self) -> FaceForces:
-        """The face and its muscle forces, which are 0 without physics."""
+        """The face and the muscle forces that are shown; they are 0 if there are none."""
+        if self.inverse is not None:
+            return self.inverse
         own, forces = self.ensemble, self.forces
         if forces is None:
             forces = self.coefficients.new_zeros(len(self.coefficients), *own.dynamics.projection.shape[1:])
@@ -112,11 +123,15 @@ class Prediction:
     @property
     def motion(self) -> Floats:
         """(T,) displacement of the recorded face from the neutral one, root mean square over the face [mm]."""
+        if self.inverse is not None:
+            return self.inverse.motion
         return self.face.distance(self.coefficients - self.neutral)
 
     @property
     def residual(self) -> Floats | None:
-        """(T,) difference of the recorded and the reconstructed face, root mean square [mm]; None without physics."""
+        """(T,) difference of the recorded and the reconstructed face, root mean square [mm]; None without forces."""
+        if self.inverse is not None:
+            return self.inverse.residual
         if self.reconstructed is None:
             return None
         return self.face.distance(self.coefficients - self.neutral - self.reconstructed)
@@ -138,11 +153,11 @@ class Prediction:
         expression]. None without fibre forces, and where the rig has no muscle of the unit.
         """
         found: dict[int, float | None] = dict.fromkeys(self.action_units)
-        if self.forces is None or self.forces.ndim != 2:
+        if not self.has_forces or self.face.forces.ndim != 2:
             return found
         valid = self.sequence.valid.numpy()
         for column, unit in enumerate(self.action_units):
-            own = [m for m, muscle in enumerate(self.ensemble.distribution.muscles) if unit in muscle.action_units]
+            own = [m for m, muscle in enumerate(self.face.distribution.muscles) if unit in muscle.action_units]
             if own and valid.any():
                 force = self.face.strength[valid][:, own].max(1)
                 on = self.on[valid, column]
@@ -203,7 +218,8 @@ class Prediction:
             "labels": self.scores(),
             "quality": float(self.quality.mean()),
             "quality_definition": QUALITY,
-            **(describe_forces(self.face) if self.forces is not None else {}),
+            "forces_by": "the detectors" if self.inverse is None else "inverse dynamics",
+            **(describe_forces(self.face) if self.has_forces else {}),
         }
 
 

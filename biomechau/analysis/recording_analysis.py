@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from biomechau.analysis.capture_forces import CaptureForces, analyse
@@ -24,7 +24,7 @@ class RecordingAnalysis:
 
     Attributes:
         found: the forces.
-        prediction: the action units at the same frames; the forces of its decoder are not shown.
+        prediction: the action units at the same frames, beside the same forces.
     """
 
     found: CaptureForces
@@ -62,7 +62,5 @@ def analyse_recording(
     """
     config = PhysicsConfig(fps=ensemble.config.physics.fps)
     at_rest = neutral if neutral is not None and neutral.percentile is None else None
-    return RecordingAnalysis(
-        analyse(sequence, rig, config, options, muscles, learned=learned, neutral=neutral),
-        predict(ensemble, sequence, neutral=at_rest),
-    )
+    found = analyse(sequence, rig, config, options, muscles, learned=learned, neutral=neutral)
+    return RecordingAnalysis(found, replace(predict(ensemble, sequence, neutral=at_rest), inverse=found))

@@ -29,6 +29,7 @@ from biomechau.json_file import read_json_object
 from biomechau.physics import ForceMetric, InverseOptions, PhysicsConfig
 from biomechau.reports.output import write_analysis
 from biomechau.rig import FaceRig, Muscles
+from biomechau.threads import one_thread
 from biomechau.training.run import DEFAULT_RUN
 
 _SUMMARY = "summary.json"
@@ -137,19 +138,22 @@ def analyze_all(
 def analyze_together(own: Sequence[Recording], person: Sequence[Recording], out: Path, how: How) -> list[Outcome]:
     """Analyse recordings of one person, each into ``out/NAME``; each of the person's is read once.
 
+    On one thread, so that the files do not depend on the number of jobs.
+
     Args:
         own: to analyse.
         person: all that the neutral face is taken from.
         out: folder of the study.
         how: options.
     """
-    if how.inverse.neutral is None:
-        return [analyze_one(recording, out, how) for recording in own]
-    sequences: dict[Recording, FaceSequence] = {}
-    for recording in person:
-        with suppress(*_FAILURES):  # what is broken says so when it is analysed
-            sequences[recording] = _read(recording, how)
-    return [analyze_one(recording, out, how, person, sequences) for recording in own]
+    with one_thread():
+        if how.inverse.neutral is None:
+            return [analyze_one(recording, out, how) for recording in own]
+        sequences: dict[Recording, FaceSequence] = {}
+        for recording in person:
+            with suppress(*_FAILURES):  # what is broken says so when it is analysed
+                sequences[recording] = _read(recording, how)
+        return [analyze_one(recording, out, how, person, sequences) for recording in own]
 
 
 def analyze_one(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
@@ -20,14 +20,16 @@ if TYPE_CHECKING:
 
     from biomechau.analysis import Ensemble, Prediction
     from biomechau.corpus import Corpus, FaceSequence
+    from biomechau.corpus.calibration import NeutralSource
 
 
 @dataclass(frozen=True)
 class Predict(Command):
     """Predict the action units and muscle forces of a recording with a trained run, or with the default detector.
 
-    Probabilities and forces are the mean over all folds in RUN, or those of --fold. Writes action_units.csv
-    (probabilities, of each side too), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau
+    Probabilities are the mean over all folds in RUN, or those of --fold; forces are found by inverse dynamics, as by
+    "biomechau forces", or by the detectors (--forces detector). Writes action_units.csv (probabilities, also of each
+    side if the detectors tell sides), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau
     report"). Cells of dropped frames are empty.
     """
 
@@ -51,6 +53,10 @@ class Predict(Command):
     ] = None
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-prediction")
     fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
+    forces: Annotated[
+        Literal["inverse", "detector"],
+        arg(help="Muscle forces to show: by inverse dynamics, or by the detectors, if their head has physics."),
+    ] = "inverse"
     sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
     backbone: Annotated[
         Path | None,
@@ -85,7 +91,7 @@ class Predict(Command):
             print(to_json(summary))
             return
         print_tables(prediction_table(summary, prediction.action_units))
-        if prediction.forces is not None:
+        if prediction.has_forces:
             print_tables(forces_table(prediction.face, summary, count=6))
         folds = ", ".join(map(str, prediction.folds))
         ensemble = f"mean of the folds {folds}" if len(prediction.folds) > 1 else f"fold {folds}"
@@ -93,30 +99,29 @@ class Predict(Command):
             ensemble if self.run_folder else "by the default detector of the package",
             *training_notes(summary),
             *input_notes(summary),
-            *(
-                muscle_notes(summary)
-                if prediction.forces is not None
-                else ["no muscle forces: the head has no physics"]
-            ),
+            *(muscle_notes(summary) if prediction.has_forces else ["no muscle forces: the head has no physics"]),
+            f"muscle forces by {summary['forces_by']}" if prediction.has_forces else "",
+            f"mean quality of the frames {summary['quality']:.2f}, from 0 to 1",
         ]
         print_lines(*filter(None, notes), *(f"wrote {path}" for path in written))
 
     def _predict(self) -> Prediction:
-        from biomechau.analysis import predict, predict_corpus_sequence
+        from biomechau.analysis import corpus_recording, predict, predict_corpus_sequence
         from biomechau.corpus.reading import is_recorded_video
 
         self.rest.check()
         ensemble = self._ensemble()
-        found = corpus_sequence(Path(self.input), self.sequence)
-        if found is not None:
+        chosen = corpus_sequence(Path(self.input), self.sequence)
+        if chosen is not None:
             if self.reading != ReadingOptions() or self.rest != RestOptions() or self.backbone is not None:
                 raise ValueError(
                     "the options of how a recording is read and where the face rests, and --backbone, are not for a "
                     "corpus"
                 )
-            corpus, id = found
+            corpus, id = chosen
             with progress_bar("predicting", self.json) as progress:
-                return predict_corpus_sequence(ensemble, corpus, id, progress)
+                found = predict_corpus_sequence(ensemble, corpus, id, progress)
+                return self._shown(found, corpus_recording(corpus[id], corpus), None)
         reads_pictures = ensemble.config.uses_images and is_recorded_video(Path(self.input))
         if self.backbone is not None and not reads_pictures:
             raise ValueError("--backbone belongs to a video and a run whose head reads pictures")
@@ -130,7 +135,12 @@ class Predict(Command):
             print_message("warning", note)
         neutral = self.rest.source(self.reading, ensemble.rig)
         with progress_bar("predicting", self.json) as progress:
-            return predict(ensemble, recording, progress, images, neutral)
+            return self._shown(predict(ensemble, recording, progress, images, neutral), recording, neutral)
+
+    def _shown(self, prediction: Prediction, recording: FaceSequence, neutral: NeutralSource | None) -> Prediction:
+        from biomechau.analysis import with_inverse_forces
+
+        return prediction if self.forces == "detector" else with_inverse_forces(prediction, recording, neutral)
 
     def _read_pictures(
         self, ensemble: Ensemble, progress: Callable[[int, int], None]

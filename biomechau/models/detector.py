@@ -22,13 +22,13 @@ from biomechau.models._detector_storage import (
     save_parts,
 )
 from biomechau.models._identity import IdentityAugmentation
+from biomechau.models._sides import Sides
 from biomechau.models.au_head import AUHead
 from biomechau.models.detector_config import DetectorConfig, LossWeights
 from biomechau.models.mesh_encoder import MeshEncoder
 from biomechau.models.normalisation import Normalisation
 from biomechau.models.physics_regressor import PhysicsParameters, PhysicsRegressor
 from biomechau.models.pooling import MeshHierarchy
-from biomechau.models.sides import Sides
 from biomechau.ops.tracing import plain_shape
 from biomechau.physics.dynamics import FaceDynamics
 from biomechau.rig.distribution import Distribution

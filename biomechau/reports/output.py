@@ -56,7 +56,7 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     """Write ``action_units.csv``, ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
     ``prediction.png``.
 
-    Cells of frames that were not recorded are empty. Without physics there are no forces.
+    Cells of frames that were not recorded are empty. The forces are those that the prediction shows, if there are any.
 
     Args:
         prediction: of the recording.
@@ -71,7 +71,7 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     """
     with staged_directory(out) as stage:
         _write_action_units(prediction, stage / "action_units.csv")
-        if prediction.forces is not None:
+        if prediction.has_forces:
             write_forces(prediction.face, prediction.quality, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
         Replay.of_prediction(prediction).save(stage / REPLAY)

@@ -72,7 +72,7 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
     """Write ``prediction.png``: a few faces coloured by force, the action units over time, the strongest muscles."""
     face, probabilities = prediction.face, prediction.probabilities.double().numpy()
     sequence, timestamp = face.sequence, face.sequence.timestamp.numpy()
-    moved = probabilities.sum(1) if prediction.forces is None else face.strength.sum(1)
+    moved = face.strength.sum(1) if prediction.has_forces else probabilities.sum(1)
     frames = expressive_frames(moved, sequence.valid.numpy(), 5)
     forces = [face.vertex_force(face.forces[frame]) for frame in frames]
     peak = max(float(force.max()) for force in forces) or 1.0
@@ -95,7 +95,7 @@ def draw_prediction(prediction: Prediction, path: Path) -> None:
         None if labels is None else labels.numpy(),
         None if prediction.side_probabilities is None else prediction.side_probabilities.double().numpy(),
     )
-    curves = None if prediction.forces is None else ForceCurves.of(face, quality=prediction.quality)
+    curves = ForceCurves.of(face, quality=prediction.quality) if prediction.has_forces else None
     title = f"{sequence.name}: action units and muscle forces"
     if prediction.background.simulated:
         title += ", by a detector trained on simulated people alone"

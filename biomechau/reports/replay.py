@@ -88,7 +88,10 @@ class Replay:
         """The replay of a prediction."""
         slack = " and of the slack" if prediction.ensemble.config.slack else ""
         definition = f"the recorded motion minus that of the predicted muscle forces{slack}"
-        found = cls._of(prediction.face, definition, prediction.motion, prediction.residual)
+        if prediction.inverse is not None:
+            found = cls.of_forces(prediction.inverse)
+        else:
+            found = cls._of(prediction.face, definition, prediction.motion, prediction.residual)
         return replace(found, labels=prediction.labels, **_of_units(prediction))
 
     @classmethod

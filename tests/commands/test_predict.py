@@ -36,9 +36,11 @@ def test_predictions_are_the_mean_of_the_folds(
 ) -> None:
     sequence = corpus["S002_T1"]
     path = corpus.path / "sequences" / "S002_T1.safetensors"
-    assert main(["predict", str(path), "--run", str(run_folder), "--out", str(tmp_path / "out")]) == 0
+    command = ["predict", str(path), "--run", str(run_folder), "--forces", "detector"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
     out, err = capsys.readouterr()
     assert "mean of the folds 1, 2, 3" in out
+    assert "muscle forces by the detectors" in out
     trained = [n for n, run in open_runs(run_folder).items() if "S002" not in run.fold.test]
     assert f"fold(s) {trained[0]}, {trained[1]} were trained on subject 'S002'" in err
     rows = read_csv(tmp_path / "out" / "action_units.csv")
@@ -135,13 +137,37 @@ def test_the_picture(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:
     assert image.imread(tmp_path / "prediction.png").std() > 0.05
 
 
+@pytest.mark.usefixtures("no_viz")
+def test_predict_analyze_and_forces_give_the_same_forces(
+    run_folder: Path, corpus: Corpus, capture: Path, tmp_path: Path
+) -> None:
+    given, run = [str(capture), "--out"], ["--run", str(run_folder)]
+    rig = ["--rig", str(corpus.path / "rig.safetensors")]
+    assert main(["predict", *given, str(tmp_path / "predict"), *run]) == 0
+    assert main(["analyze", *given, str(tmp_path / "study"), *run, *rig]) == 0
+    assert main(["forces", *given, str(tmp_path / "forces"), *rig]) == 0
+    tables = [tmp_path / name / "forces.csv" for name in ("predict", "study/capture", "forces")]
+    (names, *rows), *others = ([line.split(",") for line in path.read_text().splitlines()] for path in tables)
+    for other in others:
+        assert other[0] == names
+        found = [[float(cell or "nan") for cell in row] for row in rows]
+        np.testing.assert_allclose(found, [[float(cell or "nan") for cell in row] for row in other[1:]], atol=2e-6)
+    summary = json.loads((tmp_path / "predict" / "summary.json").read_text())
+    assert summary["forces_by"] == "inverse dynamics"
+    assert summary["muscles"] == json.loads((tmp_path / "forces" / "summary.json").read_text())["muscles"]
+
+
 def test_a_head_without_physics(
     corpus: Corpus, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("pyvista")
     options = ["--fold", "1", "--head", "position_temporal", "--epochs", "1"]
     assert main(["train", "--corpus", str(corpus.path), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
-    assert main(["predict", str(capture), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0
+    command = ["predict", str(capture), "--run", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    assert main(command) == 0
+    assert (tmp_path / "out" / "forces.csv").is_file()
+    shutil.rmtree(tmp_path / "out")
+    assert main([*command, "--forces", "detector"]) == 0
     assert "no muscle forces: the head has no physics" in capsys.readouterr().out
     names = ["action_units.csv", "prediction.png", "replay.safetensors", "summary.json"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names

@@ -11,8 +11,8 @@ from models.test_detector import SMALL
 from torch import Tensor
 
 from biomechau.models import Detector, DetectorConfig, LossWeights
+from biomechau.models._sides import noisy_or, paired_units
 from biomechau.models.losses import action_unit_loss, side_loss
-from biomechau.models.sides import noisy_or, paired_units
 from biomechau.physics import PhysicsConfig
 from biomechau.rig import Distribution, FaceRig, Muscles
 from biomechau.rig.mirrored_mesh import mirror_vertices
