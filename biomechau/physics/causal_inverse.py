@@ -9,12 +9,8 @@ from torch import Tensor
 
 from biomechau.physics._fit_problem import EquationOfMotion, FitProblem
 from biomechau.physics.force_metric import ForceMetric
-from biomechau.physics.physics_config import InverseOptions
+from biomechau.physics.physics_config import DELAY, LIVE, LONGEST_DELAY, InverseOptions
 
-# What the solver leaves at this tolerance is far below what a delay costs, and every frame has a bounded share of time.
-LIVE = InverseOptions(tolerance=1e-3, max_iterations=100)
-# Forces of 120 ms ago are hardly other than those that the whole recording gives.
-DELAY, LONGEST_DELAY = 0.12, 0.2
 # How far back the window reaches, in time constants of the forces and of the low-pass filter, and at most [s]: what is
 # older is forgotten.
 _TIME_CONSTANTS, _LONGEST_MEMORY = 10.0, 2.0
@@ -33,7 +29,8 @@ class CausalInverse:
 
     Args:
         dynamics: the model.
-        options: of the fit, :data:`LIVE` if not given. There is no percentile of the frames to come.
+        options: of the fit, :data:`biomechau.physics.physics_config.LIVE` if not given. There is no percentile of the
+            frames to come.
         delay: between a frame and its forces [s], 0 to 0.2; rounded to whole frames.
         dt: time step [s]; that of the model if not given.
         learned: the metric "learned", where the options ask for it.

@@ -21,8 +21,7 @@ from biomechau.physics import (
     PhysicsConfig,
     inverse_dynamics,
 )
-from biomechau.physics.causal_inverse import LIVE
-from biomechau.physics.physics_config import Force, Scheme
+from biomechau.physics.physics_config import LIVE, Force, Scheme
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
 
