@@ -90,8 +90,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
 }
 DESCRIPTION = f"""Muscle forces from 3D facial motion, through a physical model of the face.
 
-biomechau {__version__} ("biomechau --version").
-Try "biomechau demo", then "biomechau forces capture.csv"."""
+biomechau {__version__}: try "biomechau demo", then "biomechau forces capture.csv"."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
