@@ -41,6 +41,7 @@ class Group(NamedTuple):
 COMMANDS: Mapping[str, Entry | Group] = {
     "analyze": Entry("analyze.Analyze", "Forces and action units of any number of recordings."),
     "forces": Entry("forces.Forces", "Compute the muscle forces behind a recording; no training."),
+    "live": Entry("live.Live", "Muscle forces while a face moves: phone, camera or recording."),
     "track": Entry("track.Track", "Track the face of a video with MediaPipe."),
     "demo": Entry("demo.Demo", "Show the package on the built-in face, in a minute or two."),
     "simulate": Entry("simulate.Simulate", "Make a corpus of simulated people."),
@@ -89,8 +90,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
 }
 DESCRIPTION = f"""Muscle forces from 3D facial motion, through a physical model of the face.
 
-biomechau {__version__} ("biomechau --version").
-Try "biomechau demo", then "biomechau forces capture.csv"."""
+biomechau {__version__}: try "biomechau demo", then "biomechau forces capture.csv"."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

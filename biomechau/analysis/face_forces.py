@@ -18,36 +18,23 @@ from biomechau.rig.names import ChannelMap
 
 
 @dataclass(frozen=True, eq=False)
-class FaceForces:
-    """The muscle forces of one sequence.
+class FaceModel:
+    """A face, its muscles and its physics.
 
     Attributes:
         rig: the face.
         distribution: of the muscle forces over the vertices.
         dynamics: the physical model.
-        sequence: the recording, at the frame rate of the model.
-        channels: how its channels drive the shapes of the rig.
-        coefficients: (T, K') of the shapes that the model keeps, as recorded.
-        forces: (T, M) or (T, M, 3) [unit of ``FaceDynamics``].
     """
 
     rig: FaceRig
     distribution: Distribution
     dynamics: FaceDynamics
-    sequence: FaceSequence
-    channels: ChannelMap
-    coefficients: Tensor
-    forces: Tensor
 
     @property
     def identifiers(self) -> tuple[str, ...]:
         """The M muscles."""
         return self.distribution.muscles.names
-
-    @cached_property
-    def strength(self) -> Floats:
-        """(T, M) force of each muscle, its magnitude where forces are vectors [unit of ``FaceDynamics``]."""
-        return force_strength(self.forces)
 
     @property
     def force_unit(self) -> str:
@@ -55,21 +42,6 @@ class FaceForces:
         if self.dynamics.config.law == "elastic":
             return "1 = holds the full expression"
         return "1 = speeds up by 0.05 expressions / frame²"
-
-    @cached_property
-    def strongest_frame(self) -> int:
-        """The valid frame with the largest sum of forces."""
-        total = np.where(self.sequence.valid.numpy(), self.strength.sum(1), -np.inf)
-        return int(total.argmax())
-
-    @cached_property
-    def asymmetry(self) -> AsymmetryIndex:
-        """Which side moves more, see :func:`asymmetry_index`."""
-        return asymmetry_index(self.strength[self.sequence.valid.numpy()], self.distribution.muscles)
-
-    def vertices(self, frame: int) -> Floats:
-        """(N, 3) the recorded face at a frame [cm]."""
-        return (self.rig.neutral + self.dynamics.deform(self.coefficients[frame])).double().numpy()
 
     def vertex_force(self, forces: Tensor) -> Floats:
         """Magnitude of the force on each vertex (Eq. 1), (N,), in units of :attr:`vertex_force_unit`.
@@ -124,6 +96,43 @@ class FaceForces:
         if self.dynamics.config.force == "vector":
             return "muscle force per vertex [face mass · cm/s²]"
         return "muscle force per unit mass [cm/s²]"
+
+
+@dataclass(frozen=True, eq=False)
+class FaceForces(FaceModel):
+    """The muscle forces of one sequence.
+
+    Attributes:
+        sequence: the recording, at the frame rate of the model.
+        channels: how its channels drive the shapes of the rig.
+        coefficients: (T, K') of the shapes that the model keeps, as recorded.
+        forces: (T, M) or (T, M, 3) [unit of ``FaceDynamics``].
+    """
+
+    sequence: FaceSequence
+    channels: ChannelMap
+    coefficients: Tensor
+    forces: Tensor
+
+    @cached_property
+    def strength(self) -> Floats:
+        """(T, M) force of each muscle, its magnitude where forces are vectors [unit of ``FaceDynamics``]."""
+        return force_strength(self.forces)
+
+    @cached_property
+    def strongest_frame(self) -> int:
+        """The valid frame with the largest sum of forces."""
+        total = np.where(self.sequence.valid.numpy(), self.strength.sum(1), -np.inf)
+        return int(total.argmax())
+
+    @cached_property
+    def asymmetry(self) -> AsymmetryIndex:
+        """Which side moves more, see :func:`asymmetry_index`."""
+        return asymmetry_index(self.strength[self.sequence.valid.numpy()], self.distribution.muscles)
+
+    def vertices(self, frame: int) -> Floats:
+        """(N, 3) the recorded face at a frame [cm]."""
+        return (self.rig.neutral + self.dynamics.deform(self.coefficients[frame])).double().numpy()
 
 
 def force_strength(forces: Tensor) -> Floats:

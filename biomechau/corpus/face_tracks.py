@@ -30,6 +30,11 @@ class Face:
     scores: list[float]
     features: dict[Any, Any] = field(default_factory=dict)
 
+    @property
+    def area(self) -> float:
+        """Of the box, as a share of the picture."""
+        return _area(self.box)
+
 
 @dataclass
 class FaceTrack:
@@ -44,7 +49,7 @@ class FaceTrack:
     @property
     def size(self) -> float:
         """Sum of its areas over all frames, as shares of the picture."""
-        return sum(_area(face.box) for face in self.faces.values())
+        return sum(face.area for face in self.faces.values())
 
     @property
     def last(self) -> Box:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from biomechau._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from biomechau.physics.causal_inverse import CausalInverse
     from biomechau.physics.dynamics import FaceDynamics
     from biomechau.physics.force_metric import ForceMetric
     from biomechau.physics.inverse import InverseResult, inverse_dynamics, required_force
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from biomechau.physics.physics_config import InverseOptions, PhysicsConfig
 
 __all__ = [
+    "CausalInverse",
     "FaceDynamics",
     "ForceMetric",
     "InverseOptions",
@@ -25,6 +27,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "causal_inverse": ("CausalInverse",),
         "dynamics": ("FaceDynamics",),
         "force_metric": ("ForceMetric",),
         "inverse": ("InverseResult", "inverse_dynamics", "required_force"),

@@ -40,6 +40,7 @@ def smooth_least_squares(
     tolerance: float = 1e-6,
     max_iterations: int = 10000,
     progress: Callable[[int, int], None] | None = None,
+    start: Tensor | None = None,
 ) -> Solution:
     """Minimise 1/2 |y_t - G x_t|^2 + sum_m w_m |x_tm| (Eq. 15) + smoothness/2 |x_t - x_{t-1}|^2 (Eq. 16) over all t.
 
@@ -56,6 +57,7 @@ def smooth_least_squares(
         tolerance: gap at which to stop.
         max_iterations: maximum number of iterations.
         progress: called with (done, 100), on a logarithmic scale of the gap.
+        start: (..., T, M) to begin with, such as the solution of a similar problem; zeros if not given.
     """
     gram = matrix.T @ matrix
     counts = None if observed is None else observed[..., None].to(target.dtype)
@@ -63,10 +65,10 @@ def smooth_least_squares(
     if counts is not None:
         linear = linear * counts
     masked = counts if counts is not None and not bool(counts.all()) else None
-    x = torch.zeros_like(linear)
+    x = torch.zeros_like(linear) if start is None else start.clone()
     scale = float(linear.abs().max()) if linear.numel() else 0.0
     if scale == 0:
-        return Solution(x, 0, 0.0, True)
+        return Solution(torch.zeros_like(linear), 0, 0.0, True)
     lipschitz = float(torch.linalg.eigvalsh(gram)[-1]) + 4 * smoothness
     threshold = sparsity / lipschitz
 

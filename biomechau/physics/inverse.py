@@ -2,49 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
-from biomechau.physics._least_squares import smooth_least_squares
+from biomechau.physics._fit_problem import EquationOfMotion, FitProblem, force_by_differences, time_step
 from biomechau.physics._posterior import posterior_deviation
-from biomechau.physics.force_metric import CUTOFF, NEUTRAL, ForceMetric
+from biomechau.physics.force_metric import NEUTRAL, ForceMetric
 from biomechau.physics.neutral import neutral_coefficients
-from biomechau.physics.physics_config import InverseOptions, Metric, PhysicsConfig, Scheme
-from biomechau.physics.smoothing import whittaker
-from biomechau.rig.muscles import Muscles
-
-
-class EquationOfMotion(Protocol):
-    """What inverse dynamics reads of a model: M c'' + D c' + K c = A F of K' shapes and M muscles.
-
-    :class:`biomechau.physics.FaceDynamics` implements it.
-    """
-
-    mass: Tensor
-    stiffness: Tensor
-    damping: Tensor
-    projection: Tensor
-    config: PhysicsConfig
-    muscles: Muscles
-    shape_names: tuple[str, ...]
-
-    @property
-    def num_shapes(self) -> int: ...
-
-    @property
-    def num_muscles(self) -> int: ...
-
-    @property
-    def unit_acceleration(self) -> float: ...
-
-    def check(self, name: str, tensor: Tensor, last: tuple[int, ...]) -> None: ...
+from biomechau.physics.physics_config import InverseOptions
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +76,7 @@ def required_force(dynamics: EquationOfMotion, c: Tensor, dt: float | None = Non
         ValueError: dt is not positive, c has the wrong shape, or is not finite (the frame is named).
     """
     operators = dynamics.mass, dynamics.damping, dynamics.stiffness
-    return _required_force(_checked(dynamics, c), operators, dynamics.config.scheme, _step(dynamics, dt))
+    return force_by_differences(_checked(dynamics, c), operators, dynamics.config.scheme, time_step(dynamics, dt))
 
 
 def inverse_dynamics(
@@ -148,15 +118,12 @@ def inverse_dynamics(
     """
     refuse_in_jit_trace("inverse_dynamics", "it iterates until it has converged")
     options = InverseOptions() if options is None else options
-    config = dynamics.config
-    h = _step(dynamics, dt)
-    fps = 1 / h
-    percentile, cutoff = options.neutral, options.cutoff
+    percentile = options.neutral
     if deviation and options.metric != "learned":
         raise ValueError('standard deviations of forces need the metric "learned", which knows the errors of trackers')
-    if options.metric == "learned":
-        learned = _checked_metric(learned, dynamics)
-        percentile, cutoff = NEUTRAL if percentile is None else percentile, CUTOFF
+    problem = FitProblem(dynamics, options, dt, learned)
+    if options.metric == "learned" and percentile is None:
+        percentile = NEUTRAL
     with torch.no_grad():
         motion = _checked(dynamics, c).detach().cpu().double()
         observed = _checked_valid(valid, motion)
@@ -166,44 +133,11 @@ def inverse_dynamics(
             neutral = neutral_coefficients(motion, percentile, observed)
         else:
             neutral = motion.new_zeros(motion[..., 0, :].shape)
-        motion = motion - neutral[..., None, :]
-        if cutoff is not None:
-            motion = whittaker(motion, cutoff, fps)
-
-        mass, damping, stiffness, projection = (
-            getattr(dynamics, name).detach().cpu().double() for name in ("mass", "damping", "stiffness", "projection")
-        )
-        force = _required_force(motion, (mass, damping, stiffness), config.scheme, h)
-        columns = projection.flatten(1)
-        inertial = config.law == "newton"
-        weight = _response(mass, mass * dynamics.unit_acceleration if inertial else stiffness, options.metric)
-        target, matrix = force @ weight.T, weight @ columns
-
-        slack = _slack_indices(dynamics) if options.slack else []
-        total = _energy(target, observed)
-        if slack:
-            free = torch.linalg.qr(weight @ (mass if inertial else stiffness)[:, slack]).Q
-            target = target - (target @ free) @ free.T
-            matrix = matrix - free @ (free.T @ matrix)
-
-        length = _lengths(matrix, dynamics.num_muscles)
-        fitted, aim, scale, rate = matrix, target, length, options.sparsity * length
-        if options.metric == "learned" and learned is not None:
-            compliance = torch.linalg.inv(stiffness)
-            fitted, aim, rate = learned.problem(force @ compliance.mT, compliance @ columns)
-            scale = _lengths(fitted, dynamics.num_muscles)
-            rate = rate / scale
-        solution = smooth_least_squares(
-            fitted / scale,
-            aim,
-            rate,
-            (options.smoothness * fps) ** 2,
-            config.force == "fibre",
-            observed,
-            options.tolerance,
-            options.max_iterations,
-            progress,
-        )
+        motion = problem.smoothed(motion - neutral[..., None, :])
+        force = problem.required_force(motion)
+        whole = problem.displacement(force)
+        target = problem.without_slack(whole)
+        solution = problem.solve(problem.aim(force), observed, progress)
         if not solution.converged:
             warnings.warn(
                 f"the inverse dynamics stopped after {solution.iterations} iterations with a gap of "
@@ -211,17 +145,25 @@ def inverse_dynamics(
                 UserWarning,
                 stacklevel=2,
             )
-        unknowns = solution.x / scale
+        unknowns, columns = solution.x / problem.scale, problem.columns
         spread = None
-        if deviation and learned is not None:
-            tau2 = (options.smoothness * fps) ** 2
-            spread = posterior_deviation(fitted / scale, aim, rate, tau2, solution.x, observed, progress)
-            missed = (force - unknowns @ columns.T) @ torch.linalg.inv(stiffness).T
-            spread = learned.widening * learned.noise(missed, observed)[..., None, None] * spread / scale
-        reached = _energy(target, observed)
-        missed = _energy(target - unknowns @ matrix.T, observed)
-        rank, condition, null_space = _identifiability(matrix / length)
-        shape = projection.shape[1:]
+        if deviation and problem.learned is not None:
+            spread = posterior_deviation(
+                problem.matrix,
+                problem.aim(force),
+                problem.rate,
+                problem.smoothness,
+                solution.x,
+                observed,
+                progress,
+            )
+            missed = (force - unknowns @ columns.T) @ problem.compliance.T
+            size = problem.learned.widening * problem.learned.noise(missed, observed)
+            spread = size[..., None, None] * spread / problem.scale
+        total, reached = _energy(whole, observed), _energy(target, observed)
+        missed = _energy(target - unknowns @ problem.response.T, observed)
+        rank, condition, null_space = _identifiability(problem.response / problem.length)
+        shape = dynamics.projection.shape[1:]
 
         def like_input(value: Tensor) -> Tensor:
             return value.to(device=c.device, dtype=c.dtype)
@@ -233,38 +175,15 @@ def inverse_dynamics(
             neutral=like_input(neutral),
             explained=like_input(torch.where(reached > 0, 1 - missed / reached, 1.0)),
             slack_share=like_input(torch.where(total > 0, 1 - reached / total, 0.0)),
-            slack_shapes=tuple(dynamics.shape_names[k] for k in slack),
+            slack_shapes=problem.slack_shapes,
             rank=rank,
-            null_space=like_input((null_space / length).unflatten(-1, shape)),
+            null_space=like_input((null_space / problem.length).unflatten(-1, shape)),
             condition=condition,
             iterations=solution.iterations,
             gap=solution.gap,
             converged=solution.converged,
             deviation=None if spread is None else like_input(spread),
         )
-
-
-def _lengths(matrix: Tensor, num_muscles: int) -> Tensor:
-    """(M,) or (3 M,) length of each column; one per muscle, so that the axes of a vector are scaled alike."""
-    length = matrix.square().sum(0).reshape(num_muscles, -1).mean(1).sqrt()
-    length = length.clamp_min(torch.finfo(length.dtype).tiny)
-    return length.repeat_interleave(matrix.shape[1] // num_muscles)
-
-
-def _checked_metric(learned: ForceMetric | None, dynamics: EquationOfMotion) -> ForceMetric:
-    if learned is None:
-        raise ValueError('the metric "learned" is needed where options.metric is "learned": give one as learned')
-    if dynamics.config.law != "elastic" or dynamics.config.force != "fibre":
-        raise ValueError('the metric "learned" needs the law "elastic" and fibre forces')
-    learned.check(dynamics.shape_names, dynamics.muscles.names)
-    return learned
-
-
-def _step(dynamics: EquationOfMotion, dt: float | None) -> float:
-    dt = dynamics.config.dt if dt is None else dt
-    if not (dt > 0 and math.isfinite(dt)):
-        raise ValueError(f"dt must be positive, got {dt}")
-    return dt
 
 
 def _checked(dynamics: EquationOfMotion, c: Tensor) -> Tensor:
@@ -296,35 +215,6 @@ def _checked_valid(valid: Tensor | None, c: Tensor) -> Tensor:
 def _energy(value: Tensor, observed: Tensor) -> Tensor:
     """Sum of squares over the observed frames: (..., T, R) to (...)."""
     return (value.square().sum(-1) * observed).sum(-1)
-
-
-def _required_force(c: Tensor, operators: tuple[Tensor, Tensor, Tensor], scheme: Scheme, h: float) -> Tensor:
-    mass, damping, stiffness = operators
-    rate = c.diff(dim=-2) / h
-    # Rates of the T + 3 steps around the T frames, two continued at each end.
-    rate = torch.cat([rate[..., :1, :]] * 2 + [rate] + [rate[..., -1:, :]] * 2, -2)
-    change = rate.diff(dim=-2) / h
-    num_frames = c.shape[-2]
-    # rate[t + 1] leads to frame t and rate[t + 2] away from it; change[t + 1] lies between the two.
-    if scheme == "explicit":
-        velocity, acceleration = rate[..., 2 : num_frames + 2, :], change[..., 2 : num_frames + 2, :]
-    elif scheme == "semi_implicit":
-        velocity, acceleration = rate[..., 1 : num_frames + 1, :], change[..., 1 : num_frames + 1, :]
-    else:
-        velocity, acceleration = rate[..., 1 : num_frames + 1, :], change[..., :num_frames, :]
-    return acceleration @ mass + velocity @ damping + c @ stiffness
-
-
-def _response(mass: Tensor, resistance: Tensor, metric: Metric) -> Tensor:
-    """Generalized force to weighted static displacement: diag(M)^1/2 K^-1, or M^1/2 K^-1 by a Cholesky factor."""
-    root = torch.linalg.cholesky(mass).mT if metric == "mesh" else mass.diagonal().sqrt().diag()
-    return torch.linalg.solve(resistance, root.mT).mT
-
-
-def _slack_indices(dynamics: EquationOfMotion) -> list[int]:
-    """Shapes that belong to no muscle."""
-    own = {name for muscle in dynamics.muscles for name in muscle.shapes}
-    return [k for k, name in enumerate(dynamics.shape_names) if name not in own]
 
 
 def _identifiability(matrix: Tensor) -> tuple[int, float, Tensor]:

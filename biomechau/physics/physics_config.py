@@ -114,3 +114,9 @@ class InverseOptions(Options):
         given = [name for name in ("slack", "cutoff", "sparsity") if getattr(self, name) != getattr(type(self), name)]
         if self.metric == "learned" and given:
             raise ValueError(f"the learned metric has its own {given[0]}: leave {given[0]} out, or take another metric")
+
+
+# Of the causal inverse: what the solver leaves at this tolerance is far below what a delay costs, and the time that a
+# frame takes is bounded. Forces of 120 ms ago are hardly other than those that the whole recording gives [s].
+LIVE = InverseOptions(tolerance=1e-3, max_iterations=100)
+DELAY, LONGEST_DELAY = 0.12, 0.2

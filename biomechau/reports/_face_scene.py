@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from biomechau.analysis import FaceForces
+from biomechau.analysis.face_forces import FaceModel
 from biomechau.models.pooling import coarsen
 from biomechau.rig.mesh_holes import mesh_holes
 
@@ -35,7 +35,7 @@ class FaceScene:
     fields: Tensor
 
     @classmethod
-    def of(cls, face: FaceForces, num_vertices: int = NUM_VERTICES) -> FaceScene:
+    def of(cls, face: FaceModel, num_vertices: int = NUM_VERTICES) -> FaceScene:
         """The face, down-sampled to a subset of its vertices if it has more than ``num_vertices``."""
         faces = face.rig.faces.cpu().numpy()
         # The page looks along -z with +y up.

@@ -73,7 +73,7 @@ class Link:
 
 
 def page(title: str, subtitle: Sequence[str], sections: Iterable[str], shown: Sequence[Shown] = ()) -> str:
-    """The page.
+    """The page of a report, which asks for nothing else.
 
     Args:
         title: heading.
@@ -84,16 +84,42 @@ def page(title: str, subtitle: Sequence[str], sections: Iterable[str], shown: Se
     Raises:
         ImportError: matplotlib is not installed.
     """
-    return Template(_read("report.html")).substitute(
+    player = read_part("player.html") if shown else ""
+    script = read_part("face.js") + read_part("report.js") if shown else ""
+    return assembled(title, subtitle, player, sections, _data(shown) if shown else {}, script)
+
+
+def assembled(
+    title: str,
+    subtitle: Sequence[str],
+    player: str,
+    sections: Iterable[str],
+    data: Mapping[str, Any],
+    script: str,
+    policy: str = "",
+) -> str:
+    """A page of its parts.
+
+    Args:
+        title: heading.
+        subtitle: lines beneath it.
+        player: HTML of what moves.
+        sections: HTML of the others.
+        data: for the script.
+        script: JavaScript.
+        policy: what the page may do beyond its own styles and scripts, as a content security policy.
+    """
+    return Template(read_part("report.html")).substitute(
         title=escape(title),
         subtitle="\n".join(f"<p>{escape(line)}</p>" for line in subtitle if line),
-        style=_read("report.css"),
-        player=_read("player.html") if shown else "",
+        style=read_part("report.css"),
+        policy=policy,
+        player=player,
         sections="\n".join(sections),
         version=escape(version("biomechau")),
         # The only character that could end the script element.
-        data=json.dumps(_data(shown), allow_nan=False).replace("<", "\\u003c") if shown else "{}",
-        script=_read("face.js") + _read("report.js") if shown else "",
+        data=json.dumps(data, allow_nan=False).replace("<", "\\u003c"),
+        script=script,
     )
 
 
@@ -157,7 +183,8 @@ def _quantised(array: npt.NDArray[np.floating]) -> dict[str, Any]:
     return {**pack(np.round(array / factor).astype(np.int16)), "factor": factor}
 
 
-def _read(name: str) -> str:
+def read_part(name: str) -> str:
+    """A file of ``page/``."""
     return (_PAGE / name).read_text(encoding="utf-8")
 
 
@@ -199,13 +226,17 @@ def _data(shown: Sequence[Shown]) -> dict[str, Any]:
         if number == len(scenes):
             scenes.append(scene)
         sequences.append({"scene": number, **_sequence(one)})
-    ramp = (255 * overlay_colours(np.linspace(0.0, 1.0, 256))).round().astype(np.uint8)
     return {
-        "ramp": pack(ramp),
-        "inside": list(INSIDE),
-        "scenes": [_scene(scene) for scene in scenes],
+        **colour_data(),
+        "scenes": [scene_data(scene) for scene in scenes],
         "sequences": sequences,
     }
+
+
+def colour_data() -> dict[str, Any]:
+    """The colours of forces, and of what is inside the face."""
+    ramp = (255 * overlay_colours(np.linspace(0.0, 1.0, 256))).round().astype(np.uint8)
+    return {"ramp": pack(ramp), "inside": list(INSIDE)}
 
 
 def _equal(a: FaceScene, b: FaceScene) -> bool:
@@ -213,7 +244,8 @@ def _equal(a: FaceScene, b: FaceScene) -> bool:
     return all(t.shape == theirs[name].shape and bool((t == theirs[name]).all()) for name, t in a.tensors().items())
 
 
-def _scene(scene: FaceScene) -> dict[str, Any]:
+def scene_data(scene: FaceScene) -> dict[str, Any]:
+    """A face, for ``Face.setScene`` in ``face.js``."""
     integers = {name: pack(getattr(scene, name).numpy().astype(np.uint32)) for name in ("faces", "backing")}
     quantised = {name: _quantised(getattr(scene, name).numpy()) for name in ("blendshapes", "fields")}
     return {"neutral": pack(scene.neutral.numpy()), **integers, **quantised}

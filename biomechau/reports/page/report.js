@@ -28,6 +28,13 @@ function shape(tag, attributes) {
   return made;
 }
 
+/** The colours of forces beneath the face. */
+function drawRamp(ramp) {
+  const context = byId("ramp").getContext("2d"), image = context.createImageData(256, 1);
+  for (let i = 0; i < 256; i++) image.data.set([...ramp.subarray(3 * i, 3 * i + 3), 255], 4 * i);
+  context.putImageData(image, 0, 0);
+}
+
 /** Runs [first, after) of frames where a test holds. */
 function runs(count, test) {
   const found = [];
@@ -80,7 +87,7 @@ class Player {
     this.slider.addEventListener("input", () => { this.stop(); this.show(Number(this.slider.value)); });
     byId("play").addEventListener("click", () => (this.playing ? this.stop() : this.play()));
     byId("front").addEventListener("click", () => this.face?.turn(0, 0));
-    this._drawRamp();
+    drawRamp(data.ramp);
     byId("sequences").hidden = data.sequences.length === 1;
     data.sequences.forEach((sequence, index) => this._addChoice(sequence, index));
     this.choose(0);
@@ -92,12 +99,6 @@ class Player {
     radio.addEventListener("change", () => this.choose(index));
     label.append(radio, element("strong", "", sequence.name), element("span", "", sequence.note));
     byId("sequences").append(label);
-  }
-
-  _drawRamp() {
-    const context = byId("ramp").getContext("2d"), image = context.createImageData(256, 1);
-    for (let i = 0; i < 256; i++) image.data.set([...this.data.ramp.subarray(3 * i, 3 * i + 3), 255], 4 * i);
-    context.putImageData(image, 0, 0);
   }
 
   /** Show sequence number `index` from its most expressive frame. */
