@@ -9,6 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check
+from biomechau.ops.tracing import has_values
 
 # The matrix that the implicit scheme solves with, as errors name it.
 IMPLICIT_SYSTEM = "mass + dt damping + dt^2 stiffness"
@@ -20,7 +21,7 @@ def require(good: Tensor, error: Callable[[int], ValueError]) -> None:
         torch._assert_async(  # pyright: ignore[reportPrivateImportUsage]
             good.all(), "a mass or a matrix of biomechau is not what its op needs: run it uncompiled"
         )
-    elif not bool(good.all()):
+    elif has_values(good) and not bool(good.all()):
         raise error(int((~good).flatten().nonzero()[0]))
 
 

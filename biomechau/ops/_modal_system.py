@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from biomechau import _core
 from biomechau.ops import _check
 from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, symmetric
-from biomechau.ops.tracing import refuse_in_jit_trace
+from biomechau.ops.tracing import not_compiled, require_values
 
 # Largest share of the damping off the diagonal of the modes: rounding of the matrices, no more. Matrices in float64 may
 # have been rounded to float32 before, as in a loaded model; on faces that leaves up to 7e-7.
@@ -23,6 +23,8 @@ class ModalSystem(nn.Module):
     coordinates stay and M is inverted. Everything is computed in float64 from the matrices as given.
 
     The tensors are buffers that ``.to()`` moves and ``state_dict`` omits: whoever made the system keeps the matrices.
+    It is made of values, so before ``torch.compile`` or export, ``vmap``, and on a device other than meta; using it
+    works everywhere.
 
     Args:
         mass: M [mass], shape (K, K).
@@ -51,6 +53,7 @@ class ModalSystem(nn.Module):
     stiffness: Tensor | None
     projection: Tensor | None
 
+    @not_compiled("a ModalSystem is made of values: make it before, or use ops.euler_rollout")
     def __init__(
         self,
         mass: Tensor,
@@ -60,9 +63,10 @@ class ModalSystem(nn.Module):
         scheme: str = "explicit",
         projection: Tensor | None = None,
     ) -> None:
-        refuse_in_jit_trace("the making of a ModalSystem", "make it before, or use ops.euler_rollout")
         super().__init__()
         tensors = {"mass": mass, "damping": damping, "stiffness": stiffness, "projection": projection}
+        advice = "make it before, or use ops.euler_rollout"
+        require_values("the making of a ModalSystem", advice, *tensors.values())
         _check.same_kind("damping", "stiffness", "projection", **tensors)
         _check.positive_number("dt", dt)
         _check.scheme(scheme)

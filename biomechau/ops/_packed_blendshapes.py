@@ -13,7 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau.ops import _check
 from biomechau.ops._sparse import SparseMatrix
-from biomechau.ops.tracing import refuse_in_jit_trace
+from biomechau.ops.tracing import not_compiled, require_values
 
 _Length = TypeVar("_Length", int, Tensor)
 
@@ -105,16 +105,22 @@ class PackedBlendshapes:
     kept: WeakKeyDictionary[SparseMatrix, KeptProjection] = field(init=False, repr=False)
     _sorted: WeakIdKeyDictionary = field(init=False, repr=False)
 
+    @not_compiled("blendshapes are packed by their values: pack them before, or give the op the tensor")
     def __post_init__(self) -> None:
-        refuse_in_jit_trace("the packing of blendshapes", "pack them before, or give the op the tensor")
+        if not (isinstance(self.dense, Tensor) and self.dense.is_meta):
+            advice = "pack them before, or give the op the tensor"
+            require_values("the packing of blendshapes", advice, self.dense)
         _check.same_kind(blendshapes=self.dense)
         if self.dense.ndim != 3 or self.dense.shape[2] != 3:
             raise _check.wrong_shape("blendshapes", self.dense, "(K, N, 3)")
         if self.dense.requires_grad:
             raise ValueError("packed blendshapes are constant, but blendshapes requires grad: give the op the tensor")
         dense = self.dense.clone(memory_format=torch.contiguous_format)
-        values = dense.cpu()
-        groups, still = _grouped((values != 0).any(-1).T.numpy())
+        if dense.is_meta:  # nothing but shapes will be computed
+            values, groups, still = torch.empty(dense.shape, dtype=dense.dtype), [], torch.arange(dense.shape[1])
+        else:
+            values = dense.cpu()
+            groups, still = _grouped((values != 0).any(-1).T.numpy())
         lanes, rows, shapes = [], [], []
         for group in groups:
             of_group = values[:, group]

@@ -55,7 +55,7 @@ def register(
         folded: when ``vmap`` is one call with one more batch axis; otherwise it is a loop of calls.
 
     Eager calls go through an autograd Function, which costs a fraction of a call through the dispatcher. The registered
-    op is called wherever a graph is recorded, under dispatch modes and with tensor subclasses.
+    op is called wherever a graph is recorded, under dispatch modes, with tensor subclasses and on the device meta.
     """
 
     def no_derivative(ctx: Any, *grads: Any) -> NoReturn:
@@ -70,7 +70,9 @@ def register(
             "biomechau.ops.reference there"
         )
 
-    names = [argument.name for argument in torch._C.parse_schema(f"biomechau::{name}{schema}").arguments]
+    arguments = torch._C.parse_schema(f"biomechau::{name}{schema}").arguments
+    names = [argument.name for argument in arguments]
+    always = next(place for place, argument in enumerate(arguments) if str(argument.type) == "Tensor")
     first = names.index(differentiable[0]) if differentiable else 0
     wanted = slice(first, first + len(differentiable))
     assert tuple(names[wanted]) == differentiable
@@ -109,6 +111,8 @@ def register(
             return tracing.record_op(op, args)
         if transforms_active():
             return transformed.apply(*args)
+        if args[always].is_meta:
+            return op(*args)
         if not _PLAIN.issuperset(map(type, args)):
             for arg in args:
                 if isinstance(arg, Tensor) and type(arg) not in _PLAIN:

@@ -12,10 +12,14 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from torch import Tensor
 
 from biomechau.ops import _check
-from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace
+from biomechau.ops.tracing import not_compiled, plain_shape, require_values
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+# Where no values can be read, as in a graph.
+_ADVICE = "make it before; with_values takes other values, and to another device"
 
 
 class Transpose(NamedTuple):
@@ -58,8 +62,8 @@ class SparseMatrix:
     _is_symmetric: bool | None = field(init=False, repr=False, default=None)
     _order: Tensor | None = field(init=False, repr=False, default=None)
 
+    @not_compiled(f"the index of a sparse matrix is checked: {_ADVICE}")
     def __post_init__(self) -> None:
-        refuse_in_jit_trace("the making of a sparse matrix", "make it before; ``with_values`` takes other values")
         num_rows, num_cols = self.shape
         for name in ("crow", "col"):
             index = getattr(self, name)
@@ -70,6 +74,7 @@ class SparseMatrix:
         self._check_values(self.val)
         if self.crow.device != self.col.device:
             raise ValueError(f"crow must be on {self.col.device} as col is, got {self.crow.device}")
+        require_values("the making of a sparse matrix", _ADVICE, self.crow, self.col)
         if self.crow.shape != (num_rows + 1,):
             raise ValueError(f"crow must have shape ({num_rows + 1},), got {tuple(self.crow.shape)}")
         nnz = self.col.numel()
@@ -168,8 +173,10 @@ class SparseMatrix:
         return out.index_put((self.row, self.col), self.val)
 
     @staticmethod
+    @not_compiled(f"the entries of a sparse matrix are found by their values: {_ADVICE}")
     def from_dense(matrix: Tensor) -> SparseMatrix:
         """The non-zero entries of an (N, M) tensor."""
+        require_values("the making of a sparse matrix", _ADVICE, matrix)
         if matrix.ndim != 2:
             raise _check.wrong_shape("matrix", matrix, "(N, M)")
         row, col = matrix.nonzero(as_tuple=True)

@@ -75,7 +75,7 @@ def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: T
     _check.same_kind("bias", x=x, weight=weight, bias=bias, **{"laplacian.val": laplacian.val})
     if laplacian.val.requires_grad:
         raise ValueError("laplacian must be constant, but its values require grad")
-    if not (is_compiling() or num_modes()) and not laplacian.is_symmetric:
+    if not (is_compiling() or num_modes() or x.is_meta) and not laplacian.is_symmetric:
         raise ValueError("laplacian must be symmetric")
     num_vertices = laplacian.shape[0]
     if weight.ndim != 3 or not weight.numel():

@@ -79,6 +79,7 @@ def _kept_projection(
     """A as (K, force components) if nothing that it is made of can change or needs a gradient, else None."""
     if (
         distribution.val.requires_grad
+        or blendshapes.dense.is_meta
         or tracing.goes_to_dispatcher()
         or tracing.num_paused  # A may depend on a graph's inputs
         or any(t is not None and (t.requires_grad or t.is_inference()) for t in (distribution.val, directions))

@@ -18,6 +18,7 @@ from biomechau.ops._matrices import IMPLICIT_SYSTEM, cholesky, require, symmetri
 from biomechau.ops._packed_arguments import unpacked
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import goes_to_dispatcher, refuse_in_jit_trace
 
 if TYPE_CHECKING:
@@ -27,20 +28,22 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def _in_full_precision(twin: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Like the kernels: autocast does not lower the precision of float32."""
+def _twin(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Like the kernels: in float32 under autocast."""
+    in_full_precision = float32_under_autocast(function)
 
-    @functools.wraps(twin)
+    @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         # The trace would hold the loop over the frames of this length only, and the checks of this input.
-        refuse_in_jit_trace(f"the plain-torch twin of {twin.__name__}", "use torch.export, or the kernels of the CPU")
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            return twin(*args, **kwargs)
+        refuse_in_jit_trace(
+            f"the plain-torch twin of {function.__name__}", "use torch.export, or the kernels of the CPU"
+        )
+        return in_full_precision(*args, **kwargs)
 
     return run
 
 
-@_in_full_precision
+@_twin
 def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Tensor | None = None) -> Tensor:
     """Eq. 1: F_ext(i) = sum_m P(i,m) F_m, or sum_m P(i,m) d_m(i) F_m with fibre directions."""
     if directions is None:
@@ -51,7 +54,7 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
     return out.index_add(-2, distribution.row, entries)
 
 
-@_in_full_precision
+@_twin
 def reduced_projection(
     blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix, directions: Tensor | None = None
 ) -> Tensor:
@@ -64,7 +67,7 @@ def reduced_projection(
     return out.index_add(1, distribution.col, entries)
 
 
-@_in_full_precision
+@_twin
 def force_projection(
     blendshapes: Tensor | PackedBlendshapes,
     distribution: SparseMatrix,
@@ -75,7 +78,7 @@ def force_projection(
     return torch.einsum("kna,...na->...k", unpacked(blendshapes), distribute_forces(distribution, force, directions))
 
 
-@_in_full_precision
+@_twin
 def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scale: float = 1.0) -> Tensor:
     """Eq. 4: M = scale sum_i m_i B(i)^T B(i)."""
     blendshapes = unpacked(blendshapes)
@@ -84,7 +87,7 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
     return scale * ((flat * mass.repeat_interleave(3, -1)[..., None, :]) @ flat.mT)
 
 
-@_in_full_precision
+@_twin
 def chebyshev_conv(
     x: Tensor,
     laplacian: SparseMatrix,
@@ -105,7 +108,7 @@ def chebyshev_conv(
     return (out if bias is None else out + bias).movedim(0, -2)
 
 
-@_in_full_precision
+@_twin
 def euler_rollout(
     mass: Tensor,
     force: Tensor,
@@ -147,7 +150,7 @@ def euler_rollout(
     return torch.stack(cs, -2), torch.stack(vs, -2)
 
 
-@_in_full_precision
+@_twin
 def modal_rollout(
     system: ModalSystem, force: Tensor | None, c0: Tensor, v0: Tensor, muscle_force: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -164,7 +167,7 @@ def modal_rollout(
 
 def _symmetric_product(matrix: SparseMatrix, x: Tensor) -> Tensor:
     """S x for a symmetric S (N, N) and a dense x (N, C)."""
-    if goes_to_dispatcher():  # none of them supports CSR tensors
+    if goes_to_dispatcher() or x.is_meta:  # none of them supports CSR tensors
         return torch.zeros_like(x).index_add(0, matrix.row, matrix.val[:, None] * x[matrix.col])
     return _CsrProduct.apply(matrix.crow, matrix.col, matrix.val, x)
 

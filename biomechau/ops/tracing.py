@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+from torch._guards import detect_fake_mode
 
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 # Bound here, because every call uses them.
 is_compiling = torch.compiler.is_compiling
 num_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
+_is_batched: Callable[[Tensor], bool] = torch._C._functorch.is_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
 # The state of ``torch.jit.trace`` in this thread while it records, else None.
 jit_trace: Callable[[], object | None] = torch._C._get_tracing_state
 _set_jit_trace: Callable[[object | None], None] = torch._C._set_tracing_state  # pyright: ignore[reportAttributeAccessIssue]
@@ -85,3 +88,30 @@ def refuse_in_jit_trace(what: str, advice: str) -> None:
     """
     if not is_compiling() and in_jit_trace():
         raise RuntimeError(f"torch.jit.trace cannot record {what}: {advice}")
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether there are numbers that could be read: meta and fake tensors, and those of ``vmap``, have none."""
+    if tensor.is_meta or _is_batched(tensor):
+        return False
+    return detect_fake_mode([tensor]) is None
+
+
+def require_values(what: str, advice: str, *tensors: object) -> None:
+    """``RuntimeError`` where something is to be made of the values of tensors and there are none to be read."""
+    refuse_in_jit_trace(what, advice)
+    if not all(has_values(tensor) for tensor in tensors if isinstance(tensor, Tensor)):
+        raise RuntimeError(f"{what} needs the values of its tensors, but these are meta or fake, or of vmap: {advice}")
+
+
+def not_compiled(reason: str) -> Callable[[Callable[Parameters, Result]], Callable[Parameters, Result]]:
+    """Has ``torch.compile`` call a function rather than look into it; with ``fullgraph`` that is an error."""
+
+    def decorate(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+        disable: Any = torch.compiler.disable
+        try:
+            return disable(function, reason=reason)
+        except TypeError:  # torch before 2.7 knows no reasons
+            return disable(function)
+
+    return decorate

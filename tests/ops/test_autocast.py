@@ -36,11 +36,12 @@ def results(module, half: torch.dtype | None) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.parametrize("module", MODULES)
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
-def test_halves_become_float32(half: torch.dtype) -> None:
-    expected = results(ops, None)
+def test_halves_become_float32(half: torch.dtype, module) -> None:
+    expected = results(module, None)
     with torch.autocast("cpu", torch.bfloat16):
-        found = results(ops, half)
+        found = results(module, half)
     for name, value in expected.items():
         assert found[name].dtype == torch.float32, name
         assert torch.equal(found[name], value), name
