@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.learned_metric import simulated_people
 from biomechau.corpus.simulator import SimulationConfig
 from biomechau.corpus.simulator.second_simulator import simulate_second
@@ -23,8 +24,8 @@ GROUPS = {
     "random": "the package's simulator: random sets and single units alone",
     "weak": "the second simulator: each person has one weak side",
 }
-Method = Literal["own channel", "plain", "learned"]
-METHODS: tuple[Method, ...] = ("own channel", "plain", "learned")
+Method = Literal["own channel", "detector", "plain", "learned"]
+METHODS: tuple[Method, ...] = ("own channel", "detector", "plain", "learned")
 HARDNESS = (1.0, 2.0)
 _FIRST_SEED = 500  # of people that nothing was learned from or chosen on
 _TOLERANCE = 1e-4  # of the solver: far below what r shows
@@ -82,6 +83,7 @@ def run_force_trial(
     rig: FaceRig,
     dynamics: FaceDynamics,
     learned: ForceMetric,
+    ensemble: Ensemble,
     people: int,
     seeds: int,
     progress: Callable[[int, int], None] | None = None,
@@ -92,10 +94,15 @@ def run_force_trial(
         rig: the face.
         dynamics: its model, in float64 and at 25 frames per second.
         learned: its learned metric.
+        ensemble: detectors whose forces take part, of the same shapes and muscles.
         people: of each group and seed.
         seeds: number of sets of people.
         progress: called with (sets of people done, sets in all).
+
+    Raises:
+        ValueError: detectors without physics, or of other shapes or muscles.
     """
+    _check(ensemble, dynamics)
     cases = [
         (group, hardness, clean, _FIRST_SEED + seed)
         for group in GROUPS
@@ -109,7 +116,7 @@ def run_force_trial(
         for method in METHODS:
             counts = [len(person.valid) for person in seen]
             together = Person(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
-            forces, spread = _forces(dynamics, learned, method, together)
+            forces, spread = _forces(dynamics, learned, ensemble, method, together)
             spreads = [None] * len(seen) if spread is None else spread.split(counts)
             found = list(zip(forces.split(counts), spreads, strict=True))
             scores.append(_score(group, hardness, clean, seed, method, dynamics, seen, found))
@@ -138,10 +145,24 @@ def _people(
         yield Person(c, forces, valid)
 
 
+def _check(ensemble: Ensemble, dynamics: FaceDynamics) -> None:
+    own = ensemble.dynamics
+    config = ensemble.config
+    if not config.uses_forces or config.uses_images or config.uses_mesh or own.config.force != dynamics.config.force:
+        raise ValueError(f"{ensemble.path}: expected detectors with fibre forces from coefficients alone")
+    if (own.shape_names, own.muscles.names) != (dynamics.shape_names, dynamics.muscles.names):
+        raise ValueError(f"{ensemble.path}: its detectors have other shapes or muscles than the rig of the trial")
+
+
+@torch.no_grad()
 def _forces(
-    dynamics: FaceDynamics, learned: ForceMetric, method: Method, person: Person
+    dynamics: FaceDynamics, learned: ForceMetric, ensemble: Ensemble, method: Method, person: Person
 ) -> tuple[Tensor, Tensor | None]:
     """Forces (S, T, M), and their standard deviations by the learned metric."""
+    if method == "detector":
+        inputs = {"coefficients": person.coefficients.to(ensemble.dynamics.mass.dtype)}
+        found = [detector(inputs).forces for detector in ensemble.detectors.values()]
+        return torch.stack([forces for forces in found if forces is not None]).mean(0).double(), None
     if method == "own channel":
         own = [[float(shape in muscle.shapes) for muscle in dynamics.muscles] for shape in dynamics.shape_names]
         shapes = torch.tensor(own, dtype=torch.float64)

@@ -17,12 +17,15 @@ class ForceTrial(Command):
     """Find the forces of simulated people by inverse dynamics, and compare them with the true ones.
 
     Four groups of people, two of them from a second simulator that shares nothing with the first; tracker with and
-    without noise, hardness 1 and 2; the channel of each muscle alone, plain inverse dynamics, and the learned metric.
-    Writes forces.json and forces.md. About ten minutes.
+    without noise, hardness 1 and 2; the channel of each muscle alone, the detectors of a run, plain inverse dynamics,
+    and the learned metric. Writes forces.json and forces.md. About ten minutes.
     """
 
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")]
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
+    run_folder: Annotated[
+        Path | None, arg(name="run", metavar="RUN", help="Run on the same rig; the default detector if not given.")
+    ] = None
     people: Annotated[int, arg(metavar="N", help="People of each group and seed.")] = 12
     seeds: Annotated[int, arg(metavar="N", help="Sets of people.")] = 2
 
@@ -33,6 +36,7 @@ class ForceTrial(Command):
         import torch
 
         from biomechau import __version__
+        from biomechau.analysis import Ensemble
         from biomechau.analysis.force_trial import run_force_trial
         from biomechau.commands._metric_cache import learned_metric
         from biomechau.files import replacing
@@ -40,13 +44,15 @@ class ForceTrial(Command):
         from biomechau.reports.force_trial_tables import force_trial_markdown
         from biomechau.reports.output import to_json
         from biomechau.rig import Distribution
+        from biomechau.training.run import DEFAULT_RUN
 
         rig, config = load_rig(self.rig), PhysicsConfig()
+        ensemble = Ensemble.of(self.run_folder or DEFAULT_RUN)
         learned = learned_metric(rig, None, config, InverseOptions(metric="learned"))
         assert learned is not None
         dynamics = FaceDynamics(rig, Distribution.from_rig(rig), config, torch.float64)
         with progress_bar("forces of simulated people") as progress:
-            scores = run_force_trial(rig, dynamics, learned, self.people, self.seeds, progress)
+            scores = run_force_trial(rig, dynamics, learned, ensemble, self.people, self.seeds, progress)
         heading = [
             f"Simulated people, not real ones: {self.people} per group and seed, {self.seeds} seeds, rig {self.rig}, "
             f"biomechau {__version__}, torch {torch.__version__}. Medians over the muscles of r over all frames; "
