@@ -20,8 +20,8 @@ _FULL = 0.999
 
 QUALITY = (
     "0 to 1: the product of the tracker's confidence (if the file has it), 1 minus the share of the motion that the "
-    "forces leave unexplained, 0.5 to 1 within 0.1 s of frames that were not recorded, and 1 minus half "
-    "of the share of the activation in saturated channels; 0 where no face was recorded"
+    "forces leave unexplained, 0.5 to 1 within 0.1 s of frames that were not measured, and 1 minus half "
+    "of the share of the activation in saturated channels; 0 where no face was measured"
 )
 
 

@@ -99,7 +99,7 @@ def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) ->
     if marks:
         handles.append(Line2D([], [], color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), label="moment shown"))
     if not rows.valid.all():
-        handles.append(Patch(color=INVALID_COLOUR, label="not recorded"))
+        handles.append(Patch(color=INVALID_COLOUR, label="not measured"))
     parent.legend(
         handles=handles,
         loc="lower left",

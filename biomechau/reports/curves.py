@@ -185,7 +185,7 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
     if curves.quality is not None and bool((curves.quality[curves.valid] < _DOUBTED).any()):
         handles.append(Patch(color="#B5B5B5", label="in doubt"))
     if not curves.valid.all():
-        handles.append(Patch(color=INVALID_COLOUR, label="not recorded"))
+        handles.append(Patch(color=INVALID_COLOUR, label="not measured"))
     margin = 0.15 / (parent.bbox.width / parent.figure.dpi)
     parent.legend(
         handles=handles,

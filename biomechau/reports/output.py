@@ -24,7 +24,7 @@ def write_report(
 ) -> list[Path]:
     """Write ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra, ``forces.png``.
 
-    Cells of frames that were not recorded are empty.
+    Cells of frames that were not measured are empty.
 
     Args:
         found: the forces.
@@ -56,7 +56,7 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     """Write ``action_units.csv``, ``forces.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
     ``prediction.png``.
 
-    Cells of frames that were not recorded are empty. The forces are those that the prediction shows, if there are any.
+    Cells of frames that were not measured are empty. The forces are those that the prediction shows, if there are any.
 
     Args:
         prediction: of the recording.

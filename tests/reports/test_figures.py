@@ -127,7 +127,7 @@ def test_curves_share_one_scale_and_shade_the_gap() -> None:
         "subject's left",
         "subject's right",
         "unpaired",
-        "not recorded",
+        "not measured",
     } <= words
 
 

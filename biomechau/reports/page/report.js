@@ -121,7 +121,7 @@ class Player {
     const time = `${s.timestamp[frame].toFixed(2)} s`;
     byId("clock").textContent = time;
     this.slider.setAttribute("aria-valuetext", time);
-    byId("frame-note").textContent = `frame ${frame + 1} of ${s.timestamp.length}${s.valid[frame] ? "" : ", not captured: filled in between its neighbours"}`;
+    byId("frame-note").textContent = `frame ${frame + 1} of ${s.timestamp.length}${s.valid[frame] ? "" : ", not measured: filled in between its neighbours"}`;
     for (const cursor of document.querySelectorAll(".cursor")) cursor.style.transform = `translateX(${(100 * (frame + 0.5)) / s.timestamp.length}%)`;
     for (const { output, text } of this.rows) output.textContent = s.valid[frame] ? text(frame) : "";
     const row = (values) => values.subarray((frame * values.length) / s.timestamp.length, ((frame + 1) * values.length) / s.timestamp.length);
@@ -226,7 +226,7 @@ class Player {
   }
 
   _group(title, note, keys) {
-    if (this.sequence.valid.includes(0)) keys = [...keys, ["gap", "not captured"]];
+    if (this.sequence.valid.includes(0)) keys = [...keys, ["gap", "not measured"]];
     const group = element("section", "chart"), heading = element("h2", "", title), legend = element("span", "legend");
     for (const [className, text] of keys) legend.append(element("i", `key ${className}`), text);
     heading.append(legend);
