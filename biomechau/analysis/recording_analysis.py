@@ -44,6 +44,7 @@ def analyse_recording(
     muscles: Muscles | None = None,
     learned: ForceMetric | None = None,
     neutral: NeutralSource | None = None,
+    deviation: bool = False,
 ) -> RecordingAnalysis:
     """Muscle forces and action units of a recording, both at the frame rate of the detector.
 
@@ -56,11 +57,12 @@ def analyse_recording(
         learned: the metric "learned", where the options ask for it.
         neutral: where the person's neutral face is; a percentile concerns the forces alone, because a detector keeps to
             the calibration that it was trained with.
+        deviation: also the standard deviation of each force, by the metric "learned".
 
     Raises:
         ValueError: as :func:`analyse` and :func:`predict`.
     """
     config = PhysicsConfig(fps=ensemble.config.physics.fps)
     at_rest = neutral if neutral is not None and neutral.percentile is None else None
-    found = analyse(sequence, rig, config, options, muscles, learned=learned, neutral=neutral)
+    found = analyse(sequence, rig, config, options, muscles, None, learned, neutral, deviation)
     return RecordingAnalysis(found, replace(predict(ensemble, sequence, neutral=at_rest), inverse=found))

@@ -51,6 +51,7 @@ class How:
         overlay: also write a video of each.
         inverse: options of inverse dynamics; its percentile of the neutral face is over all recordings of a person.
         rest: where the face rests.
+        sd: also write the standard deviation of each force.
     """
 
     rig: str
@@ -60,6 +61,7 @@ class How:
     overlay: bool
     inverse: InverseOptions
     rest: RestOptions
+    sd: bool = False
 
     def made_of(self, recording: Recording, person: Sequence[Recording]) -> dict[str, Any]:
         """What the result of a recording depends on, beside all that its neutral face is taken from, as JSON values."""
@@ -180,7 +182,7 @@ def analyze_one(
         if sequences:
             neutral = NeutralSource(inverse.neutral, tuple(sequences.values()))
             inverse = replace(inverse, neutral=None)
-        found = analyse_recording(sequence, rig, ensemble, inverse, muscles, learned, neutral)
+        found = analyse_recording(sequence, rig, ensemble, inverse, muscles, learned, neutral, how.sd)
         summary = {**found.summary(), _MADE_OF: how.made_of(recording, person)}
         summary["input"]["path"], summary["rig"]["path"] = str(recording.path), how.rig
         filmed = (

@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands._rest_options import RestOptions
-from biomechau.commands.command import Command, Switch
+from biomechau.commands.command import Command, Deviations, Switch, check_deviations
 from biomechau.commands.terminal import print_lines, print_message, progress_bar
 from biomechau.physics import InverseOptions
 
@@ -38,6 +38,7 @@ class Analyze(Command):
         arg(name="run", metavar="RUN", help="Trained run to use instead of the detector that comes with the package."),
     ] = None
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
+    sd: Deviations = False
     overlay: Annotated[Switch, arg(help="Write overlay.mp4: the face coloured by force, with the curves.")] = False
     jobs: Annotated[
         int | None, arg(metavar="N", help="Recordings to analyse in parallel; one per processor if not given.")
@@ -56,6 +57,7 @@ class Analyze(Command):
         if self.jobs is not None and self.jobs < 1:
             raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
         self.rest.check(self.inverse.neutral)
+        check_deviations(self.sd, self.inverse)
         from biomechau.commands._study import How, Outcome, analyze_all, find_people, kept, tools
         from biomechau.corpus.recordings import find_recordings
         from biomechau.reports.figures import MISSING_VIZ, viz_available
@@ -65,7 +67,7 @@ class Analyze(Command):
             raise ImportError(MISSING_VIZ)
         recordings = find_recordings(self.inputs, excluded=[self.out])
         self.reading.check_used(recordings)
-        how = How(self.rig, self.run_folder, self.muscles, self.reading, self.overlay, self.inverse, self.rest)
+        how = How(self.rig, self.run_folder, self.muscles, self.reading, self.overlay, self.inverse, self.rest, self.sd)
         tools(how)  # here too, so that an error that concerns all recordings is raised once
         outcomes = {
             recording: Outcome(recording, summary)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from tyro.conf import Fixed, FlagCreatePairsOff, Suppress, arg
 
-from biomechau.physics import PhysicsConfig
+from biomechau.physics import InverseOptions, PhysicsConfig
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -21,6 +21,10 @@ T = TypeVar("T")
 Switch = FlagCreatePairsOff[bool]
 # A field that is not an option.
 NoOption = Suppress[Fixed[T]]
+# Whether to write the standard deviation of each force.
+Deviations = Annotated[
+    Switch, arg(help="Also the standard deviation of each force, NAME_sd in forces.csv; needs --metric learned.")
+]
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,12 @@ class PhysicsOptions(PhysicsConfig):
     """The physics on the command line without the frame rate, which follows from something else."""
 
     fps: NoOption[float] = 25.0
+
+
+def check_deviations(wanted: bool, options: InverseOptions) -> None:
+    """Raise ``ValueError`` if standard deviations are wanted of a metric that has none."""
+    if wanted and options.metric != "learned":
+        raise ValueError("--sd needs --metric learned, which knows the errors of trackers")
 
 
 def load_rig(text: str) -> FaceRig:

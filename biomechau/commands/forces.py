@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands._rest_options import RestOptions
-from biomechau.commands.command import Command, Switch, load_rig
+from biomechau.commands.command import Command, Deviations, Switch, check_deviations, load_rig
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 from biomechau.physics import InverseOptions, PhysicsConfig
 
@@ -36,9 +36,7 @@ class Forces(Command):
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
     paper: Annotated[Switch, arg(help="Physics exactly as in the paper; it takes only --fps.")] = False
-    sd: Annotated[
-        Switch, arg(help="Also the standard deviation of each force, NAME_sd in forces.csv; needs --metric learned.")
-    ] = False
+    sd: Deviations = False
     json: Annotated[Switch, arg(help="Print the summary as JSON instead of the table.")] = False
     reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
     rest: OmitArgPrefixes[RestOptions] = field(default_factory=RestOptions)
@@ -48,8 +46,7 @@ class Forces(Command):
     def run(self) -> None:
         """Read, invert, write, print."""
         config = self.physics
-        if self.sd and self.inverse.metric != "learned":
-            raise ValueError("--sd needs --metric learned, which knows the errors of trackers")
+        check_deviations(self.sd, self.inverse)
         if self.paper:
             if config != PhysicsConfig(fps=config.fps):
                 raise ValueError("--paper sets all options of the physics except --fps; leave the others out")

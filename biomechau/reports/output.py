@@ -109,7 +109,7 @@ def write_analysis(
     """
     found, prediction = analysis.found, analysis.prediction
     with staged_directory(out) as stage:
-        write_forces(found, found.quality, stage / "forces.csv")
+        write_forces(found, found.quality, stage / "forces.csv", found.deviation)
         _write_action_units(prediction, stage / "action_units.csv")
         write_summary(summary, stage / "summary.json")
         Replay.of_analysis(analysis).save(stage / REPLAY)

@@ -126,3 +126,13 @@ def test_standard_deviations_of_forces(clip_csv: Path, tmp_path: Path, capsys: p
     columns = dict(zip(header.split(","), first.split(","), strict=True))
     assert float(columns["zygomaticus_major_left_sd"]) > 0
     assert list(columns).index("digastric_sd") == list(columns).index("digastric") + 1
+
+
+@pytest.mark.usefixtures("no_viz")
+def test_standard_deviations_in_a_study(clip_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["analyze", str(clip_csv), "--rig", "builtin:1000", "--sd", "--out", str(tmp_path / "study")]
+    assert main(arguments) != 0
+    assert "--sd needs --metric learned" in capsys.readouterr().err
+    assert main([*arguments, "--metric", "learned", "--jobs", "1"]) == 0
+    header = (tmp_path / "study" / "clip" / "forces.csv").read_text().splitlines()[0].split(",")
+    assert header.index("digastric_sd") == header.index("digastric") + 1
