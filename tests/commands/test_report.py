@@ -178,8 +178,12 @@ def test_the_page_of_a_prediction(run_folder: Path, corpus: Corpus, tmp_path: Pa
     shown = Page(page)
     assert "S003_T2: action units and muscle forces" in shown.text
     found = shown.array(0, "probabilities").reshape(-1, len(UNITS))
-    written = np.genfromtxt(out / "action_units.csv", delimiter=",", names=True)
-    np.testing.assert_allclose(found, np.stack([written[f"AU{int(unit):02d}"] for unit in UNITS], -1), atol=1e-5)
+    table = np.genfromtxt(out / "action_units.csv", delimiter=",", names=True)
+    written = np.stack([table[unit["number"]] for unit in shown.data["sequences"][0]["action_units"]], 1)
+    np.testing.assert_allclose(found, written, atol=1e-5)
+    sides = shown.array(0, "side_probabilities").reshape(len(found), len(UNITS), 2)
+    left = np.stack([table[f"{unit['number']}_left"] for unit in shown.data["sequences"][0]["action_units"]], 1)
+    np.testing.assert_allclose(sides[..., 0], left, atol=1e-5)
 
 
 def test_the_page_of_scores(run_folder: Path, corpus: Corpus, tmp_path: Path) -> None:

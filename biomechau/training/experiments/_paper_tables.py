@@ -247,7 +247,8 @@ def _losses(base: TrainingConfig) -> Iterator[Row]:
     for field in fields(LossWeights):
         if getattr(base.losses, field.name) > 0:
             words = f"without the {field.name.replace('_', ' ')} loss"
-            yield _ablation_row(f"no_{field.name}_loss", words, {f"losses.{field.name}": 0.0})
+            along = {"detector.intensity_units": None} if field.name == "intensity" else {}
+            yield _ablation_row(f"no_{field.name}_loss", words, {f"losses.{field.name}": 0.0, **along})
     if base.detector.slack:
         yield _ablation_row("no_slack", "without slack", {"detector.slack": False, "losses.slack": 0.0})
 
