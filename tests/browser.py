@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,14 @@ _FLAGS = (
 )
 
 
+def opened(path: Path) -> AbstractContextManager[tuple[Any, list[str], list[str]]]:
+    """:func:`opened_at` of a file."""
+    return opened_at(path.as_uri())
+
+
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Any, list[str], list[str]]]:
-    """A page of a file, what its console said so far, and which addresses it asked for.
+def opened_at(address: str) -> Iterator[tuple[Any, list[str], list[str]]]:
+    """A page, what its console said so far, and which addresses it asked for.
 
     The test is skipped without Chromium (``BIOMECHAU_CHROMIUM``, or on the path) or without playwright.
     """
@@ -44,7 +49,7 @@ def opened(path: Path) -> Iterator[tuple[Any, list[str], list[str]]]:
             page.on("console", lambda message: console.append(message.text))
             page.on("pageerror", lambda error: console.append(str(error)))
             page.on("request", lambda request: requests.append(request.url))
-            page.goto(path.as_uri())
+            page.goto(address)
             yield page, console, requests
         finally:
             browser.close()

@@ -82,18 +82,17 @@ class Live(Command):
         target = None if self.osc is None else _target(self.osc)
         import asyncio
 
-        import torch
-
         from biomechau.analysis.live_forces import LiveForces
         from biomechau.commands._live_loop import LiveLoop
         from biomechau.commands._metric_cache import learned_metric
         from biomechau.rig import Muscles
+        from biomechau.threads import one_thread
 
-        torch.set_num_threads(1)  # matrices are small, and the other cores have a page to draw
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
         stop = threading.Event()
         with ExitStack() as stack:
+            stack.enter_context(one_thread())  # matrices are small, and the other cores have a page to draw
             channels, frames, what = self._source(rig, stop, stack)
             learned = learned_metric(rig, muscles, self.physics, self.inverse)
             live = LiveForces(rig, channels, self.physics, self.inverse, self.delay, muscles, learned)
