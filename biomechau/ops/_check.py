@@ -15,6 +15,12 @@ FLOATS = (torch.float32, torch.float64)
 SCHEMES = _core.schemes
 
 
+def tensor(name: str, value: object) -> None:
+    """A torch tensor; numpy arrays have other methods of the same names, and no device."""
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+
+
 def same_kind(*optional: str, **tensors: Tensor | None) -> None:
     """All tensors are float32 or all float64, on one device; those named ``optional`` may be None."""
     first_name = ""

@@ -67,8 +67,7 @@ class SparseMatrix:
         num_rows, num_cols = self.shape
         for name in ("crow", "col"):
             index = getattr(self, name)
-            if not isinstance(index, Tensor):
-                raise TypeError(f"{name} must be a torch.Tensor, got {type(index).__name__}")
+            _check.tensor(name, index)
             if index.dtype != torch.int64:
                 raise TypeError(f"{name} must be int64, got {index.dtype}")
         self._check_values(self.val)
@@ -176,6 +175,7 @@ class SparseMatrix:
     @not_compiled(f"the entries of a sparse matrix are found by their values: {_ADVICE}")
     def from_dense(matrix: Tensor) -> SparseMatrix:
         """The non-zero entries of an (N, M) tensor."""
+        _check.tensor("matrix", matrix)
         require_values("the making of a sparse matrix", _ADVICE, matrix)
         if matrix.ndim != 2:
             raise _check.wrong_shape("matrix", matrix, "(N, M)")

@@ -87,8 +87,7 @@ def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: T
 
 
 def _check_vertices(vertices: Tensor, x: Tensor) -> None:
-    if not isinstance(vertices, Tensor):
-        raise TypeError(f"vertices must be a torch.Tensor, got {type(vertices).__name__}")
+    _check.tensor("vertices", vertices)
     if vertices.dtype != torch.int64:
         raise TypeError(f"vertices must be int64, got {vertices.dtype}")
     if vertices.device != x.device:

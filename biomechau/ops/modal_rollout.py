@@ -57,34 +57,34 @@ def modal_rollout(
         **{"the system": constants, "force": force, "c0": c0, "v0": v0, "muscle_force": muscle_force},
     )
     num_shapes = system.num_coordinates
-    if c0.ndim < 1 or c0.shape[-1] != num_shapes:
-        raise _check.wrong_shape("c0", c0, f"(..., {num_shapes})")
-    if v0.shape != c0.shape:
-        raise _check.wrong_shape("v0", v0, str(tuple(c0.shape)))
-    batch = c0.shape[:-1]
     inputs = () if projection is None else projection.shape[1:]
-    if muscle_force is not None:
-        if projection is None:
-            raise ValueError("muscle_force needs a system with a projection")
-        _check_frames("muscle_force", muscle_force, batch, inputs)
+    if muscle_force is not None and projection is None:
+        raise ValueError("muscle_force needs a system with a projection")
     if force is not None:
-        _check_frames("force", force, batch, (num_shapes,))
-        if muscle_force is not None and muscle_force.shape[len(batch)] != force.shape[len(batch)]:
-            raise _check.wrong_shape("muscle_force", muscle_force, str((*force.shape[:-1], *inputs)))
-    elif muscle_force is None:
+        frames = _frames("force", force, (num_shapes,))
+        if muscle_force is not None and muscle_force.shape != (*frames, *inputs):
+            raise _check.wrong_shape("muscle_force", muscle_force, str((*frames, *inputs)))
+    elif muscle_force is not None:
+        frames = _frames("muscle_force", muscle_force, inputs)
+    else:
         raise ValueError("force and muscle_force are both None: give one of them")
+    state = (*frames[:-1], num_shapes)
+    if c0.shape != state:
+        raise _check.wrong_shape("c0", c0, str(state))
+    if v0.shape != state:
+        raise _check.wrong_shape("v0", v0, str(state))
     if runs_reference(constants.device):
         return reference.modal_rollout(system, force, c0, v0, muscle_force)
     settings = inputs.numel() if inputs else 0, system.dt, _check.SCHEMES.index(system.scheme), system.has_modes
     return _op(constants, force, muscle_force, c0, v0, *settings)
 
 
-def _check_frames(name: str, tensor: Tensor, batch: tuple[int, ...], last: tuple[int, ...]) -> None:
-    """A tensor of shape (*batch, T, *last)."""
-    num_batch_axes = len(batch)
-    shape = tensor.shape
-    if len(shape) != num_batch_axes + 1 + len(last) or shape != (*batch, shape[num_batch_axes], *last):
-        raise _check.wrong_shape(name, tensor, f"({', '.join(map(str, (*batch, 'T', *last)))})")
+def _frames(name: str, tensor: Tensor, last: tuple[int, ...]) -> tuple[int, ...]:
+    """(*batch, T) of a tensor (*batch, T, *last)."""
+    shape, size = tensor.shape, len(last)
+    if len(shape) <= size or shape[len(shape) - size :] != last:
+        raise _check.wrong_shape(name, tensor, f"(..., T, {', '.join(map(str, last))})")
+    return shape[: len(shape) - size]
 
 
 def _forward(

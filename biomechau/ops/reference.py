@@ -6,10 +6,12 @@ Same signatures, same meaning; autograd does the backward pass. Written to be re
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +33,7 @@ Result = TypeVar("Result")
 def _twin(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Like the kernels: in float32 under autocast."""
     in_full_precision = float32_under_autocast(function)
+    names = list(inspect.signature(function).parameters)
 
     @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -38,6 +41,9 @@ def _twin(function: Callable[Parameters, Result]) -> Callable[Parameters, Result
         refuse_in_jit_trace(
             f"the plain-torch twin of {function.__name__}", "use torch.export, or the kernels of the CPU"
         )
+        for argument, value in (*zip(names, args, strict=False), *kwargs.items()):
+            if isinstance(value, np.ndarray):
+                raise TypeError(f"{argument} must be a torch.Tensor, got ndarray")
         return in_full_precision(*args, **kwargs)
 
     return run

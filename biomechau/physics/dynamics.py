@@ -313,6 +313,8 @@ class FaceDynamics(ConfiguredModule):
 
     def check(self, name: str, tensor: Tensor, last: tuple[int, ...]) -> None:
         """Raise ``TypeError`` or ``ValueError`` unless dtype, device and the last axes are those of the model."""
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
         if tensor.dtype != self.mass.dtype:
             raise TypeError(f"{name} must be {self.mass.dtype} like the model, got {tensor.dtype}")
         if tensor.device != self.mass.device:

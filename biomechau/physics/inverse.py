@@ -94,7 +94,8 @@ def inverse_dynamics(
 
     The residual is converted to displacement by the static response K^-1 (law ``newton``: M^-1, in unit accelerations)
     and weighted by the metric. Its square over all frames, plus Eq. 15 and Eq. 16, is minimised in float64 on the CPU.
-    Not differentiable. The results have the dtype and the device of c.
+    Not differentiable: a c that requires grad is detached, with a warning. The results have the dtype and the device of
+    c.
 
     Args:
         dynamics: the model.
@@ -114,7 +115,7 @@ def inverse_dynamics(
             is valid, the metric "learned" without one that fits the model, or a deviation by another metric.
 
     Warns:
-        UserWarning: the solver stopped before it reached its tolerance.
+        UserWarning: the solver stopped before it reached its tolerance, or c requires grad.
     """
     refuse_in_jit_trace("inverse_dynamics", "it iterates until it has converged")
     options = InverseOptions() if options is None else options
@@ -124,8 +125,12 @@ def inverse_dynamics(
     problem = FitProblem(dynamics, options, dt, learned)
     if options.metric == "learned" and percentile is None:
         percentile = NEUTRAL
+    c = _checked(dynamics, c)
+    if c.requires_grad and torch.is_grad_enabled():
+        text = "the forces of inverse dynamics have no gradient, but c requires grad: give it c.detach()"
+        warnings.warn(text, UserWarning, stacklevel=2)
     with torch.no_grad():
-        motion = _checked(dynamics, c).detach().cpu().double()
+        motion = c.detach().cpu().double()
         observed = _checked_valid(valid, motion)
         if neutral is not None:
             neutral = neutral.detach().cpu().double().expand_as(motion[..., 0, :])
@@ -203,6 +208,8 @@ def _checked_valid(valid: Tensor | None, c: Tensor) -> Tensor:
     """``valid`` (..., T) bool of c (..., T, K'), checked; all True if not given."""
     if valid is None:
         return torch.ones(c.shape[:-1], dtype=torch.bool)
+    if not isinstance(valid, Tensor):
+        raise TypeError(f"valid must be a torch.Tensor, got {type(valid).__name__}")
     if valid.dtype != torch.bool:
         raise TypeError(f"valid must be bool, got {valid.dtype}")
     if valid.shape != c.shape[:-1]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from ops.cases import force_problem, modal_problem, rollout_problem, spd
+from ops.citizens import MODULES, OPS, cases
 
 from biomechau import ops
 from biomechau.ops import SparseMatrix, _backend, reference
@@ -59,6 +60,29 @@ def test_arguments_that_are_not_tensors_are_refused() -> None:
         ops.distribute_forces(p.distribution.dense(), p.force)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TypeError, match=r"force must be a torch.Tensor, got ndarray"):
         ops.distribute_forces(p.distribution, p.force.numpy())  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("module", MODULES)
+@pytest.mark.parametrize("name", OPS)
+def test_arrays_in_the_place_of_tensors_are_refused(name: str, module: str) -> None:
+    case = cases(module)[name]
+    for argument, value in case.arguments.items():
+        if isinstance(value, torch.Tensor):
+            with pytest.raises(TypeError, match=rf"{argument} must be .*torch.Tensor, got ndarray"):
+                getattr(MODULES[module], name)(**{**case.arguments, argument: value.numpy()})
+
+
+def test_arrays_are_refused_where_things_are_made() -> None:
+    p, array = force_problem(), spd(3).numpy()
+    for name, make in {
+        "matrix": lambda: SparseMatrix.from_dense(array),  # pyright: ignore[reportArgumentType]
+        "val": lambda: p.distribution.with_values(p.distribution.val.numpy()),  # pyright: ignore[reportArgumentType]
+        "blendshapes": lambda: ops.PackedBlendshapes(p.blendshapes.numpy()),  # pyright: ignore[reportArgumentType]
+        "mass": lambda: ops.ModalSystem(array),  # pyright: ignore[reportArgumentType]
+        "damping": lambda: ops.ModalSystem(spd(3), damping=array),  # pyright: ignore[reportArgumentType]
+    }.items():
+        with pytest.raises(TypeError, match=rf"{name} must be a torch.Tensor, got ndarray"):
+            make()
 
 
 def test_force_shapes_are_checked() -> None:
@@ -269,15 +293,23 @@ def test_modal_rollout_arguments_are_checked() -> None:
         run(c0=None)
     with pytest.raises(ValueError, match="muscle_force must be on cpu .* got meta"):
         run(muscle_force=inputs["muscle_force"].to("meta"))
-    with pytest.raises(ValueError, match=r"c0 must have shape \(..., 3\), got \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"c0 must have shape \(2, 3\), got \(2, 4\)"):
         run(c0=zeros(2, 4).double())
+    with pytest.raises(ValueError, match=r"c0 must have shape \(2, 3\), got \(5, 3\)"):
+        run(c0=zeros(5, 3).double())
+    with pytest.raises(ValueError, match=r"c0 must have shape \(2, 3\), got \(3,\)"):
+        run(c0=zeros(3).double(), v0=zeros(3).double())
+    with pytest.raises(ValueError, match=r"c0 must have shape \(2, 3\), got \(5, 3\)"):
+        run(c0=zeros(5, 3).double(), force=None)
     with pytest.raises(ValueError, match=r"v0 must have shape \(2, 3\), got \(3,\)"):
         run(v0=zeros(3).double())
-    with pytest.raises(ValueError, match=r"force must have shape \(2, T, 3\), got \(2, 4, 2\)"):
+    with pytest.raises(ValueError, match=r"force must have shape \(..., T, 3\), got \(2, 4, 2\)"):
         run(force=zeros(2, 4, 2).double())
-    with pytest.raises(ValueError, match=r"force must have shape \(2, T, 3\), got \(2, 3\)"):
-        run(force=zeros(2, 3).double())
-    with pytest.raises(ValueError, match=r"muscle_force must have shape \(2, T, 2\), got \(2, 4, 2, 3\)"):
+    with pytest.raises(ValueError, match=r"force must have shape \(..., T, 3\), got \(3,\)"):
+        run(force=zeros(3).double())
+    with pytest.raises(ValueError, match=r"muscle_force must have shape \(..., T, 2\), got \(2, 4, 2, 3\)"):
+        run(force=None, muscle_force=zeros(2, 4, 2, 3).double())
+    with pytest.raises(ValueError, match=r"muscle_force must have shape \(2, 4, 2\), got \(2, 4, 2, 3\)"):
         run(muscle_force=zeros(2, 4, 2, 3).double())
     with pytest.raises(ValueError, match=r"muscle_force must have shape \(2, 4, 2\), got \(2, 5, 2\)"):
         run(muscle_force=zeros(2, 5, 2).double())

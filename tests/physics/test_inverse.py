@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from readme_figures import CAPTURE, PAPER_RECOVERY, RECOVERY, printed
@@ -209,6 +210,16 @@ def test_vector_forces_are_not_unique_and_the_result_says_so(
     assert pushed.norm() <= 1e-9 * dynamics.projection.norm() * result.null_space.norm()
 
 
+def test_a_gradient_that_ends_here_is_told_of(tiny: FaceDynamics) -> None:
+    c = torch.zeros(5, tiny.num_shapes, dtype=torch.float64, requires_grad=True)
+    with pytest.warns(UserWarning, match=r"have no gradient, but c requires grad: give it c\.detach\(\)"):
+        forces, _ = tiny.inverse(c)
+    assert not forces.requires_grad
+    with torch.no_grad():
+        tiny.inverse(c)
+    tiny.inverse(c.detach())
+
+
 def test_a_still_face_needs_no_force(tiny: FaceDynamics) -> None:
     result = inverse_dynamics(tiny, torch.zeros(5, tiny.num_shapes, dtype=torch.float64))
     assert torch.equal(result.forces, torch.zeros(5, tiny.num_muscles, dtype=torch.float64))
@@ -264,6 +275,10 @@ def test_bad_motion_is_refused(tiny: FaceDynamics) -> None:
     for dt in (0.0, -0.04, float("nan")):
         with pytest.raises(ValueError, match="dt must be positive"):
             inverse_dynamics(tiny, c, dt=dt)
+    with pytest.raises(TypeError, match=r"c must be a torch.Tensor, got ndarray"):
+        inverse_dynamics(tiny, c.numpy())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match=r"valid must be a torch.Tensor, got ndarray"):
+        inverse_dynamics(tiny, c, valid=np.ones(6, bool))  # pyright: ignore[reportArgumentType]
     c[4, 2] = torch.nan
     with pytest.raises(ValueError, match="c is not finite at frame 4, shape browDown_L"):
         inverse_dynamics(tiny, c)
