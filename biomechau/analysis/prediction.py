@@ -87,6 +87,11 @@ class Prediction:
         return self.ensemble.config.action_units
 
     @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Probability above which each action unit is on."""
+        return self.ensemble.thresholds
+
+    @property
     def paired_units(self) -> tuple[int, ...]:
         """Numbers of the action units of which left and right are told apart."""
         return self.ensemble.paired_units
@@ -135,7 +140,7 @@ class Prediction:
     @property
     def on(self) -> npt.NDArray[np.bool_]:
         """(T, R) whether each action unit is on: its probability is above its threshold."""
-        return self.probabilities.double().numpy() > np.array(self.ensemble.thresholds)
+        return self.probabilities.double().numpy() > np.array(self.thresholds)
 
     @property
     def motion(self) -> Floats:
@@ -191,7 +196,7 @@ class Prediction:
         """F1 of this sequence alone, by action unit; None without labels."""
         if self.labels is None:
             return None
-        units, own = self.action_units, self.ensemble.thresholds
+        units, own = self.action_units, self.thresholds
         scores = action_unit_scores(self.probabilities, self.labels, units, self.sequence.valid, own)
         return {"mean_f1": scores.mean_f1, "action_units": [asdict(unit) for unit in scores.units]}
 
@@ -219,10 +224,10 @@ class Prediction:
                     "mean": float(shown[:, column].mean()),
                     "peak": float(shown[:, column].max()),
                     "time_of_peak": float(time[shown[:, column].argmax()]),
-                    "threshold": self.ensemble.thresholds[column],
+                    "threshold": self.thresholds[column],
                     "share_on": float(on[:, column].mean()),
                     "sides": {
-                        side: _on_side(columns[name], self.ensemble.thresholds[column])
+                        side: _on_side(columns[name], self.thresholds[column])
                         for side in SIDE_NAMES
                         if (name := column_name(unit, side)) in columns
                     },

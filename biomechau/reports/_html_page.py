@@ -21,6 +21,7 @@ from biomechau.reports._render import INSIDE, overlay_colours
 from biomechau.reports.replay import Replay
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.rig.muscles import split_identifier
+from biomechau.training.metrics import THRESHOLD
 
 _PAGE = files("biomechau.reports") / "page"
 # The balance of left and right is shown only above this share of their highest sum: below, it would be noise.
@@ -270,12 +271,18 @@ def _sequence(shown: Shown) -> dict[str, Any]:
                 "name": NAMES.get(unit, ""),
                 "note": note,
                 "paired": unit in replay.paired_units,
+                "threshold": threshold,
             }
-            for unit, note in zip(
-                replay.action_units, shown.unit_notes or ("",) * len(replay.action_units), strict=True
+            for unit, note, threshold in zip(
+                replay.action_units,
+                shown.unit_notes or ("",) * len(replay.action_units),
+                replay.thresholds or (THRESHOLD,) * len(replay.action_units),
+                strict=True,
             )
         ],
     }
+    if replay.quality is not None:
+        values["quality"] = pack(replay.quality.float().numpy())
     if replay.probabilities is not None:
         values["probabilities"] = pack(replay.probabilities.float().numpy())
     if replay.side_probabilities is not None:

@@ -31,6 +31,7 @@ _KINDS: Mapping[str, _Kind] = {
     "forces": _Kind(_FLOAT, ("TM", "TM3"), False),
     "motion": _Kind(_FLOAT, ("T",), False),
     "residual": _Kind(_FLOAT, ("T",), False),
+    "quality": _Kind(_FLOAT, ("T",), False),
     "probabilities": _Kind(_FLOAT, ("TR",), False),
     "side_probabilities": _Kind(_FLOAT, ("TR2",), False),
     "labels": _Kind((torch.int8,), ("TR",), False),
@@ -72,7 +73,7 @@ def check_replay_tensors(tensors: Mapping[str, Tensor], num_muscles: int, num_un
     for name in ("scene.faces", "scene.backing"):
         if bool(((tensors[name] < 0) | (tensors[name] >= sizes["N"])).any()):
             raise ValueError(f"tensor {name} has vertex indices beyond the {sizes['N']} of scene.neutral")
-    for name in ("probabilities", "side_probabilities"):
+    for name in ("probabilities", "side_probabilities", "quality"):
         if name in tensors and not bool(((tensors[name] - 0.5).abs() <= 0.5).all()):
             raise ValueError(f"tensor {name} must lie in [0, 1]")
     if "labels" in tensors:

@@ -16,7 +16,7 @@ from torch import Tensor
 from biomechau.analysis import CaptureForces, FaceForces, Prediction, RecordingAnalysis, ratio_of_sums
 from biomechau.analysis.face_forces import Floats, force_strength
 from biomechau.file_errors import naming, quote
-from biomechau.json_file import entry, is_count, is_text, list_of, parse_json
+from biomechau.json_file import between, entry, is_count, is_text, list_of, parse_json
 from biomechau.reports._face_scene import FaceScene
 from biomechau.reports._replay_tensors import check_replay_tensors
 from biomechau.reports.curves import ForceCurves
@@ -51,6 +51,8 @@ class Replay:
         labels: (T, R) int8 of 1, 0 and -1 (unknown); None if there are none.
         side_probabilities: (T, R, 2), left and right; None if sides are not told.
         paired_units: numbers of the action units of which sides are told.
+        thresholds: R probabilities above which the action units are on; empty in files of an older version: 0.5.
+        quality: (T,) float64 in [0, 1], how far each frame can be trusted; None in files of an older version.
     """
 
     name: str
@@ -70,12 +72,14 @@ class Replay:
     labels: Tensor | None = None
     side_probabilities: Tensor | None = None
     paired_units: tuple[int, ...] = ()
+    thresholds: tuple[float, ...] = ()
+    quality: Tensor | None = None
 
     @classmethod
     def of_forces(cls, found: CaptureForces) -> Replay:
         """The replay of forces by inverse dynamics."""
         definition = "the recorded motion minus that of the muscle forces alone"
-        return cls._of(found, definition, found.motion, found.residual)
+        return cls._of(found, definition, found.motion, found.residual, found.quality)
 
     @classmethod
     def of_analysis(cls, analysis: RecordingAnalysis) -> Replay:
@@ -91,7 +95,7 @@ class Replay:
         if prediction.inverse is not None:
             found = cls.of_forces(prediction.inverse)
         else:
-            found = cls._of(prediction.face, definition, prediction.motion, prediction.residual)
+            found = cls._of(prediction.face, definition, prediction.motion, prediction.residual, prediction.quality)
         return replace(found, labels=prediction.labels, **_of_units(prediction))
 
     @classmethod
@@ -101,6 +105,7 @@ class Replay:
         residual_of: str,
         motion: Floats,
         residual: Floats | None,
+        quality: Floats,
     ) -> Replay:
         physics: dict[str, Any] = {}
         if residual is not None:
@@ -120,6 +125,7 @@ class Replay:
             face.sequence.timestamp,
             face.sequence.valid,
             face.coefficients,
+            quality=torch.from_numpy(quality),
             **physics,
         )
 
@@ -177,10 +183,12 @@ class Replay:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with naming(f"{path}: not a whole {_FORMAT}"):
             about = parse_json(metadata.get("about", "null"))
-            about = {"paired_units": [], **(about if isinstance(about, dict) else {})}
+            about = {"paired_units": [], "thresholds": [], **(about if isinstance(about, dict) else {})}
             words = {name: entry(about, name, *_WORDS[name]) for name in _WORDS}
             words |= {name: tuple(value) for name, value in words.items() if isinstance(value, list)}
             check_replay_tensors(tensors, len(words["identifiers"]), len(words["action_units"]))
+            if len(words["thresholds"]) not in (0, len(words["action_units"])):
+                raise ValueError("expected a threshold for each action unit, or none")
             scene = {name.removeprefix("scene."): t for name, t in tensors.items() if name.startswith("scene.")}
             found = {name: tensors[name] for name in _TENSORS if name in tensors}
             return cls(**words, **found, scene=FaceScene(**scene))
@@ -195,7 +203,7 @@ def _of_units(prediction: Prediction) -> dict[str, Any]:
     """What a prediction says of action units, by the names of a replay's attributes."""
     return {
         name: getattr(prediction, name)
-        for name in ("action_units", "probabilities", "side_probabilities", "paired_units")
+        for name in ("action_units", "probabilities", "side_probabilities", "paired_units", "thresholds")
     }
 
 
@@ -206,9 +214,10 @@ _WORDS = {
     "identifiers": ("a list of strings", list_of(is_text)),
     "action_units": ("a list of whole numbers", list_of(is_count)),
     "paired_units": ("a list of whole numbers", list_of(is_count)),
+    "thresholds": ("a list of numbers in [0, 1]", list_of(between(0, 1))),
     "force_unit": _TEXT,
     "vertex_force_unit": _TEXT,
     "residual_of": _TEXT,
 }
 _TENSORS = ("timestamp", "valid", "coefficients", "forces", "motion", "residual", "probabilities", "labels")
-_TENSORS += ("side_probabilities",)
+_TENSORS += ("side_probabilities", "quality")

@@ -160,7 +160,7 @@ class Player {
       if (s.side_probabilities) keys.push(["left", "left"], ["right", "right"]);
       if (s.labels) keys.push(["label-on", "labelled on"]);
       if (s.labels?.includes(-1)) keys.push(["label-unknown", "label unknown"]);
-      const group = this._group("Action units", "0 to 1; dashed: threshold 0.5", keys);
+      const group = this._group("Action units", "0 to 1; dashed: on above this", keys);
       s.action_units.forEach((unit, r) => this._unit(group, unit, r));
       this._axis(group);
     }
@@ -173,6 +173,13 @@ class Player {
       strip.curve((t) => s.motion[t], "motion", true);
       strip.curve((t) => s.residual[t], "residual");
       this._row(group, "Motion, residual [mm]", "", strip, (t) => `${s.motion[t].toFixed(2)}, ${s.residual[t].toFixed(2)}`, "tall");
+      this._axis(group);
+    }
+    if (s.quality) {
+      const group = this._group("Quality", "0 to 1: how far each frame can be trusted, by the tracker’s confidence, what the forces leave unexplained, gaps and saturated channels", []);
+      const strip = new Strip(count, 0, 1, s.valid, "quality over time");
+      strip.curve((t) => s.quality[t], "motion", true);
+      this._row(group, "Quality", "", strip, (t) => s.quality[t].toFixed(2), "tall");
       this._axis(group);
     }
     if (s.balance) {
@@ -190,7 +197,7 @@ class Player {
     const s = this.sequence, count = s.timestamp.length, columns = s.action_units.length;
     const strip = new Strip(count, 0, 1, s.valid, `probability of ${unit.number} over time`);
     const value = (t) => s.probabilities[t * columns + r], label = s.labels && ((t) => s.labels[t * columns + r]);
-    strip.rule(0.5, "threshold");
+    strip.rule(unit.threshold, "threshold");
     strip.curve(value, "probability", true);
     const side = (i) => (t) => s.side_probabilities[(t * columns + r) * 2 + i], paired = unit.paired && s.side_probabilities;
     if (paired) ["left", "right"].forEach((name, i) => strip.curve(side(i), name));
