@@ -38,7 +38,7 @@ def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> 
         index = summary["ratio_of_sums"].get(name.replace(" ", "_"))
         if {face.identifiers[column] for column in sides.values()} & set(summary.get("not_determined", ())):
             name = f"{name} (not determined)"
-        table.add_row(name, *peaks, f"{time:.2f}", "" if index is None else f"{index:+.2f}")
+        table.add_row(name, *peaks, f"{time:.2f}", "" if index is None else _signed(index))
     return table
 
 
@@ -104,17 +104,19 @@ def muscle_notes(summary: dict[str, Any]) -> list[str]:
 
 
 def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> Table:
-    """How long each action unit is on, and its probability."""
-    table = new_table("Action units")
-    table.add_column("")
-    table.add_column("name")
-    for heading in ("on", "mean p", "peak p", "at [s]"):
+    """How long each action unit is on, and its highest probability, also of each side."""
+    table = new_table("Action units: how often on, highest probability")
+    table.add_column("", no_wrap=True)
+    for heading in ("on", "peak"):
         table.add_column(heading, justify="right")
     scores = summary["labels"]
     rows = summary["action_units"].values()
     sides = list(dict.fromkeys(side for row in rows for side in row["sides"]))
     for side in sides:
-        table.add_column(f"{side}, peak p", justify="right")
+        table.add_column(side, justify="right")
+    intense = any(row["intensity"] is not None for row in rows)
+    if intense:
+        table.add_column("0 to 5", justify="right")
     tested = any(row["test_f1"] is not None for row in rows)
     if tested:
         table.add_column("test F1", justify="right")
@@ -124,15 +126,18 @@ def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> 
     if any(map(_doubt, rows)):
         table.add_column("doubt")
     for unit, row in zip(action_units, summary["action_units"].values(), strict=True):
-        cells = [f"{row['share_on']:.0%}", f"{row['mean']:.2f}", f"{row['peak']:.2f}", f"{row['time_of_peak']:.2f}"]
+        cells = [f"{row['share_on']:.0%}", f"{row['peak']:.2f}"]
         cells += [_two_digits(row["sides"].get(side, {}).get("peak")) for side in sides]
+        if intense:
+            cells.append("" if row["intensity"] is None else f"{row['intensity']['peak']:.1f}")
         if tested:
             cells.append(_two_digits(row["test_f1"]))
         if scores is not None:
             score = next(score for score in scores["action_units"] if score["action_unit"] == unit)
             known = score["known_frames"]
             cells += [f"{score['positive_rate']:.0%}" if known else "", _two_digits(score["f1"])]
-        table.add_row(column_name(unit), NAMES.get(unit, ""), *cells, *filter(None, [_doubt(row)]))
+        name = f"{column_name(unit)} {NAMES.get(unit, '')}"
+        table.add_row(name, *cells, *filter(None, [_doubt(row)]))
     return table
 
 
@@ -140,14 +145,17 @@ def training_notes(summary: dict[str, Any]) -> list[str]:
     """Whom the detectors were trained on, and on whom the F1 beside their units was measured."""
     training = summary["training"]
     tested = training["tested_on"]
-    return list(filter(None, [training["note"], f"test F1: on {tested}" if tested else None]))
+    rows = summary["action_units"].values()
+    flagged = any(row["flagged"] for row in rows)
+    doubt = "doubt: share of the frames in which the unit contradicts the force of its muscles" if flagged else None
+    return list(filter(None, [training["note"], f"test F1: on {tested}" if tested else None, doubt]))
 
 
 def _doubt(row: dict[str, Any]) -> str:
     """Why not to trust what is said of an action unit; empty where nothing is known against it."""
     if row["measured"] is False:
-        return "no channel of its muscles"
-    return f"contradicts the force in {row['disagrees_with_force']:.0%} of the frames" if row["flagged"] else ""
+        return "no channel"
+    return f"force {row['disagrees_with_force']:.0%}" if row["flagged"] else ""
 
 
 def recovery_table(demonstration: Demonstration) -> Table:
@@ -282,6 +290,10 @@ def scores_notes(scores: CrossValidation) -> list[str]:
         listing("without positives in some fold, left out of its means", sorted(without)),
     ]
     return [note for note in notes if note]
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-0.00", "+0.00")
 
 
 def _percent(value: float | None) -> str:
