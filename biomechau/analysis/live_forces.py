@@ -153,8 +153,11 @@ class LiveForces:
         if self._last is None:
             ready += self._begin(frame)
         position = (frame.time + (self._offset or 0.0)) * self._fps
+        between = []
         while self._next <= position + (_NEAR if self._last is None else _ROUNDING):
-            ready += self._put(self._between(frame, coefficients, position))
+            between.append(self._between(frame, coefficients, position))
+            self._next += 1
+        ready += self._put(between)
         self._last, self._last_position, self._last_coefficients = frame, position, coefficients
         return ready
 
@@ -192,7 +195,8 @@ class LiveForces:
         self.counts.lost += 1
         ready: list[LiveResult] = []
         if self._last is not None and self._next <= self._last_position + _NEAR:
-            ready += self._put((self._next, self._last.number, self._last_coefficients))
+            ready += self._put([(self._next, self._last.number, self._last_coefficients)])
+            self._next += 1
         ready += self.finish()
         self._recent.clear()
         return [*ready, *self._empty(self._next + 1)]  # at once, so that nobody takes the last forces for those of now
@@ -219,11 +223,12 @@ class LiveForces:
         number = near.number if distance * step <= _NEAR + _ROUNDING else None
         return self._next, number, torch.lerp(self._last_coefficients, coefficients, share)
 
-    def _put(self, pending: tuple[int, int | None, Tensor]) -> list[LiveResult]:
-        self._next += 1
-        self._pending.append(pending)
-        forces = self._inverse.push(pending[2])
-        return [] if forces is None else [self._result(*self._pending.popleft(), forces)]
+    def _put(self, frames: list[tuple[int, int | None, Tensor]]) -> list[LiveResult]:
+        if not frames:
+            return []
+        self._pending += frames
+        forces = self._inverse.push(torch.stack([coefficients for _, _, coefficients in frames]))
+        return [self._result(*self._pending.popleft(), force) for force in forces]
 
     def _empty(self, end: int) -> list[LiveResult]:
         """Frames without a face up to a position on the grid."""

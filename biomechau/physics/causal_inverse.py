@@ -72,55 +72,64 @@ class CausalInverse:
         self._unknowns: Tensor | None = None
         self._due = 0
 
-    def push(self, c: Tensor) -> Tensor | None:
-        """Take the next frame, and solve.
+    def push(self, c: Tensor) -> Tensor:
+        """Take the next frame, or several at once, and solve.
 
         Args:
-            c: coefficients of the shapes ``dynamics.shape_names``, shape (K',).
+            c: coefficients of the shapes ``dynamics.shape_names``, shape (K',) or (n, K').
 
         Returns:
-            Forces (M,) or (M, 3) of the frame ``delay_frames`` before, with the dtype and the device of c; None while
-            there are no more than ``delay_frames`` frames.
+            Forces (m, M) or (m, M, 3) of the frames whose delay is over now, in order and with the dtype and the device
+            of c; m is 1 for one frame, and 0 while there are no more than ``delay_frames`` frames.
 
         Raises:
             TypeError, ValueError: c has another dtype or shape than the model, or is not finite.
         """
         self._dynamics.check("c", c, (len(self.neutral),))
-        if c.ndim != 1 or not bool(torch.isfinite(c).all()):
-            raise ValueError(f"c must be finite and have shape ({len(self.neutral)},), got {tuple(c.shape)}")
-        with torch.inference_mode():
-            self._window = torch.cat([self._window, c.detach().cpu().double()[None]])[-self.window_frames :]
-            self._solve()
-        self._due += 1
-        if self._due <= self.delay_frames:
-            return None
-        self._due -= 1
-        return self._forces(len(self._window) - 1 - self.delay_frames).to(c)
+        if c.ndim > 2 or not bool(torch.isfinite(c).all()):
+            raise ValueError(f"c must be finite and have shape (n, {len(self.neutral)}), got {tuple(c.shape)}")
+        ready = [self._empty()]
+        # So few at a time that the first of them still has most of the window before it.
+        part = max(1, (self.window_frames - self.delay_frames) // 4)
+        for frames in c.detach().reshape(-1, len(self.neutral)).split(part):
+            if not len(frames):
+                break
+            with torch.inference_mode():
+                self._window = torch.cat([self._window, frames.cpu().double()])[-self.window_frames :]
+                self._solve(len(frames))
+            self._due += len(frames)
+            ready += self._forces(self._due - self.delay_frames)
+        return torch.cat(ready).to(c)
 
     def finish(self) -> Tensor:
         """Forces of the frames whose delay is not over, (n, M) or (n, M, 3), n <= ``delay_frames``; then start anew.
 
         The neutral face stays. The last of them rest on fewer frames after them than usual.
         """
-        first = len(self._window) - self._due
-        forces = [self._forces(first + index) for index in range(self._due)]
-        empty = self._dynamics.projection.new_empty(0, *self._dynamics.projection.shape[1:])
+        forces = torch.cat([self._empty(), *self._forces(self._due)])
         self._start()
-        return torch.stack(forces).to(empty) if forces else empty
+        return forces.to(self._dynamics.projection)
 
-    def _solve(self) -> None:
+    def _solve(self, count: int) -> None:
         motion = self._window - self.neutral
         if len(motion) < _FEWEST:  # at rest before it began
             motion = torch.cat([motion[:1].expand(_FEWEST - len(motion), -1), motion])
         aim = self._problem.aim(self._problem.required_force(self._problem.smoothed(motion)))
         start = self._unknowns
         if start is not None:
-            start = torch.cat([start, start[-1:]])[-len(aim) :]
+            start = torch.cat([start, start[-1:].expand(count, -1)])[-len(aim) :]
             start = start if len(start) == len(aim) else None
         self._unknowns = self._problem.solve(aim, start=start).x
 
-    def _forces(self, index: int) -> Tensor:
-        """Of a frame of the window."""
-        assert self._unknowns is not None
-        found = self._unknowns[len(self._unknowns) - len(self._window) + index] / self._problem.scale
-        return found.reshape(self._dynamics.projection.shape[1:])
+    def _forces(self, count: int) -> list[Tensor]:
+        """Of the first frames that are due, each (1, M) or (1, M, 3)."""
+        found = []
+        for _ in range(count):
+            assert self._unknowns is not None
+            forces = self._unknowns[len(self._unknowns) - self._due] / self._problem.scale
+            found.append(forces.reshape(1, *self._dynamics.projection.shape[1:]))
+            self._due -= 1
+        return found
+
+    def _empty(self) -> Tensor:
+        return self.neutral.new_empty(0, *self._dynamics.projection.shape[1:])

@@ -30,8 +30,7 @@ SHARP = InverseOptions(tolerance=1e-9, max_iterations=3000)
 
 def run(inverse: CausalInverse, motion: Tensor) -> Tensor:
     """Forces of every frame, whether its delay is over or not."""
-    ready = [force for frame in motion if (force := inverse.push(frame)) is not None]
-    return torch.cat([*(force[None] for force in ready), inverse.finish()])
+    return torch.cat([*(inverse.push(frame) for frame in motion), inverse.finish()])
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +108,19 @@ def test_every_frame_gets_its_forces_once(dynamics: FaceDynamics, motion: Tensor
     assert torch.equal(run(inverse, motion[:count]), first)  # it has forgotten the first
 
 
+@pytest.mark.parametrize("count", [2, 7, 200])
+def test_several_frames_at_once(dynamics: FaceDynamics, motion: Tensor, count: int) -> None:
+    """More of what follows is known than one after the other, so that they are nearer to the whole recording."""
+    at_once = CausalInverse(dynamics, SHARP)
+    parts = [at_once.push(frames) for frames in motion.split(count)] + [at_once.finish()]
+    assert len(parts[0]) == max(0, count - at_once.delay_frames)
+    single = run(CausalInverse(dynamics, SHARP), motion)
+    whole = inverse_dynamics(dynamics, motion, options=SHARP).forces
+    nearer, error = ((forces - whole).square().mean() for forces in (torch.cat(parts), single))
+    assert nearer < error < 1e-3
+    assert CausalInverse(dynamics).push(motion[:0]).shape == (0, dynamics.num_muscles)
+
+
 def test_a_face_held_still_from_the_first_frame_on_has_its_static_forces(dynamics: FaceDynamics) -> None:
     held = torch.full((3, dynamics.num_shapes), 0.4, dtype=torch.float64)
     forces = run(CausalInverse(dynamics, InverseOptions(tolerance=1e-9, smoothness=0.0, sparsity=0.0), 0.0), held)
@@ -138,8 +150,8 @@ def test_what_it_refuses(dynamics: FaceDynamics, motion: Tensor) -> None:
         inverse.push(motion[0].float())
     with pytest.raises(ValueError, match=r"c must have shape"):
         inverse.push(motion[0, :3])
-    with pytest.raises(ValueError, match=r"c must be finite and have shape \(8,\), got \(240, 8\)"):
-        inverse.push(motion)
+    with pytest.raises(ValueError, match=r"c must be finite and have shape \(n, 8\), got \(1, 240, 8\)"):
+        inverse.push(motion[None])
     with pytest.raises(ValueError, match=r"c must be finite"):
         inverse.push(motion[0] * float("nan"))
     assert len(inverse.finish()) == 0
