@@ -11,7 +11,7 @@ from problems import Problem
 from torch import Tensor
 
 from biomechau import ops
-from biomechau.ops import reference
+from biomechau.ops import _costs, reference
 from peers.adapters import Build, Formulation, Peer, jax_peer, torch_peer
 
 # A table of pair products takes K (K + 1) / 2 numbers a vertex; more than this is not sensible [bytes].
@@ -26,6 +26,24 @@ def _packed(problem: Problem) -> Formulation:
     """B is constant, so its layout is made beforehand, as the other peers' tables are."""
     packed = ops.PackedBlendshapes(problem.tensors["blendshapes"])
     return Formulation(lambda blendshapes, mass: ops.generalized_mass(packed, mass))
+
+
+def _kernel(problem: Problem) -> Formulation:
+    """Our kernel where products of torch are preferred to it."""
+
+    def run(blendshapes: Tensor, mass: Tensor) -> Tensor:
+        preferences, _costs.PREFERENCES = _costs.PREFERENCES, ()
+        try:
+            return ops.generalized_mass(blendshapes, mass)
+        finally:
+            _costs.PREFERENCES = preferences
+
+    return Formulation(run)
+
+
+def _products_preferred(problem: Problem) -> str | None:
+    mass = problem.tensors["mass"]
+    return None if _costs.prefers_products("generalized_mass", mass, len(mass)) else "it is what ours runs"
 
 
 def _loop(problem: Problem) -> Formulation:
@@ -134,6 +152,7 @@ reference_peer = torch_peer(_loop)
 PEERS = (
     Peer("ours", torch_peer(_packed)),
     Peer("ours, B as a tensor", torch_peer(_op(ops))),
+    Peer("ours, the kernel", torch_peer(_kernel), applies=_products_preferred),
     Peer("twin", torch_peer(_op(reference))),
     Peer("twin, compiled", torch_peer(_op(reference), compiled=True)),
     Peer("torch: loop of products", torch_peer(_loop)),

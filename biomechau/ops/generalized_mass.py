@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from biomechau import _core
-from biomechau.ops import _check, reference
+from biomechau.ops import _check, _costs, reference
 from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
 from biomechau.ops._packed_arguments import PackedArguments, core_blendshapes, packed_arguments, unpacked
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
@@ -63,6 +64,8 @@ def _forward(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | 
     num_shapes, num_vertices, _ = blendshapes.shape
     num_sequences = mass.shape[:-1].numel()
     fault = fault_flag(mass)
+    if _costs.prefers_products("generalized_mass", mass, num_sequences):
+        return _by_products(blendshapes, mass, scale, wait=fault is not None)
     scratch = workspace(mass, _core.generalized_mass_fwd_workspace, num_sequences, num_vertices, num_shapes)
     bad = _core.generalized_mass_fwd(
         num_sequences,
@@ -81,6 +84,30 @@ def _forward(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | 
     if bad >= 0:
         raise _check.bad_mass(mass, bad)
     return out
+
+
+# Entries of the table of products that are in memory together.
+_MOST_PRODUCTS = 2**26
+
+
+def _by_products(blendshapes: Tensor, mass: Tensor, scale: float, wait: bool) -> Tensor:
+    """The forward pass as two products of torch, where these cost less than the kernel: the same results.
+
+    The table of the products of any two shapes at each vertex, (N, K, K), is multiplied by the masses, piece by piece.
+    """
+    num_shapes, num_vertices, _ = blendshapes.shape
+    good = (mass >= 0) & mass.isfinite()
+    if wait and not bool(good.all()):
+        raise _check.bad_mass(mass, int((~good).flatten().nonzero()[0]))
+    masses = torch.where(good, mass, torch.nan).reshape(-1, num_vertices)  # NaN in the sequence, as by the kernel
+    out = mass.new_zeros(len(masses), num_shapes * num_shapes)
+    length = max(1, _MOST_PRODUCTS // max(1, num_shapes * num_shapes))
+    for start in range(0, num_vertices, length):
+        by_vertex = blendshapes[:, start : start + length].transpose(0, 1)
+        products = by_vertex @ by_vertex.mT
+        out.addmm_(masses[:, start : start + length], products.flatten(1))
+    out = out.reshape(*mass.shape[:-1], num_shapes, num_shapes)
+    return (out + out.mT) * (scale / 2)
 
 
 def _fake(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ from ops.cuda import Emulation, Gpu, compare_on
 from torch import Tensor
 
 from biomechau import ops
-from biomechau.ops import reference
+from biomechau.ops import _costs, reference
 
 Function = Callable[..., Any]
 
@@ -80,7 +80,8 @@ def test_generalized_mass(
 
 
 @pytest.mark.parametrize("num_sequences", [17, 40, 70])
-def test_generalized_mass_of_many_sequences(gpu: Gpu, num_sequences: int) -> None:
+def test_generalized_mass_of_many_sequences(gpu: Gpu, num_sequences: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_costs, "PREFERENCES", ())
     inputs = mass_inputs((num_sequences,), 70, 6, torch.float64)
     compare_on(gpu, masses(ops.generalized_mass), masses(reference.generalized_mass), inputs)
 

@@ -56,10 +56,10 @@ class Case(NamedTuple):
     may_be_nan: tuple[str, ...]
 
 
-def projection(place: Gpu, num: int, dtype: torch.dtype, name: str, fibre: bool, basis: str = "tensor") -> Case:
+def projection(place: Gpu, num: int, dtype: torch.dtype, name: str, fibre: bool, kind: str = "tensor") -> Case:
     p = force_problem(batch=(num,), num_vertices=150, num_shapes=9, num_muscles=6, fibre=fibre, dtype=dtype)
     blendshapes = local_blendshapes(150, 9, dtype)
-    packed = ops.PackedBlendshapes(blendshapes) if basis.startswith("packed") else None
+    packed = ops.PackedBlendshapes(blendshapes) if kind.startswith("packed") else None
     p, blendshapes = place.to(p), place.to(blendshapes)
     directions = p.directions
 
@@ -67,9 +67,11 @@ def projection(place: Gpu, num: int, dtype: torch.dtype, name: str, fibre: bool,
         distribution = p.distribution if val is None else p.distribution.with_values(val)
         if name == "distribute_forces":
             return ops.distribute_forces(distribution, force, directions)
-        return ops.force_projection(blendshapes if packed is None else packed, distribution, force, directions)
+        basis = packed if blendshapes is None else blendshapes
+        assert basis is not None
+        return ops.force_projection(basis, distribution, force, directions)
 
-    shared = {} if basis == "packed, kept" else {"val": p.distribution.val}
+    shared = {} if kind == "packed, kept" else {"val": p.distribution.val}
     if name == "force_projection" and packed is None:
         shared["blendshapes"] = blendshapes
     return Case(call, {"force": p.force}, shared, ("force",))
@@ -126,8 +128,8 @@ CASES: dict[str, Callable[[Gpu, int, torch.dtype], Case]] = {
         for fibre in (False, True)
     },
     **{
-        f"force_projection, {basis}": partial(projection, name="force_projection", fibre=True, basis=basis)
-        for basis in ("packed", "packed, kept")
+        f"force_projection, {kind}": partial(projection, name="force_projection", fibre=True, kind=kind)
+        for kind in ("packed", "packed, kept")
     },
     "generalized_mass": mass,
     "generalized_mass, packed": partial(mass, packed=True),
