@@ -216,6 +216,8 @@ def _predict(ensemble: Ensemble, recording: _Recording, progress: Callable[[int,
         recording.subject,
         recording.trained_on,
         mean.get("side_probabilities"),
+        mean.get("intensities"),
+        mean.get("side_intensities"),
     )
 
 
@@ -235,7 +237,7 @@ def _predict_frames(
         first = max(start - around, 0)
         output = detector(_frames_of(detector, batch, slice(first, stop + around)))
         own = slice(start - first, stop - first)
-        for name in ("probabilities", "side_probabilities", "forces"):
+        for name in ("probabilities", "side_probabilities", "intensities", "side_intensities", "forces"):
             if (values := getattr(output, name)) is not None:
                 found.setdefault(name, []).append(values[own])
         if progress is not None:

@@ -56,6 +56,8 @@ class Prediction:
             those of the detectors are shown otherwise.
         side_probabilities: p(y = 1) on the left and the right side, (T, R, 2), the same for units of the middle; None
             if the detectors do not tell sides.
+        intensities, side_intensities: 0 to 5 of the I action units ``intensity_units``, (T, I) and (T, I, 2); None if
+            the detectors do not say them.
     """
 
     ensemble: Ensemble
@@ -70,6 +72,8 @@ class Prediction:
     subject: str | None = None
     trained_on: tuple[int, ...] = ()
     side_probabilities: Tensor | None = None
+    intensities: Tensor | None = None
+    side_intensities: Tensor | None = None
     inverse: CaptureForces | None = None
 
     @property
@@ -87,15 +91,28 @@ class Prediction:
         """Numbers of the action units of which left and right are told apart."""
         return self.ensemble.paired_units
 
+    @property
+    def intensity_units(self) -> tuple[int, ...]:
+        """Numbers of the I action units of which intensities are said."""
+        return self.ensemble.config.intensity_units or ()
+
     def probability_of(self) -> dict[str, Floats]:
         """p(y = 1) (T,) by column: ``AU12`` for either side and, if sides are told, ``AU12_left``, ``AU12_right``."""
+        return self._columns(self.action_units, self.probabilities, self.side_probabilities)
+
+    def intensity_of(self) -> dict[str, Floats]:
+        """Intensity (T,) from 0 to 5 by column, as :meth:`probability_of`; empty if the detectors do not say it."""
+        return self._columns(self.intensity_units, self.intensities, self.side_intensities)
+
+    def _columns(self, units: tuple[int, ...], whole: Tensor | None, sides: Tensor | None) -> dict[str, Floats]:
         columns: dict[str, Floats] = {}
-        whole = self.probabilities.double().numpy()
-        sides = None if self.side_probabilities is None else self.side_probabilities.double().numpy()
-        for r, unit in enumerate(self.action_units):
-            columns[column_name(unit)] = whole[:, r]
+        if whole is None:
+            return columns
+        for r, unit in enumerate(units):
+            columns[column_name(unit)] = whole[:, r].double().numpy()
             if sides is not None and unit in self.paired_units:
-                columns |= {column_name(unit, side): sides[:, r, i] for i, side in enumerate(SIDE_NAMES)}
+                both = sides[:, r].double().numpy()
+                columns |= {column_name(unit, side): both[:, i] for i, side in enumerate(SIDE_NAMES)}
         return columns
 
     @property
@@ -182,7 +199,10 @@ class Prediction:
         """The contents of ``summary.json``, as JSON values."""
         config, valid = self.ensemble.config, self.sequence.valid.numpy()
         disagrees, on = self.force_disagreement(), self.on[valid]
-        columns = {name: values[valid] for name, values in self.probability_of().items()}
+        columns, strong = (
+            {name: values[valid] for name, values in found.items()}
+            for found in (self.probability_of(), self.intensity_of())
+        )
         shown, time = self.probabilities.double().numpy()[valid], self.sequence.timestamp.numpy()[valid]
         return {
             **describe_input(self.face),
@@ -206,6 +226,7 @@ class Prediction:
                         for side in SIDE_NAMES
                         if (name := column_name(unit, side)) in columns
                     },
+                    "intensity": _intensity(strong.get(column_name(unit))),
                     "test_f1": self.background.test_f1.get(unit),
                     "measured": self._measured(unit),
                     "disagrees_with_force": disagrees[unit],
@@ -221,6 +242,11 @@ class Prediction:
             "forces_by": "the detectors" if self.inverse is None else "inverse dynamics",
             **(describe_forces(self.face) if self.has_forces else {}),
         }
+
+
+def _intensity(values: Floats | None) -> dict[str, float] | None:
+    """What the summary says of the intensity of a unit."""
+    return None if values is None else {"mean": float(values.mean()), "peak": float(values.max())}
 
 
 def _on_side(probabilities: Floats, threshold: float) -> dict[str, float]:

@@ -32,7 +32,8 @@ def study_row(summary: Mapping[str, Any]) -> Row:
     ``asymmetry_lower`` (:func:`asymmetry_index` of this recording); for every muscle and side ``NAME_peak`` and
     ``NAME_mean`` [force unit] and ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_ratio_of_sums``; and for
     every action unit ``AU12_rate``, the share of the frames with a face in which it is on, and ``AU12_mean``, its mean
-    probability; the same of ``AU12_left`` and ``AU12_right`` where sides are told.
+    probability; the same of ``AU12_left`` and ``AU12_right`` where sides are told; ``AU12_intensity_mean`` and
+    ``AU12_intensity_peak``, 0 to 5, where intensities are.
 
     Args:
         summary: of :meth:`CaptureForces.summary`, with "quality" and, if there are any, "action_units".
@@ -55,4 +56,5 @@ def study_row(summary: Mapping[str, Any]) -> Row:
         sides = {f"{name}_{side}": values for side, values in unit.get("sides", {}).items()}
         for column, values in {name: unit, **sides}.items():
             row |= {f"{column}_rate": values["share_on"], f"{column}_mean": values["mean"]}
+        row |= {f"{name}_intensity_{what}": value for what, value in (unit.get("intensity") or {}).items()}
     return row

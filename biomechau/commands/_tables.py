@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -237,6 +238,23 @@ def scores_table(scores: CrossValidation) -> Table:
     mean = means.means
     values = [mean.f1, *by_fold, mean.threshold_f1, mean.mcc, mean.always_positive_f1]
     table.add_row("mean", *map(_percent, values), "", style="bold")
+    return table
+
+
+def intensity_table(scores: CrossValidation) -> Table | None:
+    """Agreement with the coded intensity of each unit, beside the scaled probability; None if none were coded."""
+    if not scores.intensities:
+        return None
+    table = new_table("Intensity of each action unit, 0 to 5: ICC(3,1), correlation, mean absolute error")
+    table.add_column("")
+    for heading in ("ICC", "r", "MAE", "scaled p: ICC", "r", "MAE"):
+        table.add_column(heading, justify="right")
+    from biomechau.training.intensity_scores import mean_intensity_scores
+
+    rows = [(f"AU{unit.action_unit:02d}", asdict(unit)) for unit in scores.intensities]
+    for name, row in [*rows, ("mean", mean_intensity_scores(scores.intensities))]:
+        cells = [_two_digits(row[key]) for key in ("icc", "r", "mae", "scaled_icc", "scaled_r", "scaled_mae")]
+        table.add_row(name, *cells, style="bold" if name == "mean" else None)
     return table
 
 

@@ -31,6 +31,7 @@ class Detector(DetectorConfig):
 
     # Determined by the corpus; the command has its own options for these.
     action_units: NoOption[tuple[int, ...]] = (1,)
+    intensity_units: NoOption[tuple[int, ...] | None] = None
     physics: PhysicsOptions = field(default_factory=PhysicsOptions)
     num_image_features: NoOption[int] = 0
 

@@ -17,8 +17,8 @@ class Evaluate(Command):
     """Evaluate all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
 
     On the training corpus every fold is tested on its own test subjects; another corpus is resampled to the frame rate
-    of the run and tested as a whole. Writes action_unit_scores.csv, side_scores.csv (if sides are labelled),
-    force_recovery.csv (if true forces are known) and evaluation.json with the protocol.
+    of the run and tested as a whole. Writes action_unit_scores.csv, side_scores.csv, intensity_scores.csv
+    and force_recovery.csv (if sides, intensities or true forces are known) and evaluation.json with the protocol.
     """
 
     run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
@@ -28,7 +28,7 @@ class Evaluate(Command):
 
     def run(self) -> None:
         """Evaluate, write, print."""
-        from biomechau.commands._tables import scores_notes, scores_table
+        from biomechau.commands._tables import intensity_table, scores_notes, scores_table
         from biomechau.corpus import Corpus
         from biomechau.reports.output import to_json
         from biomechau.training import open_runs
@@ -50,5 +50,5 @@ class Evaluate(Command):
         if self.json:
             print(to_json(scores.summary()))
         else:
-            print_tables(scores_table(scores))
+            print_tables(*filter(None, (scores_table(scores), intensity_table(scores))))
             print_lines(*scores_notes(scores), f"wrote {self.out}")

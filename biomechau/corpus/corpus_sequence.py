@@ -13,6 +13,7 @@ from biomechau.corpus.face_sequence import check_timestamp
 from biomechau.rig import FaceRig
 
 UNKNOWN = -1
+MOST_INTENSE = 5.0  # FACS's E
 
 
 class TensorKind(NamedTuple):
@@ -32,6 +33,7 @@ TENSORS: Mapping[str, TensorKind] = {
     "image_features": TensorKind((torch.float32,), ("D",)),
     "muscle_forces": TensorKind((torch.float32,), ("M", "M3")),
     "side_labels": TensorKind((torch.int8,), ("R2",)),
+    "intensities": TensorKind((torch.float32,), ("R",)),
     "side_intensities": TensorKind((torch.float32,), ("R2",)),
     "vertices_residual": TensorKind((torch.float16, torch.float32), ("N3",)),
     "image_valid": TensorKind((torch.bool,), ("",)),
@@ -57,7 +59,9 @@ class CorpusSequence:
         vertices_residual: (T, N, 3) float16 or float32, the mesh minus sum_k c_k B_k (Eq. 3) [cm], or None.
         side_labels: (T, R, 2) int8, as ``labels`` for the left and the right side; the same for units of the middle of
             the face. None if no side is labelled.
-        side_intensities: (T, R, 2) float32, intensity of each action unit, left and right, 0 to 5, or None.
+        intensities: (T, R) float32, intensity of each action unit, 0 (absent), 1 (barely visible) to 5 (maximum), -1 if
+            it is unknown. None if no intensity is known, or each side's.
+        side_intensities: (T, R, 2) float32, as ``intensities`` for the left and the right side, or None.
         image_valid: (T,) bool, False in frames without a picture, whose ``image_features`` are meaningless; None if all
             have one.
 
@@ -80,6 +84,7 @@ class CorpusSequence:
     image_valid: Tensor | None = None
     side_intensities: Tensor | None = None
     side_labels: Tensor | None = None
+    intensities: Tensor | None = None
 
     def __post_init__(self) -> None:
         where = f"sequence {self.id!r}: "
@@ -104,6 +109,9 @@ class CorpusSequence:
             check_labels(self.labels)
             if self.side_labels is not None:
                 check_labels(self.side_labels, "side_labels")
+            for name in ("intensities", "side_intensities"):
+                if (values := getattr(self, name)) is not None:
+                    _check_intensities(values, name)
             check_timestamp(self.timestamp)
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
@@ -152,6 +160,16 @@ def check_labels(labels: Tensor, name: str = "labels") -> None:
         raise ValueError(
             f"{name} is {int(labels[tuple(wrong[0])])} in frame {frame}, column {column}{where}; "
             "expected -1 (unknown), 0 (off) or 1 (on)"
+        )
+
+
+def _check_intensities(values: Tensor, name: str) -> None:
+    wrong = (((values < 0) & (values != UNKNOWN)) | (values > MOST_INTENSE)).nonzero()
+    if len(wrong):
+        frame, column = wrong[0, :2].tolist()
+        raise ValueError(
+            f"{name} is {float(values[tuple(wrong[0])]):g} in frame {frame}, column {column}; "
+            f"expected -1 (unknown), or 0 (absent) to {MOST_INTENSE:g} (maximum)"
         )
 
 

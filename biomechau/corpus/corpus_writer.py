@@ -170,7 +170,8 @@ class CorpusWriter:
             timestamp: (T,) time of each frame [s]; by default that of the recording, or n / fps for frame n.
             valid: (T,) False where the coefficients are not a measurement; by default as in the recording, or all True.
                 Frames with a coefficient of NaN are never valid.
-            **others: other tensors of :class:`CorpusSequence`; ``side_labels`` (T, R, 2) as ``labels``.
+            **others: other tensors of :class:`CorpusSequence`; ``side_labels`` (T, R, 2) as ``labels``, and intensities
+                with -1 or NaN for unknown.
 
         Raises:
             RuntimeError, ValueError, OSError: see :meth:`add`; also if a label has another value, or no channel of a
@@ -248,6 +249,8 @@ class CorpusWriter:
 def _as_tensor(id: str, name: str, value: ArrayLike | Tensor) -> Tensor:
     """Convert an array or a list to the dtype of a sequence; numbers other than 0 and 1 never become booleans."""
     tensor = value if isinstance(value, Tensor) else _plain_array(id, name, value)
+    if name in ("intensities", "side_intensities"):
+        tensor = tensor.nan_to_num(nan=UNKNOWN, posinf=math.inf, neginf=-math.inf)
     wanted = TENSORS[name].dtypes
     if tensor.dtype in wanted:
         return tensor

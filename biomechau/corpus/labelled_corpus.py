@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from biomechau.corpus.corpus_sequence import CorpusSequence, label_mask
+from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence, label_mask
 from biomechau.corpus.image_features import TENSORS, BackboneCard, ImageFeatures
 from biomechau.corpus.manifest import Manifest, SequenceEntry
 from biomechau.rig import FaceRig
@@ -107,6 +107,17 @@ class LabelledCorpus(ABC):
     def rig_sha256(self) -> str:
         """SHA-256 of the rig file, in hexadecimal, the same for all corpora of one rig."""
         return self.manifest.rig_sha256
+
+    @cached_property
+    def intensity_units(self) -> tuple[int, ...]:
+        """Numbers of the action units whose intensity is known in some frame, in the order of the labels."""
+        names = [name for name in ("intensities", "side_intensities") if name in self.manifest.tensors]
+        known = torch.zeros(len(self.action_units), dtype=torch.bool)
+        for sequence in self if names else ():
+            for name in names:
+                values = sequence.tensors[name]
+                known |= (values.reshape(*values.shape[:2], -1) != UNKNOWN).any(-1).any(0)
+        return tuple(unit for unit, has in zip(self.action_units, known.tolist(), strict=True) if has)
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:

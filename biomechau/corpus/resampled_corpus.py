@@ -18,7 +18,7 @@ from biomechau.rig import FaceRig
 
 # Continuous signals, which are interpolated; other tensors are those of the nearest frame.
 _SIGNALS = ("coefficients", "muscle_forces")
-_LABELS = ("labels", "side_labels")
+_LABELS = ("labels", "side_labels", "intensities", "side_intensities")
 
 
 class ResampledCorpus(LabelledCorpus):

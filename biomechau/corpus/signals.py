@@ -22,6 +22,7 @@ from biomechau.rig.names import shortened
 
 Floats = NDArray[np.float64]
 
+INTENSITIES = "action_unit_intensities.csv"
 RESULT_FILES = ("forces.csv", "action_units.csv")
 _OWN_COLUMNS = ["frame", "timestamp", "recorded_frame"]
 _UNIT = re.compile(r"AU\d{2}(_left|_right)?", re.ASCII)
@@ -54,7 +55,9 @@ class Signals:
 
 
 def read_result(path: str | Path) -> tuple[Signals, ...]:
-    """Read ``forces.csv`` or ``action_units.csv`` of this package, or both from the folder of a result.
+    """Read ``forces.csv``, ``action_units.csv`` or ``action_unit_intensities.csv`` of this package.
+
+    From the folder of a result the first two are read, whose columns have different names.
 
     Cells without a value become NaN; standard deviations and the quality of frames are left out.
 
@@ -129,7 +132,8 @@ def _read_own(table: CsvTable) -> Signals:
     times = table.numbers([1])[:, 0]
     _check_rises(table, times)
     names = [names[column] for column in kept]
-    scale = "probability" if names and all(map(_UNIT.fullmatch, names)) else _force_scale(table.path)
+    of_units = "intensity" if table.path.name == INTENSITIES else "probability"
+    scale = of_units if names and all(map(_UNIT.fullmatch, names)) else _force_scale(table.path)
     return Signals(tuple(names), table.numbers(kept, missing=True), times, _recorded(table), scale, table.path.name)
 
 

@@ -13,8 +13,15 @@ from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence, label_mask
 from biomechau.corpus.labelled_corpus import LabelledCorpus
 
 # Values of padded frames; other tensors repeat the last frame, so that there are no jumps.
-_PADDING = {"labels": UNKNOWN, "side_labels": UNKNOWN, "valid": False, "image_valid": False}
-_OPTIONAL = ("image_features", "muscle_forces", "side_labels", "vertices_residual")
+_PADDING = {
+    "labels": UNKNOWN,
+    "side_labels": UNKNOWN,
+    "intensities": UNKNOWN,
+    "side_intensities": UNKNOWN,
+    "valid": False,
+    "image_valid": False,
+}
+_OPTIONAL = ("image_features", "muscle_forces", "vertices_residual", "side_labels", "intensities", "side_intensities")
 
 
 class Windows(Dataset[dict[str, Any]]):
@@ -40,7 +47,8 @@ class Windows(Dataset[dict[str, Any]]):
         tail: what to do with frames at the end of a sequence that do not fill a window. ``"pad"`` gives them a window
             of their own, padded with frames that repeat the last one, are not valid and have no known label. ``"drop"``
             leaves them out, as well as sequences shorter than a window.
-        optional: which of ``image_features``, ``muscle_forces``, ``side_labels`` and ``vertices_residual`` to include.
+        optional: which of ``image_features``, ``muscle_forces``, ``vertices_residual``, ``side_labels``,
+            ``intensities`` and ``side_intensities`` to include.
 
     Raises:
         ValueError: the corpus does not have an id, a length is below 1, there are no windows, or an option is unknown.

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from biomechau.models.losses import (
         action_unit_loss,
         clean_loss,
+        intensity_loss,
         inverse_dynamics_loss,
         reconstruction_loss,
         side_loss,
@@ -49,6 +50,7 @@ __all__ = [
     "action_unit_loss",
     "clean_loss",
     "face_regions",
+    "intensity_loss",
     "inverse_dynamics_loss",
     "load_backbone",
     "reconstruction_loss",
@@ -71,6 +73,7 @@ __getattr__, __dir__ = lazy_names(
         "losses": (
             "action_unit_loss",
             "clean_loss",
+            "intensity_loss",
             "inverse_dynamics_loss",
             "reconstruction_loss",
             "side_loss",

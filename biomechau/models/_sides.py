@@ -80,13 +80,14 @@ class Sides(nn.Module):
             slack = (first + second[..., self.shapes]) / 2
         return PhysicsParameters(forces, mass, slack)
 
-    def of_each(self, values: Tensor) -> Tensor:
+    def of_each(self, values: Tensor, units: Tensor | None = None) -> Tensor:
         """What is said of the own side in each view, (..., 2, T, R), as left and right (..., T, R, 2).
 
-        Units without sides have the mean of both.
+        Units without sides have the mean of both. ``units`` (I,) are the positions of some units, if it is said of
+        these alone.
         """
-        sides = values.movedim(-3, -1)
-        return torch.where(self.paired[:, None], sides, sides.mean(-1, keepdim=True))
+        sides, paired = values.movedim(-3, -1), self.paired if units is None else self.paired[units]
+        return torch.where(paired[:, None], sides, sides.mean(-1, keepdim=True))
 
     def either(self, logits: Tensor) -> Tensor:
         """Logits (..., T, R) of a unit on either side, from those of left and right (..., T, R, 2)."""

@@ -31,6 +31,7 @@ class AUHead(ConfiguredModule):
         context: neighbouring frames on either side; with coefficients alone the ``position_temporal`` baseline.
         image_dropout: probability of dropping image features in training, in addition, in [0, 1). On people that a
             backbone was trained on, its features look better than they are.
+        num_others: outputs beside the logits of the action units.
 
     Raises:
         ValueError: no inputs, or a size out of range.
@@ -47,6 +48,7 @@ class AUHead(ConfiguredModule):
         dropout: float = 0.3,
         context: int = 0,
         image_dropout: float = 0.0,
+        num_others: int = 0,
     ) -> None:
         super().__init__()
         if num_action_units < 1:
@@ -69,7 +71,7 @@ class AUHead(ConfiguredModule):
             TemporalConv(sum(self.sizes.values()), hidden, context),
             nn.ReLU(),
             Dropout(dropout),
-            nn.Linear(hidden, num_action_units),
+            nn.Linear(hidden, num_action_units + num_others),
         )
 
     def configuration(self) -> dict[str, Any]:
@@ -85,6 +87,7 @@ class AUHead(ConfiguredModule):
     ) -> Tensor:
         """The inputs that the head was built for, each (..., T, size), to logits (..., T, R).
 
+        With ``num_others`` the other outputs follow, (..., T, R + num_others).
         Forces may also be (..., T, M, 3).
 
         Raises:

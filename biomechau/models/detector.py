@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from biomechau.configured_module import ConfiguredModule
+from biomechau.corpus.corpus_sequence import MOST_INTENSE
 from biomechau.models import losses
 from biomechau.models._detector_storage import (
     DESCRIPTION,
@@ -49,6 +50,9 @@ class DetectorOutput:
         logits: (..., T, R); ``probabilities`` is their sigmoid. With sides they are those of a unit on either side,
             p = 1 - (1 - p_left) (1 - p_right).
         side_logits: (..., T, R, 2), left and right; the same for units of the middle. None without sides.
+        intensities: of the units ``intensity_units``, (..., T, I) in [0, 5], with sides that of the stronger side. None
+            without such units.
+        side_intensities: (..., T, I, 2), left and right; None without sides.
         forces: muscle forces [unit of ``FaceDynamics``], (..., T, M) or (..., T, M, 3); None without physics.
         coefficients: c~, the motion that follows from the forces (Eq. 10), (..., T, K'); its first frame is observed.
         generalized_force: Q of muscles and slack together, (..., T, K').
@@ -63,6 +67,8 @@ class DetectorOutput:
     slack: Tensor | None = None
     mass: Tensor | None = None
     side_logits: Tensor | None = None
+    intensities: Tensor | None = None
+    side_intensities: Tensor | None = None
 
     @property
     def probabilities(self) -> Tensor:
@@ -86,7 +92,8 @@ class Detector(ConfiguredModule):
     - ``displacements``: u [cm], (..., T, N, 3), or of the vertices ``encoder.vertices`` alone; sum_k c_k B_k if absent;
     - ``image_features``: (..., T, D), for the heads with images;
     - for the loss, ``labels`` (..., T, R) of 1, 0 and -1 (unknown), ``side_labels`` (..., T, R, 2) of left and right,
-      and ``valid`` (..., T) bool.
+      ``intensities`` (..., T, I) from 0 to 5 or -1 (unknown), ``side_intensities`` (..., T, I, 2), and ``valid``
+      (..., T) bool.
 
     Args:
         rig: the face.
@@ -102,12 +109,14 @@ class Detector(ConfiguredModule):
         encoder, regressor: None if the head does not use them.
         identity: augmentation of the meshes in training; None without an encoder or with strength 0.
         head: the action-unit head.
+        intense: (I,) int64, positions of the units of which intensities are said.
 
     Raises:
         TypeError, ValueError: as its components; an image head without the size of the image features; with sides, a
             rig that is not mirror symmetric as far as the detector reads it.
     """
 
+    intense: Tensor
     # Names of the files that ``save`` writes.
     FILES: ClassVar = (DESCRIPTION, TENSORS, RIG)
 
@@ -169,7 +178,10 @@ class Detector(ConfiguredModule):
             dropout=config.dropout,
             context=config.context if config.head == "position_temporal" else 0,
             image_dropout=config.image_dropout if config.head == "physics_image" else 0.0,
+            num_others=len(config.intensity_units or ()),
         )
+        intense = [config.action_units.index(unit) for unit in config.intensity_units or ()]
+        self.register_buffer("intense", torch.tensor(intense, dtype=torch.int64), persistent=False)
         self.to(dtype)
 
     @property
@@ -269,6 +281,12 @@ class Detector(ConfiguredModule):
             terms["sides"] = lambda: losses.side_loss(
                 side_logits, batch["side_labels"], valid, positive_weights, class_weights
             )
+        if "intensities" in batch and (strength := output.intensities) is not None:
+            coded = batch["intensities"]
+            if output.side_intensities is not None and "side_intensities" in batch:
+                strength = torch.cat([strength, output.side_intensities.flatten(-2)], -1)
+                coded = torch.cat([coded, batch["side_intensities"].flatten(-2)], -1)
+            terms["intensity"] = lambda: losses.intensity_loss(strength, coded, valid)
         if forces is not None and force is not None and output.coefficients is not None:
             rebuilt = output.coefficients
             weighing = scale if self.config.inverse_variance else None
@@ -314,12 +332,16 @@ class Detector(ConfiguredModule):
         return detector.eval()
 
     def _logits(self, inputs: Mapping[str, Tensor | None]) -> dict[str, Tensor]:
-        """What the head says, of each side too if there are sides."""
-        logits = self.head(**{name: inputs[name] for name in self.config.head_inputs})
-        if self.sides is None:
-            return {"logits": logits}
-        of_each = self.sides.of_each(logits)
-        return {"logits": self.sides.either(of_each), "side_logits": of_each}
+        """What the head says of the action units, and of each side too if there are sides."""
+        said = self.head(**{name: inputs[name] for name in self.config.head_inputs})
+        logits, strength = said.tensor_split([len(self.config.action_units)], -1)
+        found = {"logits": logits, "intensities": MOST_INTENSE * strength.sigmoid()}
+        if self.sides is not None:
+            found["side_logits"] = self.sides.of_each(logits)
+            found["side_intensities"] = self.sides.of_each(found["intensities"], self.intense)
+            found["logits"] = self.sides.either(found["side_logits"])
+            found["intensities"] = found["side_intensities"].amax(-1)
+        return {name: tensor for name, tensor in found.items() if self.config.intensity_units or "logits" in name}
 
     def _displacements(self, c: Tensor) -> Tensor:
         """u = sum_k c_k B_k (Eq. 3) of the vertices that the encoder reads, (..., N_in, 3)."""

@@ -35,6 +35,8 @@ class DetectorConfig(Options):
 
     # numbers of the R action units; by default those of BP4D
     action_units: tuple[Count, ...] = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+    # numbers of the action units of which the head also says how intense they are, 0 to 5; None: of none
+    intensity_units: tuple[Count, ...] | None = None
     # row of Table 1: inputs of the head; "position_temporal" is a baseline without physics, with neighbouring frames
     head: HeadName = "physics"
     # left and right: read each motion and its mirror image with the same weights, so that a mirrored motion gives the
@@ -86,12 +88,15 @@ class DetectorConfig(Options):
     # D, number of image features; 0: no image branch
     num_image_features: Whole = 0
 
-    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": False}
+    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": False, "intensity_units": None}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(set(self.action_units)) != len(self.action_units):
             raise ValueError(f"action_units must be unique, got {self.action_units}")
+        intense = self.intensity_units or ()
+        if len(set(intense)) != len(intense) or not set(intense) <= set(self.action_units):
+            raise ValueError(f"intensity_units must be some of the action_units {self.action_units}, got {intense}")
 
     @property
     def head_inputs(self) -> tuple[str, ...]:
@@ -161,10 +166,12 @@ class LossWeights(Options):
     inverse_dynamics: NotNegative = 1.0
     # of the action units of each side, where a corpus has such labels
     sides: NotNegative = 0.1
+    # of the intensities of action units, where a corpus has them; 0: the detector says none
+    intensity: NotNegative = 0.1
 
-    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": 0.0}
+    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": 0.0, "intensity": 0.0}
 
     @classmethod
     def paper(cls) -> LossWeights:
         """The four terms of Eq. 17. Under Eq. 5 the gradient of Eq. 13 grows with T, so its weight is small."""
-        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0, sides=0.0)
+        return cls(reconstruction=0.05, smooth=0.01, slack=0.0, inverse_dynamics=0.0, sides=0.0, intensity=0.0)

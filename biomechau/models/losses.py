@@ -123,6 +123,25 @@ def side_loss(
     return action_unit_loss(side_logits.flatten(-2), side_labels.flatten(-2), valid, *weights)
 
 
+def intensity_loss(intensities: Tensor, coded: Tensor, valid: Tensor | None = None) -> Tensor:
+    """The mean squared error of intensities over those that are known in valid frames [intensity^2].
+
+    Args:
+        intensities: (..., T, I).
+        coded: same shape, from 0 to 5, -1 unknown.
+        valid: (..., T) bool, frames that count; all if not given.
+
+    Raises:
+        TypeError, ValueError: tensors of the wrong dtype or shape.
+    """
+    _check_shape("coded", coded, tuple(intensities.shape))
+    known = coded >= 0
+    if valid is not None:
+        _check_valid(valid, intensities.shape[:-1])
+        known = known & valid[..., None]
+    return _mean((intensities - coded.to(intensities.dtype)).masked_fill(~known, 0).square(), known)
+
+
 def clean_loss(forces: Tensor, valid: Tensor | None = None, vector: bool = False) -> Tensor:
     """L_clean = 1/M sum_m |F_m|_1 (Eq. 15), the mean over all valid frames.
 

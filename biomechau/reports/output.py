@@ -57,6 +57,8 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
     ``prediction.png``.
 
     Cells of frames that were not recorded are empty. The forces are those that the prediction shows, if there are any.
+    Detectors that were trained on intensities add ``action_unit_intensities.csv``, 0 (absent), 1 (barely visible) to 5
+    (maximum) as OpenFace's.
 
     Args:
         prediction: of the recording.
@@ -70,7 +72,7 @@ def write_prediction(prediction: Prediction, summary: dict[str, Any], out: str |
         OSError: ``out`` cannot be written.
     """
     with staged_directory(out) as stage:
-        _write_action_units(prediction, stage / "action_units.csv")
+        _write_action_units(prediction, stage)
         if prediction.has_forces:
             write_forces(prediction.face, prediction.quality, stage / "forces.csv")
         write_summary(summary, stage / "summary.json")
@@ -91,7 +93,7 @@ def write_analysis(
     filmed: Iterable[VideoFrame] | None = None,
 ) -> list[Path]:
     """Write ``forces.csv``, ``action_units.csv``, ``summary.json``, ``replay.safetensors`` and, with the ``viz`` extra,
-    ``forces.png`` and ``report.html``.
+    ``forces.png`` and ``report.html``; ``action_unit_intensities.csv`` as :func:`write_prediction`.
 
     Args:
         analysis: of one recording.
@@ -110,7 +112,7 @@ def write_analysis(
     found, prediction = analysis.found, analysis.prediction
     with staged_directory(out) as stage:
         write_forces(found, found.quality, stage / "forces.csv")
-        _write_action_units(prediction, stage / "action_units.csv")
+        _write_action_units(prediction, stage)
         write_summary(summary, stage / "summary.json")
         Replay.of_analysis(analysis).save(stage / REPLAY)
         if viz_available():
@@ -127,8 +129,10 @@ def write_analysis(
     return [Path(out) / name for name in names]
 
 
-def _write_action_units(prediction: Prediction, path: Path) -> None:
-    write_frames(prediction.sequence, prediction.probability_of(), path)
+def _write_action_units(prediction: Prediction, folder: Path) -> None:
+    write_frames(prediction.sequence, prediction.probability_of(), folder / "action_units.csv")
+    if intensities := prediction.intensity_of():
+        write_frames(prediction.sequence, intensities, folder / "action_unit_intensities.csv")
 
 
 def write_forces(

@@ -10,7 +10,18 @@ from typing import Any
 
 from biomechau.corpus import Corpus
 from biomechau.files import staged_directory
-from biomechau.training.evaluation import RECOVERY, SCORES, SIDES, SUMMARY, Evaluation, evaluate, side_rows, write_csv
+from biomechau.training.evaluation import (
+    INTENSITIES,
+    RECOVERY,
+    SCORES,
+    SIDES,
+    SUMMARY,
+    Evaluation,
+    evaluate,
+    side_rows,
+    write_csv,
+)
+from biomechau.training.intensity_scores import IntensityScore
 from biomechau.training.metrics import ActionUnitScores, mean_of_known
 from biomechau.training.run import Run, save_json
 
@@ -39,6 +50,12 @@ class CrossValidation:
         folds = [evaluation.sides for evaluation in self.evaluations.values() if evaluation.sides]
         return {side: ActionUnitScores.mean(each[side] for each in folds) for side in (folds[0] if folds else ())}
 
+    @cached_property
+    def intensities(self) -> tuple[IntensityScore, ...]:
+        """Means over the folds of the agreement with coded intensities; empty if none were coded."""
+        folds = [evaluation.intensities for evaluation in self.evaluations.values() if evaluation.intensities]
+        return tuple(map(IntensityScore.mean, zip(*folds, strict=True)))
+
     @property
     def force_recovery(self) -> float | None:
         """Mean over the folds of the median r over the muscles; None if no true forces are known."""
@@ -59,12 +76,13 @@ class CrossValidation:
             "reconstruction_error_over_std": self.reconstruction,
             "action_units": [asdict(unit) for unit in self.scores.units],
             "sides": {side: [asdict(unit) for unit in scores.units] for side, scores in self.sides.items()},
+            "intensities": list(map(asdict, self.intensities)),
             "folds": {str(number): evaluation.summary() for number, evaluation in self.evaluations.items()},
         }
 
     def save(self, folder: str | Path) -> None:
-        """Write ``action_unit_scores.csv`` and ``evaluation.json``, ``side_scores.csv`` if sides are labelled, and
-        ``force_recovery.csv`` if forces are known.
+        """Write ``action_unit_scores.csv`` and ``evaluation.json``, ``side_scores.csv``, ``intensity_scores.csv`` and
+        ``force_recovery.csv`` if sides, intensities and forces are known.
 
         The tables have a column ``fold`` with its number, or ``mean``.
 
@@ -78,6 +96,12 @@ class CrossValidation:
             folds = {**{str(number): e.sides for number, e in self.evaluations.items()}, "mean": self.sides}
             if sides := [{"fold": fold, **row} for fold, each in folds.items() for row in side_rows(each)]:
                 write_csv(stage / SIDES, list(sides[0]), sides)
+            of_folds = {
+                **{str(number): e.intensities for number, e in self.evaluations.items()},
+                "mean": self.intensities,
+            }
+            if strong := [{"fold": fold, **asdict(unit)} for fold, units in of_folds.items() for unit in units]:
+                write_csv(stage / INTENSITIES, list(strong[0]), strong)
             if recovered := self._recovered():
                 write_csv(stage / RECOVERY, list(recovered[0]), recovered)
             save_json(self.summary(), stage / SUMMARY)

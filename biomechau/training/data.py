@@ -53,6 +53,8 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         check_corpus(corpus, detector)
         names = ["muscle_forces"]
         names += ["side_labels"] if detector.sides is not None else []
+        intense = detector.config.intensity_units or ()
+        names += ["intensities", "side_intensities"] if intense else []
         names += ["image_features"] if detector.config.uses_images else []
         names += ["vertices_residual"] if detector.encoder is not None else []
         self.ids = corpus.ids_of(subjects)
@@ -62,7 +64,13 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         self._shapes = [corpus.shapes.index(name) for name in detector.dynamics.shape_names]
         subjects = {sequence.subject for sequence in corpus.manifest.sequences if sequence.id in set(self.ids)}
         self._neutral = {subject: subject_neutral(corpus, subject, neutral)[self._shapes] for subject in subjects}
-        self._units = [corpus.action_units.index(unit) for unit in detector.config.action_units]
+        units, strengths = (
+            [corpus.action_units.index(unit) for unit in some] for some in (detector.config.action_units, intense)
+        )
+        self._columns = {
+            **dict.fromkeys(("labels", "side_labels"), units),
+            **dict.fromkeys(("intensities", "side_intensities"), strengths),
+        }
         self._vertices: Tensor | None = None
         self._basis: Tensor | None = None
         if detector.encoder is not None and "vertices_residual" in corpus.tensor_names:
@@ -79,10 +87,13 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         item["coefficients"] = self._calibrated(window["coefficients"], subject)
         if "image_features" in window:
             item["image_features"] = window["image_features"].to(self._dtype)
-        for name in ("labels", "side_labels"):
+        for name, columns in self._columns.items():
             if name in window:
-                labels = window[name][:, self._units]
+                labels = window[name][:, columns]
                 item[name] = labels if window["sequence_id"] in self._labelled else torch.full_like(labels, UNKNOWN)
+        if "side_intensities" in item and "intensities" not in item:
+            sides = item["side_intensities"]
+            item["intensities"] = sides.amax(-1).masked_fill((sides == UNKNOWN).any(-1), UNKNOWN)
         if self._basis is not None:
             item["displacements"] = self._displacements(item["coefficients"], window["vertices_residual"])
         return item

@@ -20,7 +20,8 @@ from biomechau.models import Detector
 from biomechau.rig.action_unit_names import SIDE_NAMES
 from biomechau.training._protocol import subjects_and_frames
 from biomechau.training.data import DetectorWindows
-from biomechau.training.evaluation_entries import check_fold, read_sides
+from biomechau.training.evaluation_entries import check_fold, read_intensities, read_sides
+from biomechau.training.intensity_scores import IntensityScore, intensity_scores
 from biomechau.training.metrics import (
     ActionUnitScore,
     ActionUnitScores,
@@ -32,7 +33,7 @@ from biomechau.training.metrics import (
 from biomechau.training.run import PROTOCOL, Run, save_json
 
 SCORES, RECOVERY, SUMMARY = "action_unit_scores.csv", "force_recovery.csv", "evaluation.json"
-SIDES = "side_scores.csv"
+SIDES, INTENSITIES = "side_scores.csv", "intensity_scores.csv"
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Evaluation:
             without physics.
         protocol: how the run was trained and tested, as JSON values.
         sides: scores of the units that have sides, under "left" and "right"; empty without labels of sides.
+        intensities: agreement with the coded intensities of the units that have them.
     """
 
     scores: ActionUnitScores
@@ -54,10 +56,11 @@ class Evaluation:
     reconstruction: float | None
     protocol: dict[str, Any]
     sides: Mapping[str, ActionUnitScores] = field(default_factory=dict)
+    intensities: tuple[IntensityScore, ...] = ()
 
     def save(self, folder: str | Path) -> None:
-        """Write ``action_unit_scores.csv`` and ``evaluation.json``, ``side_scores.csv`` if sides are labelled, and
-        ``force_recovery.csv`` if forces are known.
+        """Write ``action_unit_scores.csv`` and ``evaluation.json``, ``side_scores.csv``, ``intensity_scores.csv`` and
+        ``force_recovery.csv`` if sides, intensities and forces are known.
 
         Raises:
             OSError: the folder cannot be written.
@@ -67,6 +70,9 @@ class Evaluation:
             write_csv(stage / SCORES, list(ActionUnitScore.__dataclass_fields__), units)
             if sides := side_rows(self.sides):
                 write_csv(stage / SIDES, list(sides[0]), sides)
+            if self.intensities:
+                rows = list(map(asdict, self.intensities))
+                write_csv(stage / INTENSITIES, list(rows[0]), rows)
             if self.forces is not None:
                 rows = [{"muscle": m, "r": r} for m, r in zip(self.forces.muscles, self.forces.r, strict=True)]
                 write_csv(stage / RECOVERY, ["muscle", "r"], rows)
@@ -79,6 +85,7 @@ class Evaluation:
             "without_positives": list(self.scores.without_positives),
             "action_units": [asdict(unit) for unit in self.scores.units],
             "sides": {side: [asdict(unit) for unit in scores.units] for side, scores in self.sides.items()},
+            "intensities": list(map(asdict, self.intensities)),
             "force_recovery_median_r": None if self.forces is None else self.forces.median,
             "force_recovery": None
             if self.forces is None
@@ -101,8 +108,12 @@ class Evaluation:
         with naming(f"{path}: not an evaluation of this version"):
             units, r = check_fold(values), values["force_recovery"]
             recovery = None if r is None else ForceRecovery(tuple(r), tuple(r.values()))
-            error, sides = values["reconstruction_error_over_std"], read_sides(values)
-            return cls(ActionUnitScores(units), recovery, error, values["protocol"], sides)
+            error, sides, intensities = (
+                values["reconstruction_error_over_std"],
+                read_sides(values),
+                read_intensities(values),
+            )
+            return cls(ActionUnitScores(units), recovery, error, values["protocol"], sides, intensities)
 
 
 def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | None = None) -> Evaluation:
@@ -131,7 +142,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     scores = action_unit_scores(
         frames["probabilities"], frames["labels"], detector.config.action_units, thresholds=run.thresholds
     )
-    sides = _side_scores(frames, detector)
+    sides, intensities = _side_scores(frames, detector), _intensity_scores(frames, detector)
     forces = reconstruction = None
     if "forces" in frames:
         reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])
@@ -141,7 +152,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
     protocol["test"] = {**subjects_and_frames(seen, tested), **other, **rates, "corpus": dict(corpus.provenance)}
-    return Evaluation(scores, forces, reconstruction, protocol, sides)
+    return Evaluation(scores, forces, reconstruction, protocol, sides, intensities)
 
 
 def _side_scores(frames: dict[str, Tensor], detector: Detector) -> dict[str, ActionUnitScores]:
@@ -154,6 +165,16 @@ def _side_scores(frames: dict[str, Tensor], detector: Detector) -> dict[str, Act
         return {}
     found, labels = (frames[name][:, paired] for name in ("side_probabilities", "side_labels"))
     return {side: action_unit_scores(found[..., i], labels[..., i], units) for i, side in enumerate(SIDE_NAMES)}
+
+
+def _intensity_scores(frames: dict[str, Tensor], detector: Detector) -> tuple[IntensityScore, ...]:
+    """Agreement of the units whose intensity both the detector and the coders give."""
+    if "coded_intensities" not in frames:
+        return ()
+    units, intense = detector.config.intensity_units or (), detector.intense
+    return intensity_scores(
+        frames["intensities"], frames["coded_intensities"], frames["probabilities"][:, intense], units
+    )
 
 
 def _collect(detector: Detector, windows: DetectorWindows, batch_size: int) -> dict[str, Tensor]:
@@ -173,6 +194,9 @@ def _valid_frames(detector: Detector, batch: dict[str, Tensor]) -> Iterator[tupl
     if output.side_probabilities is not None and "side_labels" in batch:
         yield "side_probabilities", output.side_probabilities[valid]
         yield "side_labels", batch["side_labels"][valid]
+    if output.intensities is not None and "intensities" in batch:
+        yield "intensities", output.intensities[valid]
+        yield "coded_intensities", batch["intensities"][valid]
     if output.forces is None:
         return
     vector = detector.config.physics.force == "vector"

@@ -8,6 +8,7 @@ from typing import Any
 from biomechau.file_errors import naming, quote
 from biomechau.json_file import between, entry, is_count, is_object, is_text, list_of, or_null, read_json_object
 from biomechau.rig.action_unit_names import SIDE_NAMES
+from biomechau.training.intensity_scores import IntensityScore
 from biomechau.training.metrics import ActionUnitScore, ActionUnitScores
 
 # What a value must be, in words and as a check.
@@ -26,6 +27,11 @@ _UNIT: _Entries = {
     "auc": _SHARE,
     "threshold": _SHARE,
     "threshold_f1": _SHARE,
+}
+_INTENSITY: _Entries = {
+    **{name: _UNIT[name] for name in ("action_unit", "known_frames")},
+    **dict.fromkeys(("icc", "r", "scaled_icc", "scaled_r"), _CORRELATION),
+    **dict.fromkeys(("mae", "scaled_mae"), ("a number in [0, 5] or null", or_null(between(0, 5)))),
 }
 # The baseline of a mean over folds is null where no fold has an F1.
 _MEAN_UNIT: _Entries = {**_UNIT, "always_positive_f1": _SHARE}
@@ -70,6 +76,7 @@ def check_fold(values: Mapping[str, Any], parent: str = "") -> tuple[ActionUnitS
     for muscle in values["force_recovery"] or {}:
         entry(values["force_recovery"], muscle, *_CORRELATION, f"{parent}force_recovery.")
     read_sides(values, parent)
+    read_intensities(values, parent)
     return read_unit_scores(values, parent)
 
 
@@ -86,6 +93,16 @@ def read_sides(values: Mapping[str, Any], parent: str = "") -> dict[str, ActionU
 def _sides(values: Mapping[str, Any], entries: _Entries, parent: str = "") -> dict[str, list[dict[str, Any]]]:
     sides = entry({"sides": {}, **values}, "sides", 'an object with "left" and "right", or empty', _are_sides, parent)
     return {side: _units(sides, entries, f"{parent}sides.", side) for side in sides}
+
+
+def read_intensities(values: Mapping[str, Any], parent: str = "") -> tuple[IntensityScore, ...]:
+    """The agreement of the intensities of one fold, or the means over folds; empty if none were coded.
+
+    Raises:
+        ValueError: as :func:`read_unit_scores`.
+    """
+    units = _units({"intensities": [], **values}, _INTENSITY, parent, "intensities")
+    return tuple(IntensityScore(**unit) for unit in units)
 
 
 def _are_sides(value: Any) -> bool:
@@ -115,6 +132,7 @@ def read_scores(file: Any) -> dict[str, Any]:
         _check(scores, _SUMMARY)
         _units(scores, _MEAN_UNIT)
         _sides(scores, _MEAN_UNIT)
+        read_intensities(scores)
         for number in entry(scores, "folds", "an object", is_object):
             check_fold(entry(scores["folds"], number, "an object", is_object, "folds."), f"folds.{number}.")
     return scores

@@ -17,9 +17,17 @@ from biomechau.training.metrics import confusion_counts, known_labels, scores_of
 from biomechau.training.training_config import VALIDATION_F1, VALIDATION_LOSS, TrainingConfig
 
 # The labels that terms of the loss average over; others average over frames.
-_LABELS = {"action_unit": "labels", "sides": "side_labels"}
+_LABELS = {
+    "action_unit": ("labels",),
+    "sides": ("side_labels",),
+    "intensity": ("intensities", "side_intensities"),
+}
 # Advice for a training that diverges.
 ADVICE = "lower the learning rate (--learning-rate), the weight decay or the weights of the losses"
+
+
+def _num_known(labels: Tensor, valid: Tensor) -> Tensor:
+    return (known_labels(labels.flatten(valid.ndim), valid) != UNKNOWN).sum()
 
 
 class DetectorModule(LightningModule):
@@ -79,8 +87,11 @@ class DetectorModule(LightningModule):
         Each process averages over its own known labels and valid frames, whose number differs between processes.
         """
         valid = batch["valid"]
-        labels = {term: batch[name].flatten(valid.ndim) for term, name in _LABELS.items() if name in batch}
-        counts = {term: (known_labels(each, valid) != UNKNOWN).sum() for term, each in labels.items()}
+        counts = {
+            term: torch.stack([_num_known(batch[name], valid) for name in found]).sum()
+            for term, names in _LABELS.items()
+            if (found := [name for name in names if name in batch])
+        }
         own = torch.stack([valid.sum(), *counts.values()]).to(self.positive_weights)
         mean = self.trainer.strategy.reduce(own.clone(), reduce_op="mean")
         frames, *shares = own / mean.clamp_min(torch.finfo(mean.dtype).tiny)

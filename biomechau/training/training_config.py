@@ -139,6 +139,9 @@ class TrainingConfig(Options):
             action_units=corpus.action_units if action_units is None else tuple(action_units),
             physics=replace(self.detector.physics, fps=corpus.fps),
         )
+        if self.losses.intensity > 0:
+            known = set(corpus.intensity_units)
+            detector = replace(detector, intensity_units=tuple(u for u in detector.action_units if u in known) or None)
         if detector.uses_images:
             detector = replace(detector, num_image_features=corpus.num_image_features)
         return replace(self, detector=detector)

@@ -19,7 +19,14 @@ from biomechau.rig import Distribution, FaceRig
 
 @pytest.fixture
 def detector(tiny_rig: FaceRig, tiny_distribution: Distribution, tiny_batch: dict[str, Tensor]) -> Detector:
-    config = DetectorConfig((1, 4, 12), source="both", mass="region", filters=(4, 8), num_input_vertices=60)
+    config = DetectorConfig(
+        action_units=(1, 4, 12),
+        intensity_units=(1, 12),
+        source="both",
+        mass="region",
+        filters=(4, 8),
+        num_input_vertices=60,
+    )
     detector = Detector(tiny_rig, tiny_distribution, config)
     detector.fit_statistics(tiny_batch["coefficients"])
     detector(tiny_batch)  # moves the running means of the batch normalisation

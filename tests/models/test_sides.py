@@ -31,7 +31,7 @@ def symmetric_rig(tiny_rig: FaceRig) -> FaceRig:
 
 def make(rig: FaceRig, batch: dict[str, Tensor], trained: bool, **options) -> Detector:
     torch.manual_seed(0)
-    config = dataclasses.replace(SMALL, action_units=(1, 12, 26), **options)
+    config = dataclasses.replace(SMALL, action_units=(1, 12, 26), intensity_units=(12, 26), **options)
     distribution = Distribution.from_rig(rig, Muscles.facs().match(rig.names).muscles)
     detector = Detector(rig, distribution, config, dtype=torch.float64)
     detector.fit_statistics(batch["coefficients"])
@@ -80,8 +80,11 @@ def test_a_mirrored_motion_gives_the_mirrored_result(
 
     same(second.logits, first.logits)
     assert first.side_logits is not None
+    assert first.side_intensities is not None
     assert second.side_logits is not None
     same(second.side_logits, first.side_logits.flip(-1))
+    same(second.intensities, first.intensities)
+    same(second.side_intensities, first.side_intensities.flip(-1))
     assert (first.side_logits[..., 0] - first.side_logits[..., 1]).abs().amax((0, 1))[:2].min() > 1e-3
     if first.forces is None or second.forces is None:
         return
@@ -144,6 +147,45 @@ def test_side_labels_count_where_they_are_known(tiny_rig: FaceRig, tiny_batch: d
     torch.testing.assert_close(weighted, swapped)
     with pytest.raises(ValueError, match=r"side_labels must have shape \(4, 12, 3, 2\)"):
         side_loss(output.side_logits, sides[..., 0])
+
+
+@pytest.mark.parametrize("sides", [True, False])
+def test_intensities_of_some_units(tiny_rig: FaceRig, tiny_batch: dict[str, Tensor], sides: bool) -> None:
+    """From 0 to 5, that of the stronger side, trained where they are known alone."""
+    batch = {"coefficients": tiny_batch["coefficients"].double(), "labels": tiny_batch["labels"]}
+    detector = make(tiny_rig, batch, trained=False, sides=sides)
+    output = detector(batch)
+    assert output.intensities is not None
+    assert output.intensities.shape == (4, 12, 2)
+    assert 0 <= output.intensities.min() <= output.intensities.max() <= 5
+    coded = torch.randint(-1, 6, (4, 12, 2)).double()
+    known = coded >= 0
+    _, terms = detector.loss({**batch, "intensities": coded}, output)
+    torch.testing.assert_close(terms["intensity"], (output.intensities - coded)[known].square().mean())
+    assert "intensity" not in detector.loss(batch, output)[1]
+    valid = torch.rand(4, 12) > 0.5
+    _, terms = detector.loss({**batch, "intensities": coded, "valid": valid}, output)
+    known &= valid[..., None]
+    torch.testing.assert_close(terms["intensity"], (output.intensities - coded)[known].square().mean())
+    if not sides:
+        assert output.side_intensities is None
+        return
+    assert output.side_intensities is not None
+    assert torch.equal(output.intensities, output.side_intensities.amax(-1))
+    assert torch.equal(output.side_intensities[..., 1, 0], output.side_intensities[..., 1, 1])  # AU26 has no sides
+    of_each = torch.randint(-1, 6, (4, 12, 2, 2)).double()
+    _, terms = detector.loss({**batch, "intensities": coded, "side_intensities": of_each}, output)
+    errors = [output.intensities - coded, output.side_intensities - of_each]
+    errors = [error[truth >= 0] for error, truth in zip(errors, (coded, of_each), strict=True)]
+    torch.testing.assert_close(terms["intensity"], torch.cat(errors).square().mean())
+
+
+def test_which_units_can_have_intensities() -> None:
+    with pytest.raises(ValueError, match=r"intensity_units must be some of the action_units \(1, 4, 12\), got \(6,\)"):
+        dataclasses.replace(SMALL, intensity_units=(6,))
+    with pytest.raises(ValueError, match="intensity_units must be some of"):
+        dataclasses.replace(SMALL, intensity_units=(4, 4))
+    assert DetectorConfig.from_json({n: x for n, x in SMALL.to_json().items() if n != "intensity_units"}) == SMALL
 
 
 def test_as_many_parameters_as_without_sides(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:

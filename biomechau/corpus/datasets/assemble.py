@@ -212,7 +212,10 @@ def _exclude(labels: FrameLabels, excluded: dict[int, int], id: str, findings: l
     findings.append(
         Finding(id, f"frames excluded: {hit.sum()}" + (f", and {elsewhere} without a label" if elsewhere else ""))
     )
-    return replace(labels, labels=np.where(hit[:, None], np.int8(UNKNOWN), labels.labels))
+    strength = labels.intensities
+    if strength is not None:
+        strength = np.where(hit[:, None], np.float32(UNKNOWN), strength)
+    return replace(labels, labels=np.where(hit[:, None], np.int8(UNKNOWN), labels.labels), intensities=strength)
 
 
 def _onto_rig(dataset: DataSetFolder, rig: FaceRig, joined: Sequence[_Joined], findings: list[Finding]) -> Assembly:
@@ -230,6 +233,7 @@ def _onto_rig(dataset: DataSetFolder, rig: FaceRig, joined: Sequence[_Joined], f
     if unused:
         findings.append(Finding("rig", f"channels that drive no shape: {len(unused)} ({shortened(unused)})"))
     sequences = []
+    intense = any(item.labels.intensities is not None for item in joined)
     for item in joined:
         values = item.coefficients @ maps[item.channels].matrix[:, chosen]
         sequences.append(
@@ -241,6 +245,7 @@ def _onto_rig(dataset: DataSetFolder, rig: FaceRig, joined: Sequence[_Joined], f
                 labels=torch.from_numpy(item.labels.labels),
                 timestamp=torch.from_numpy(item.labels.frame).double() / dataset.protocol.fps,
                 valid=item.valid,
+                intensities=_intensities(item.labels) if intense else None,
             )
         )
     spread = torch.stack([s.coefficients.amax(0) for s in sequences]).amax(0)
@@ -250,3 +255,9 @@ def _onto_rig(dataset: DataSetFolder, rig: FaceRig, joined: Sequence[_Joined], f
         findings.append(Finding("rig", f"shapes that never move by {_DEAD}: {len(dead)} ({shortened(dead, 8)})"))
     sources = tuple(sorted({item.source for item in joined}))
     return Assembly(dataset, rig.select(shapes), tuple(sequences), tuple(findings), sources)
+
+
+def _intensities(labels: FrameLabels) -> Tensor:
+    if labels.intensities is None:
+        return torch.full(labels.labels.shape, UNKNOWN, dtype=torch.float32)
+    return torch.from_numpy(labels.intensities)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,8 @@ class BP4DFolder(DataSetFolder):
 
     Args:
         root: its folder.
-        labels: whether to read occurrences, or intensities, which are on from ``threshold``.
+        labels: whether to read occurrences, or intensities, which are on from ``threshold``. With occurrences the
+            intensities are read too, of the action units that have them in ``root``.
         action_units: to read; by default the protocol's 12, or the 5 with intensities.
         threshold: lowest intensity that is on, 1 to 5.
 
@@ -59,12 +60,18 @@ class BP4DFolder(DataSetFolder):
             folder = find_folder(self.root, "AUCoding/AU_OCC", "AU_OCC", "")
             files, findings = self._files(folder, re.compile(rf"{_ID}\.csv", re.ASCII | re.IGNORECASE))
             found = {id: {unit: path for unit in self.action_units} for id, path in files.items()}
+            coded = [unit for unit in self.action_units if self._intensity_folder(unit) is not None]
+            strength, odd = self._find_intensities(coded)
+            findings += odd
         else:
-            found, findings = self._find_intensities()
+            strength = {}
+            found, findings = self._find_intensities(self.action_units)
         if not found:
             raise ValueError(f"{self.root}: no {self.labels} labels of BP4D, expected {self._expected()}")
         named = ((id, id.split("_"), files) for id, files in sorted(found.items()))
-        sequences = [LabelledSequence(id, subject, task, files) for id, (subject, task), files in named]
+        sequences = [
+            LabelledSequence(id, subject, task, files, strength.get(id, {})) for id, (subject, task), files in named
+        ]
         findings += self.absent(sequences)
         for subject in dict.fromkeys(sequence.subject for sequence in sequences):
             missing = [task for task in TASKS if f"{subject}_{task}" not in found]
@@ -76,11 +83,11 @@ class BP4DFolder(DataSetFolder):
         """See :meth:`DataSetFolder.read_labels`."""
         if self.labels == "occurrence":
             codes = read_occurrences(next(iter(sequence.files.values())), self.action_units)
-            return FrameLabels.of_columns(codes, sequence.files)
+            strength = {unit: read_intensities(path, not_coded=True) for unit, path in sequence.intensity_files.items()}
+            return FrameLabels.of_columns(codes, sequence.files, strength)
         files = self._complete(sequence)
-        return FrameLabels.of_columns(
-            {unit: read_intensities(path, self.threshold, not_coded=True) for unit, path in files.items()}, files
-        )
+        intensities = {unit: read_intensities(path, not_coded=True) for unit, path in files.items()}
+        return FrameLabels.of_intensities(intensities, files, self.threshold)
 
     def sequence_of(self, stem: str) -> str | None:
         """See :meth:`DataSetFolder.sequence_of`; only names like ``F001_T1`` are sequences."""
@@ -90,14 +97,17 @@ class BP4DFolder(DataSetFolder):
         """The folder ``F001/T1`` of images below a root folder; None if there is none."""
         return find_folder(root, f"{sequence.subject}/{sequence.task}")
 
-    def _find_intensities(self) -> tuple[dict[str, dict[int, Path]], list[Finding]]:
+    def _intensity_folder(self, unit: int) -> Path | None:
+        if unit not in INTENSITY_UNITS:
+            return None
+        folder, name = "AU-Intensity-Codes3.0", f"AU{unit:02d}"
+        return find_folder(self.root, f"{folder}/{name}", name, f"{folder}/AU{unit}", f"AU{unit}")
+
+    def _find_intensities(self, units: Sequence[int]) -> tuple[dict[str, dict[int, Path]], list[Finding]]:
         found: dict[str, dict[int, Path]] = {}
         findings: list[Finding] = []
-        for unit in self.action_units:
-            name = f"AU{unit:02d}"
-            folder = find_folder(
-                self.root, f"AU-Intensity-Codes3.0/{name}", name, f"AU-Intensity-Codes3.0/AU{unit}", f"AU{unit}"
-            )
+        for unit in units:
+            name, folder = f"AU{unit:02d}", self._intensity_folder(unit)
             if folder is None:
                 raise ValueError(f"{self.root}: no intensity labels for {name}, expected a folder {name}")
             pattern = re.compile(rf"{_ID}_{name}\.csv", re.ASCII | re.IGNORECASE)

@@ -65,13 +65,8 @@ class DISFAFolder(DataSetFolder):
         missing = [f"AU{unit}" for unit in self.action_units if unit not in sequence.files]
         if missing:
             raise ValueError(f"{self.root}: no label file for {', '.join(missing)}")
-        return FrameLabels.of_columns(
-            {
-                unit: read_intensities(sequence.files[unit], self.threshold, not_coded=False)
-                for unit in self.action_units
-            },
-            sequence.files,
-        )
+        intensities = {unit: read_intensities(sequence.files[unit], not_coded=False) for unit in self.action_units}
+        return FrameLabels.of_intensities(intensities, sequence.files, self.threshold)
 
     def sequence_of(self, stem: str) -> str | None:
         """See :meth:`DataSetFolder.sequence_of`; the name contains one subject: ``SN001``, ``LeftVideoSN001_comp``."""

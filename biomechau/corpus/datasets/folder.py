@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from biomechau.corpus.datasets.findings import Finding
@@ -23,12 +23,14 @@ class LabelledSequence:
         subject: the recorded person.
         task: what the subject was asked to do; empty if there is only one task.
         files: the label file of each action unit; one file may contain several.
+        intensity_files: files of intensities that come beside the labels.
     """
 
     id: str
     subject: str
     task: str
     files: Mapping[int, Path]
+    intensity_files: Mapping[int, Path] = field(default_factory=dict)
 
 
 class DataSetFolder(ABC):

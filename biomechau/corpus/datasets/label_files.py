@@ -36,18 +36,23 @@ class FrameLabels:
     Attributes:
         frame: (T,) int64, frame numbers without gaps.
         labels: (T, R) int8, 1 on, 0 off, -1 unknown.
+        intensities: (T, R) float32, 0 to 5, -1 unknown; None if there are none.
     """
 
     frame: NDArray[np.int64]
     labels: NDArray[np.int8]
+    intensities: NDArray[np.float32] | None = None
 
     @classmethod
-    def of_columns(cls, columns: Mapping[int, Codes], files: Mapping[int, Path]) -> FrameLabels:
+    def of_columns(
+        cls, columns: Mapping[int, Codes], files: Mapping[int, Path], intensities: Mapping[int, Codes] | None = None
+    ) -> FrameLabels:
         """Combine the labels (1, 0, -1) of several action units; frames that are missing for a unit are -1.
 
         Args:
             columns: labels by action unit.
             files: of the action units, for messages.
+            intensities: 0 to 5, -1 if unknown, of some of the action units; those of frames without labels are ignored.
 
         Raises:
             ValueError: the frames of the files are too far apart; the message names a file.
@@ -64,7 +69,22 @@ class FrameLabels:
         labels = np.full((last - first + 1, len(columns)), UNKNOWN, np.int8)
         for column, codes in enumerate(columns.values()):
             labels[codes.frame - first, column] = codes.code
-        return cls(np.arange(first, last + 1), labels)
+        if not intensities:
+            return cls(np.arange(first, last + 1), labels)
+        strength = np.full(labels.shape, UNKNOWN, np.float32)
+        for unit, codes in intensities.items():
+            inside = (codes.frame >= first) & (codes.frame <= last)
+            strength[codes.frame[inside] - first, list(columns).index(unit)] = codes.code[inside]
+        return cls(np.arange(first, last + 1), labels, strength)
+
+    @classmethod
+    def of_intensities(cls, intensities: Mapping[int, Codes], files: Mapping[int, Path], threshold: int) -> FrameLabels:
+        """The intensities of action units, which are on from a threshold; as :meth:`of_columns`."""
+        labels = {
+            unit: Codes(frame, np.where(code == UNKNOWN, UNKNOWN, code >= threshold))
+            for unit, (frame, code) in intensities.items()
+        }
+        return cls.of_columns(labels, files, intensities)
 
 
 def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Codes]:
@@ -95,18 +115,17 @@ def read_occurrences(path: Path, action_units: tuple[int, ...]) -> dict[int, Cod
     return {unit: Codes(codes.frame, labels[:, index]) for index, unit in enumerate(action_units)}
 
 
-def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
+def read_intensities(path: Path, not_coded: bool) -> Codes:
     """Read a file of lines ``frame,intensity``, intensities 0 to 5, separated by commas, semicolons, tabs or spaces.
 
     A first line without any number is a header, which is ignored.
 
     Args:
         path: the file.
-        threshold: lowest intensity that is on.
         not_coded: whether 9 means an unknown intensity, as in BP4D.
 
     Returns:
-        Labels 1, 0 and -1.
+        Intensities, -1 if unknown.
 
     Raises:
         ValueError: the file is empty, there is another intensity, or a frame appears twice; the message names file and
@@ -125,7 +144,7 @@ def read_intensities(path: Path, threshold: int, not_coded: bool) -> Codes:
             )
     codes = _read_codes(path, rows, [0, 1], (*range(6), *([NOT_CODED] * not_coded)))
     intensity = codes.code[:, 0]
-    return Codes(codes.frame, np.where(intensity == NOT_CODED, UNKNOWN, intensity >= threshold))
+    return Codes(codes.frame, np.where(intensity == NOT_CODED, UNKNOWN, intensity))
 
 
 def _unit_column(table: CsvTable, unit: int) -> int | None:
