@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from biomechau.models.losses import (
         action_unit_loss,
         clean_loss,
+        force_loss,
         intensity_loss,
         inverse_dynamics_loss,
         reconstruction_loss,
@@ -50,6 +51,7 @@ __all__ = [
     "action_unit_loss",
     "clean_loss",
     "face_regions",
+    "force_loss",
     "intensity_loss",
     "inverse_dynamics_loss",
     "load_backbone",
@@ -73,6 +75,7 @@ __getattr__, __dir__ = lazy_names(
         "losses": (
             "action_unit_loss",
             "clean_loss",
+            "force_loss",
             "intensity_loss",
             "inverse_dynamics_loss",
             "reconstruction_loss",

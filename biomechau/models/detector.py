@@ -92,8 +92,8 @@ class Detector(ConfiguredModule):
     - ``displacements``: u [cm], (..., T, N, 3), or of the vertices ``encoder.vertices`` alone; sum_k c_k B_k if absent;
     - ``image_features``: (..., T, D), for the heads with images;
     - for the loss, ``labels`` (..., T, R) of 1, 0 and -1 (unknown), ``side_labels`` (..., T, R, 2) of left and right,
-      ``intensities`` (..., T, I) from 0 to 5 or -1 (unknown), ``side_intensities`` (..., T, I, 2), and ``valid``
-      (..., T) bool.
+      ``intensities`` (..., T, I) from 0 to 5 or -1 (unknown), ``side_intensities`` (..., T, I, 2), ``true_forces``
+      (..., T, M) of fibres in any unit, NaN where unknown, and ``valid`` (..., T) bool.
 
     Args:
         rig: the face.
@@ -291,6 +291,8 @@ class Detector(ConfiguredModule):
             rebuilt = output.coefficients
             weighing = scale if self.config.inverse_variance else None
             terms["reconstruction"] = lambda: losses.reconstruction_loss(c, rebuilt, weighing, valid)
+            if "true_forces" in batch and not vector:
+                terms["forces"] = lambda: losses.force_loss(forces, batch["true_forces"], valid)
             terms["clean"] = lambda: losses.clean_loss(forces, valid, vector)
             terms["smooth"] = lambda: losses.smoothness_loss(forces, valid, vector)
             if (slack := output.slack) is not None:

@@ -169,7 +169,10 @@ class LossWeights(Options):
     # of the intensities of action units, where a corpus has them; 0: the detector says none
     intensity: NotNegative = 0.1
 
-    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": 0.0, "intensity": 0.0}
+    # of the true forces, where a corpus has them (simulated people); needs fibre forces
+    forces: NotNegative = 0.0
+
+    BEFORE: ClassVar[Mapping[str, Any]] = {"sides": 0.0, "intensity": 0.0, "forces": 0.0}
 
     @classmethod
     def paper(cls) -> LossWeights:

@@ -14,6 +14,9 @@ from biomechau.physics.dynamics import FaceDynamics
 from biomechau.physics.inverse import required_force
 from biomechau.physics.smoothing import whittaker_masked
 
+# A force that counts as none [unit of FaceDynamics].
+_SILENT = 0.02
+
 
 def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
     """L = lambda_3d L_3d + lambda_au L_au + lambda_c L_clean + lambda_s L_smooth (Eq. 17), over the terms given.
@@ -220,6 +223,35 @@ def inverse_dynamics_loss(
     missing = _masked(required_force(dynamics, motion) - force, valid)
     displacement = missing @ dynamics.compliance
     return _mean((displacement / scale).square().mean(-1), valid)
+
+
+def force_loss(forces: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
+    """1/M sum_m |F_m - s_m T_m|^2 / |F_m|^2, over all valid frames together; s_m is the best scale of each muscle.
+
+    The share of the energy of the forces that no multiple of the true force explains, which does not depend on the unit
+    of the true forces. Muscles whose true force is unknown, or 0 in all frames, do not count.
+
+    Args:
+        forces: (..., T, M).
+        truth: T of the same shape; NaN where it is unknown.
+        valid: (..., T) bool, frames that count; all if not given.
+
+    Raises:
+        TypeError, ValueError: tensors of the wrong dtype or shape.
+    """
+    _check_shape("truth", truth, tuple(forces.shape))
+    known = truth.isfinite()
+    if valid is not None:
+        _check_valid(valid, forces.shape[:-1])
+        known = known & valid[..., None]
+    found, true = (tensor.masked_fill(~known, 0).flatten(0, -2) for tensor in (forces, truth.to(forces.dtype)))
+    energy, pulls = true.square().sum(0), (true != 0).any(0)
+    scale = (found.detach() * true).sum(0) / energy.where(pulls, 1)
+    left_over = (found - scale * true).square().sum(0)
+    # As if each frame had at least this force: what is silent has no direction.
+    least = _SILENT**2 * known.flatten(0, -2).sum(0).clamp_min(1)
+    share = left_over / (found.square().sum(0) + least)
+    return _mean(share.masked_fill(~pulls, 0), pulls)
 
 
 def _frames_first(forces: Tensor, vector: bool) -> Tensor:

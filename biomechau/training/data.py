@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -22,8 +23,8 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
     An item has ``coefficients`` (T, K') of the shapes that the detector keeps, ``labels`` (T, R) of its action units,
     ``valid`` (T,), also False in frames without the picture that the head needs, and if available ``side_labels``
     (T, R, 2) for a detector of both sides, ``image_features`` (T, D), ``muscle_forces`` (T, M...) of the corpus's
-    muscles, and ``displacements`` (T, N_in, 3) of the encoder's vertices if the corpus has meshes beyond their
-    coefficients.
+    muscles, ``true_forces`` (T, M) of the detector's, NaN where unknown, and ``displacements`` (T, N_in, 3) of the
+    encoder's vertices if the corpus has meshes beyond their coefficients.
 
     Args:
         corpus: to cut.
@@ -71,6 +72,11 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
             **dict.fromkeys(("labels", "side_labels"), units),
             **dict.fromkeys(("intensities", "side_intensities"), strengths),
         }
+        # Columns of the detector's muscles, and of the same ones in the corpus.
+        own, recorded = detector.dynamics.muscles.names, corpus.muscles
+        common = [muscle for muscle in own if muscle in recorded]
+        self._num_muscles = len(own)
+        self._muscles = [own.index(muscle) for muscle in common], [recorded.index(muscle) for muscle in common]
         self._vertices: Tensor | None = None
         self._basis: Tensor | None = None
         if detector.encoder is not None and "vertices_residual" in corpus.tensor_names:
@@ -87,10 +93,15 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         item["coefficients"] = self._calibrated(window["coefficients"], subject)
         if "image_features" in window:
             item["image_features"] = window["image_features"].to(self._dtype)
+        labelled = window["sequence_id"] in self._labelled
+        if (forces := item.get("muscle_forces")) is not None and forces.ndim == 2:
+            item["true_forces"] = forces.new_full((len(forces), self._num_muscles), math.nan)
+            if labelled:  # true forces say as much as labels
+                item["true_forces"][:, self._muscles[0]] = forces[:, self._muscles[1]]
         for name, columns in self._columns.items():
             if name in window:
                 labels = window[name][:, columns]
-                item[name] = labels if window["sequence_id"] in self._labelled else torch.full_like(labels, UNKNOWN)
+                item[name] = labels if labelled else torch.full_like(labels, UNKNOWN)
         if "side_intensities" in item and "intensities" not in item:
             sides = item["side_intensities"]
             item["intensities"] = sides.amax(-1).masked_fill((sides == UNKNOWN).any(-1), UNKNOWN)

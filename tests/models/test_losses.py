@@ -12,6 +12,7 @@ from biomechau.models import (
     LossWeights,
     action_unit_loss,
     clean_loss,
+    force_loss,
     inverse_dynamics_loss,
     reconstruction_loss,
     slack_loss,
@@ -131,6 +132,16 @@ def test_total() -> None:
     assert LossWeights.paper().slack == LossWeights.paper().inverse_dynamics == 0
 
 
+def test_forces() -> None:
+    forces, truth = FORCES.double(), torch.tensor([[0.5, 1.0, 0.0], [0.0, 2.0, 0.0], [1.5, math.nan, 0.0]]).double()
+    forces = torch.cat([forces, torch.ones(3, 1).double()], 1)
+    # The first is 2 times the true force, the last has no true force; of the second two frames are known.
+    scale = (-2 * 1 + 1 * 2) / (1 + 4)
+    left = ((-2 - scale) ** 2 + (1 - 2 * scale) ** 2) / (4 + 1 + 2 * 0.02**2)
+    assert float(force_loss(forces, truth)) == pytest.approx(left / 2, abs=1e-9)
+    assert float(force_loss(forces, 1000 * truth)) == pytest.approx(left / 2, abs=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_masked_frames_send_nothing_back(dtype: torch.dtype) -> None:
     labels = torch.tensor([[1, 0], [0, 1], [1, 1]])
@@ -140,6 +151,7 @@ def test_masked_frames_send_nothing_back(dtype: torch.dtype) -> None:
         lambda x: clean_loss(x, LAST_BROKEN),
         lambda x: smoothness_loss(x, LAST_BROKEN),
         lambda x: slack_loss(x, LAST_BROKEN),
+        lambda x: force_loss(x, C.to(dtype), LAST_BROKEN),
     ):
         x = broken(FORCES.to(dtype))
         value = loss(x)
@@ -162,6 +174,8 @@ def test_nothing_valid_is_zero_and_not_nan() -> None:
         clean_loss(x, none),
         smoothness_loss(x, none),
         slack_loss(x, none),
+        force_loss(x, C, none),
+        force_loss(x, torch.full_like(C, math.nan)),
         clean_loss(x[:0]),
         smoothness_loss(x[:0]),
     ):
@@ -180,6 +194,7 @@ def test_gradients() -> None:
         lambda x: clean_loss(x + 0.1, LAST_BROKEN),
         lambda x: smoothness_loss(x, LAST_BROKEN),
         lambda x: slack_loss(x, LAST_BROKEN),
+        lambda x: force_loss(x, c, LAST_BROKEN),
     ):
         assert torch.autograd.gradcheck(loss, (forces,))
 
@@ -201,6 +216,8 @@ def test_errors(tiny_dynamics: FaceDynamics) -> None:
         action_unit_loss(C, torch.zeros(3, 2), positive_weights=torch.ones(3))
     with pytest.raises(ValueError, match=r"forces must have shape \(..., T, M, 3\), got \(3, 2\)"):
         clean_loss(C, vector=True)
+    with pytest.raises(ValueError, match=r"truth must have shape \(3, 2\), got \(3, 1\)"):
+        force_loss(C, C[:, :1])
     with pytest.raises(ValueError, match=r"force must have shape \(5, 8\)"):
         inverse_dynamics_loss(tiny_dynamics, torch.zeros(4, 8), torch.zeros(5, 8), torch.ones(8))
     with pytest.raises(ValueError, match="terms must be some of reconstruction.*, got \\['other'\\]"):

@@ -55,11 +55,14 @@ def test_only_the_labels_of_those_are_shown(corpus: Corpus, fold: Fold, config: 
     shown = [bool((item["labels"] >= 0).any()) for item in (windows[i] for i in range(len(windows)))]
     of_first = [windows.windows[i]["sequence_id"] == first for i in range(len(windows))]
     assert shown == of_first
+    assert [bool(windows[i]["true_forces"].isfinite().any()) for i in range(len(windows))] == of_first
     assert all(bool(windows[i]["valid"].any()) for i in range(len(windows)))
 
 
 def test_a_training_uses_the_motion_of_all(corpus: Corpus, fold: Fold, config: TrainingConfig, tmp_path: Path) -> None:
-    run = train(corpus, fold, replace(config, label_share=0.5), tmp_path / "few", progress=False)
+    losses = replace(config.losses, forces=1.0)
+    run = train(corpus, fold, replace(config, label_share=0.5, losses=losses), tmp_path / "few", progress=False)
+    assert 0 < run.metrics()[0]["forces"] < 1
     full = train(corpus, fold, config, tmp_path / "all", progress=False)
     few, everything = run.detector(), full.detector()
     assert torch.equal(few.statistics.mean, everything.statistics.mean)

@@ -59,5 +59,5 @@ def test_unknown_and_missing_fields() -> None:
     values = TrainingConfig().to_json()
     with pytest.raises(ValueError, match=r"missing \['seed'\], unknown \['speed'\]"):
         TrainingConfig.from_json({**{name: v for name, v in values.items() if name != "seed"}, "speed": 1})
-    with pytest.raises(ValueError, match="LossWeights has 8 fields: missing"):
+    with pytest.raises(ValueError, match="LossWeights has 9 fields: missing"):
         TrainingConfig.from_json({**values, "losses": {"unknown": 1}})
