@@ -35,6 +35,7 @@ def test_windows_have_the_detectors_columns(corpus: Corpus, config: TrainingConf
     assert sequence.side_labels is not None
     torch.testing.assert_close(batch["side_labels"].flatten(0, 1), sequence.side_labels[:, units])
     torch.testing.assert_close(batch["muscle_forces"].flatten(0, 1), sequence.muscle_forces)
+    assert sequence.muscle_forces is not None
     true = batch["true_forces"].flatten(0, 1)
     known = {
         muscle: column for column, muscle in enumerate(detector.dynamics.muscles.names) if muscle in corpus.muscles
