@@ -93,7 +93,7 @@ class Detector(ConfiguredModule):
     - ``image_features``: (..., T, D), for the heads with images;
     - for the loss, ``labels`` (..., T, R) of 1, 0 and -1 (unknown), ``side_labels`` (..., T, R, 2) of left and right,
       ``intensities`` (..., T, I) from 0 to 5 or -1 (unknown), ``side_intensities`` (..., T, I, 2), ``true_forces``
-      (..., T, M) of fibres in any unit, NaN where unknown, and ``valid`` (..., T) bool.
+      (..., T, M) of fibres, NaN where unknown, and ``valid`` (..., T) bool.
 
     Args:
         rig: the face.

@@ -14,8 +14,8 @@ from biomechau.physics.dynamics import FaceDynamics
 from biomechau.physics.inverse import required_force
 from biomechau.physics.smoothing import whittaker_masked
 
-# A force that counts as none [unit of FaceDynamics].
-_SILENT = 0.02
+# The least strength of a muscle in the loss on true forces, root mean square [unit of FaceDynamics].
+_WEAK = 0.1
 
 
 def total_loss(terms: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
@@ -226,14 +226,14 @@ def inverse_dynamics_loss(
 
 
 def force_loss(forces: Tensor, truth: Tensor, valid: Tensor | None = None) -> Tensor:
-    """1/M sum_m |F_m - s_m T_m|^2 / |F_m|^2, over all valid frames together; s_m is the best scale of each muscle.
+    """1/M sum_m |F_m - T_m|^2 / |T_m|^2, over all valid frames together.
 
-    The share of the energy of the forces that no multiple of the true force explains, which does not depend on the unit
-    of the true forces. Muscles whose true force is unknown, or 0 in all frames, do not count.
+    The error of each muscle's force as a share of the true one, so that weak muscles count as much as strong ones; a
+    muscle that hardly pulls counts as one of 0.1. Muscles whose true force is unknown do not count.
 
     Args:
-        forces: (..., T, M).
-        truth: T of the same shape; NaN where it is unknown.
+        forces: (..., T, M) [unit of ``FaceDynamics``].
+        truth: T of the same shape and unit; NaN where it is unknown.
         valid: (..., T) bool, frames that count; all if not given.
 
     Raises:
@@ -244,14 +244,12 @@ def force_loss(forces: Tensor, truth: Tensor, valid: Tensor | None = None) -> Te
     if valid is not None:
         _check_valid(valid, forces.shape[:-1])
         known = known & valid[..., None]
-    found, true = (tensor.masked_fill(~known, 0).flatten(0, -2) for tensor in (forces, truth.to(forces.dtype)))
-    energy, pulls = true.square().sum(0), (true != 0).any(0)
-    scale = (found.detach() * true).sum(0) / energy.where(pulls, 1)
-    left_over = (found - scale * true).square().sum(0)
-    # As if each frame had at least this force: what is silent has no direction.
-    least = _SILENT**2 * known.flatten(0, -2).sum(0).clamp_min(1)
-    share = left_over / (found.square().sum(0) + least)
-    return _mean(share.masked_fill(~pulls, 0), pulls)
+    found, true, known = (each.flatten(0, -2) for each in (forces, truth.to(forces.dtype), known))
+    error = (found - true).masked_fill(~known, 0).square().sum(0)
+    least = _WEAK**2 * known.sum(0)
+    energy = true.masked_fill(~known, 0).square().sum(0).maximum(least)
+    counted = known.any(0)
+    return _mean(error / energy.where(counted, 1), counted)
 
 
 def _frames_first(forces: Tensor, vector: bool) -> Tensor:

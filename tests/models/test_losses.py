@@ -133,13 +133,13 @@ def test_total() -> None:
 
 
 def test_forces() -> None:
-    forces, truth = FORCES.double(), torch.tensor([[0.5, 1.0, 0.0], [0.0, 2.0, 0.0], [1.5, math.nan, 0.0]]).double()
-    forces = torch.cat([forces, torch.ones(3, 1).double()], 1)
-    # The first is 2 times the true force, the last has no true force; of the second two frames are known.
-    scale = (-2 * 1 + 1 * 2) / (1 + 4)
-    left = ((-2 - scale) ** 2 + (1 - 2 * scale) ** 2) / (4 + 1 + 2 * 0.02**2)
-    assert float(force_loss(forces, truth)) == pytest.approx(left / 2, abs=1e-9)
-    assert float(force_loss(forces, 1000 * truth)) == pytest.approx(left / 2, abs=1e-9)
+    truth = torch.tensor([[0.5, 1.0, 0.0], [0.0, 2.0, 0.0], [1.5, math.nan, 0.0]]).double()
+    forces = torch.cat([FORCES.double(), torch.full((3, 1), 0.2).double()], 1)
+    # Of the second two frames are known; the last has no true force.
+    shares = [1.0, ((-2 - 1) ** 2 + (1 - 2) ** 2) / (1 + 4), 3 * 0.2**2 / (3 * 0.1**2)]
+    assert float(force_loss(forces, truth)) == pytest.approx(sum(shares) / 3)
+    truth[:, 2] = math.nan
+    assert float(force_loss(forces, truth)) == pytest.approx(sum(shares[:2]) / 2)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
