@@ -156,7 +156,7 @@ class Player {
     charts.replaceChildren();
     this.rows = [];
     if (s.action_units.length) {
-      const keys = [["probability", "probability"]];
+      const keys = [["probability", s.side_probabilities ? "either side" : "probability"]];
       if (s.side_probabilities) keys.push(["left", "left"], ["right", "right"]);
       if (s.labels) keys.push(["label-on", "labelled on"]);
       if (s.labels?.includes(-1)) keys.push(["label-unknown", "label unknown"]);
