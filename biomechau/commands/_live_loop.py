@@ -59,7 +59,9 @@ class LiveLoop:
         self._queue: deque[LiveFrame] = deque()
         self._latencies: deque[float] = deque(maxlen=_KEPT)
         self._began: float | None = None
+        # Of an output, after which nothing is written; and of the source, after what it gave before.
         self._error: Exception | None = None
+        self._source_error: Exception | None = None
 
     def latency(self, share: float) -> float | None:
         """Quantile of the time from a frame to its results [s]; None if frames do not come by themselves."""
@@ -105,8 +107,8 @@ class LiveLoop:
             self._stop.set()
             if self.page is not None:
                 await self.page.close()
-        if self._error is not None:
-            raise self._error
+        if (error := self._error or self._source_error) is not None:
+            raise error
 
     def _produce(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
         """In a thread: hand over the frames at their times."""
@@ -126,7 +128,7 @@ class LiveLoop:
                 while not taken.wait(_TICK) and not self._stop.is_set():
                     pass
         except Exception as error:  # raised again where the loop ends
-            self._error = self._error or error
+            self._source_error = error
         finally:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(ended.set)

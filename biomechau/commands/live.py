@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _PORT, _PAGE_PORT = 11111, 8311
 _LOOPBACK = "127.0.0.1"
 _HIGHEST_PORT = 65535
+# Frames per second: below, all gaps would be long ones; above, a frame has no time.
+_SLOWEST, _FASTEST = 10.0, 240.0
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,16 @@ class Live(Command):
             "if not given.",
         ),
     ] = None
-    port: Annotated[int | None, arg(help=f"Port of the packets; {_PORT} if not given.")] = None
+    port: Annotated[int | None, arg(metavar="PORT", help=f"Port of the packets; {_PORT} if not given.")] = None
     no_page: Annotated[Switch, arg(help="Show no page.")] = False
     page_host: Annotated[str, arg(metavar="ADDRESS", help="Address of this computer at which the page is.")] = _LOOPBACK
-    page_port: Annotated[int, arg(help="Port of the page; 0 for any that is free.")] = _PAGE_PORT
+    page_port: Annotated[int, arg(metavar="PORT", help="Port of the page; 0 for any that is free.")] = _PAGE_PORT
     record: Annotated[
         Path | None, arg(metavar="FILE", help="Table of forces to write (.csv), or folder for forces.csv.")
     ] = None
     osc: Annotated[str | None, arg(metavar="HOST:PORT", help="Send OSC messages there.")] = None
     lsl: Annotated[Switch, arg(help="Offer a stream of the Lab Streaming Layer (extra lsl).")] = False
-    speed: Annotated[float | None, arg(help="Play a recording this many times as fast.")] = None
+    speed: Annotated[float | None, arg(metavar="FACTOR", help="Play a recording this many times as fast.")] = None
     repeat: Annotated[Switch, arg(help="Play a recording again and again.")] = False
     reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
     physics: OmitArgPrefixes[PhysicsConfig] = field(default_factory=lambda: PhysicsConfig(fps=60.0))
@@ -122,6 +124,8 @@ class Live(Command):
     def _check(self) -> None:
         if not 0 <= self.delay <= LONGEST_DELAY:
             raise ValueError(f"--delay must lie in [0, {LONGEST_DELAY}] s, got {self.delay}")
+        if not _SLOWEST <= self.physics.fps <= _FASTEST:
+            raise ValueError(f"--fps must lie in [{_SLOWEST:g}, {_FASTEST:g}], got {self.physics.fps:g}")
         if self.inverse.neutral is not None:
             raise ValueError("--neutral takes a percentile of a whole recording: leave it out, and press N at rest")
         if self.source != "livelink" and (self.host, self.port) != (None, None):

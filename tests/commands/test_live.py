@@ -23,10 +23,14 @@ import pytest
 from browser import opened_at
 from commands.small import assert_error, read_csv
 from corpus.live_link_packets import packet
+from corpus.test_live_frames import FakeCamera
+from corpus.videos import write_video
 
 from biomechau.analysis.live_forces import LiveResult
 from biomechau.cli import main
-from biomechau.corpus import FaceSequence
+from biomechau.corpus import FaceSequence, tracking
+from biomechau.corpus.channel_names import MEDIAPIPE_SHAPES
+from biomechau.corpus.face_tracks import Face
 from biomechau.corpus.force_table import read_forces
 from biomechau.corpus.live_link import CHANNELS
 from biomechau.reports.live_outputs import MISSING_LSL, MISSING_OSC, LiveRecord
@@ -145,6 +149,45 @@ def test_lsl(rig_file: str, capture: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert made["samples"][0][1] == pytest.approx(100 - 0.12)
 
 
+@pytest.fixture
+def smiling_tracker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracker that sees a smile in each picture but the third, in place of MediaPipe."""
+    scores = [0.9 if name.startswith("mouthSmile") else 0.01 for name in ("_neutral", *MEDIAPIPE_SHAPES)]
+    calls: list[int] = []
+
+    def track(picture: np.ndarray, milliseconds: int) -> list[Face]:
+        calls.append(milliseconds)
+        return [] if len(calls) == 3 else [Face((0.0, 0.0, 0.5, 0.5), scores)]
+
+    monkeypatch.setattr(tracking, "face_landmarker", lambda model, most_faces: contextlib.nullcontext(track))
+
+
+@pytest.mark.usefixtures("smiling_tracker")
+def test_a_video(rig_file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    video = write_video(tmp_path / "face.mp4", [n / 25 for n in range(20)])
+    record = tmp_path / "forces.csv"
+    arguments = ["live", "--source", str(video), "--rig", rig_file, *QUICK, "--fps", "25", "--record", str(record)]
+    assert main(arguments) == 0
+    assert "19 frames with a face, 1 without" in capsys.readouterr().out
+    rows = read_csv(record)
+    assert [row["recorded_frame"] for row in rows] == [str(n) if n != 2 else "" for n in range(20)]
+    assert float(rows[-1][LEFT]) == pytest.approx(0.9, abs=0.1)
+    assert main([*arguments[:-1], str(tmp_path / "b.csv"), "--repeat"]) == 2
+    assert "do not concern a video" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("smiling_tracker")
+def test_a_camera(rig_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., None]) -> None:
+    """Two pictures are recorded before it stops; another camera is not there."""
+    monkeypatch.setitem(sys.modules, "cv2", SimpleNamespace(VideoCapture=FakeCamera, setLogLevel=lambda level: level))
+    record = tmp_path / "forces.csv"
+    play = ("live", "--rig", rig_file, "--no-page", "--record", record)
+    fails(*play, "--source", "camera:3", words="camera 3: there is none, or another program uses it")
+    assert not record.exists()
+    fails(*play, "--source", "camera", "--delay", "0", words="camera 0: it gives no more pictures")
+    assert len(read_csv(record)) >= 1
+
+
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
     """The command in a process of its own, once its page is there, and the ports that it named."""
@@ -167,8 +210,8 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
             process.kill()
 
 
-async def talk(port: int, source: Callable[[], None]) -> list[str]:
-    """What the page is told: three frames, and what follows on a request for the neutral face."""
+async def talk(port: int) -> list[str]:
+    """What the page is told, until its request for the neutral face is answered with it."""
     from websockets.asyncio.client import connect
     from websockets.exceptions import InvalidStatus
 
@@ -177,12 +220,12 @@ async def talk(port: int, source: Callable[[], None]) -> list[str]:
         with pytest.raises(InvalidStatus):
             await connect(address, origin=origin)  # pyright: ignore[reportArgumentType]
     async with connect(address, origin=f"http://127.0.0.1:{port}") as connection:  # pyright: ignore[reportArgumentType]
-        source()
-        messages = [str(await asyncio.wait_for(connection.recv(), 30)) for _ in range(3)]
+        messages: list[str] = []
         await connection.send("something else")
-        await connection.send("neutral")
-        while "note" not in messages[-1]:
+        while not any("the last second is the neutral face" in message for message in messages):
             messages.append(str(await asyncio.wait_for(connection.recv(), 30)))
+            if len(messages) % 30 == 0:
+                await connection.send("neutral")
     return messages
 
 
@@ -206,35 +249,44 @@ def test_packets_become_a_page_and_a_recording_that_survives(rig_file: str, tmp_
     with running(*arguments) as (process, ports), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         page = ports["page"]
 
+        enough = threading.Event()
+
         def send() -> None:
-            for n in range(60):
-                sender.sendto(packet(smile, 1000 + n), ("127.0.0.1", ports["Live Link Face"]))
-                sender.sendto(packet(smile, 1000 + n, version=1), ("127.0.0.1", ports["Live Link Face"]))
-                sender.sendto(b"hello", ("127.0.0.1", ports["Live Link Face"]))
-                threading.Event().wait(0.005)
+            number = 1000
+            while not enough.wait(1 / 60):
+                for data in (packet(smile, number), packet(smile, number, version=1), b"hello"):
+                    sender.sendto(data, ("127.0.0.1", ports["Live Link Face"]))
+                number += 1
 
         status, kind, html = fetched(page)
         assert (status, kind) == (200, "text/html; charset=utf-8")
         assert "connect-src 'self' ws:" in html
         assert fetched(page, "/nothing")[0] == 404
         assert fetched(page, Host="evil.example")[0] == 403
-        messages = asyncio.run(talk(page, send))
-        assert '"time": 0.0' in messages[0]
-        assert '"coefficients": [' in messages[0]
-        assert "the last second is the neutral face" in messages[-1]
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            messages = asyncio.run(talk(page))
+        finally:
+            enough.set()
+            thread.join()
+        assert any('"coefficients": [' in message for message in messages)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "60 frames with a face" in out
+    assert re.search(r"\d\d frames with a face", out)
     assert "from frame to forces: median" in out
     assert "Traceback" not in err
-    assert err.count("of version 1, expected 6") == 1
+    assert 1 <= err.count("of version 1, expected 6") <= 3
     assert "packets of this computer only; --host 0.0.0.0" in err
     assert "receiving iPhone, 60 frames per second" in err
     rows = [row for row in read_csv(table) if row[LEFT]]
-    assert [int(row["recorded_frame"]) for row in rows] == list(range(1000, 1060))
+    numbers = [int(row["recorded_frame"]) for row in rows if row["recorded_frame"]]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] >= 1000
+    assert len(numbers) > 25
     forces = read_forces(table, list(rows[0])[3:]).forces
-    assert forces[10, list(rows[0]).index(LEFT) - 3] == pytest.approx(0.8, abs=0.1)
+    assert forces[:, list(rows[0]).index(LEFT) - 3].max() == pytest.approx(0.8, abs=0.1)
 
 
 def test_the_page_in_a_browser(rig_file: str, capture: str) -> None:
@@ -260,6 +312,7 @@ def test_the_page_in_a_browser(rig_file: str, capture: str) -> None:
         (["--source", "nowhere.csv"], ["no such file: nowhere.csv", "livelink"]),
         (["--source", "nowhere.mp4"], ["no such file: nowhere.mp4"]),
         (["--delay", "0.3"], ["--delay must lie in [0, 0.2] s, got 0.3"]),
+        (["--fps", "5"], ["--fps must lie in [10, 240], got 5"]),
         (["--speed", "2"], ["--speed and --repeat concern recordings only, not livelink"]),
         (["--source", "camera", "--repeat"], ["--speed and --repeat concern recordings only, not camera"]),
         (["--source", "camera", "--port", "9"], ["--host and --port concern --source livelink only, not camera"]),

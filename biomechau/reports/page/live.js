@@ -77,7 +77,7 @@ class Live {
 
   _connect() {
     this.socket = new WebSocket(`ws://${location.host}/live`);
-    this.socket.addEventListener("open", () => { this.blind = true; this._say("waiting for a face"); });
+    this.socket.addEventListener("open", () => { this.greeted = true; this._say("waiting for a face"); });
     this.socket.addEventListener("message", (event) => {
       const message = JSON.parse(event.data);
       if (message.note !== undefined) this._say(message.note); else this.waiting.push(message);
@@ -104,8 +104,7 @@ class Live {
       for (const { sweep, columns } of this.rows) sweep.add(time, strength && columns.map((m) => strength[m]), this.top);
     }
     const { time, coefficients, forces } = came[came.length - 1];
-    if (forces && this.blind) this._say("");
-    this.blind = !forces;
+    if (forces && this.greeted) { this._say(""); this.greeted = false; }
     const strength = forces && this._strength(forces);
     for (const { output, columns } of this.rows)
       output.textContent = strength ? columns.map((m) => strength[m].toFixed(2)).join("  ") : "";
