@@ -31,7 +31,8 @@ def training_protocol(corpus: Corpus, fold: Fold, config: TrainingConfig) -> dic
         "subject_sets": subject_sets_of(corpus, fold),
         "action_units": list(config.detector.action_units),
         "threshold": THRESHOLD,
-        "own_thresholds": "of each action unit, with the highest F1 on the validation subjects (thresholds.json)",
+        "own_thresholds": "of each action unit, with the highest F1 on the validation subjects, drawn towards 0.5 "
+        "where these are few (thresholds.json)",
         "f1": "of each action unit once over all frames of the test subjects; unknown labels do not count",
         "selection": f"epoch with the {_BEST[config.selection]} on the {'validation' if own else 'test'} subjects",
         "meshes": _meshes(corpus, config),
