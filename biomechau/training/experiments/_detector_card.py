@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from statistics import fmean, stdev
 from typing import Any
 
 from biomechau.corpus.simulator import SimulationConfig
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.training._protocol import package_versions
-from biomechau.training.metrics import ActionUnitScores
+from biomechau.training.cross_validation import CrossValidation
+from biomechau.training.experiments._one_sided import ABSENT
+from biomechau.training.intensity_scores import mean_intensity_scores
 from biomechau.training.training_config import TrainingConfig
 
 _WHAT = """# The default detector
@@ -26,10 +28,11 @@ faces is not known. Its figures say what it makes of people of the same simulato
 - Input: blendshape coefficients by the names of ARKit in any spelling, resampled to {fps:g} frames a second. A channel
   that a recording lacks counts as 0, as the dead channels of the simulated trackers do. A unit whose muscles have no
   channel is marked: its probability says what usually goes with the others, no more.
-- Output: a probability for each of {count} action units, on from 0.5, and a force for each muscle of the built-in face,
-  by the physical model with the default options.
+- Output: a probability for each of {count} action units, on from the unit's threshold (`thresholds.json`), and an
+  intensity from 0 (absent) to 5 (maximum), both of the left and the right side too where the unit has sides; and a
+  force for each muscle of the built-in face, by the physical model with the default options.
 - On means a visible intensity of {level:g} or more of the full one, which moves a shape to a coefficient of about 0.35.
-{together}- Left and right: trained on every recording and its mirror image. A unit is on when either side shows it.
+{together}- Left and right: a mirrored recording gives the mirrored result. A unit is on when either side shows it.
 """
 
 
@@ -44,7 +47,7 @@ def card_text(
     config: TrainingConfig,
     people: Sequence[SimulationConfig],
     together: Sequence[Sequence[int]],
-    tests: Mapping[str, tuple[SimulationConfig, Mapping[int, ActionUnitScores]]],
+    tests: Mapping[str, tuple[SimulationConfig, CrossValidation]],
     found: Mapping[str, Any],
 ) -> str:
     """The card.
@@ -53,7 +56,7 @@ def card_text(
         config: of the training.
         people: simulated to train on.
         together: action units that no shape tells apart.
-        tests: the people tested on, and the scores by their seed, each under what it shows.
+        tests: the people tested on, and the evaluations by their seed, each under what it shows.
         found: contents of ``movements.json``.
     """
     versions = ", ".join(f"{name} {version}" for name, version in package_versions().items())
@@ -69,14 +72,23 @@ def card_text(
         level=people[0].label_level or 0,
         together=joined,
     )
-    return "\n".join([head, _training(config, people), *_scores(tests), *_movements(found)])
+    return "\n".join(
+        [
+            head,
+            _training(config, people),
+            *_scores(tests),
+            *_sides(tests, found),
+            *_intensities(tests),
+            *_movements(found),
+        ]
+    )
 
 
 def _training(config: TrainingConfig, people: Sequence[SimulationConfig]) -> str:
     lines = ["## Training", ""]
     lines += [f"- people of the built-in face: {_changed(each)}" for each in people]
     lines += [
-        "- each recording and its mirror image; every sixth person chooses the epoch, one is left out",
+        "- every sixth person chooses the epoch and the thresholds, one is left out",
         f"- {config.epochs} epochs, {config.batch_size} windows of {config.num_frames} frames a step, learning rate "
         f"{config.learning_rate:g}, seed {config.seed}",
         "",
@@ -91,25 +103,76 @@ def _changed(config: SimulationConfig) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items() if value != getattr(plain, name))
 
 
-def _scores(tests: Mapping[str, tuple[SimulationConfig, Mapping[int, ActionUnitScores]]]) -> list[str]:
+def _scores(tests: Mapping[str, tuple[SimulationConfig, CrossValidation]]) -> list[str]:
     lines = ["## F1 on other simulated people", ""]
-    for name, (config, scores) in tests.items():
-        seeds = ", ".join(map(str, scores))
+    for name, (config, result) in tests.items():
+        seeds = ", ".join(map(str, result.evaluations))
         lines.append(f"- *{name}*: {_changed(config)}; seeds {seeds}")
     lines += ["", "Mean of the seeds +- their standard deviation, in points; in brackets always saying on.", ""]
-    units = [unit.action_unit for unit in next(iter(next(iter(tests.values()))[1].values())).units]
+    units = [unit.action_unit for unit in next(iter(tests.values()))[1].scores.units]
     lines += [f"| | {' | '.join(tests)} |", f"|---|{'---:|' * len(tests)}"]
     for row, unit in enumerate(units):
         cells = []
-        for _, scores in tests.values():
-            own = [each.units[row] for each in scores.values()]
+        for _, result in tests.values():
+            own = [each.scores.units[row] for each in result.evaluations.values()]
             cells.append(_spread([each.f1 for each in own], [each.always_positive_f1 for each in own]))
         lines.append(f"| {column_name(unit)} {NAMES.get(unit, '')} | {' | '.join(cells)} |")
     means = []
-    for _, scores in tests.values():
-        own = [each.means for each in scores.values()]
+    for _, result in tests.values():
+        own = [each.scores.means for each in result.evaluations.values()]
         means.append(_spread([each.f1 for each in own], [each.always_positive_f1 for each in own]))
     return [*lines, f"| mean | {' | '.join(means)} |", ""]
+
+
+def _sides(tests: Mapping[str, tuple[SimulationConfig, CrossValidation]], found: Mapping[str, Any]) -> list[str]:
+    """How well left and right are told: in all frames, and where one side alone is on."""
+    (name, (_, result)), *_ = tests.items()
+    alone = found["one_side_alone"]
+    if not result.sides or not alone:
+        return []
+    lines = [
+        "## Left and right",
+        "",
+        f"On *{name}*: the area under the curve of each side's probability in all frames, mean of the seeds; and of",
+        "both sides together in those frames of all seeds in which one side shows the unit and the other is below",
+        f"an intensity of {ABSENT:g} (one-sided displays, people with one weak side), with the share in which the side",
+        "that shows it is the more probable one. Where a tracker's channel is dead, that side cannot be seen.",
+        "",
+        "| | left | right | one side alone | that side | frames |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for left, right in zip(*(scores.units for scores in result.sides.values()), strict=True):
+        unit = alone[column_name(left.action_unit)]
+        cells = [_hundredths(value) for value in (left.auc, right.auc, unit["auc"])]
+        cells.append("" if unit["rightly"] is None else f"{unit['rightly']:.0%}")
+        name = f"{column_name(left.action_unit)} {NAMES.get(left.action_unit, '')}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {unit['frames']:,} |")
+    return [*lines, ""]
+
+
+def _intensities(tests: Mapping[str, tuple[SimulationConfig, CrossValidation]]) -> list[str]:
+    """Agreement with the true intensity, beside the scaled probability."""
+    (name, (_, result)), *_ = tests.items()
+    if not result.intensities:
+        return []
+    names = ("icc", "r", "mae", "scaled_icc", "scaled_r", "scaled_mae")
+    lines = [
+        "## Intensities",
+        "",
+        f"Agreement with the visible intensity, 0 to 5, on *{name}*, mean of the seeds: ICC(3,1), correlation and mean",
+        "absolute error; beside it the probability times the factor that fits these frames best.",
+        "",
+        "| | ICC | r | MAE | scaled p: ICC | r | MAE |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    rows = [(f"{column_name(u.action_unit)} {NAMES.get(u.action_unit, '')}", asdict(u)) for u in result.intensities]
+    for unit, row in [*rows, ("mean", mean_intensity_scores(result.intensities))]:
+        lines.append(f"| {unit} | {' | '.join(_hundredths(row[each]) for each in names)} |")
+    return [*lines, ""]
+
+
+def _hundredths(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _spread(values: Sequence[float | None], baseline: Sequence[float | None]) -> str:

@@ -17,7 +17,6 @@ from biomechau.corpus.simulator import ACTION_UNITS, SimulationConfig, simulate
 from biomechau.files import staged_directory
 from biomechau.models import Detector, DetectorConfig
 from biomechau.rig import FaceRig, Muscles
-from biomechau.rig.names import mirror_order
 from biomechau.threads import one_thread
 from biomechau.training._movements import (
     Movement,
@@ -29,8 +28,9 @@ from biomechau.training._movements import (
 from biomechau.training.cross_validation import CrossValidation
 from biomechau.training.evaluation import SUMMARY, evaluate
 from biomechau.training.experiments._detector_card import card_text
+from biomechau.training.experiments._one_sided import one_sided_scores
 from biomechau.training.fold_training import train
-from biomechau.training.run import CONFIG, PROTOCOL, THRESHOLDS, Run, save_json
+from biomechau.training.run import CONFIG, PROTOCOL, THRESHOLDS, Run
 from biomechau.training.training_config import TrainingConfig
 
 MOVEMENTS, TEXT = "movements.json", "card.md"
@@ -72,12 +72,18 @@ class Recipe:
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             detector=DetectorConfig(
-                action_units=ACTION_UNITS, sides=False, hidden=64, head_hidden=64, context=3, dropout=0.0
+                action_units=ACTION_UNITS,
+                intensity_units=ACTION_UNITS,
+                hidden=64,
+                head_hidden=64,
+                context=3,
+                dropout=0.0,
             ),
             batch_size=48,
             epochs=20,
             learning_rate=5e-3,
             weight_decay=1e-2,
+            seed=1,
             accelerator="cpu",
         )
     )
@@ -86,7 +92,7 @@ class Recipe:
 def make_default_detector(
     out: str | Path, recipe: Recipe | None = None, progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """Simulate people, train on them and on their mirror images, test on others, and write it all down.
+    """Simulate people, train on them, test on others, and write it all down.
 
     The same recipe gives the same bytes on machines of one kind with the same versions of torch and numpy: everything
     random has a seed, and one thread does the sums.
@@ -112,48 +118,48 @@ def make_default_detector(
     with TemporaryDirectory() as folder, one_thread():
         work = Path(folder)
         report(done, total)
-        corpus = write_people(work / "people", rig, recipe.people, mirrored=True)
+        corpus = write_people(work / "people", rig, recipe.people)
         report(done := done + 1, total)
         run = train(corpus, _fold(corpus), recipe.training, work / "run", progress=False)
         report(done := done + 1, total)
         tested: dict[str, CrossValidation] = {}
+        main: list[Corpus] = []
         for name, config in recipe.tests.items():
             evaluations = {}
             for seed in recipe.seeds:
-                people = write_people(work / f"test{done}", rig, [replace(config, seed=seed)], mirrored=False)
+                people = write_people(work / f"test{done}", rig, [replace(config, seed=seed)])
                 evaluations[seed] = evaluate(run, people, people.subjects)
+                main += [people] if name == recipe.main_test else []
                 report(done := done + 1, total)
             tested[name] = CrossValidation(evaluations, same_corpus=False)
-        found = describe_movements(run.detector())
+        detector = run.detector()
+        found = {**describe_movements(detector), "one_side_alone": one_sided_scores(detector, main)}
         _write(Path(out), run, tested, found, recipe)
     return found
 
 
-def write_people(path: Path, rig: FaceRig, people: Iterable[SimulationConfig], mirrored: bool) -> Corpus:
-    """Simulated people of several corpora in one, with their mirror images where wanted.
+def write_people(path: Path, rig: FaceRig, people: Iterable[SimulationConfig]) -> Corpus:
+    """Simulated people of several corpora in one, with the true action units and intensities of each side.
 
     Action units that share all their muscles are labelled together: no shape tells them apart.
     """
-    order = mirror_order(rig.names)
     with CorpusWriter(path, rig, ACTION_UNITS, _fps(people), provenance=_provenance(people)) as writer:
         for number, config in enumerate(people, 1):
             for s in simulate(rig, config):
-                labels, subject = together(s.labels), f"P{number}{s.subject}"
-                sides, strength = together(s.side_labels), together(s.side_intensities)
-                for suffix in ("", "_mirrored") if mirrored else ("",):
-                    writer.add(
-                        CorpusSequence(
-                            f"{subject}_{s.task}{suffix}",
-                            subject,
-                            s.task,
-                            s.coefficients[:, order] if suffix else s.coefficients,
-                            labels,
-                            s.timestamp,
-                            s.valid,
-                            side_labels=sides.flip(-1) if suffix else sides,
-                            side_intensities=strength.flip(-1) if suffix else strength,
-                        )
+                subject = f"P{number}{s.subject}"
+                writer.add(
+                    CorpusSequence(
+                        f"{subject}_{s.task}",
+                        subject,
+                        s.task,
+                        s.coefficients,
+                        together(s.labels),
+                        s.timestamp,
+                        s.valid,
+                        side_labels=together(s.side_labels),
+                        side_intensities=together(s.side_intensities),
                     )
+                )
     return Corpus.open(path)
 
 
@@ -231,16 +237,15 @@ def _write(out: Path, run: Run, tested: Mapping[str, CrossValidation], found: di
     seeds = ", ".join(map(str, recipe.seeds))
     main = tested[recipe.main_test].summary()
     for fold in main["folds"].values():
-        fold["protocol"] = {}  # that of the run is beside it, the people are in the card
+        # The protocol of the run is beside it, the people are in the card, and the means of these are above.
+        fold |= {"protocol": {}, "sides": {}, "intensities": []}
     main["tested_on"] = f"simulated people that it was not trained on (seeds {seeds})"
-    scores = {
-        name: (recipe.tests[name], {seed: e.scores for seed, e in result.evaluations.items()})
-        for name, result in tested.items()
-    }
-    text = card_text(recipe.training, recipe.people, shared_units(ACTION_UNITS), scores, found)
+    tests = {name: (recipe.tests[name], result) for name, result in tested.items()}
+    text = card_text(recipe.training, recipe.people, shared_units(ACTION_UNITS), tests, found)
     with staged_directory(out) as stage:
         for name in (CONFIG, PROTOCOL, THRESHOLDS, *Detector.FILES):
             shutil.copyfile(run.path / name, stage / name)
-        save_json(main, stage / SUMMARY)
+        short = json.loads(json.dumps(main), parse_float=lambda text: round(float(text), 5))
+        (stage / SUMMARY).write_text(json.dumps(short, separators=(",", ":")) + "\n", encoding="utf-8")
         (stage / MOVEMENTS).write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
         (stage / TEXT).write_text(text, encoding="utf-8")
