@@ -16,22 +16,35 @@ constexpr int parts = 4;                        // threads that share the sum of
 constexpr int warp_rows = warp_size / parts;    // lane = part * warp_rows + row
 constexpr int most_warps = 16;
 
-// A symmetric matrix, which a block reads by columns.
+// A symmetric matrix, which a block reads by columns: from global memory, or a copy in shared memory. Each has a loop of
+// its own, so that the compiler knows in which memory an address lies.
 template <class T> struct Matrix {
-  const T* data;
-  std::int64_t stride;
+  const T* data;  // in global memory (n, n), or null
+  int copy;       // where the copy begins in shared memory, in elements; negative: there is none
+  int stride;     // of the copy
 
   // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix. A part is a
   // run of j: if neighbouring shapes are nearly equal, their large terms cancel before the parts are added. Its length is
-  // odd, so that the parts lie in different banks.
-  __device__ T row_part(const T* x, int n, int row, int part) const {
+  // odd, so that the parts lie in different banks. x lies in shared memory at the offset given.
+  __device__ T row_part(int x, int n, int row, int part) const {
+    if (!data || row >= n) return T(0);
     const int length = (n + parts - 1) / parts | 1, begin = part * length;
+    const int end = n < begin + length ? n : begin + length;
+    const T* vector = shared_memory<T>() + x;
     T sum = 0;
-    if (data && row < n)
-      for (int j = begin; j < n && j < begin + length; ++j) sum += data[j * stride + row] * x[j];
+    if (copy >= 0) {
+      const T* own = shared_memory<T>() + copy + row;
+      for (int j = begin; j < end; ++j) sum += own[j * stride] * vector[j];
+    } else {
+      for (int j = begin; j < end; ++j) sum += data[static_cast<std::int64_t>(j) * n + row] * vector[j];
+    }
     return sum;
   }
-  __device__ bool poisoned(int k) const { return data && isnan(data[k * stride + k]); }
+  __device__ bool poisoned(int n, int k) const {
+    if (!data) return false;
+    if (copy >= 0) return isnan(shared_memory<T>()[copy + k * stride + k]);
+    return isnan(data[static_cast<std::int64_t>(k) * n + k]);
+  }
 };
 
 // Odd multiples of 8: the four parts of eight rows lie in different banks.
@@ -39,20 +52,20 @@ BIOMECHAU_INLINE std::int64_t padded_stride(std::int64_t n) { return (n + 7) / 1
 
 constexpr int num_vectors = 6;
 
-// The matrix itself, or a copy in shared memory behind `free`, which moves on.
-template <class T> __device__ Matrix<T> hold(const T* matrix, std::int64_t n, bool keep, T*& free) {
-  if (!matrix || !keep) return {matrix, n};
-  T* copy = free;
-  const std::int64_t stride = padded_stride(n);
-  free += n * stride;
-  for_entries(n, [&](std::int64_t i, std::int64_t j) { copy[i * stride + j] = matrix[i * n + j]; });
-  return {copy, stride};
+// The matrix itself, or with a copy in shared memory from `free` on, which moves behind it.
+template <class T> __device__ Matrix<T> hold(const T* matrix, std::int64_t n, bool keep, int& free) {
+  const int stride = static_cast<int>(padded_stride(n));
+  if (!matrix || !keep) return {matrix, -1, stride};
+  const int copy = free;
+  free += static_cast<int>(n) * stride;
+  for_entries(n, [&](std::int64_t i, std::int64_t j) { shared_memory<T>()[copy + i * stride + j] = matrix[i * n + j]; });
+  return {matrix, copy, stride};
 }
 
 template <class T> struct Held {
   Matrix<T> damping, stiffness, inverse;
 
-  __device__ Held(const System<T>& system, std::int64_t s, T* free) {
+  __device__ Held(const System<T>& system, std::int64_t s, int free) {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates, size = n * n;
     inverse = hold<T>(args.inverse + args.index(args.inverse_span(), s, 0) * size, n, system.kept & 1, free);
@@ -77,11 +90,13 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   const bool by_frame = args.inverse_span() == Span::per_frame;
   const Step<T> step = step_of(args.scheme, args.dt);
   T *c = shared_memory<T>(), *v = c + n, *pulled = v + n, *force = pulled + n, *rhs = force + n;
-  Held<T> held(system, s, c + num_vectors * n);
+  Held<T> held(system, s, num_vectors * n);
   const bool elastic = held.damping.data || held.stiffness.data;
+  // Offsets of v, pulled, and what the inverse multiplies.
+  const int at_v = n, at_pulled = 2 * n, at_load = elastic ? 4 * n : 3 * n;
   __syncthreads();
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
-    c[k] = held.damping.poisoned(k) || held.stiffness.poisoned(k) ? not_a_number<T>() : args.c0[s * n + k];
+    c[k] = held.damping.poisoned(n, k) || held.stiffness.poisoned(n, k) ? not_a_number<T>() : args.c0[s * n + k];
     v[k] = args.v0[s * n + k];
     pulled[k] = ahead(step.theta, c[k], v[k]);
     if (num_frames > 0) force[k] = args.force[s * num_frames * n + k];
@@ -96,15 +111,15 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
     if (elastic) {
       for_rows(n, [&](int row, int part) {
         const T sum = sum_lanes(
-            held.damping.row_part(v, n, row, part) + held.stiffness.row_part(pulled, n, row, part), warp_rows);
+            held.damping.row_part(at_v, n, row, part) + held.stiffness.row_part(at_pulled, n, row, part), warp_rows);
         if (part == 0 && row < n) rhs[row] = force[row] - sum;
       });
       __syncthreads();
     }
     for_rows(n, [&](int row, int part) {
-      const T a = sum_lanes(held.inverse.row_part(elastic ? rhs : force, n, row, part), warp_rows);
+      const T a = sum_lanes(held.inverse.row_part(at_load, n, row, part), warp_rows);
       if (part != 0 || row >= n) return;
-      T c_next = held.inverse.poisoned(row) ? not_a_number<T>() : c[row], v_next = v[row];
+      T c_next = held.inverse.poisoned(n, row) ? not_a_number<T>() : c[row], v_next = v[row];
       advance(step.h, step.explicit_position, a, &c_next, &v_next);
       args.acceleration[at + row] = a;
       args.c[at + row] = c[row] = c_next;
@@ -128,7 +143,8 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   const Step<T> step = step_of(args.scheme, args.dt);
   T *lambda = shared_memory<T>(), *mu = lambda + n, *grad_c = mu + n, *grad_v = grad_c + n, *grad_a = grad_v + n;
   T* r = grad_a + n;
-  Held<T> held(system, s, lambda + num_vectors * n);
+  const int at_grad_a = 4 * n, at_r = 5 * n;  // offsets in shared memory
+  Held<T> held(system, s, num_vectors * n);
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
     lambda[k] = mu[k] = 0;
     if (num_frames > 0) {
@@ -151,14 +167,14 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
     }
     __syncthreads();
     for_rows(n, [&](int row, int part) {
-      const T sum = sum_lanes(held.inverse.row_part(grad_a, n, row, part), warp_rows);
+      const T sum = sum_lanes(held.inverse.row_part(at_grad_a, n, row, part), warp_rows);
       if (part == 0 && row < n) args.grad_force[at + row] = r[row] = sum;
     });
     __syncthreads();
     if (held.damping.data || held.stiffness.data) {
       for_rows(n, [&](int row, int part) {
-        const T by_damping = sum_lanes(held.damping.row_part(r, n, row, part), warp_rows);
-        const T by_stiffness = sum_lanes(held.stiffness.row_part(r, n, row, part), warp_rows);
+        const T by_damping = sum_lanes(held.damping.row_part(at_r, n, row, part), warp_rows);
+        const T by_stiffness = sum_lanes(held.stiffness.row_part(at_r, n, row, part), warp_rows);
         if (part == 0 && row < n) {
           ahead_vjp(step.theta, by_stiffness, lambda + row, mu + row);
           mu[row] -= by_damping;

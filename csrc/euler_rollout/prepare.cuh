@@ -167,9 +167,11 @@ template <class T> __device__ void prepare_inverse(const System<T>& system, std:
   }
 }
 
-// One block per matrix: those of D, those of K, then the inverses.
+// One block per matrix: those of D, those of K, then the inverses. As many blocks share a multiprocessor as get along
+// without spilling registers.
 template <class T>
-__global__ void __launch_bounds__(prepare_threads) prepare_kernel(System<T> system, bool work_in_shared) {
+__global__ void __launch_bounds__(prepare_threads, sizeof(T) == 4 ? 4 : 3)
+    prepare_kernel(System<T> system, bool work_in_shared) {
   const EulerRollout<T>& args = system.args;
   const std::int64_t n = args.num_coordinates;
   std::int64_t index = blockIdx.x;

@@ -179,7 +179,7 @@ __device__ int find_active(std::int64_t num_shapes, const T* own, std::int64_t s
 }
 
 template <class T>
-__global__ void __launch_bounds__(backward_threads)
+__global__ void __launch_bounds__(backward_threads, sizeof(T) == 4 ? 4 : 3)
     gradients_kernel(GeneralizedMass<T> args, std::int64_t width, const T* packed, bool shapes_in_shared) {
   const BackwardMemory<T> memory(args.num_shapes, shapes_in_shared);
   const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
