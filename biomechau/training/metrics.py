@@ -191,7 +191,7 @@ def action_unit_scores(
     )
 
 
-def best_thresholds(probabilities: Tensor, labels: Tensor) -> list[float]:
+def best_thresholds(probabilities: Tensor, labels: Tensor, tolerance: float = 0.0) -> list[float]:
     """The threshold of each action unit with the highest F1, midway between two probabilities that occur.
 
     The one nearest to 0.5 of several; 0.5 for a unit whose known labels are all the same.
@@ -199,8 +199,9 @@ def best_thresholds(probabilities: Tensor, labels: Tensor) -> list[float]:
     Args:
         probabilities: p(y = 1), (frames, R).
         labels: (frames, R), 1 on, 0 off, -1 unknown.
+        tolerance: difference of F1 from the highest that makes none.
     """
-    return [_ranking(*columns).threshold for columns in zip(probabilities.T, labels.T, strict=True)]
+    return [_ranking(*columns, tolerance).threshold for columns in zip(probabilities.T, labels.T, strict=True)]
 
 
 def confusion_counts(probabilities: Tensor, labels: Tensor, thresholds: Sequence[float] | None = None) -> Tensor:
@@ -323,7 +324,7 @@ class _Ranking(NamedTuple):
     auc: float | None = None
 
 
-def _ranking(probabilities: Tensor, labels: Tensor) -> _Ranking:
+def _ranking(probabilities: Tensor, labels: Tensor, tolerance: float = 0.0) -> _Ranking:
     """The scores of one action unit that do not depend on its threshold; inputs are (frames,)."""
     known = labels != UNKNOWN
     probabilities, order = probabilities[known].sort(descending=True)
@@ -341,7 +342,7 @@ def _ranking(probabilities: Tensor, labels: Tensor) -> _Ranking:
     # The frames above each threshold are those that count so far; below the lowest probability all are on.
     seen = probabilities[last].double()
     between = (seen + torch.cat([seen[1:], seen.new_zeros(1)])) / 2
-    best = between[f1 >= f1.max() * (1 - 1e-12)]
+    best = between[f1 >= f1.max() * (1 - 1e-12) - tolerance]
     zero = tp.new_zeros(1)
     area = float(torch.trapezoid(torch.cat([zero, tp]), torch.cat([zero, fp])))
     nearest = best[(best - THRESHOLD).abs().argmin()]

@@ -207,3 +207,10 @@ def test_of_equal_thresholds_the_one_nearest_to_a_half_is_chosen() -> None:
     probabilities = torch.tensor([[0.2], [0.4], [0.45], [0.9]])
     labels = torch.tensor([[0], [-1], [-1], [1]])
     assert best_thresholds(probabilities, labels) == [pytest.approx(0.55)]
+
+
+def test_thresholds_whose_f1_is_hardly_worse_may_be_nearer_to_a_half() -> None:
+    probabilities = torch.tensor([[0.1], [0.2], [0.3], [0.6], [0.9], [0.95]])
+    labels = torch.tensor([[0], [1], [1], [0], [1], [1]])
+    assert best_thresholds(probabilities, labels) == [pytest.approx(0.15)]  # F1 8 / 9; at 0.45 it is 4 / 7
+    assert best_thresholds(probabilities, labels, 0.35) == [pytest.approx(0.45)]

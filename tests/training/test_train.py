@@ -63,7 +63,7 @@ def test_thresholds_are_those_of_the_validation_subjects(run: Run, corpus: Corpu
     # The detector sees the recording here as a whole, in training in windows.
     assert any(unit.best_f1 is not None for unit in units)
     for unit in units:
-        assert unit.threshold_f1 == (None if unit.best_f1 is None else pytest.approx(unit.best_f1, abs=0.02))
+        assert unit.threshold_f1 == (None if unit.best_f1 is None else pytest.approx(unit.best_f1, abs=0.04))
 
 
 @pytest.mark.parametrize(("text", "message"), [('{"AU06": 0.5}', "AU07"), ('{"AU06": 7}', r"\[0, 1\], found 7")])
