@@ -150,7 +150,7 @@ def test_it_takes_any_channels_of_arkit_by_name(detector: Detector) -> None:
 def test_a_real_capture(capture_csv: Path, detector: Detector) -> None:
     """No unit is on for half of the frames while its channels stay below .33, nor off where one reaches .6.
 
-    Two fall short of that, and are held to less: AU4 in a wink, with one brow at .63 and the other at .37, and AU14,
+    Two fall short of that, as the card says, and are held to less: AU4 in a wink, with one brow at .63 and the other at .37, and AU14,
     on in half of the frames, in a smile in which the dimples reach .32.
     """
     prediction = predict(DEFAULT_RUN, read_sequence(capture_csv, detector.rig))
@@ -162,7 +162,7 @@ def test_a_real_capture(capture_csv: Path, detector: Detector) -> None:
         if channel.max() < 0.33:
             assert (p >= 0.5).double().mean() < (0.55 if unit == 14 else 0.5), unit
         high = channel >= 0.6
-        assert (p[high] >= 0.5).double().mean() >= (0.6 if unit == 4 else 0.9) if high.any() else True, unit
+        assert (p[high] >= 0.5).double().mean() >= (0.8 if unit == 4 else 0.9) if high.any() else True, unit
 
 
 def test_units_with_one_muscle_are_labelled_together() -> None:
