@@ -150,8 +150,8 @@ def test_it_takes_any_channels_of_arkit_by_name(detector: Detector) -> None:
 def test_a_real_capture(capture_csv: Path, detector: Detector) -> None:
     """No unit is on for half of the frames while its channels stay below .33, nor off where one reaches .6.
 
-    Two fall short of that, as the card says, and are held to less: AU4 in a wink, with one brow at .63 and the other at .37, and AU14,
-    on in half of the frames, in a smile in which the dimples reach .32.
+    Two fall short of that, as the card says, and are held to less: AU4 in a wink, with one brow at .63 and the other
+    at .37, and AU14, on in half of the frames, in a smile in which the dimples reach .32.
     """
     prediction = predict(DEFAULT_RUN, read_sequence(capture_csv, detector.rig))
     names, valid = detector.dynamics.shape_names, prediction.sequence.valid
