@@ -19,7 +19,6 @@ from biomechau.corpus.face_sequence import LARGEST_COEFFICIENT
 from biomechau.file_errors import quote
 from biomechau.rig.names import ARKIT_SHAPES
 
-LIVE_LINK_PORT = 11111
 VERSION = 6
 CHANNELS = ARKIT_SHAPES
 # Bytes of a name, of the frame time, and of the values with their number.
