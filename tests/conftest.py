@@ -32,6 +32,13 @@ _TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to le
 }
 
 
+def pytest_configure() -> None:
+    """One thread in each of pytest-xdist's processes, which share the cores; also in the processes that tests start."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        torch.set_num_threads(1)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fuzz-inputs", type=int, default=300, metavar="N", help="mutated inputs of each reader")
 

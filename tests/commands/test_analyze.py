@@ -79,6 +79,7 @@ def test_a_broken_recording_stops_no_other_and_what_is_done_is_kept(
     assert all(time != after[name] for name, time in _times(out).items())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_viz")
 def test_processes_give_the_same_files(recordings: Path, run_folder: Path, tmp_path: Path) -> None:
     command = ["analyze", str(recordings / "anna"), "--run", str(run_folder)]
@@ -91,6 +92,7 @@ def test_processes_give_the_same_files(recordings: Path, run_folder: Path, tmp_p
             assert (one / name / file).read_bytes() == (two / name / file).read_bytes()
 
 
+@pytest.mark.slow
 def test_pages_pictures_and_overlay(recordings: Path, run_folder: Path, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     pytest.importorskip("pyvista")

@@ -77,6 +77,7 @@ def test_a_table_of_live_link_face_is_read_back(
         torch.testing.assert_close(found, motion[:, dynamics.shape_names.index(name)], atol=1e-4, rtol=0)
 
 
+@pytest.mark.slow
 def test_gain_and_mirror_change_the_next_analysis(rig_file: str, forces: str, tmp_path: Path) -> None:
     def asymmetry(*options: str) -> float:
         out, result = str(tmp_path / "face.csv"), tmp_path / "result"

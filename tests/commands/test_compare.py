@@ -124,7 +124,10 @@ def test_raw_emg(result: Path, tmp_path: Path) -> None:
     assert float(row["r_best"]) > 0.9
 
 
-def test_what_cannot_be_compared(result: Path, emg: Path, tmp_path: Path, fails: Callable[..., None]) -> None:
+def test_what_cannot_be_compared(
+    result: Path, emg: Path, tmp_path: Path, fails: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where the default folder would be
     other = write_table(tmp_path / "other.csv", ["time", "pulse"], [[n / 10, n] for n in range(300)])
     fails("compare", result, other, words=("no names in common", "zygomaticus_major_left", "pulse", "--pairs"))
     fails("compare", result, emg, "--offset", "29", words=("expected at least 2 s", "--offset"))
@@ -132,7 +135,7 @@ def test_what_cannot_be_compared(result: Path, emg: Path, tmp_path: Path, fails:
     fails("compare", result, emg, "--offset", "nan", words="--offset must be a finite number")
     fails("compare", other, emg, words="other.csv:1: expected forces.csv or action_units.csv of this package")
     fails("compare", result, tmp_path / "nothing.csv", words="nothing.csv: No such file or directory")
-    assert not (Path("biomechau-comparison")).exists()
+    assert not Path("biomechau-comparison").exists()
 
 
 @pytest.mark.usefixtures("no_viz")

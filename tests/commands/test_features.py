@@ -116,6 +116,7 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("biomechau.corpus.tracking.face_landmarker", landmarker)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tracked")
 def test_pictures_of_a_new_video_are_read_in_one_pass(
     run: Path, pretrained: Path, resnet: Path, tmp_path: Path, fails: Callable[..., None]
@@ -138,6 +139,7 @@ def test_pictures_of_a_new_video_are_read_in_one_pass(
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tracked")
 def test_each_fold_reads_its_own_backbone(own: Path, tmp_path: Path) -> None:
     assert call("train", "--corpus", own, "--out", tmp_path / "run", "--head", "image", "--num-folds", 2, *GIVEN) == 0

@@ -41,6 +41,7 @@ def few_people(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache" / "metrics"
 
 
+@pytest.mark.slow
 def test_a_metric_is_learned_once(few_people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rig = FaceRig.builtin(num_vertices=1000)
     assert learned_metric(rig, None, PhysicsConfig(), InverseOptions()) is None
@@ -112,6 +113,7 @@ def test_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main([*command[:-2], "--people", "1", "--out", str(out)]) != 0
 
 
+@pytest.mark.slow
 def test_standard_deviations_of_forces(clip_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     arguments = ["forces", str(clip_csv), "--rig", "builtin:1000", "--sd", "--out", str(tmp_path / "out")]

@@ -75,7 +75,8 @@ def test_a_recording_is_played_and_recorded(
     assert max(float(row[LEFT] or 0) for row in live) == pytest.approx(0.9, abs=0.1)
     assert read_forces(table, list(live[0])[3:]).fps == 25
     assert main(["animate", str(table), "--rig", rig_file, "--out", str(tmp_path / "face.csv")]) == 0
-    assert main(["compare", str(tmp_path / "live"), str(tmp_path / "whole" / "forces.csv")]) == 0
+    given = [str(tmp_path / "live"), str(tmp_path / "whole" / "forces.csv"), "--out", str(tmp_path / "compared")]
+    assert main(["compare", *given]) == 0
     before = table.read_bytes()
     capsys.readouterr()
     assert main([*play, "--record", str(table)]) == 2
@@ -289,6 +290,7 @@ def test_packets_become_a_page_and_a_recording_that_survives(rig_file: str, tmp_
     assert forces[:, list(rows[0]).index(LEFT) - 3].max() == pytest.approx(0.8, abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_page_in_a_browser(rig_file: str, capture: str) -> None:
     pytest.importorskip("websockets")
     with (

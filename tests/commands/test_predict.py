@@ -157,6 +157,7 @@ def test_predict_analyze_and_forces_give_the_same_forces(
     assert summary["muscles"] == json.loads((tmp_path / "forces" / "summary.json").read_text())["muscles"]
 
 
+@pytest.mark.slow
 def test_a_head_without_physics(
     corpus: Corpus, capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -104,7 +104,7 @@ def test_the_literatures_selection(corpus: Corpus, tmp_path: Path) -> None:
 class Slow:
     """As much of a corpus as its options need."""
 
-    path, fps, action_units, num_image_features = Path("slow"), 20.0, (1, 4), 7
+    path, fps, action_units, num_image_features, intensity_units = Path("slow"), 20.0, (1, 4), 7, ()
 
 
 @pytest.mark.parametrize("spelling", [["--action-units", "4"], ["--action_units", "4"], ["--action-units=4"]])

@@ -108,6 +108,7 @@ def test_every_frame_gets_its_forces_once(dynamics: FaceDynamics, motion: Tensor
     assert torch.equal(run(inverse, motion[:count]), first)  # it has forgotten the first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 7, 200])
 def test_several_frames_at_once(dynamics: FaceDynamics, motion: Tensor, count: int) -> None:
     """More of what follows is known than one after the other, so that they are nearer to the whole recording."""
@@ -128,6 +129,7 @@ def test_a_face_held_still_from_the_first_frame_on_has_its_static_forces(dynamic
     assert forces.max() > 0.3
 
 
+@pytest.mark.slow
 def test_time_and_memory_of_a_frame_are_bounded(dynamics: FaceDynamics, motion: Tensor) -> None:
     inverse = CausalInverse(dynamics, replace(LIVE, smoothness=10.0))
     assert inverse.window_frames == inverse.delay_frames + 120

@@ -175,6 +175,7 @@ def test_units_with_one_muscle_are_labelled_together() -> None:
     assert joined[:, 0].tolist() == [0, 0, 1]
 
 
+@pytest.mark.slow
 def test_the_recipe_gives_the_same_bytes_twice(tmp_path: Path) -> None:
     whole = Recipe()
     tiny = {"subjects": 10, "sequences": 2, "frames": 48, "coarse_vertices": 100}
