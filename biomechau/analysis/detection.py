@@ -21,6 +21,7 @@ from biomechau.models import Detector
 from biomechau.physics import PhysicsConfig
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.rollout_windows import rollout_windows
+from biomechau.rig import FaceRig
 from biomechau.rig.names import ChannelMap
 from biomechau.training.run import Run
 
@@ -80,6 +81,7 @@ def with_inverse_forces(
     sequence: FaceSequence,
     neutral: NeutralSource | None = None,
     progress: Callable[[int, int], None] | None = None,
+    rig: FaceRig | None = None,
 ) -> Prediction:
     """A prediction that shows the forces of :func:`biomechau.analyse` instead of those of the detectors.
 
@@ -88,13 +90,14 @@ def with_inverse_forces(
         sequence: the recording, before it was resampled.
         neutral: where the person's neutral face is, as for :func:`predict`.
         progress: called with (done, total) while solving.
+        rig: the face; that of the detectors if not given.
 
     Raises:
         ValueError: as :func:`biomechau.analyse`.
     """
     ensemble = prediction.ensemble
     config = PhysicsConfig(fps=ensemble.config.physics.fps)
-    found = analyse(sequence, ensemble.rig, config, progress=progress, neutral=neutral)
+    found = analyse(sequence, ensemble.rig if rig is None else rig, config, progress=progress, neutral=neutral)
     return replace(prediction, inverse=found)
 
 

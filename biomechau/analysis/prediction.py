@@ -25,7 +25,8 @@ from biomechau.training.metrics import action_unit_scores
 _SILENT, _PULLING, FLAGGED = 0.2, 0.6, 0.1
 THRESHOLDS = (
     "an action unit is on where its probability is above its threshold, which has the highest F1 on the validation "
-    "subjects of the training and is drawn towards 0.5 where these are few; the mean over the folds"
+    "subjects of the training and is drawn towards 0.5 where these are few; the mean over the folds; 0.5 in runs of an "
+    "older version, which have none"
 )
 DISAGREEMENT = (
     f"share of the valid frames in which an action unit is on while no muscle of it pulls with {_SILENT:g}, or off "

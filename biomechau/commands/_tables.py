@@ -234,17 +234,20 @@ def scores_table(scores: CrossValidation) -> Table:
     folds, means = scores.evaluations.values(), scores.scores
     numbers = [f"fold {number}" for number in scores.evaluations] if len(scores.evaluations) > 1 else []
     sides = {side: {unit.action_unit: unit.auc for unit in each.units} for side, each in scores.sides.items()}
-    for heading in ("F1", *numbers, "own threshold", "MCC", "always on", "rate", *(f"AUC {side}" for side in sides)):
+    own = ["own threshold"] if means.means.threshold_f1 is not None else []
+    for heading in ("F1", *numbers, *own, "MCC", "always on", "rate", *(f"AUC {side}" for side in sides)):
         table.add_column(heading, justify="right")
     for row, unit in enumerate(means.units):
         by_fold = [evaluation.scores.units[row].f1 for evaluation in folds] if numbers else []
-        values = [unit.f1, *by_fold, unit.threshold_f1, unit.mcc, unit.always_positive_f1, unit.positive_rate]
+        at_own = [unit.threshold_f1] if own else []
+        values = [unit.f1, *by_fold, *at_own, unit.mcc, unit.always_positive_f1, unit.positive_rate]
         values += [each.get(unit.action_unit) for each in sides.values()]
         table.add_row(f"AU{unit.action_unit:02d}", *map(_percent, values))
     table.add_section()
     by_fold = [evaluation.scores.mean_f1 for evaluation in folds] if numbers else []
     mean = means.means
-    values = [mean.f1, *by_fold, mean.threshold_f1, mean.mcc, mean.always_positive_f1]
+    at_own = [mean.threshold_f1] if own else []
+    values = [mean.f1, *by_fold, *at_own, mean.mcc, mean.always_positive_f1]
     table.add_row("mean", *map(_percent, values), "", style="bold")
     return table
 
@@ -284,7 +287,8 @@ def scores_notes(scores: CrossValidation) -> list[str]:
         f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}",
-        "F1 at the threshold 0.5, as in the literature, and at the unit's own, chosen on the validation subjects",
+        "F1 at the threshold 0.5, as in the literature"
+        + (", and at the unit's own, chosen on the validation subjects" if scores.scores.means.threshold_f1 else ""),
         f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
         f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
         listing("without positives in some fold, left out of its means", sorted(without)),

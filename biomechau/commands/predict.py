@@ -10,7 +10,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from biomechau.commands._reading_options import ReadingOptions
 from biomechau.commands._rest_options import RestOptions
-from biomechau.commands.command import Command, Switch
+from biomechau.commands.command import Command, Switch, load_rig
 from biomechau.commands.terminal import print_lines, print_message, print_tables, progress_bar
 
 if TYPE_CHECKING:
@@ -140,7 +140,11 @@ class Predict(Command):
     def _shown(self, prediction: Prediction, recording: FaceSequence, neutral: NeutralSource | None) -> Prediction:
         from biomechau.analysis import with_inverse_forces
 
-        return prediction if self.forces == "detector" else with_inverse_forces(prediction, recording, neutral)
+        if self.forces == "detector":
+            return prediction
+        # With the default detector, on the face that "forces" and "analyze" take.
+        rig = load_rig("builtin") if self.run_folder is None else None
+        return with_inverse_forces(prediction, recording, neutral, rig=rig)
 
     def _read_pictures(
         self, ensemble: Ensemble, progress: Callable[[int, int], None]

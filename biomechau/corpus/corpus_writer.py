@@ -231,7 +231,9 @@ class CorpusWriter:
         if not self.path.exists() or (self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))):
             return
         if not self.overwrite:
-            raise FileExistsError(f"{self.path} exists; choose a new folder, or overwrite it")
+            raise FileExistsError(
+                f"{self.path} exists; choose a new folder, or overwrite it (--overwrite, overwrite=True)"
+            )
         if not (self.path / MANIFEST).is_file():
             raise FileExistsError(f"{self.path} is not a corpus, so it is not overwritten")
         self._replaced.update(corpus_parts(self.path))

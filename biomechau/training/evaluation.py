@@ -140,7 +140,7 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     windows = DetectorWindows(seen, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
     scores = action_unit_scores(
-        frames["probabilities"], frames["labels"], detector.config.action_units, thresholds=run.thresholds
+        frames["probabilities"], frames["labels"], detector.config.action_units, thresholds=run.own_thresholds
     )
     sides, intensities = _side_scores(frames, detector), _intensity_scores(frames, detector)
     forces = reconstruction = None

@@ -114,22 +114,29 @@ class Run:
         return True
 
     @property
-    def thresholds(self) -> tuple[float, ...]:
+    def own_thresholds(self) -> tuple[float, ...] | None:
         """Probability above which each action unit is on, chosen on the validation subjects.
 
-        0.5 each in a run of an older version, which has no ``thresholds.json``.
+        None in a run of an older version, which has no ``thresholds.json``.
 
         Raises:
-            ValueError: a threshold that is missing or outside [0, 1]; the message names the file.
+            ValueError: a threshold that is missing, unknown or outside [0, 1]; the message names the file.
             OSError: the file cannot be read.
         """
-        units, file = self.config.detector.action_units, self.path / THRESHOLDS
+        names, file = [column_name(unit) for unit in self.config.detector.action_units], self.path / THRESHOLDS
         if not file.exists():
-            return (THRESHOLD,) * len(units)
+            return None
         values = read_json_object(file)
         with naming(f"{file}: not the thresholds of this run"):
-            expected = ("a number in [0, 1]", between(0, 1))
-            return tuple(entry(values, column_name(unit), *expected) for unit in units)
+            if unknown := sorted(values.keys() - set(names)):
+                raise ValueError(f"unknown entry {quote(unknown[0])}")
+            return tuple(entry(values, name, "a number in [0, 1]", between(0, 1)) for name in names)
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """:attr:`own_thresholds`, or 0.5 each where there are none."""
+        own = self.own_thresholds
+        return (THRESHOLD,) * len(self.config.detector.action_units) if own is None else own
 
     def metrics(self) -> list[dict[str, float]]:
         """The logged values of each epoch, see :class:`biomechau.training.DetectorModule`.

@@ -66,12 +66,16 @@ def test_thresholds_are_those_of_the_validation_subjects(run: Run, corpus: Corpu
         assert unit.threshold_f1 == (None if unit.best_f1 is None else pytest.approx(unit.best_f1, abs=0.04))
 
 
-@pytest.mark.parametrize(("text", "message"), [('{"AU06": 0.5}', "AU07"), ('{"AU06": 7}', r"\[0, 1\], found 7")])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [('{"AU06": 0.5}', "AU07"), ('{"AU06": 7}', r"\[0, 1\], found 7"), ('{"AU99": 0.5}', "unknown entry 'AU99'")],
+)
 def test_broken_thresholds_are_refused(run: Run, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "thresholds.json").write_text(text)
     with pytest.raises(ValueError, match=rf"thresholds\.json: not the thresholds of this run: .*{message}"):
         replace(run, path=tmp_path).thresholds  # noqa: B018
     (tmp_path / "thresholds.json").unlink()
+    assert replace(run, path=tmp_path).own_thresholds is None
     assert replace(run, path=tmp_path).thresholds == (0.5,) * 4
 
 

@@ -32,7 +32,8 @@ faces is not known. Its figures say what it makes of people of the same simulato
   intensity from 0 (absent) to 5 (maximum), both of the left and the right side too where the unit has sides; and a
   force for each muscle of the built-in face, by the physical model with the default options.
 - On means a visible intensity of {level:g} or more of the full one, which moves a shape to a coefficient of about 0.35.
-{together}- Left and right: a mirrored recording gives the mirrored result. A unit is on when either side shows it.
+{together}- Left and right: a mirrored recording gives the mirrored result. The probability of a unit is that of at
+  least one side, so that it can be on while neither side is by itself.
 - Known to fail on the one real recording that was tried (3 s of Live Link Face, in view when the seed was chosen among
   two): AU14 is on in half of the frames while the dimple channels stay below 0.33, and AU4 is off in a seventh of
   those in which one brow reaches 0.6.
