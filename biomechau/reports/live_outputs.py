@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,7 +36,7 @@ class LiveOutput(Protocol):
 class LiveRecord:
     """``forces.csv``, written row by row: what has been added is in the file, whatever happens to the program.
 
-    Without a row there is no file in the end.
+    Without a row there is no file in the end, nor a new folder for it.
 
     Args:
         path: of the file, which must not exist.
@@ -48,6 +49,7 @@ class LiveRecord:
     """
 
     def __init__(self, path: Path, identifiers: Sequence[str], vector: bool) -> None:
+        self._new_folder = not path.parent.exists()
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._file = path.open("x", newline="", encoding="utf-8")
@@ -75,6 +77,9 @@ class LiveRecord:
         self._file.close()
         if self._empty:
             self._path.unlink(missing_ok=True)
+            if self._new_folder:
+                with suppress(OSError):  # others have put something there
+                    self._path.parent.rmdir()
 
 
 class OscOutput:

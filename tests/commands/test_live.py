@@ -336,7 +336,7 @@ def test_errors(capsys: pytest.CaptureFixture[str], arguments: list[str], words:
 def test_ports_in_use_leave_no_recording(
     rig_file: str, capture: str, tmp_path: Path, fails: Callable[..., None]
 ) -> None:
-    record = tmp_path / "forces.csv"
+    record = tmp_path / "session" / "forces.csv"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.create_server(("127.0.0.1", 0)) as tcp:
         udp.bind(("127.0.0.1", 0))
         port, page = udp.getsockname()[1], tcp.getsockname()[1]
@@ -346,7 +346,7 @@ def test_ports_in_use_leave_no_recording(
         words = (f"cannot serve the page at 127.0.0.1, port {page}", "Address already in use", "--page-port")
         play = ("live", "--rig", rig_file, "--source", capture, "--record", record)
         fails(*play, "--page-port", page, words=words)
-    assert not record.exists()
+    assert not record.parent.exists()
 
 
 @pytest.mark.parametrize(
