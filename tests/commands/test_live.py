@@ -192,7 +192,7 @@ def test_a_camera(rig_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @contextlib.contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, int]]]:
     """The command in a process of its own, once its page is there, and the ports that it named."""
-    command = [sys.executable, "-m", "biomechau", "live", *arguments]
+    command = [sys.executable, "-I", "-m", "biomechau", "live", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
