@@ -82,19 +82,22 @@ counts_memory = pytest.mark.skipif(not _counts(), reason="asks the allocator of 
 
 
 def _growth(call: Callable[[], object], warm: int, times: int) -> float:
-    """Bytes a call keeps, after those that fill pools and caches."""
+    """Bytes a call keeps, after those that fill pools and caches: the least of three counts, as others allocate too."""
     for _ in range(warm):
         call()
-    before = _in_use()
-    for _ in range(times):
-        call()
-    return (_in_use() - before) / times
+    counts = []
+    for _ in range(3):
+        before = _in_use()
+        for _ in range(times):
+            call()
+        counts.append((_in_use() - before) / times)
+    return min(counts)
 
 
 @counts_memory
 def test_the_count_sees_what_is_kept() -> None:
     kept: list[Tensor] = []
-    assert _growth(lambda: kept.append(torch.zeros(3)), 10, 100) > 100
+    assert _growth(lambda: kept.append(torch.zeros(1000)), 10, 100) > 3000
 
 
 @pytest.mark.slow
