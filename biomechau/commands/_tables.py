@@ -116,7 +116,7 @@ def prediction_table(summary: dict[str, Any], action_units: tuple[int, ...]) -> 
         table.add_column(side, justify="right")
     intense = any(row["intensity"] is not None for row in rows)
     if intense:
-        table.add_column("level", justify="right")
+        table.add_column("0-5", justify="right")
     tested = any(row["test_f1"] is not None for row in rows)
     if tested:
         table.add_column("test F1", justify="right")
@@ -147,7 +147,7 @@ def training_notes(summary: dict[str, Any]) -> list[str]:
     tested = training["tested_on"]
     rows = summary["action_units"].values()
     flagged = any(row["flagged"] for row in rows)
-    level = "level: highest intensity, 0 to 5" if any(row["intensity"] is not None for row in rows) else None
+    level = "0-5: highest intensity" if any(row["intensity"] is not None for row in rows) else None
     doubt = "doubt: share of the frames in which the unit contradicts the force of its muscles" if flagged else None
     return list(filter(None, [training["note"], f"test F1: on {tested}" if tested else None, level, doubt]))
 
