@@ -143,7 +143,7 @@ class LslOutput:
 
     def __init__(self, identifiers: Sequence[str], fps: float) -> None:
         try:
-            import pylsl
+            import pylsl  # pyright: ignore[reportMissingImports] - an extra that needs its own library
         except (ImportError, RuntimeError) as error:  # without its library
             raise ImportError(MISSING_LSL) from error
         info = pylsl.StreamInfo("biomechau", "MuscleForces", len(identifiers), fps, pylsl.cf_float32, "biomechau-live")
