@@ -229,20 +229,18 @@ def rig_table(file: str, description: dict[str, Any]) -> Table:
 
 
 def scores_table(scores: CrossValidation) -> Table:
-    """F1 of each action unit [%]: mean, each fold, MCC, the baseline, and how well either side is told (AUC)."""
+    """F1 of each action unit [%]: mean, each fold, at its own threshold, MCC and the baseline."""
     table = new_table("F1 and MCC of each action unit [%]")
     table.add_column("")
     folds, means = scores.evaluations.values(), scores.scores
     numbers = [f"fold {number}" for number in scores.evaluations] if len(scores.evaluations) > 1 else []
-    sides = {side: {unit.action_unit: unit.auc for unit in each.units} for side, each in scores.sides.items()}
-    own = ["own threshold"] if means.means.threshold_f1 is not None else []
-    for heading in ("F1", *numbers, *own, "MCC", "always on", "rate", *(f"AUC {side}" for side in sides)):
+    own = ["own\nF1"] if means.means.threshold_f1 is not None else []
+    for heading in ("F1", *numbers, *own, "MCC", "always\non", "rate"):
         table.add_column(heading, justify="right")
     for row, unit in enumerate(means.units):
         by_fold = [evaluation.scores.units[row].f1 for evaluation in folds] if numbers else []
         at_own = [unit.threshold_f1] if own else []
         values = [unit.f1, *by_fold, *at_own, unit.mcc, unit.always_positive_f1, unit.positive_rate]
-        values += [each.get(unit.action_unit) for each in sides.values()]
         table.add_row(f"AU{unit.action_unit:02d}", *map(_percent, values))
     table.add_section()
     by_fold = [evaluation.scores.mean_f1 for evaluation in folds] if numbers else []
@@ -253,13 +251,27 @@ def scores_table(scores: CrossValidation) -> Table:
     return table
 
 
+def sides_table(scores: CrossValidation) -> Table | None:
+    """How well frames that show a unit on one side are told from the others; None if no sides are labelled."""
+    if not scores.sides:
+        return None
+    table = new_table("Either side: area under the ROC curve [%], 50 is chance")
+    table.add_column("")
+    columns = [{unit.action_unit: unit.auc for unit in each.units} for each in scores.sides.values()]
+    for side in scores.sides:
+        table.add_column(side, justify="right")
+    for number in dict.fromkeys(number for column in columns for number in column):
+        table.add_row(f"AU{number:02d}", *(_percent(column.get(number)) for column in columns))
+    return table
+
+
 def intensity_table(scores: CrossValidation) -> Table | None:
     """Agreement with the coded intensity of each unit, beside the scaled probability; None if none were coded."""
     if not scores.intensities:
         return None
     table = new_table("Intensity of each action unit, 0 to 5: ICC(3,1), correlation, mean absolute error")
     table.add_column("")
-    for heading in ("ICC", "r", "MAE", "scaled p: ICC", "r", "MAE"):
+    for heading in ("ICC", "r", "MAE", "scaled\nICC", "scaled\nr", "scaled\nMAE"):
         table.add_column(heading, justify="right")
     from biomechau.training.intensity_scores import mean_intensity_scores
 
@@ -272,7 +284,7 @@ def intensity_table(scores: CrossValidation) -> Table | None:
 
 def scores_notes(scores: CrossValidation) -> list[str]:
     """Lines about the test subjects, forces and reconstruction, and units without positives."""
-    evaluations = scores.evaluations
+    evaluations, means = scores.evaluations, scores.scores.means
     tested = [len(evaluation.protocol["test"]["subjects"]) for evaluation in evaluations.values()]
     frames = [evaluation.protocol["test"]["frames"] for evaluation in evaluations.values()]
     where = "their own test subjects" if scores.same_corpus else "all subjects of another corpus"
@@ -288,8 +300,10 @@ def scores_notes(scores: CrossValidation) -> list[str]:
         f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}",
-        "F1 at the threshold 0.5, as in the literature"
-        + (", and at the unit's own, chosen on the validation subjects" if scores.scores.means.threshold_f1 else ""),
+        "F1 at the threshold 0.5, as in the literature",
+        "own F1: at the unit's threshold, chosen on the validation subjects" if means.threshold_f1 else "",
+        "always on: F1 of saying on in every frame; rate: share of the frames that are labelled on",
+        "scaled: the probability times the factor that fits these intensities best" if scores.intensities else "",
         f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
         f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
         listing("without positives in some fold, left out of its means", sorted(without)),

@@ -96,9 +96,14 @@ class Compare(Command):
         print_lines(
             *filter(None, (listing("without a reference", comparison.only_result),)),
             *filter(None, (listing("without a result", comparison.only_reference),)),
-            "lag: positive where the reference comes first; in brackets: 95 % intervals within this recording",
+            "lag: positive where the reference comes first",
+            *(["in brackets: 95 % intervals within this recording"] if _has_intervals(comparison) else []),
             *(f"wrote {path}" for path in written),
         )
+
+
+def _has_intervals(comparison: Comparison) -> bool:
+    return any(measure.low is not None for signal in comparison.signals for measure in signal.measures.values())
 
 
 def _table(comparison: Comparison, paired: bool) -> Table:

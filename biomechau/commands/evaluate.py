@@ -28,7 +28,7 @@ class Evaluate(Command):
 
     def run(self) -> None:
         """Evaluate, write, print."""
-        from biomechau.commands._tables import intensity_table, scores_notes, scores_table
+        from biomechau.commands._tables import intensity_table, scores_notes, scores_table, sides_table
         from biomechau.corpus import Corpus
         from biomechau.reports.output import to_json
         from biomechau.training import open_runs
@@ -50,5 +50,6 @@ class Evaluate(Command):
         if self.json:
             print(to_json(scores.summary()))
         else:
-            print_tables(*filter(None, (scores_table(scores), intensity_table(scores))))
+            tables = (scores_table(scores), sides_table(scores), intensity_table(scores))
+            print_tables(*filter(None, tables))
             print_lines(*scores_notes(scores), f"wrote {self.out}")

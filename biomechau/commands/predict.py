@@ -55,7 +55,10 @@ class Predict(Command):
     fold: Annotated[int | None, arg(metavar="K", help="Use only this fold; the mean of all if not given.")] = None
     forces: Annotated[
         Literal["inverse", "detector"],
-        arg(help="Muscle forces to show: by inverse dynamics, or by the detectors, if their head has physics."),
+        arg(
+            help="Muscle forces to show: by inverse dynamics, as biomechau forces has them, or by the detectors, if "
+            "their head has physics. Those of the default detector are lower where one muscle moves alone."
+        ),
     ] = "inverse"
     sequence: Annotated[str | None, arg(metavar="ID", help="Sequence to use, if INPUT is a corpus.")] = None
     backbone: Annotated[

@@ -153,6 +153,8 @@ def live_link_frames(
                 data = b""
             if (frame := turn.frame(data, clock())) is not None:
                 yield frame
+    if turn.refused:
+        say(f"packets that were left out: {turn.refused:,}")
 
 
 def replayed_frames(sequence: FaceSequence, repeat: bool = False) -> Iterator[LiveFrame]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from biomechau.analysis.comparison import ComparedSignal, Comparison
 from biomechau.analysis.face_forces import Floats
-from biomechau.reports.curves import INVALID_COLOUR, invalid_spans
+from biomechau.reports.curves import INVALID_STYLE, invalid_spans
 from biomechau.reports.figures import new_figure
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _draw_legend(figure: Figure, corner: tuple[float, float]) -> None:
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=_RESULT, linewidth=1.4, label="result"),
         Line2D([], [], color=_REFERENCE, linewidth=1.0, label="reference, at its own time"),
-        Patch(color=INVALID_COLOUR, label="one of them is missing"),
+        Patch(**INVALID_STYLE, label="one of them is missing"),
     ]
     figure.legend(
         handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=3, frameon=False, fontsize=8.5, borderpad=0.0
@@ -76,7 +76,7 @@ def _draw_legend(figure: Figure, corner: tuple[float, float]) -> None:
 def _draw_curves(axes: Axes, signal: ComparedSignal, last: bool) -> None:
     known = ~np.isnan(signal.values) & ~np.isnan(signal.reference_values)
     for start, stop in invalid_spans(signal.timestamp, ~known):
-        axes.axvspan(start, stop, color=INVALID_COLOUR, linewidth=0, zorder=0)
+        axes.axvspan(start, stop, **INVALID_STYLE, zorder=0)
     reference, note = signal.reference_values, ""
     if not signal.one_scale:
         reference, note = _rescaled(reference, signal.values, known), ", reference rescaled"

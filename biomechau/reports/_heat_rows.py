@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from biomechau.reports.curves import INVALID_COLOUR, MARK_COLOUR, Floats
+from biomechau.reports.curves import INVALID_STYLE, MARK_COLOUR, Floats, invalid_spans
 
 if TYPE_CHECKING:
     from matplotlib.figure import SubFigure
@@ -61,10 +61,12 @@ def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) ->
         aspect="auto",
         interpolation="nearest",
         extent=(start, stop, count - 0.5, -0.5),
-        cmap=colormaps[COLOUR_MAP].with_extremes(bad=INVALID_COLOUR),
+        cmap=colormaps[COLOUR_MAP],
         vmin=0.0,
         vmax=1.0,
     )
+    for first, last in invalid_spans(rows.timestamp, ~rows.valid):
+        axes.axvspan(first, last, **INVALID_STYLE)
     if rows.labels is not None:
         on = np.where(rows.labels == 1, 1.0, np.nan).T
         for row in range(count):
@@ -99,7 +101,7 @@ def draw_heat_rows(parent: SubFigure, rows: HeatRows, marks: Sequence[float]) ->
     if marks:
         handles.append(Line2D([], [], color=MARK_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)), label="moment shown"))
     if not rows.valid.all():
-        handles.append(Patch(color=INVALID_COLOUR, label="not measured"))
+        handles.append(Patch(**INVALID_STYLE, label="not measured"))
     parent.legend(
         handles=handles,
         loc="lower left",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from biomechau.reports._render import SKIN, FaceRenderer
-from biomechau.reports.curves import INVALID_COLOUR, SIDE_COLOURS, Floats, invalid_spans
+from biomechau.reports.curves import INVALID_STYLE, SIDE_COLOURS, Floats, invalid_spans
 from biomechau.reports.figures import RESOLUTION, draw_colour_bar, draw_sides, new_figure
 from biomechau.rig import Distribution, FaceRig
 from biomechau.rig.muscles import split_identifier
@@ -216,7 +216,7 @@ def save_all(figure: Figure, stem: Path, title: str, caption: str, vector: bool)
 def _draw_panel(axes: Axes, panel: Panel) -> None:
     top = 1.1 * float(panel.force[panel.valid].max(initial=0.0)) or 1.0
     for start, stop in invalid_spans(panel.timestamp, ~panel.valid):
-        axes.axvspan(start, stop, color=INVALID_COLOUR, linewidth=0, zorder=0)
+        axes.axvspan(start, stop, **INVALID_STYLE, zorder=0)
     shown = panel.valid & (panel.label >= 0)
     label = np.where(shown, panel.label * top / 1.1, np.nan)
     axes.fill_between(panel.timestamp, 0, label, step="mid", color=LABEL_COLOUR, alpha=0.15, linewidth=0)

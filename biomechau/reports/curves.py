@@ -23,7 +23,8 @@ Rows = Sequence[tuple[str, dict[str, int]]]
 SIDE_COLOURS = {"left": "#0072B2", "right": "#D55E00", "both": "#4D4D4D"}
 # The left side is drawn first and wider, so that it shows beneath a right side of the same force.
 SIDE_WIDTHS = {"left": 2.2, "right": 1.1, "both": 1.3}
-INVALID_COLOUR = "#E3E3E3"
+# Of frames that were not measured: hatched, since plain grey is doubt.
+INVALID_STYLE = {"facecolor": "#E3E3E3", "edgecolor": "white", "hatch": "/////", "linewidth": 0}
 MARK_COLOUR = "#333333"
 # From here on the grey of doubt is seen.
 _DOUBTED = 0.9
@@ -123,7 +124,7 @@ def draw_curves(
 
 def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: Sequence[float]) -> None:
     for start, stop in invalid_spans(curves.timestamp, ~curves.valid):
-        axes.axvspan(start, stop, color=INVALID_COLOUR, linewidth=0, zorder=0)
+        axes.axvspan(start, stop, **INVALID_STYLE, zorder=0)
     if curves.quality is not None:
         doubt = np.where(curves.valid, 1 - curves.quality, np.nan)[None]
         first, last = curves.timestamp[[0, -1]]
@@ -185,7 +186,7 @@ def _draw_legend(parent: SubFigure, curves: ForceCurves, rows: Rows, corner: tup
     if curves.quality is not None and bool((curves.quality[curves.valid] < _DOUBTED).any()):
         handles.append(Patch(color="#B5B5B5", label="in doubt"))
     if not curves.valid.all():
-        handles.append(Patch(color=INVALID_COLOUR, label="not measured"))
+        handles.append(Patch(**INVALID_STYLE, label="not measured"))
     margin = 0.15 / (parent.bbox.width / parent.figure.dpi)
     parent.legend(
         handles=handles,

@@ -72,20 +72,21 @@ def _index(
             [
                 link,
                 folders[name],
+                _units(summary),
+                *_strongest(summary),
                 f"{frames['end'] - frames['start']:.1f}",
                 f"{lost} of {recorded['count']}" if lost else "",
                 Cell(f"{summary['quality']:.2f}", summary["quality"]),
-                *_strongest(summary),
-                _units(summary),
             ]
         )
-    headings = ("recording", "folder", "seconds", "no face", "quality", "strongest muscle", "(L-R)/(L+R)", "often on")
+    headings = ("recording", "folder", "often on", "strongest muscle", "its sides", "seconds", "no face", "quality")
     notes = [
         "left and right are the subject's own",
-        "(L-R)/(L+R) of the summed forces of that muscle, from -1 (right only) to 1 (left only): see summary.json",
+        "often on: action units with the share of the frames in which they are on",
+        "its sides: (L-R)/(L+R) of the summed forces of that muscle, from -1 (right only) to 1 (left only)",
         "quality: mean over all frames, 0 to 1; frames without a face count 0",
     ]
-    sections = [_people(people), table("Recordings", headings, rows, notes, words=2)]
+    sections = [_people(people), table("Recordings", headings, rows, notes, words=5)]
     warned = [[name, text] for name, summary in summaries.items() for text in summary["warnings"]]
     if warned:
         sections.append(table("Warnings", ("recording", "warning"), warned, words=2))

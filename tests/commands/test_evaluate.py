@@ -58,8 +58,9 @@ def test_evaluation_is_printed(
     arguments = ["evaluate", "--run", str(run_folder), "--corpus", str(corpus.path), "--out", str(tmp_path)]
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    for words in ("fold 3", "always on", "AU12", "mean", "3 fold(s) tested on their own test subjects", "median r"):
+    for words in ("fold 3", "own F1", "AU12", "mean", "3 fold(s) tested on their own test subjects", "median r"):
         assert words in out
+    assert "\u2026" not in out  # no heading or number is cut at 80 columns
     assert main([*arguments, "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out) == json.loads((scores / "evaluation.json").read_text())
