@@ -85,7 +85,7 @@ def page(title: str, subtitle: Sequence[str], sections: Iterable[str], shown: Se
     Raises:
         ImportError: matplotlib is not installed.
     """
-    player = read_part("player.html") if shown else ""
+    player = read_player("player.html") if shown else ""
     script = read_part("face.js") + read_part("report.js") if shown else ""
     return assembled(title, subtitle, player, sections, _data(shown) if shown else {}, script)
 
@@ -187,6 +187,11 @@ def _quantised(array: npt.NDArray[np.floating]) -> dict[str, Any]:
 def read_part(name: str) -> str:
     """A file of ``page/``."""
     return (_PAGE / name).read_text(encoding="utf-8")
+
+
+def read_player(name: str) -> str:
+    """A file of ``page/`` that shows a face."""
+    return Template(read_part(name)).substitute(face=read_part("face.html"))
 
 
 def _cell(cell: str | Cell | Link, words: bool) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from biomechau.analysis.face_forces import FaceModel
 from biomechau.analysis.live_forces import LiveResult
 from biomechau.reports._face_scene import FaceScene
-from biomechau.reports._html_page import assembled, colour_data, read_part, scene_data
+from biomechau.reports._html_page import assembled, colour_data, read_part, read_player, scene_data
 from biomechau.rig.muscles import split_identifier
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def live_html(model: FaceModel, source: str, delay: float) -> str:
         "delay": delay,
     }
     script = read_part("face.js") + read_part("report.js") + read_part("live.js")
-    return assembled("Live: muscle forces", [source], read_part("live.html"), [], data, script, _POLICY)
+    return assembled("Live: muscle forces", [source], read_player("live.html"), [], data, script, _POLICY)
 
 
 class LivePage:
