@@ -109,11 +109,12 @@ def predict_corpus_sequence(
 ) -> Prediction:
     """As :func:`predict`, for a sequence of a corpus, with its labels.
 
-    Runs that subtract a neutral face compute it from all sequences of the subject.
+    Runs that subtract a neutral face compute it from all sequences of the subject. The shapes of a corpus of another
+    rig drive those of the detectors by name.
 
     Raises:
-        ValueError: as :func:`predict`, a corpus of another rig or without the image features that the head reads, or
-            no such sequence.
+        ValueError: as :func:`predict`, a corpus of another rig if the detectors read meshes, one without the image
+            features that the head reads, or no such sequence.
         OSError: a file cannot be read.
     """
     return next(predict_corpus_sequences(Ensemble.of(run), corpus, [id], progress))
@@ -164,7 +165,7 @@ def _recorded(ensemble: Ensemble, corpus: Corpus, seen: Mapping[int, Corpus], id
     if id not in corpus.ids:
         raise ValueError(f"{corpus.path} has no sequence {id!r}; it has {', '.join(corpus.ids[:3])}, ...")
     recorded, config = corpus[id], ensemble.config
-    sequence, channels, coefficients = drive(corpus_recording(recorded, corpus), corpus.rig, config.physics.fps)
+    sequence, channels, coefficients = drive(corpus_recording(recorded, corpus), ensemble.rig, config.physics.fps)
     nearest, known = nearest_frames(recorded.timestamp, sequence.timestamp, 0.5 / sequence.fps)
     images: dict[int, Tensor] = {}
     for number, own in seen.items():
@@ -181,7 +182,7 @@ def _recorded(ensemble: Ensemble, corpus: Corpus, seen: Mapping[int, Corpus], id
         sequence,
         channels,
         coefficients,
-        subject_neutral(corpus, recorded.subject, ensemble.training.neutral),
+        subject_neutral(corpus, recorded.subject, ensemble.training.neutral) @ channels.matrix,
         residual,
         images,
         _labels(recorded, corpus, config.action_units)[nearest].masked_fill(~known[:, None], UNKNOWN),

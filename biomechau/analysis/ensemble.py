@@ -123,7 +123,7 @@ class Ensemble:
         )
 
     def check_rig(self, corpus: Corpus) -> None:
-        """Raise ``ValueError`` unless a corpus has the rig of the training."""
+        """Raise ``ValueError`` if a corpus has another rig than the training, and the detectors read meshes."""
         for run in self.runs.values():
             run.check_rig(corpus)
 

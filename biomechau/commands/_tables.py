@@ -296,9 +296,12 @@ def scores_notes(scores: CrossValidation) -> list[str]:
     rates = {
         test["resampled_from_fps"]: test["fps"] for e in evaluations.values() if "fps" in (test := e.protocol["test"])
     }
+    rigs = [test["another_rig"] for e in evaluations.values() if "another_rig" in (test := e.protocol["test"])]
+    missing = listing("no shape for", sorted({shape for rig in rigs for shape in rig["missing_shapes"]}))
     notes = [
         f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
+        "on another rig, whose shapes are matched by name" + (f"; {missing}" if missing else "") if rigs else "",
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}",
         "F1 at the threshold 0.5, as in the literature",
         "own F1: at the unit's threshold, chosen on the validation subjects" if means.threshold_f1 else "",

@@ -17,13 +17,21 @@ class Evaluate(Command):
     """Evaluate all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
 
     On the training corpus every fold is tested on its own test subjects; another corpus is resampled to the frame rate
-    of the run and tested as a whole. Writes action_unit_scores.csv, side_scores.csv, intensity_scores.csv
-    and force_recovery.csv (if sides, intensities or true forces are known) and evaluation.json with the protocol.
+    of the run and tested as a whole, and if it has another rig, its shapes are matched by name. Writes
+    action_unit_scores.csv, side_scores.csv, intensity_scores.csv and force_recovery.csv (if sides, intensities or true
+    forces are known) and evaluation.json with the protocol.
     """
 
-    run_folder: Annotated[Path, arg(name="run", metavar="RUN", help="Folder of the run, or of one of its folds.")]
-    corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus with the test subjects, with the rig of the run.")]
+    corpus: Annotated[Path, arg(metavar="CORPUS", help="Corpus with the test subjects.")]
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")]
+    run_folder: Annotated[
+        Path | None,
+        arg(
+            name="run",
+            metavar="RUN",
+            help="Folder of the run, or of one of its folds; if not given, the default detector of the package.",
+        ),
+    ] = None
     json: Annotated[Switch, arg(help="Print evaluation.json instead of the table.")] = False
 
     def run(self) -> None:
@@ -32,8 +40,9 @@ class Evaluate(Command):
         from biomechau.corpus import Corpus
         from biomechau.reports.output import to_json
         from biomechau.training import open_runs
+        from biomechau.training.run import DEFAULT_RUN
 
-        runs, corpus = open_runs(self.run_folder), Corpus.open(self.corpus)
+        runs, corpus = open_runs(self.run_folder or DEFAULT_RUN), Corpus.open(self.corpus)
 
         from biomechau.training import cross_validate  # only now: Lightning takes seconds, and errors come first
 

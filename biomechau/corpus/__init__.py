@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from biomechau.corpus.corpus import Corpus
     from biomechau.corpus.corpus_sequence import CorpusSequence
     from biomechau.corpus.corpus_writer import CorpusWriter
+    from biomechau.corpus.driven_corpus import DrivenCorpus
     from biomechau.corpus.face_sequence import FaceSequence
     from biomechau.corpus.feature_cache import FeatureCache
     from biomechau.corpus.fold import Fold
@@ -43,6 +44,7 @@ __all__ = [
     "Corpus",
     "CorpusSequence",
     "CorpusWriter",
+    "DrivenCorpus",
     "FaceSequence",
     "FeatureCache",
     "Fold",
@@ -77,6 +79,7 @@ __getattr__, __dir__ = lazy_names(
         "corpus": ("Corpus",),
         "corpus_sequence": ("CorpusSequence",),
         "corpus_writer": ("CorpusWriter",),
+        "driven_corpus": ("DrivenCorpus",),
         "face_sequence": ("FaceSequence",),
         "feature_cache": ("FeatureCache",),
         "fold": ("Fold",),

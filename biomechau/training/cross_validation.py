@@ -126,7 +126,7 @@ def cross_validate(
 
     Args:
         runs: by fold number, see :func:`biomechau.training.open_runs`.
-        corpus: the training corpus, or another of the same rig.
+        corpus: the training corpus, or another.
         progress: called with (folds done, folds in all).
 
     Raises:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from biomechau.corpus import Corpus, LabelledCorpus, ResampledCorpus
+from biomechau.corpus import Corpus, DrivenCorpus, LabelledCorpus, ResampledCorpus
 from biomechau.csv_output import write_rows
 from biomechau.file_errors import naming
 from biomechau.files import staged_directory
@@ -121,12 +121,14 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
 
     Args:
         run: the run, or its folder.
-        corpus: contains the test subjects: the training corpus, or another of the same rig, which is resampled to the
-            frame rate of the run (:class:`biomechau.corpus.ResampledCorpus`).
+        corpus: contains the test subjects: the training corpus, or another, which is resampled to the frame rate of the
+            run (:class:`biomechau.corpus.ResampledCorpus`). If it was made with another rig, the names of its shapes
+            tell which of the run's they drive (:class:`biomechau.corpus.DrivenCorpus`).
         subjects: to test on; the test subjects of the run's fold if not given.
 
     Raises:
-        ValueError: training has not finished, the corpus does not match, or a subject was used for training.
+        ValueError: training has not finished, the corpus does not match, it has another rig and the detector reads
+            meshes, or a subject was used for training.
         OSError: a file cannot be read.
     """
     run = run if isinstance(run, Run) else Run.open(run)
@@ -137,6 +139,10 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     recorded_fps, fps = corpus.fps, config.detector.physics.fps
     if recorded_fps != fps:
         seen = ResampledCorpus(run.seen_by_head(corpus), fps)
+    rigs: dict[str, Any] = {}
+    if not run.same_rig(corpus):
+        seen = DrivenCorpus(seen, detector.rig)
+        rigs = {"another_rig": {"by": "names of the shapes", "missing_shapes": list(seen.channels.missing_shapes)}}
     windows = DetectorWindows(seen, tested, detector, config.num_frames, neutral=config.neutral)
     frames = _collect(detector, windows, config.batch_size)
     scores = action_unit_scores(
@@ -151,7 +157,8 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     protocol = read_json_object(run.path / PROTOCOL)
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
-    protocol["test"] = {**subjects_and_frames(seen, tested), **other, **rates, "corpus": dict(corpus.provenance)}
+    about = {**other, **rates, **rigs, "corpus": dict(corpus.provenance)}
+    protocol["test"] = {**subjects_and_frames(seen, tested), **about}
     return Evaluation(scores, forces, reconstruction, protocol, sides, intensities)
 
 

@@ -174,18 +174,22 @@ class Run:
         return corpus.of_backbone(self.backbone) if self.config.detector.uses_images else corpus
 
     def check_rig(self, corpus: Corpus) -> None:
-        """Raise ``ValueError`` unless a corpus has the rig of the training."""
-        if corpus.rig_sha256 != self.rig_sha256:
+        """Raise ``ValueError`` if a corpus has another rig than the training, and the detector reads meshes."""
+        if self.config.detector.uses_mesh and not self.same_rig(corpus):
             raise ValueError(
-                f"{corpus.path} has another rig than the training of {self.path}: expected SHA-256 "
-                f"{self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
+                f"{corpus.path} has another rig than the training of {self.path}, whose detector reads meshes: "
+                f"expected SHA-256 {self.rig_sha256[:12]}..., found {corpus.rig_sha256[:12]}..."
             )
+
+    def same_rig(self, corpus: Corpus) -> bool:
+        """Whether a corpus has the rig of the training. Detectors that read no meshes take those of others by name."""
+        return corpus.rig_sha256 == self.rig_sha256
 
     def check_test(self, corpus: Corpus, subjects: Iterable[str]) -> None:
         """Check that this run can be tested on some subjects of a corpus.
 
         Raises:
-            ValueError: the corpus has another rig, or a subject was used for training.
+            ValueError: the corpus has another rig and the detector reads meshes, or a subject was used for training.
         """
         self.check_rig(corpus)
         if not self.trained_on(corpus):

@@ -67,7 +67,9 @@ def test_the_first_recipe_gives_what_it_gave(rig: FaceRig) -> None:
         assert s.valid.all()
 
 
-@pytest.mark.parametrize("option", [{"sides": "free"}, {"trackers": "varied"}, {"label_level": 0.4}])
+@pytest.mark.parametrize(
+    "option", [{"sides": "free"}, {"trackers": "varied"}, {"trackers": "posed"}, {"label_level": 0.4}]
+)
 def test_options_do_not_change_each_other(rig: FaceRig, option: dict[str, object]) -> None:
     """What is shown when, and how the body moves, is the same whatever the tracker and the coders do."""
     for a, b in zip(simulate(rig, FIRST), simulate(rig, replace(FIRST, **option)), strict=True):  # type: ignore[arg-type]

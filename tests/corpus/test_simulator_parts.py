@@ -123,6 +123,19 @@ def test_tracker_recovers_coefficients_without_noise(rig, face, tissue):
     assert fit_shapes(tracker.basis, tracker.masses, 3 * meshes).max() == BOUNDS[1]
 
 
+def test_a_tracker_calibrated_to_poses_tells_them_apart(rig, face, tissue):
+    """A pull along one shape moves its channel; a fit of the rig's shapes is misled, since the tissue blurs them."""
+    followed = rig.shape_indices(tracked_names(rig))
+    poses = 0.7 * tissue.posed(tissue.tracked_shapes[followed])
+    rigid, posed = (Tracker.draw(tissue, followed, 2.0, np.random.default_rng(1), posed=p) for p in (False, True))
+    misled, found = (fit_shapes(each.basis, each.masses, poses) for each in (rigid, posed))
+    others = ~np.eye(len(followed), dtype=bool)
+    assert np.abs(found[others]).max() < 0.25 < 0.4 < np.abs(misled[others]).max()
+    dimple = [tracked_names(rig).index(name) for name in ("mouthDimple_L", "mouthDimple_R")]
+    assert found[dimple, dimple].min() > 0.5 > misled[dimple, dimple].max()
+    assert weighted_rms(tissue.masses, posed.basis) == pytest.approx(weighted_rms(tissue.masses, rigid.basis))
+
+
 def test_tracker_makes_the_errors_of_its_person(rig, face, tissue):
     tracker = Tracker.draw(tissue, rig.shape_indices(tracked_names(rig)), 2.0, np.random.default_rng(1))
     still, valid = tracker.track(face, np.zeros((400, *face.positions.shape)), 25.0, np.random.default_rng(3))

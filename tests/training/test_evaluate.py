@@ -152,10 +152,40 @@ def test_a_corpus_at_another_frame_rate_is_resampled(run: Run, corpus: Corpus, t
     assert "fps" not in expected.protocol["test"]
 
 
-def test_a_corpus_of_another_rig(run: Run, corpus: Corpus, tmp_path: Path) -> None:
+def test_a_corpus_of_another_rig_is_read_by_the_names_of_its_shapes(run: Run, corpus: Corpus, tmp_path: Path) -> None:
+    other = FaceRig.builtin(1100).select(sorted(corpus.shapes, reverse=True))
+    order = [corpus.shapes.index(name) for name in other.names]
+    for name, rig, columns in (("own", corpus.rig, slice(None)), ("other", other, order)):
+        with CorpusWriter(tmp_path / name, rig, corpus.action_units, corpus.fps, muscles=corpus.muscles) as writer:
+            for id in corpus.ids:
+                writer.add(replace(corpus[id], coefficients=corpus[id].coefficients[:, columns]))
+    own, there = Corpus.open(tmp_path / "own"), Corpus.open(tmp_path / "other")
+    expected, found = (evaluate(run, each, each.subjects) for each in (own, there))
+    assert (found.scores, found.forces, found.sides) == (expected.scores, expected.forces, expected.sides)
+    assert found.protocol["test"]["another_rig"]["missing_shapes"] == []
+    assert "another_rig" not in expected.protocol["test"]
+
+
+def test_a_corpus_without_the_shapes_of_the_run(run: Run, corpus: Corpus, tmp_path: Path) -> None:
+    rig, few = corpus.rig, corpus.rig.select([name for name in corpus.shapes if not name.startswith("mouth")])
+    with CorpusWriter(tmp_path / "few", few, corpus.action_units, corpus.fps) as writer:
+        columns = [corpus.shapes.index(name) for name in few.names]
+        kept = {"coefficients": corpus["S004_T1"].coefficients[:, columns], "muscle_forces": None}
+        writer.add(replace(corpus["S004_T1"], **kept))
+    found = evaluate(run, Corpus.open(tmp_path / "few"), ["S004"])
+    assert set(found.protocol["test"]["another_rig"]["missing_shapes"]) == set(rig.names) - set(few.names)
+    unknown = FaceRig(rig.neutral, rig.faces, rig.blendshapes, tuple(f"shape{k}" for k in range(rig.num_shapes)))
+    with CorpusWriter(tmp_path / "unknown", unknown, corpus.action_units, corpus.fps) as writer:
+        writer.add(replace(corpus["S004_T1"], muscle_forces=None))
+    with pytest.raises(ValueError, match="none of the shapes of its rig drives a shape of the other"):
+        evaluate(run, Corpus.open(tmp_path / "unknown"), ["S004"])
+
+
+def test_a_detector_that_reads_meshes_takes_no_other_rig(run: Run, corpus: Corpus, tmp_path: Path) -> None:
     rig = corpus.rig
     moved = FaceRig(rig.neutral + 1, rig.faces, rig.blendshapes, rig.names)
     with CorpusWriter(tmp_path / "other", moved, corpus.action_units, corpus.fps) as writer:
         writer.add(replace(corpus["S004_T1"], muscle_forces=None))
-    with pytest.raises(ValueError, match="has another rig than .* expected SHA-256"):
-        evaluate(run, Corpus.open(tmp_path / "other"))
+    reader = replace(run, config=replace(run.config, detector=replace(run.config.detector, source="mesh")))
+    with pytest.raises(ValueError, match="has another rig than .* reads meshes: expected SHA-256"):
+        evaluate(reader, Corpus.open(tmp_path / "other"))

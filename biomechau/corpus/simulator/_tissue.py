@@ -82,6 +82,12 @@ class Tissue:
             tracked_shapes=person.tracked_shapes(face),
         )
 
+    def posed(self, shapes: Array) -> Array:
+        """The face in static balance (n, N, 3) [cm], pulled along each of these shapes (n, N, 3) until it has moved as
+        far (rms)."""
+        stiffness = self.masses[:, None] * self.stiffness.toarray()
+        return _static(shapes, stiffness, self.masses, self.omega)[1]
+
     def move(self, force: Array, fps: float) -> Array:
         """Displacement over time, from rest, by the semi-implicit Euler method.
 
@@ -127,13 +133,20 @@ def _pull(targets: Array, stiffness: Array, masses: Array, omega: float) -> spar
 
     f_m = m_i w0^2 U_m(i), scaled so that in static balance the face moves as far as U_m (rms); the edges blur it.
     """
+    scale, _ = _static(targets, stiffness, masses, omega)
+    acceleration = omega**2 * scale[:, None, None] * targets
+    return sparse.csr_array(acceleration.reshape(len(targets), -1).T)
+
+
+def _static(targets: Array, stiffness: Array, masses: Array, omega: float) -> tuple[Array, Array]:
+    """Factors (M,) of the forces m_i w0^2 U_m(i) along the targets (M, N, 3) that move the face as far as these (rms),
+    and its displacement (M, N, 3) [cm] in static balance with each of them."""
     force = masses[:, None] * omega**2 * targets
     columns = torch.from_numpy(force.transpose(1, 0, 2).reshape(len(masses), -1).copy())
     factor = torch.linalg.cholesky(torch.from_numpy(stiffness))
     static = torch.cholesky_solve(columns, factor).numpy().reshape(len(masses), -1, 3).transpose(1, 0, 2)
     scale = weighted_rms(masses, targets) / weighted_rms(masses, static)
-    acceleration = omega**2 * scale[:, None, None] * targets
-    return sparse.csr_array(acceleration.reshape(len(targets), -1).T)
+    return scale, scale[:, None, None] * static
 
 
 def _stretched_areas(face: CoarseFace, stretch: Array) -> Array:

@@ -69,9 +69,13 @@ class Tracker:
         hardness: float,
         rng: np.random.Generator,
         make: TrackerMake = AS_SEEN,
+        posed: bool = False,
     ) -> Tracker:
-        """A tracker with random errors that follows these shapes of the person."""
+        """A tracker with random errors that follows these shapes of the person, or, where it was calibrated to poses,
+        what the tissue makes of them."""
         basis = tissue.tracked_shapes[list(shapes)]
+        if posed:
+            basis = tissue.posed(basis)
         size = np.sqrt(tissue.masses) * np.linalg.norm(basis, axis=-1)
         unit = size / np.linalg.norm(size, axis=1, keepdims=True)
         overlapping = (product(unit, unit.T) > _OVERLAP) & ~np.eye(len(basis), dtype=bool)

@@ -182,7 +182,7 @@ def _name(subject: int) -> str:
 
 
 def _make(config: SimulationConfig, subject: int, num_channels: int) -> TrackerMake:
-    if config.trackers != "varied":
+    if config.trackers not in ("varied", "posed"):
         return AS_SEEN
     return TrackerMake.draw(num_channels, _stream(config, _MAKE, subject))
 
@@ -221,7 +221,7 @@ def _record(
     gains = _gains(muscles, config.hardness, rng) * _strengths(muscles, character.strength)
     tissue = Tissue.draw(face, muscles, character.omega, config.hardness, rng)
     make = _make(config, character.subject, len(followed))
-    tracker = Tracker.draw(tissue, followed, config.hardness, rng, make)
+    tracker = Tracker.draw(tissue, followed, config.hardness, rng, make, posed=config.trackers == "posed")
     plays = [_play(config, character, sequence) for sequence in range(config.sequences)]
     streams = [_stream(config, _OBSERVATION, character.subject, sequence) for sequence in range(config.sequences)]
     excitations = [_excitation(performance, muscles) for performance, _ in plays]
