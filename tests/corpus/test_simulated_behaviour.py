@@ -114,6 +114,16 @@ def test_mixed_people_show_every_movement_at_every_level() -> None:
     assert not table[:, len(UNITS) :].any()
 
 
+def test_crowded_people_move_many_units_at_once() -> None:
+    counts = {}
+    for displays in ("random", "crowded"):
+        actors = [Actor.draw(np.random.default_rng(seed)) for seed in range(200)]
+        shown = [perform(actor, 4, 25.0, np.random.default_rng((0, k)), displays) for k, actor in enumerate(actors)]
+        counts[displays] = np.array([(each.expression.max((0, 2)) > 0).sum() for each in shown])
+    assert (counts["crowded"] >= 6).mean() > 0.4 > 0.1 > (counts["random"] >= 6).mean()
+    assert counts["crowded"].max() >= 12
+
+
 def test_single_units_come_alone() -> None:
     """Among short performances with one event, a good share has one unit, and others up to five."""
     counts = []

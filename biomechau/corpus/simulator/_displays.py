@@ -71,11 +71,16 @@ class Actor:
         return cls(expressivity, np.exp(0.5 * rng.standard_normal(len(UNITS))) ** 0.6, mix / mix.sum())
 
 
-# Kinds of events, and their shares in "mixed" and "random" sequences.
-KINDS = ("display", "random set", "single unit")
-SHARES: Mapping[str, tuple[float, ...]] = {"mixed": (0.3, 0.4, 0.3), "random": (0.0, 0.6, 0.4)}
+# Kinds of events, and their shares in "mixed", "random" and "crowded" sequences.
+KINDS = ("display", "random set", "single unit", "crowded set")
+SHARES: Mapping[str, tuple[float, ...]] = {
+    "mixed": (0.3, 0.4, 0.3, 0.0),
+    "random": (0.0, 0.6, 0.4, 0.0),
+    "crowded": (0.0, 0.25, 0.15, 0.6),
+}
+# Number of units of a set.
+SETS: Mapping[str, tuple[int, int]] = {"single unit": (1, 1), "random set": (1, 5), "crowded set": (6, 14)}
 MOST_EVENTS = 8.0  # mean number of events after the first in the busiest sequences of the default length
-RANDOM_SET = (1, 5)  # number of units in a random set
 RANDOM_APEX = 16  # scale of the duration of the apex of a random set or a single unit [frames of 25 per second]
 # In random sets, units that coders label are twice as likely as other movements.
 CHANCES = np.array([2.0 if command in ACTION_UNITS else 1.0 for command in COMMANDS])

@@ -14,7 +14,7 @@ from biomechau.corpus.simulator._displays import (
     KINDS,
     MOST_EVENTS,
     RANDOM_APEX,
-    RANDOM_SET,
+    SETS,
     SHARES,
     SPEECH,
     Actor,
@@ -74,7 +74,7 @@ def perform(
         fps: frames per second [1/s].
         rng: for the events.
         displays: "mixed" for displays of the table, random sets of units and single units; "random" for the last two
-            only; "table" for displays and single units that coders label.
+            only; "crowded" for these and sets of many units; "table" for displays and single units that coders label.
         sides: for differences between left and right; None for equal sides.
     """
     step = 1 / (STEPS_PER_FRAME * fps)
@@ -140,7 +140,8 @@ def _add_mixed(
         if kind == "display":
             _add_display(expression, time, actor, rng, event)
             continue
-        count = 1 if kind == "single unit" else int(rng.integers(RANDOM_SET[0], RANDOM_SET[1] + 1))
+        fewest, most = SETS[kind]
+        count = int(rng.integers(fewest, most + 1)) if fewest < most else fewest
         timing = _timing(time, RANDOM_APEX, rng)
         for column in rng.choice(len(COMMANDS), count, replace=False, p=CHANCES / CHANCES.sum()):
             level, jitter = rng.uniform(0, 1), rng.uniform(-3, 3, 4) * _FRAME

@@ -9,8 +9,8 @@ from tyro.conf import FlagCreatePairsOff
 
 from biomechau._options import Interval, Options
 
-# Displays of a table, random sets of units and single units; the last two only; displays only.
-Displays = Literal["mixed", "random", "table"]
+# Displays of a table, random sets of units and single units; the last two only; these and sets of many units; displays.
+Displays = Literal["mixed", "random", "crowded", "table"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class SimulationConfig(Options):
     # seed of all random numbers, 0 to 4,294,967,295
     seed: Annotated[int, Interval("[0, 4294967295]")] = 0
     # what people show: "mixed" for displays of a table, random sets of units and single units, of any strength;
-    # "random" for the last two only; "table" for the displays, in which the same units always occur together
+    # "random" for the last two only; "crowded" for these and sets of 6 to 14 units at once; "table" for the displays,
+    # in which the same units always occur together
     displays: Displays = "mixed"
     # symmetry of the face: "free" for different amplitudes left and right in every event, one-sided events, and people
     # with one weak side; "tied" for equal sides
