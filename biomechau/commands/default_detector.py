@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import arg
 
@@ -20,13 +20,18 @@ class DefaultDetector(Command):
     """
 
     out: Annotated[Path, arg(metavar="DIR", help="Folder to make: a run, with card.md and movements.json.")]
+    people: Annotated[
+        Literal["fitted", "posed"],
+        arg(help='Simulated people to train on: those of the detector that ships, or "posed", which were tried.'),
+    ] = "fitted"
 
     def run(self) -> None:
         """Make it."""
-        from biomechau.training.experiments.default_detector import make_default_detector
+        from biomechau.training.experiments.default_detector import POSED_PEOPLE, Recipe, make_default_detector
 
+        recipe = Recipe(people=POSED_PEOPLE) if self.people == "posed" else Recipe()
         with progress_bar("making the default detector") as progress:
-            found = make_default_detector(self.out, progress=progress)
+            found = make_default_detector(self.out, recipe, progress)
         for group in ("single", "one_sided", "paired"):
             print_lines(f"{group.replace('_', '-')} movements named rightly: {found[group]['rightly']:.1%}")
         print_lines(f"wrote {self.out}")
