@@ -20,8 +20,8 @@ from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, Physics
 from biomechau.rig import Distribution, FaceRig, Muscles
 from biomechau.tensor_file import open_tensors
 
-_VERSION = 2
-_TENSORS = ("error", "second_moment", "mean", "recovery", "widening")
+_VERSION = 3
+_TENSORS = ("response", "error", "second_moment", "mean", "recovery", "widening")
 
 
 def cache_folder() -> Path:

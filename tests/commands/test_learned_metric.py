@@ -104,7 +104,7 @@ def test_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main(command) == 0
     assert "wrote" in capsys.readouterr().out
     scores = json.loads((out / "forces.json").read_text())["scores"]
-    assert len(scores) == 4 * 2 * 4
+    assert len(scores) == 4 * 2 * 5
     assert {score["group"] for score in scores} == set(force_trial.GROUPS)
     assert all(-1 <= score["median"] <= 1 for score in scores)
     second = {score["method"]: score["median"] for score in scores if score["group"] == "second" and score["clean"]}
