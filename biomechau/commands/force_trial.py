@@ -48,7 +48,7 @@ class ForceTrial(Command):
 
         rig, config = load_rig(self.rig), PhysicsConfig()
         ensemble = Ensemble.of(self.run_folder or DEFAULT_RUN)
-        learned = learned_metric(rig, None, config, InverseOptions(metric="learned"))
+        learned = learned_metric(rig, None, config, InverseOptions(metric="learned"), self.rig)
         assert learned is not None
         dynamics = FaceDynamics(rig, Distribution.from_rig(rig), config, torch.float64)
         with progress_bar("forces of simulated people") as progress:
