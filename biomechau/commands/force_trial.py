@@ -57,7 +57,9 @@ class ForceTrial(Command):
             f"Simulated people, not real ones: {self.people} per group and seed, {self.seeds} seeds, rig {self.rig}, "
             f"biomechau {__version__}, torch {torch.__version__}. Medians over the muscles of r over all frames; "
             "median over the seeds, in brackets the lowest and the highest. Nothing was learned from these people; "
-            "weights and the widening of the intervals were chosen on others of both simulators.",
+            "weights and the widening of the intervals were chosen on others of both simulators. `plain, at rest` and "
+            "`learned` subtract the neutral face of the person, the 10th percentile over all recordings; `plain` "
+            "subtracts nothing.",
             f"Not determined according to the metric: {', '.join(learned.undetermined) or 'none'}.",
         ]
         self.out.mkdir(parents=True, exist_ok=True)
