@@ -91,19 +91,21 @@ class ForceMetric:
         return tuple(m for m, r in zip(self.muscles, self.recovery.tolist(), strict=True) if r < DETERMINED)
 
     def calibrated(self, forces: Tensor, deviation: Tensor, truth: Tensor) -> ForceMetric:
-        """The metric with ``widening`` and ``recovery`` from forces that it found, their deviation, and the true ones.
+        """The metric with ``widening`` from forces that it found, their deviation, and the true ones.
 
         Args:
             forces, deviation, truth: (n, M), the deviation without ``widening``.
         """
         active = (forces > ACTIVE) | (truth > ACTIVE)
         ratio = (truth - forces)[active].abs() / (NORMAL_90 * deviation[active]).clamp_min(_LEAST_ERROR)
+        return replace(self, widening=float(np.quantile(ratio.numpy(), _COVERED)) if ratio.numel() else 1.0)
+
+    def with_recovery(self, forces: Tensor, truth: Tensor) -> ForceMetric:
+        """The metric with ``recovery`` from forces that it found and the true ones (n, M), both sides together."""
         order = mirror_order(self.muscles)
         pair = torch.stack([torch.cat([x, x[:, order]]) for x in (forces, truth)])
         pair = pair - pair.mean(1, keepdim=True)
-        product = (pair[0] * pair[1]).sum(0) / pair.square().sum(1).prod(0).sqrt().clamp_min(1e-12)
-        widening = float(np.quantile(ratio.numpy(), _COVERED)) if ratio.numel() else 1.0
-        return replace(self, widening=widening, recovery=product)
+        return replace(self, recovery=(pair[0] * pair[1]).sum(0) / pair.square().sum(1).prod(0).sqrt().clamp_min(1e-12))
 
     def noise(self, missed: Tensor, observed: Tensor) -> Tensor:
         """Size of a recording's errors (...), 1 for those of the simulated people on average.

@@ -117,7 +117,7 @@ def test_what_ships_is_of_the_built_in_face(
     assert "read from" in capsys.readouterr().err
     assert not few_people.exists()
     assert metric.widening > 1
-    assert "orbicularis_oris_superior" in metric.undetermined
+    assert "orbicularis_oris_peripheralis" in metric.undetermined
     assert "digastric" not in metric.undetermined
 
 

@@ -192,7 +192,8 @@ def test_widening_and_recovery_come_from_known_forces(metric: ForceMetric) -> No
     truth = torch.rand(5000, 8, generator=generator, dtype=torch.float64)
     noise = torch.randn(5000, 8, generator=generator, dtype=torch.float64)
     size = torch.tensor([0.05, 0.05, 0.1, 0.1, 3.0, 3.0, 0.1, 0.1], dtype=torch.float64)
-    found = metric.calibrated((truth + size * noise).clamp_min(0), (size / 2).expand(5000, 8), truth)
+    forces = (truth + size * noise).clamp_min(0)
+    found = metric.with_recovery(forces, truth).calibrated(forces, (size / 2).expand(5000, 8), truth)
     assert found.widening == pytest.approx(2 * 1.44 / 1.645, rel=0.1)
     assert found.undetermined == metric.muscles[4:6]
     assert metric.undetermined == ()
