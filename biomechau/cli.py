@@ -61,6 +61,9 @@ COMMANDS: Mapping[str, Entry | Group] = {
             "ablation": Entry("experiment.Ablation", "Losses and physics, one change at a time."),
             "forces": Entry("force_trial.ForceTrial", "Forces of simulated people, found and true."),
             "figures": Entry("experiment.Figures", "Fig. 2, 4 and 5 of a trained run."),
+            "built-in-metric": Entry(
+                "builtin_metric.BuiltinMetric", "The learned metric of the built-in face, from seeds."
+            ),
             "default-detector": Entry("default_detector.DefaultDetector", "The detector of the package, from seeds."),
         },
     ),

@@ -19,6 +19,7 @@ from biomechau.corpus import FaceSequence
 from biomechau.corpus.calibration import NeutralSource
 from biomechau.corpus.driving import drive
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, InverseResult, PhysicsConfig, inverse_dynamics
+from biomechau.physics.force_metric import NEUTRAL
 from biomechau.physics.rollout_windows import rollout_windows
 from biomechau.rig import Distribution, FaceRig, Muscles
 
@@ -146,6 +147,8 @@ def analyse(
     """
     config = PhysicsConfig() if config is None else config
     options = InverseOptions() if options is None else options
+    if options.metric == "learned" and neutral is None and options.neutral is None:
+        options = replace(options, neutral=NEUTRAL)
     if neutral is not None and options.neutral is not None:
         raise ValueError("options.neutral must be None where neutral is given")
     source = NeutralSource(options.neutral) if neutral is None and options.neutral is not None else neutral

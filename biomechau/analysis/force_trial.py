@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from biomechau.analysis.ensemble import Ensemble
-from biomechau.analysis.learned_metric import simulated_people
+from biomechau.analysis.learned_metric import SimulatedPerson, simulated_people, together
 from biomechau.corpus.simulator import SimulationConfig
 from biomechau.corpus.simulator.second_simulator import simulate_second
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, inverse_dynamics
@@ -24,19 +24,11 @@ GROUPS = {
     "random": "the package's simulator: random sets and single units alone",
     "weak": "the second simulator: each person has one weak side",
 }
-Method = Literal["own channel", "detector", "plain", "learned"]
-METHODS: tuple[Method, ...] = ("own channel", "detector", "plain", "learned")
+Method = Literal["own channel", "detector", "plain", "plain, at rest", "learned"]
+METHODS: tuple[Method, ...] = ("own channel", "detector", "plain", "plain, at rest", "learned")
 HARDNESS = (1.0, 2.0)
 _FIRST_SEED = 500  # of people that nothing was learned from or chosen on
 _TOLERANCE = 1e-4  # of the solver: far below what r shows
-
-
-class Person(NamedTuple):
-    """Recordings of one simulated person: coefficients (S, T, K'), true forces (S, T, M), valid (S, T)."""
-
-    coefficients: Tensor
-    forces: Tensor
-    valid: Tensor
 
 
 @dataclass(frozen=True)
@@ -115,8 +107,7 @@ def run_force_trial(
         seen = list(_people(rig, dynamics, group, hardness, clean, seed, people))
         for method in METHODS:
             counts = [len(person.valid) for person in seen]
-            together = Person(*(torch.cat(parts) for parts in zip(*seen, strict=True)))
-            forces, spread = _forces(dynamics, learned, ensemble, method, together)
+            forces, spread = _forces(dynamics, learned, ensemble, method, seen)
             spreads = [None] * len(seen) if spread is None else spread.split(counts)
             found = list(zip(forces.split(counts), spreads, strict=True))
             scores.append(_score(group, hardness, clean, seed, method, dynamics, seen, found))
@@ -127,12 +118,14 @@ def run_force_trial(
 
 def _people(
     rig: FaceRig, dynamics: FaceDynamics, group: str, hardness: float, clean: bool, seed: int, count: int
-) -> Iterable[Person]:
+) -> Iterable[SimulatedPerson]:
     if group in ("second", "weak"):
         weak = float(group == "weak")
         for recording in simulate_second(rig, dynamics.muscles, count, hardness=hardness, weak=weak, seed=seed):
             c = (recording.clean if clean else recording.coefficients)[None, :, dynamics.shape_indices]
-            yield Person(c, recording.forces[None], torch.ones(c.shape[:2], dtype=torch.bool))
+            yield SimulatedPerson(
+                c, recording.forces[None], torch.ones(c.shape[:2], dtype=torch.bool), dynamics.config.fps
+            )
         return
     config = SimulationConfig(
         subjects=count,
@@ -141,8 +134,7 @@ def _people(
         displays="random" if group == "random" else "mixed",
         trackers="clean" if clean else "varied",
     )
-    for c, forces, valid, _ in simulated_people(rig, dynamics, config):
-        yield Person(c, forces, valid)
+    yield from simulated_people(rig, dynamics, config)
 
 
 def _check(ensemble: Ensemble, dynamics: FaceDynamics) -> None:
@@ -156,23 +148,23 @@ def _check(ensemble: Ensemble, dynamics: FaceDynamics) -> None:
 
 @torch.no_grad()
 def _forces(
-    dynamics: FaceDynamics, learned: ForceMetric, ensemble: Ensemble, method: Method, person: Person
+    dynamics: FaceDynamics, learned: ForceMetric, ensemble: Ensemble, method: Method, people: list[SimulatedPerson]
 ) -> tuple[Tensor, Tensor | None]:
     """Forces (S, T, M), and their standard deviations by the learned metric."""
+    c, _, valid, neutral = together(people)
     if method == "detector":
-        inputs = {"coefficients": person.coefficients.to(ensemble.dynamics.mass.dtype)}
+        inputs = {"coefficients": c.to(ensemble.dynamics.mass.dtype)}
         found = [detector(inputs).forces for detector in ensemble.detectors.values()]
         return torch.stack([forces for forces in found if forces is not None]).mean(0).double(), None
     if method == "own channel":
         own = [[float(shape in muscle.shapes) for muscle in dynamics.muscles] for shape in dynamics.shape_names]
         shapes = torch.tensor(own, dtype=torch.float64)
-        return person.coefficients @ (shapes / shapes.sum(0)), None
-    if method == "plain":
-        options = InverseOptions(tolerance=_TOLERANCE)
-        return inverse_dynamics(dynamics, person.coefficients, options=options, valid=person.valid).forces, None
-    options = InverseOptions(metric="learned", tolerance=_TOLERANCE)
-    found = inverse_dynamics(dynamics, person.coefficients, None, options, None, person.valid, learned, deviation=True)
-    return found.forces, found.deviation
+        return c @ (shapes / shapes.sum(0)), None
+    options = InverseOptions(metric="learned" if method == "learned" else "coefficients", tolerance=_TOLERANCE)
+    at_rest = None if method == "plain" else neutral
+    metric = learned if method == "learned" else None
+    result = inverse_dynamics(dynamics, c, None, options, None, valid, metric, metric is not None, at_rest)
+    return result.forces, result.deviation
 
 
 def _score(
@@ -182,7 +174,7 @@ def _score(
     seed: int,
     method: Method,
     dynamics: FaceDynamics,
-    people: list[Person],
+    people: list[SimulatedPerson],
     results: list[tuple[Tensor, Tensor | None]],
 ) -> Score:
     found = [forces for forces, _ in results]

@@ -1,4 +1,4 @@
-"""The learned metric of a rig, kept in the user's cache folder: it takes a minute to learn."""
+"""Where the learned metric of a rig is kept: in its file, in the package, or in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
+from torch import Tensor
 
+import biomechau.analysis
 from biomechau.analysis import learn_metric
 from biomechau.analysis.learned_metric import PEOPLE
 from biomechau.commands.terminal import print_message, progress_bar
 from biomechau.files import replacing
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, PhysicsConfig
 from biomechau.rig import Distribution, FaceRig, Muscles
-from biomechau.tensor_file import open_tensors
+from biomechau.tensor_file import open_tensors, tensor_bytes
 
-_VERSION = 2
-_TENSORS = ("error", "second_moment", "mean", "recovery", "widening")
+SHIPPED = Path(biomechau.analysis.__file__).parent / "builtin_metric.safetensors"
+_VERSION = 4
+_TENSORS = ("response", "error", "second_moment", "mean", "recovery", "widening")
+# A metric is of a model whose matrices are these, but for the rounding of another machine.
+_MODEL, _ROUNDING = ("mass", "damping", "stiffness", "projection"), 1e-4
+_PREFIX, _ABOUT = "metric.", "metric"
 
 
 def cache_folder() -> Path:
@@ -32,45 +37,103 @@ def cache_folder() -> Path:
 
 
 def learned_metric(
-    rig: FaceRig, muscles: Muscles | None, config: PhysicsConfig, options: InverseOptions, quiet: bool = False
+    rig: FaceRig,
+    muscles: Muscles | None,
+    config: PhysicsConfig,
+    options: InverseOptions,
+    file: str | None = None,
+    quiet: bool = False,
 ) -> ForceMetric | None:
-    """The metric that the options ask for: from the cache, or learned now and kept; None where they ask for none.
+    """The metric that the options ask for; None where they ask for none.
+
+    From the rig's file, from the package for the built-in face, from the cache folder, or estimated now and kept there;
+    a line says which.
 
     Args:
         rig: the face.
         muscles: the muscle table; ``Muscles.facs()`` if not given.
         config: the physical model.
         options: of the inverse dynamics.
-        quiet: show no progress.
+        file: what the rig was read from.
+        quiet: say nothing and show no progress.
 
     Raises:
         ValueError: as :func:`biomechau.analysis.learn_metric`.
     """
     if options.metric != "learned":
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # muscles that the rig lacks are named with the forces
-        dynamics = FaceDynamics(rig, Distribution.from_rig(rig, muscles), config, torch.float64)
-    path = cache_folder() / "metrics" / f"{_key(dynamics)}.safetensors"
+    dynamics = model_of(rig, muscles, config)
+    cached = cache_folder() / "metrics" / f"{_key(dynamics)}.safetensors"
+    for path in (*([] if file is None else [Path(file)]), SHIPPED, cached):
+        if (metric := read_metric(path, dynamics)) is not None:
+            if not quiet:
+                print_message("note", f"the learned metric is read from {path}")
+            return metric
+    if not quiet:
+        print_message(
+            "note",
+            "the learned metric of this face and model is estimated, which takes a minute or two the first time; "
+            'for a rig file, "rig import --metric" keeps it there',
+        )
+    metric = estimate_metric(rig, dynamics, quiet)
     try:
-        with open_tensors(path) as file:
-            tensors = {name: file.get_tensor(name) for name in _TENSORS}
-            tensors["widening"] = float(tensors["widening"])
-            return ForceMetric(dynamics.shape_names, dynamics.muscles.names, **tensors)
-    except (OSError, ValueError):
-        pass  # not there, or not whole
-    with progress_bar("learning the metric from simulated people", quiet) as progress:
-        metric = learn_metric(rig, dynamics, progress)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            tensors = {
-                name: torch.as_tensor(getattr(metric, name), dtype=torch.float64).contiguous() for name in _TENSORS
-            }
-            partial.write_bytes(save(tensors))
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(cached) as partial:
+            partial.write_bytes(tensor_bytes(*packed(metric, dynamics)))
     except OSError as error:
         print_message("note", f"the learned metric could not be kept for the next time: {error}")
     return metric
+
+
+def model_of(rig: FaceRig, muscles: Muscles | None = None, config: PhysicsConfig | None = None) -> FaceDynamics:
+    """The model of a rig that a metric is estimated for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # muscles that the rig lacks are named with the forces
+        return FaceDynamics(rig, Distribution.from_rig(rig, muscles), config or PhysicsConfig(), torch.float64)
+
+
+def estimate_metric(rig: FaceRig, dynamics: FaceDynamics, quiet: bool = False) -> ForceMetric:
+    """:func:`biomechau.analysis.learn_metric` with a progress bar."""
+    with progress_bar("estimating the learned metric from simulated people", quiet) as progress:
+        return learn_metric(rig, dynamics, progress)
+
+
+def packed(metric: ForceMetric, dynamics: FaceDynamics) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a metric and of the model that it is of, for a safetensors file."""
+    parts = {**{name: getattr(metric, name) for name in _TENSORS}, **{name: getattr(dynamics, name) for name in _MODEL}}
+    tensors = {
+        _PREFIX + name: torch.as_tensor(part, dtype=torch.float64).clone(memory_format=torch.contiguous_format)
+        for name, part in parts.items()
+    }
+    return tensors, {_ABOUT: _about(dynamics)}
+
+
+def read_metric(path: Path, dynamics: FaceDynamics) -> ForceMetric | None:
+    """The metric in a file; None if there is none, or one of another model or version, or the file is not whole."""
+    try:
+        with open_tensors(path) as file:
+            if (file.metadata() or {}).get(_ABOUT) != _about(dynamics):
+                return None
+            parts = {name: file.get_tensor(_PREFIX + name) for name in (*_TENSORS, *_MODEL)}
+    except (OSError, ValueError):
+        return None
+    shapes, muscles = dynamics.num_shapes, dynamics.num_muscles
+    sizes = [(shapes, muscles), (shapes, shapes), (muscles, muscles), (muscles,), (muscles,), ()]
+    if [tuple(parts[name].shape) for name in _TENSORS] != sizes:
+        return None
+    if not all(_alike(parts.pop(name), getattr(dynamics, name)) for name in _MODEL):
+        return None
+    widening = float(parts.pop("widening"))
+    return ForceMetric(dynamics.shape_names, dynamics.muscles.names, widening=widening, **parts)
+
+
+def _alike(kept: Tensor, own: Tensor) -> bool:
+    return kept.shape == own.shape and float((kept - own).abs().max()) <= _ROUNDING * float(own.abs().max())
+
+
+def _about(dynamics: FaceDynamics) -> str:
+    config = replace(dynamics.config, fps=PhysicsConfig().fps)  # for all frame rates
+    return json.dumps([_VERSION, asdict(config), dynamics.shape_names, dynamics.muscles.names])
 
 
 def _key(dynamics: FaceDynamics) -> str:
@@ -78,8 +141,5 @@ def _key(dynamics: FaceDynamics) -> str:
     digest = hashlib.sha256()
     for tensor in (dynamics.mass, dynamics.stiffness, dynamics.damping, dynamics.projection, dynamics.blendshapes):
         digest.update(tensor.numpy().tobytes())
-    config = replace(dynamics.config, fps=PhysicsConfig().fps)  # for all frame rates
-    people = [asdict(people) for people in PEOPLE]
-    names = [dynamics.shape_names, dynamics.muscles.names]
-    digest.update(json.dumps([_VERSION, asdict(config), people, names]).encode())
+    digest.update(json.dumps([_about(dynamics), [asdict(people) for people in PEOPLE]]).encode())
     return digest.hexdigest()[:32]

@@ -39,10 +39,15 @@ class RestOptions:
         Raises:
             ValueError: frames that are not two rising numbers, or a percentile (``--neutral``) beside them.
         """
-        if self.frames is None and self.neutral_from is None:
+        if not self.given:
             return
         if percentile is not None:
             raise ValueError("--neutral takes a percentile of all frames: leave it out, or --neutral-frames and -from")
+
+    @property
+    def given(self) -> bool:
+        """Whether these options say where the face rests."""
+        return self.frames is not None or self.neutral_from is not None
 
     @property
     def frames(self) -> tuple[int, int] | None:
@@ -68,7 +73,7 @@ class RestOptions:
         Raises:
             ImportError, OSError, ValueError: as :meth:`ReadingOptions.read` of the recording at rest.
         """
-        if self.frames is None and self.neutral_from is None:
+        if not self.given:
             return None
         from biomechau.corpus.calibration import NeutralSource
         from biomechau.corpus.recordings import find_recordings

@@ -210,7 +210,14 @@ def tools(how: How) -> tuple[FaceRig, Ensemble, Muscles | None, ForceMetric | No
     """The rig, the detector, the muscles and the learned metric, once per process."""
     rig, ensemble = load_rig(how.rig), Ensemble.of(how.run or DEFAULT_RUN)
     muscles = None if how.muscles is None else Muscles.load(how.muscles)
-    return rig, ensemble, muscles, learned_metric(rig, muscles, PhysicsConfig(), how.inverse)
+    return rig, ensemble, muscles, learned_metric(rig, muscles, PhysicsConfig(), how.inverse, how.rig, quiet=True)
+
+
+def prepare_metric(how: How) -> None:
+    """Find or estimate the learned metric, and say where it is from, before the recordings are shared out."""
+    if how.inverse.metric == "learned":
+        muscles = None if how.muscles is None else Muscles.load(how.muscles)
+        learned_metric(load_rig(how.rig), muscles, PhysicsConfig(), how.inverse, how.rig)
 
 
 def kept(recording: Recording, recordings: Sequence[Recording], out: Path, how: How) -> dict[str, Any] | None:

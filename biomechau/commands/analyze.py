@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -58,8 +58,9 @@ class Analyze(Command):
             raise ValueError(f"--jobs must be at least 1, got {self.jobs}")
         self.rest.check(self.inverse.neutral)
         check_deviations(self.sd, self.inverse)
-        from biomechau.commands._study import How, Outcome, analyze_all, find_people, kept, tools
+        from biomechau.commands._study import How, Outcome, analyze_all, find_people, kept, prepare_metric, tools
         from biomechau.corpus.recordings import find_recordings
+        from biomechau.physics.force_metric import NEUTRAL
         from biomechau.reports.figures import MISSING_VIZ, viz_available
         from biomechau.reports.study_files import write_study
 
@@ -67,7 +68,11 @@ class Analyze(Command):
             raise ImportError(MISSING_VIZ)
         recordings = find_recordings(self.inputs, excluded=[self.out])
         self.reading.check_used(recordings)
-        how = How(self.rig, self.run_folder, self.muscles, self.reading, self.overlay, self.inverse, self.rest, self.sd)
+        inverse = self.inverse
+        if inverse.metric == "learned" and inverse.neutral is None and not self.rest.given:
+            inverse = replace(inverse, neutral=NEUTRAL)  # of the person, not of each recording
+        how = How(self.rig, self.run_folder, self.muscles, self.reading, self.overlay, inverse, self.rest, self.sd)
+        prepare_metric(how)
         tools(how)  # here too, so that an error that concerns all recordings is raised once
         outcomes = {
             recording: Outcome(recording, summary)

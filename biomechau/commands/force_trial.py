@@ -48,7 +48,7 @@ class ForceTrial(Command):
 
         rig, config = load_rig(self.rig), PhysicsConfig()
         ensemble = Ensemble.of(self.run_folder or DEFAULT_RUN)
-        learned = learned_metric(rig, None, config, InverseOptions(metric="learned"))
+        learned = learned_metric(rig, None, config, InverseOptions(metric="learned"), self.rig)
         assert learned is not None
         dynamics = FaceDynamics(rig, Distribution.from_rig(rig), config, torch.float64)
         with progress_bar("forces of simulated people") as progress:
@@ -57,7 +57,9 @@ class ForceTrial(Command):
             f"Simulated people, not real ones: {self.people} per group and seed, {self.seeds} seeds, rig {self.rig}, "
             f"biomechau {__version__}, torch {torch.__version__}. Medians over the muscles of r over all frames; "
             "median over the seeds, in brackets the lowest and the highest. Nothing was learned from these people; "
-            "weights and the widening of the intervals were chosen on others of both simulators.",
+            "weights and the widening of the intervals were chosen on others of both simulators. `plain, at rest` and "
+            "`learned` subtract the neutral face of the person, the 10th percentile over all recordings; `plain` "
+            "subtracts nothing.",
             f"Not determined according to the metric: {', '.join(learned.undetermined) or 'none'}.",
         ]
         self.out.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,7 @@ class Forces(Command):
         with progress_bar("reading", self.json) as progress:
             sequence = self.reading.read(self.input, rig, progress)
         neutral = self.rest.source(self.reading, rig)
-        learned = learned_metric(rig, muscles, config, self.inverse, self.json)
+        learned = learned_metric(rig, muscles, config, self.inverse, self.rig, self.json)
         with progress_bar("inverse dynamics", self.json) as progress:
             found = analyse(sequence, rig, config, self.inverse, muscles, progress, learned, neutral, self.sd)
         summary = found.summary()

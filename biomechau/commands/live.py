@@ -96,7 +96,7 @@ class Live(Command):
         with ExitStack() as stack:
             stack.enter_context(one_thread())  # matrices are small, and the other cores have a page to draw
             channels, frames, what = self._source(rig, stop, stack)
-            learned = learned_metric(rig, muscles, self.physics, self.inverse)
+            learned = learned_metric(rig, muscles, self.physics, self.inverse, self.rig)
             live = LiveForces(rig, channels, self.physics, self.inverse, self.delay, muscles, learned)
             for note in live.notes:
                 print_message("warning", note)

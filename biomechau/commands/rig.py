@@ -44,6 +44,10 @@ class RigImport(Command):
         arg(help="Centimetres per unit of the source; if not given, 1 for a folder of meshes, 100 for glTF (metres)."),
     ] = None
 
+    metric: Annotated[
+        Switch, arg(help="Also estimate the learned metric (forces --metric learned), a minute or two, and keep it.")
+    ] = False
+
     def run(self) -> None:
         """Read the source, write the rig file."""
         from biomechau.rig import FaceRig
@@ -69,6 +73,16 @@ class RigImport(Command):
         self.out.parent.mkdir(parents=True, exist_ok=True)
         rig.save(self.out)
         self._tell(rig)
+        if self.metric:
+            self._add_metric(rig)
+
+    def _add_metric(self, rig: FaceRig) -> None:
+        from biomechau.commands._metric_cache import estimate_metric, model_of, packed
+        from biomechau.tensor_file import add_tensors
+
+        dynamics = model_of(rig)
+        add_tensors(self.out, *packed(estimate_metric(rig, dynamics), dynamics))
+        print_lines(f"{self.out}: holds the learned metric")
 
     def _tell(self, rig: FaceRig) -> None:
         from biomechau.analysis.rig_doubts import rig_doubts

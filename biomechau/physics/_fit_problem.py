@@ -96,15 +96,21 @@ class FitProblem:
         if self._free is not None:
             response = response - self._free @ (self._free.T @ response)
         self.response, self.length = response, _lengths(response, dynamics.num_muscles)
-        if self.learned is None:
-            fitted, self.scale, self.rate = response, self.length, options.sparsity * self.length
-        else:
+        self.matrix, self.scale = response / self.length, self.length
+        self.rate = options.sparsity * self.length
+        if self.learned is not None:
             self.compliance = torch.linalg.inv(stiffness)
-            fitted, _, rate = self.learned.problem(stiffness[:0], self.compliance @ self.columns)
-            self.scale = _lengths(fitted, dynamics.num_muscles)
-            self.rate = rate / self.scale
-        self.matrix = fitted / self.scale
+            self._share = math.nan
+            self.weigh(1.0)
         self.smoothness = (options.smoothness * self.fps) ** 2
+
+    def weigh(self, share: float) -> None:
+        """Take the metric "learned" for this noise share; of any other metric nothing changes."""
+        if self.learned is not None and share != self._share:
+            self._share = share
+            self._whitening, fitted, rate = self.learned.problem(share)
+            self.scale = _lengths(fitted, len(rate))
+            self.matrix, self.rate = fitted / self.scale, rate / self.scale
 
     def smoothed(self, motion: Tensor) -> Tensor:
         """Coefficients (..., T, K') without what is above the cutoff."""
@@ -126,7 +132,8 @@ class FitProblem:
         """What ``matrix`` times the unknowns should be, (..., T, R), for generalized forces (..., T, K')."""
         if self.learned is None:
             return self.without_slack(self.displacement(force))
-        return self.learned.problem(force @ self.compliance.mT, self.compliance @ self.columns).target
+        seen = force @ (self._whitening @ self.compliance).mT
+        return torch.cat([seen, seen.new_zeros(*seen.shape[:-1], len(self.scale))], -1)
 
     def solve(
         self,

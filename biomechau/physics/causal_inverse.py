@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from biomechau.physics._fit_problem import EquationOfMotion, FitProblem
-from biomechau.physics.force_metric import ForceMetric
+from biomechau.physics.force_metric import ForceMetric, noise_share
 from biomechau.physics.physics_config import DELAY, LIVE, LONGEST_DELAY, InverseOptions
 
 # How far back the window reaches, in time constants of the forces and of the low-pass filter, and at most [s]: what is
@@ -114,11 +114,13 @@ class CausalInverse:
         motion = self._window - self.neutral
         if len(motion) < _FEWEST:  # at rest before it began
             motion = torch.cat([motion[:1].expand(_FEWEST - len(motion), -1), motion])
+        before = self._problem.scale
+        self._problem.weigh(noise_share(self._window, self._problem.fps))
         aim = self._problem.aim(self._problem.required_force(self._problem.smoothed(motion)))
         start = self._unknowns
         if start is not None:
             start = torch.cat([start, start[-1:].expand(count, -1)])[-len(aim) :]
-            start = start if len(start) == len(aim) else None
+            start = start * (self._problem.scale / before) if len(start) == len(aim) else None
         self._unknowns = self._problem.solve(aim, start=start).x
 
     def _forces(self, count: int) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biomechau.physics.smoothing import white_noise
 from biomechau.rig.names import mirror_order
 
 # Of the inverse that uses the metric: percentile of the neutral face, and cutoff of the low-pass filter [Hz].
@@ -21,24 +23,28 @@ ACTIVE, NORMAL_90 = 0.05, 1.645
 # Share of the active forces of simulated people, the noisiest there are, in their intervals of 90 %: other people's
 # errors are less like those that last, and more of them are covered.
 _COVERED = 0.85
-# Weight of the forces' second moment, and of the exponential term of each muscle. Chosen on simulated people.
-_PRIOR, _EXPONENTIAL = 0.3, 0.1
+# Weight of the forces' second moment, and of the exponential term of each muscle, for a noisy tracker.
+_PRIOR, _EXPONENTIAL = 0.7, 0.35
+# White noise of coefficients at 25 frames per second from which on a tracker is noisy, and the least noise share.
+_NOISY, _LEAST_SHARE = 0.008, 0.4
+# Weight of the response of the physics in that of the metric, against the second moment of a muscle's force.
+_PHYSICS = 0.06
 # Added to the covariances so that they can be inverted: a share of the diagonal, and an absolute variance.
 _SHRINKAGE, _LEAST_ERROR, _LEAST_FORCE = 0.02, 1e-5, 1e-4
 _LEAST_MEAN = 0.01  # of the force of a muscle that is hardly ever used
 
 
 class Problem(NamedTuple):
-    """min over x >= 0 of sum_t 1/2 |target_t - matrix x_t|^2 + sum_j rate_j x_tj.
+    """min over x >= 0 of sum_t 1/2 |(whitening y_t, 0) - matrix x_t|^2 + sum_j rate_j x_tj.
 
     Attributes:
+        whitening: (K', K').
         matrix: (K' + M, M).
-        target: (..., T, K' + M).
         rate: (M,).
     """
 
+    whitening: Tensor
     matrix: Tensor
-    target: Tensor
     rate: Tensor
 
 
@@ -46,15 +52,19 @@ class Problem(NamedTuple):
 class ForceMetric:
     """What inverse dynamics can know of a tracker and of muscles before it sees a recording.
 
-    With y = K^-1 (M c'' + D c' + K c) and G = K^-1 A, minimised over F >= 0 is
+    With y = K^-1 (M c'' + D c' + K c), minimised over F >= 0 is
 
-        1/2 (y - G F)^T R^-1 (y - G F) + 1/2 w^2 F^T S^-1 F + lambda sum_j F_j / m_j
+        1/2 (y - G F)^T R^-1 (y - G F) + a^2 (1/2 w^2 F^T S^-1 F + lambda sum_j F_j / m_j)
 
-    at each frame: R is the covariance of the tracker's errors, S the second moment of the forces, whose mean is put to
-    0 so that it does not pull, and the last term the exponential distribution of each force. G stays the physics.
+    at each frame: G is the response of the face to forces, between K^-1 A of the physics and what simulated people
+    show; R is the covariance of the errors that it leaves, S the second moment of the forces, whose mean is put to 0 so
+    that it does not pull, and the last term the exponential distribution of each force. The noise share a, 0.4 to 1,
+    is the white noise of the recording against that of a noisy tracker: the less there is, the less the forces must be
+    guessed, and the less the errors of different shapes are taken to go together (R off the diagonal is times a).
 
     Attributes:
         shapes, muscles: names of the K' shapes and M muscles.
+        response: G (K', M), float64.
         error: R (K', K'), float64.
         second_moment: S (M, M), float64.
         mean: m (M,), float64.
@@ -66,6 +76,7 @@ class ForceMetric:
 
     shapes: tuple[str, ...]
     muscles: tuple[str, ...]
+    response: Tensor
     error: Tensor
     second_moment: Tensor
     mean: Tensor
@@ -80,19 +91,21 @@ class ForceMetric:
         return tuple(m for m, r in zip(self.muscles, self.recovery.tolist(), strict=True) if r < DETERMINED)
 
     def calibrated(self, forces: Tensor, deviation: Tensor, truth: Tensor) -> ForceMetric:
-        """The metric with ``widening`` and ``recovery`` from forces that it found, their deviation, and the true ones.
+        """The metric with ``widening`` from forces that it found, their deviation, and the true ones.
 
         Args:
             forces, deviation, truth: (n, M), the deviation without ``widening``.
         """
         active = (forces > ACTIVE) | (truth > ACTIVE)
         ratio = (truth - forces)[active].abs() / (NORMAL_90 * deviation[active]).clamp_min(_LEAST_ERROR)
+        return replace(self, widening=float(np.quantile(ratio.numpy(), _COVERED)) if ratio.numel() else 1.0)
+
+    def with_recovery(self, forces: Tensor, truth: Tensor) -> ForceMetric:
+        """The metric with ``recovery`` from forces that it found and the true ones (n, M), both sides together."""
         order = mirror_order(self.muscles)
         pair = torch.stack([torch.cat([x, x[:, order]]) for x in (forces, truth)])
         pair = pair - pair.mean(1, keepdim=True)
-        product = (pair[0] * pair[1]).sum(0) / pair.square().sum(1).prod(0).sqrt().clamp_min(1e-12)
-        widening = float(np.quantile(ratio.numpy(), _COVERED)) if ratio.numel() else 1.0
-        return replace(self, widening=widening, recovery=product)
+        return replace(self, recovery=(pair[0] * pair[1]).sum(0) / pair.square().sum(1).prod(0).sqrt().clamp_min(1e-12))
 
     def noise(self, missed: Tensor, observed: Tensor) -> Tensor:
         """Size of a recording's errors (...), 1 for those of the simulated people on average.
@@ -104,13 +117,13 @@ class ForceMetric:
         white = missed @ torch.linalg.inv(torch.linalg.cholesky(self.error)).mT
         return ((white.square().mean(-1) * observed).sum(-1) / observed.sum(-1)).sqrt()
 
-    def problem(self, displacement: Tensor, response: Tensor) -> Problem:
-        """The least-squares problem of y (..., T, K') and G (K', M)."""
-        whitening, prior = (torch.linalg.inv(torch.linalg.cholesky(s)) for s in (self.error, self.second_moment))
-        seen = displacement @ whitening.mT
-        nothing = seen.new_zeros(*seen.shape[:-1], len(prior))
-        matrix = torch.cat([whitening @ response, _PRIOR * prior])
-        return Problem(matrix, torch.cat([seen, nothing], -1), _EXPONENTIAL / self.mean)
+    def problem(self, share: float = 1.0) -> Problem:
+        """The least-squares problem of each frame, for a noise share."""
+        own = self.error.diagonal().diag()
+        error = own + share * (self.error - own)
+        whitening, prior = (torch.linalg.inv(torch.linalg.cholesky(s)) for s in (error, self.second_moment))
+        matrix = torch.cat([whitening @ self.response, share * _PRIOR * prior])
+        return Problem(whitening, matrix, share**2 * _EXPONENTIAL / self.mean)
 
     def check(self, shapes: Sequence[str], muscles: Sequence[str]) -> None:
         """Raise ``ValueError`` unless these are the shapes and muscles of the metric."""
@@ -124,11 +137,13 @@ class ForceMetric:
     ) -> ForceMetric:
         """From frames with known forces, each taken twice: as it is and mirrored, so that no side is favoured.
 
+        The response is a ridge regression towards that of the physics: it departs where muscles pull much and often.
+
         Args:
             shapes, muscles: names of the K' shapes and M muscles.
             displacement: y (n, K'), float64.
             forces: F (n, M), float64.
-            response: G (K', M), float64.
+            response: K^-1 A of the physics (K', M), float64.
 
         Raises:
             ValueError: a muscle that never pulls, or a shape or a muscle of one side without the other.
@@ -142,9 +157,27 @@ class ForceMetric:
                 f"the learned metric knows nothing of {', '.join(silent)}, which simulated people do not use; take "
                 "another metric, or leave them out of the table of muscles"
             )
+        moment = forces.mT @ forces / len(forces)
+        eye = torch.eye(len(moment), dtype=moment.dtype)
+        seen = displacement.mT @ forces / len(forces) + _PHYSICS * response
+        response = torch.linalg.solve(moment + _PHYSICS * eye, seen.mT).mT
         missed = displacement - forces @ response.mT
         error = missed.mT @ missed / len(missed)
         error = error + (_SHRINKAGE * error.diagonal() + _LEAST_ERROR).diag()
-        moment = forces.mT @ forces / len(forces)
-        moment = moment + _LEAST_FORCE * torch.eye(len(moment), dtype=moment.dtype)
-        return cls(tuple(shapes), tuple(muscles), error, moment, mean.clamp_min(_LEAST_MEAN))
+        moment = moment + _LEAST_FORCE * eye
+        return cls(tuple(shapes), tuple(muscles), response, error, moment, mean.clamp_min(_LEAST_MEAN))
+
+
+def noise_share(motion: Tensor, fps: float, observed: Tensor | None = None) -> float:
+    """The noise share a of :class:`ForceMetric` for coefficients as the tracker gives them.
+
+    Args:
+        motion: (..., T, K'), sequences of one tracker.
+        fps: frames per second.
+        observed: (..., T) bool, frames that count; all if not given.
+
+    Returns:
+        0.4 to 1; 1 where no three successive frames count, so that nothing is known of the noise.
+    """
+    noise = white_noise(motion, fps, observed)
+    return 1.0 if math.isnan(noise) else min(max(noise / _NOISY, _LEAST_SHARE), 1.0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from biomechau.ops.tracing import jit_trace, only_ops_recorded, refuse_in_jit_trace
 from biomechau.physics._fit_problem import EquationOfMotion, FitProblem, force_by_differences, time_step
 from biomechau.physics._posterior import posterior_deviation
-from biomechau.physics.force_metric import NEUTRAL, ForceMetric
+from biomechau.physics.force_metric import NEUTRAL, ForceMetric, noise_share
 from biomechau.physics.neutral import neutral_coefficients
 from biomechau.physics.physics_config import InverseOptions
 
@@ -105,9 +105,10 @@ def inverse_dynamics(
         progress: called with (done, total) while solving.
         valid: (..., T) bool, frames that were recorded. Forces of the others (filled gaps) follow from their neighbours
             alone, and these frames count neither for the neutral face nor for the reported shares.
-        learned: the metric "learned", of this face; see :func:`biomechau.analysis.learn_metric`.
+        learned: the metric "learned", of this face; see :func:`biomechau.analysis.learn_metric`. It takes the noise of
+            the tracker from all sequences together.
         deviation: also the standard deviation of each force, which only the metric "learned" knows.
-        neutral: (K',) neutral face to subtract, instead of a percentile of c.
+        neutral: (K',) or (..., K') neutral face to subtract, instead of a percentile of each sequence.
 
     Raises:
         TypeError: c has another dtype than the model, or valid is not bool.
@@ -138,6 +139,7 @@ def inverse_dynamics(
             neutral = neutral_coefficients(motion, percentile, observed)
         else:
             neutral = motion.new_zeros(motion[..., 0, :].shape)
+        problem.weigh(noise_share(motion, problem.fps, observed))
         motion = problem.smoothed(motion - neutral[..., None, :])
         force = problem.required_force(motion)
         whole = problem.displacement(force)
@@ -162,7 +164,7 @@ def inverse_dynamics(
                 observed,
                 progress,
             )
-            missed = (force - unknowns @ columns.T) @ problem.compliance.T
+            missed = force @ problem.compliance.T - unknowns @ problem.learned.response.T
             size = problem.learned.widening * problem.learned.noise(missed, observed)
             spread = size[..., None, None] * spread / problem.scale
         total, reached = _energy(whole, observed), _energy(target, observed)

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors.torch import save
 
 from biomechau.file_errors import quote, shorten
 from biomechau.files import replacing
 from biomechau.json_file import parse_json
 from biomechau.rig._rig_parts import RigParts
-from biomechau.tensor_file import open_tensors
+from biomechau.tensor_file import open_tensors, tensor_bytes
 
 FORMAT = "biomechau-rig"
 VERSION = "1"
@@ -35,20 +34,7 @@ def save_rig(rig: RigParts, path: str | Path) -> None:
     metadata = {"format": FORMAT, "version": VERSION, **{key: json.dumps(text) for key, text in texts.items()}}
     with replacing(path) as partial:
         # Not safetensors' save_file, which ignores the umask and does not report failures as OSError.
-        partial.write_bytes(_with_sorted_metadata(save(tensors, metadata)))
-
-
-def _with_sorted_metadata(data: bytes) -> bytes:
-    """The same safetensors file with sorted metadata, so that equal rigs give equal bytes.
-
-    safetensors writes metadata in no particular order. The header is 8 bytes of length (little endian), then JSON.
-    """
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors stay aligned
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+        partial.write_bytes(tensor_bytes(tensors, metadata))
 
 
 def load_rig(path: str | Path) -> RigParts:

@@ -12,11 +12,12 @@ import torch
 from biomechau.analysis import force_trial, learned_metric as learning
 from biomechau.cli import main
 from biomechau.commands import _metric_cache
-from biomechau.commands._metric_cache import learned_metric
+from biomechau.commands._metric_cache import learned_metric, model_of, read_metric
 from biomechau.corpus import FaceSequence
 from biomechau.corpus.simulator import SimulationConfig
 from biomechau.physics import InverseOptions, PhysicsConfig
 from biomechau.rig import FaceRig
+from biomechau.tensor_file import open_tensors, tensor_bytes
 
 LEARNED = InverseOptions(metric="learned")
 
@@ -42,10 +43,14 @@ def few_people(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_a_metric_is_learned_once(few_people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_is_learned_once(
+    few_people: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rig = FaceRig.builtin(num_vertices=1000)
     assert learned_metric(rig, None, PhysicsConfig(), InverseOptions()) is None
     first = learned_metric(rig, None, PhysicsConfig(), LEARNED)
+    said = capsys.readouterr().err
+    assert "the learned metric of this face and model is estimated" in said
     [file] = few_people.iterdir()
 
     def never(*_: object) -> None:
@@ -54,6 +59,7 @@ def test_a_metric_is_learned_once(few_people: Path, monkeypatch: pytest.MonkeyPa
     with monkeypatch.context() as patch:
         patch.setattr(_metric_cache, "learn_metric", never)
         kept = learned_metric(rig, None, PhysicsConfig(fps=60.0), LEARNED)  # for every frame rate
+        assert f"the learned metric is read from {file}" in " ".join(capsys.readouterr().err.split())
         assert first is not None
         assert kept is not None
         assert torch.equal(first.error, kept.error)
@@ -71,8 +77,61 @@ def test_a_folder_that_cannot_be_written_is_no_error(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BIOMECHAU_CACHE", str(tmp_path / "file"))
-    assert learned_metric(FaceRig.builtin(num_vertices=1000), None, PhysicsConfig(), LEARNED, True) is not None
+    assert learned_metric(FaceRig.builtin(num_vertices=1000), None, PhysicsConfig(), LEARNED, quiet=True) is not None
     assert "the learned metric could not be kept for the next time" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_rig_file_holds_its_metric(
+    tmp_path: Path, clip_csv: Path, few_people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, file, again = (tmp_path / f"{name}.safetensors" for name in ("plain", "rig", "again"))
+    assert main(["rig", "import", "builtin:1000", "--out", str(plain)]) == 0
+    for path in (file, again):
+        assert main(["rig", "import", "builtin:1000", "--metric", "--out", str(path)]) == 0
+    assert "holds the learned metric" in capsys.readouterr().out
+    assert file.read_bytes() == again.read_bytes()
+    rig = FaceRig.load(file)  # a rig like any other
+    assert torch.equal(rig.blendshapes, FaceRig.load(plain).blendshapes)
+    arguments = ["forces", str(clip_csv), "--rig", str(file), "--metric", "learned", "--out", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert f"read from {file}" in " ".join(capsys.readouterr().err.split())
+    assert not few_people.exists()
+    assert read_metric(file, model_of(rig, config=PhysicsConfig(f0=4.0))) is None  # of another model
+    assert read_metric(file, model_of(FaceRig.builtin(num_vertices=1100))) is None  # of another face
+    assert read_metric(plain, model_of(rig)) is None
+    with open_tensors(file) as whole:
+        tensors = {name: whole.get_tensor(name) for name in whole.keys()}  # noqa: SIM118
+        about = whole.metadata()
+    tensors["metric.mean"] = tensors["metric.mean"][1:].clone()
+    plain.write_bytes(tensor_bytes(tensors, about))
+    assert read_metric(plain, model_of(rig)) is None  # not whole
+
+
+def test_what_ships_is_of_the_built_in_face(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], few_people: Path
+) -> None:
+    assert _metric_cache.SHIPPED.stat().st_size < 1_000_000
+    metric = learned_metric(FaceRig.builtin(), None, PhysicsConfig(fps=60.0), LEARNED)
+    assert metric is not None
+    assert "read from" in capsys.readouterr().err
+    assert not few_people.exists()
+    assert metric.widening > 1
+    assert "orbicularis_oris_peripheralis" in metric.undetermined
+    assert "digastric" not in metric.undetermined
+
+
+@pytest.mark.slow
+def test_what_ships_is_made_again_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # all people
+    assert main(["experiment", "built-in-metric", "--out", str(tmp_path / "made.safetensors")]) == 0
+    dynamics = model_of(FaceRig.builtin())
+    made, shipped = (read_metric(path, dynamics) for path in (tmp_path / "made.safetensors", _metric_cache.SHIPPED))
+    assert made is not None
+    assert shipped is not None
+    for name in ("response", "error", "second_moment", "mean", "recovery"):  # the same bytes on the same machine
+        torch.testing.assert_close(getattr(made, name), getattr(shipped, name), rtol=1e-3, atol=1e-5)
+    assert made.widening == pytest.approx(shipped.widening, rel=0.01)
 
 
 def test_forces_with_it(clip_csv: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +163,7 @@ def test_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main(command) == 0
     assert "wrote" in capsys.readouterr().out
     scores = json.loads((out / "forces.json").read_text())["scores"]
-    assert len(scores) == 4 * 2 * 4
+    assert len(scores) == 4 * 2 * 5
     assert {score["group"] for score in scores} == set(force_trial.GROUPS)
     assert all(-1 <= score["median"] <= 1 for score in scores)
     second = {score["method"]: score["median"] for score in scores if score["group"] == "second" and score["clean"]}

@@ -89,7 +89,10 @@ def test_a_real_capture_at_120_ms(tiny_rig: FaceRig, capture_csv: Path) -> None:
 def test_the_learned_metric_and_a_neutral_face(dynamics: FaceDynamics, motion: Tensor) -> None:
     names = dynamics.shape_names, dynamics.muscles.names
     eye = [torch.eye(len(each), dtype=torch.float64) for each in names]
-    metric = ForceMetric(*names, 0.01 * eye[0], 0.2 * eye[1], torch.full((len(names[1]),), 0.3, dtype=torch.float64))
+    response = torch.linalg.solve(dynamics.stiffness, dynamics.projection)
+    metric = ForceMetric(
+        *names, response, 0.01 * eye[0], 0.2 * eye[1], torch.full((len(names[1]),), 0.3, dtype=torch.float64)
+    )
     options = replace(SHARP, metric="learned")
     neutral = torch.linspace(0, 0.2, dynamics.num_shapes, dtype=torch.float64)
     whole = inverse_dynamics(dynamics, motion[:12], options=options, learned=metric, neutral=neutral).forces

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, PhysicsConfig, inverse_dynamics
 from biomechau.physics._posterior import posterior_deviation
+from biomechau.physics.force_metric import noise_share
+from biomechau.physics.smoothing import white_noise
 from biomechau.rig.distribution import Distribution
 from biomechau.rig.face_rig import FaceRig
+from biomechau.rig.names import mirror_order
 
 LEARNED = InverseOptions(metric="learned", smoothness=0.0, tolerance=1e-10)
 
@@ -62,17 +65,63 @@ def test_it_minimises_what_it_says(dynamics: FaceDynamics, metric: ForceMetric) 
     motion[20:] = held
     found = inverse_dynamics(dynamics, motion, options=options, learned=metric)
     y = (found.coefficients[-1] - found.neutral * 0).numpy()
-    error, moment = np.linalg.inv(metric.error.numpy()), np.linalg.inv(metric.second_moment.numpy())
-    response, rate = response_of(dynamics).numpy(), 0.1 / metric.mean.numpy()
+    own = metric.error.diagonal().diag()  # nothing trembles: the share of noise is 0.4
+    error, moment = (np.linalg.inv(x.numpy()) for x in (own + 0.4 * (metric.error - own), metric.second_moment))
+    response, rate = metric.response.numpy(), 0.35 / metric.mean.numpy()
 
     def objective(force: np.ndarray) -> float:
         missed = y - response @ force
-        return float(0.5 * missed @ error @ missed + 0.5 * 0.3**2 * force @ moment @ force + rate @ force)
+        prior = 0.5 * 0.7**2 * force @ moment @ force + rate @ force
+        return float(0.5 * missed @ error @ missed + 0.4**2 * prior)
 
     bounds = [(0, None)] * dynamics.num_muscles
     best = scipy.optimize.minimize(objective, np.full(dynamics.num_muscles, 0.1), bounds=bounds, tol=1e-14)
     assert objective(found.forces[-1].numpy()) <= best.fun + 1e-6
     np.testing.assert_allclose(found.forces[-1].numpy(), best.x, atol=2e-3)
+
+
+def test_the_response_departs_from_the_physics_where_muscles_are_seen_to(dynamics: FaceDynamics) -> None:
+    physics = response_of(dynamics)
+    errors, forces = frames(20_000, *physics.shape)
+    rare = {0, mirror_order(dynamics.muscles.names)[0]}
+    forces[:, list(rare)] *= 0.01  # hardly used: nothing is learned of them
+    shown = physics + 0.3
+    metric = ForceMetric.estimate(
+        dynamics.shape_names, dynamics.muscles.names, forces @ shown.mT + errors, forces, physics
+    )
+    for muscle in range(dynamics.num_muscles):
+        moved = (metric.response - physics)[:, muscle].mean() / 0.3
+        assert (moved < 0.6) == (muscle in rare), muscle
+    assert float(metric.error.diagonal().max()) < 0.2
+
+
+def test_the_share_of_noise_is_that_of_the_tracker() -> None:
+    generator = torch.Generator().manual_seed(0)
+    time = torch.arange(3000, dtype=torch.float64)[:, None] / 25
+    face = 0.5 + 0.5 * torch.sin(2 * torch.pi * 0.2 * time + torch.arange(10))
+    white = torch.randn(*face.shape, generator=generator, dtype=torch.float64)
+    still = torch.zeros(3000, 2, dtype=torch.float64)  # channels that never move do not count
+    for deviation in (0.004, 0.006):
+        seen = torch.cat([face + deviation * white, still], -1)
+        assert white_noise(seen, 25.0) == pytest.approx(deviation, rel=0.1)
+        assert noise_share(seen, 25.0) == pytest.approx(deviation / 0.008, rel=0.1)
+        assert white_noise(seen, 100.0) == pytest.approx(deviation / 2, rel=0.1)  # of which a low-pass leaves half
+        gaps = torch.rand(3000, generator=generator) > 0.2
+        assert white_noise(torch.where(gaps[:, None], seen, 9.0), 25.0, gaps) == pytest.approx(deviation, rel=0.1)
+    assert noise_share(face, 25.0) == noise_share(still, 25.0) == 0.4
+    assert noise_share(face + white, 25.0) == 1.0
+    unknown = torch.arange(3000) % 2 == 0  # never three frames in a row
+    assert noise_share(face, 25.0, unknown) == noise_share(face[:2], 25.0) == 1.0
+
+
+def test_the_less_noise_the_less_is_guessed(metric: ForceMetric) -> None:
+    noisy, quiet = metric.problem(), metric.problem(0.4)
+    torch.testing.assert_close(quiet.rate, 0.16 * noisy.rate)
+    count = len(metric.muscles)
+    torch.testing.assert_close(quiet.matrix[-count:], 0.4 * noisy.matrix[-count:])
+    covariance = torch.linalg.inv(quiet.whitening.mT @ quiet.whitening)
+    torch.testing.assert_close(covariance.diagonal(), metric.error.diagonal())
+    torch.testing.assert_close(covariance[0, 1:], 0.4 * metric.error[0, 1:])
 
 
 def test_the_person_s_low_percentile_is_taken_off(dynamics: FaceDynamics, metric: ForceMetric) -> None:
@@ -143,7 +192,8 @@ def test_widening_and_recovery_come_from_known_forces(metric: ForceMetric) -> No
     truth = torch.rand(5000, 8, generator=generator, dtype=torch.float64)
     noise = torch.randn(5000, 8, generator=generator, dtype=torch.float64)
     size = torch.tensor([0.05, 0.05, 0.1, 0.1, 3.0, 3.0, 0.1, 0.1], dtype=torch.float64)
-    found = metric.calibrated((truth + size * noise).clamp_min(0), (size / 2).expand(5000, 8), truth)
+    forces = (truth + size * noise).clamp_min(0)
+    found = metric.with_recovery(forces, truth).calibrated(forces, (size / 2).expand(5000, 8), truth)
     assert found.widening == pytest.approx(2 * 1.44 / 1.645, rel=0.1)
     assert found.undetermined == metric.muscles[4:6]
     assert metric.undetermined == ()
