@@ -112,6 +112,8 @@ def _named_sequence(
     valid = _valid_frames(arrays, len(values)).numpy()
     values = values[:, list(channels.shapes.values())]
     _check_sizes(values, valid, list(channels.shapes))
+    with np.errstate(invalid="ignore"):  # numpy warns of a signalling NaN, which is a missing value too
+        values = values.astype(np.float64)
     confidence = _float_tensor(arrays, "confidence", 1).double().numpy() if "confidence" in arrays else None
     if confidence is not None and (len(confidence) != len(values) or not ((confidence >= 0) & (confidence <= 1)).all()):
         raise ValueError(f"confidence must be in [0, 1] and of shape ({len(values)},), got shape {confidence.shape}")
@@ -120,7 +122,7 @@ def _named_sequence(
             name=path.stem,
             source=f"coefficients of {path.name}",
             channels=tuple(channels.shapes),
-            values=values.astype(np.float64),
+            values=values,
             timestamp=timestamp,
             fps=fps,
             place=_place(path),

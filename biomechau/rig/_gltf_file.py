@@ -76,7 +76,9 @@ class GltfFile:
         accessor = self._object("accessors", index)
         if accessor.get("componentType") != _FLOAT:
             raise ValueError(f"{what}: accessor {index}: expected floats ({_FLOAT}), found {_found(accessor)}")
-        values = self._values(accessor, f"{what}: accessor {index}", kind, count).astype(np.float64)
+        values = self._values(accessor, f"{what}: accessor {index}", kind, count)
+        with np.errstate(invalid="ignore"):  # numpy warns of a signalling NaN, which is refused here
+            values = values.astype(np.float64)
         if not (np.abs(values) <= _LARGEST_COORDINATE).all():
             raise ValueError(f"{what}: accessor {index}: expected finite numbers of at most {_LARGEST_COORDINATE:g}")
         return values

@@ -228,3 +228,10 @@ def test_what_is_no_number_in_a_frame_without_a_face_is_no_fault(tmp_path: Path)
     values[1] = np.nan
     np.savez(tmp_path / "a.npz", coefficients=values, names=NAMES, fps=30, valid=np.array([True, False, True, True]))
     assert read_npz(tmp_path / "a.npz").valid.tolist() == [True, False, True, True]
+
+
+def test_a_signalling_nan_is_a_missing_value(tmp_path: Path) -> None:
+    values = VALUES.astype(np.float32)
+    values.view(np.uint32)[1] = 0x7F800001
+    np.savez(tmp_path / "a.npz", coefficients=values, names=NAMES, fps=30)
+    assert read_npz(tmp_path / "a.npz").valid.tolist() == [True, False, True, True]

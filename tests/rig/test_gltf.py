@@ -185,10 +185,11 @@ def test_broken_files_are_refused_by_name(tmp_path: Path, change: Callable[[Gltf
 
 
 def test_values_out_of_range_and_cut_files(tmp_path: Path) -> None:
-    writer = square()
-    writer.data = np.float32(np.nan).tobytes() + writer.data[4:]
-    with pytest.raises(ValueError, match="accessor 0: expected finite numbers"):
-        FaceRig.from_gltf(writer.write_glb(tmp_path / "nan.glb"))
+    for nan in (np.float32(np.nan).tobytes(), b"\x01\x00\x80\x7f"):  # quiet and signalling
+        writer = square()
+        writer.data = nan + writer.data[4:]
+        with pytest.raises(ValueError, match="accessor 0: expected finite numbers"):
+            FaceRig.from_gltf(writer.write_glb(tmp_path / "nan.glb"))
     whole = square().write_glb(tmp_path / "whole.glb").read_bytes()
     (tmp_path / "cut.glb").write_bytes(whole[:-9])
     with pytest.raises(ValueError, match="cut.glb: the file is cut short"):
