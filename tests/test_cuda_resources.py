@@ -69,13 +69,12 @@ def test_names_of_kernels() -> None:
     assert short_name("_ZN4cuda14nothing_kernelEv") == ("nothing_kernel", "")
 
 
-def test_faults_are_spills_and_generic_accesses_in_the_loops_of_rollouts() -> None:
+def test_faults_are_spills_and_generic_accesses_in_innermost_loops() -> None:
     kernel = _ROLLOUT, Resources(255, 20, 16, 0), Accesses(12, 3, 2)
     assert faults("modal_rollout/modal_rollout.cu", {"rollout_kernel float32": kernel}) == [
         "modal_rollout/modal_rollout.cu: rollout_kernel float32 spills 20 bytes",
         "modal_rollout/modal_rollout.cu: rollout_kernel float32 has 2 generic accesses in innermost loops",
     ]
-    assert len(faults("generalized_mass/generalized_mass.cu", {"rollout_kernel float32": kernel})) == 1
     assert not faults("modal_rollout/modal_rollout.cu", {"": (_ROLLOUT, Resources(64, 0, 0, 0), None)})
 
 

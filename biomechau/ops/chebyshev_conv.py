@@ -27,8 +27,9 @@ def chebyshev_conv(
 ) -> Tensor:
     """y = sum_k T_k(S) x W_k + b, with T_0 = 1, T_1 = S, T_k = 2 S T_{k-1} - T_{k-2} the Chebyshev polynomials.
 
-    Equivalent to the recurrence on ``laplacian.dense()``, but neither a dense S nor all K terms are ever in memory:
-    only the terms of a few hundred neighbouring vertices are. Their memory depends on mesh and number of threads alone.
+    Equivalent to the recurrence on ``laplacian.dense()``, but a dense S is never in memory. On the CPU neither are all
+    K terms: only those of a few hundred neighbouring vertices, whose memory depends on mesh and number of threads
+    alone. A GPU holds the terms of the side with fewer channels while it computes, the backward pass those of x.
     Differentiable in x, weight and bias. (Defferrard, Bresson and Vandergheynst 2016, Eq. 4.)
 
     Args:

@@ -112,7 +112,7 @@ void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
     args.grad_x = grad_x.as_optional<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "grad_x");
     args.grad_weight = grad_weight.as_optional<T>(product({num_terms, num_inputs, num_outputs}), "grad_weight");
     args.grad_bias = grad_bias.as_optional<T>(num_outputs, "grad_bias");
-    T* scratch = place.workspace<T>(workspace, cuda::chebyshev_conv_bwd_workspace(args, args.vertices != nullptr));
+    T* scratch = place.workspace<T>(workspace, cuda::chebyshev_conv_bwd_workspace(args));
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::chebyshev_conv_bwd(args, scratch, place.gpu());
@@ -142,8 +142,7 @@ int64_t chebyshev_conv_fwd_workspace(int64_t num_vertices, int64_t num_frames, i
 int64_t chebyshev_conv_bwd_workspace(int64_t num_vertices, int64_t num_frames, int64_t num_terms, int64_t num_inputs,
                                      int64_t num_outputs, std::optional<int64_t> num_kept) {
   return cuda::chebyshev_conv_bwd_workspace(
-      chebyshev_conv_sizes(num_vertices, num_frames, num_terms, num_inputs, num_outputs, num_kept),
-      num_kept.has_value());
+      chebyshev_conv_sizes(num_vertices, num_frames, num_terms, num_inputs, num_outputs, num_kept));
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
-// Forward and grad_x are one sum of Chebyshev terms, y = sum_k T_k(S) (x W_k), added up from its last term (Clenshaw):
-// of the N x K C terms only two are in memory, in the width of y. grad_W_k = (T_k(S) x)^T grad_y walks up the terms of x.
+// Up: T_k x = 2 S T_k-1 x - T_k-2 x for all k, then one product of all terms with all weights, at the rows with an
+// output. Down (Clenshaw): one product makes h_k = x W_k for all k, then b_k = h_k + 2 S b_k+1 - b_k+2 takes the place of
+// h_k. The forward pass goes the way on which the recurrence has fewer channels. S is symmetric, so grad_x is the same
+// sum with the roles of inputs and outputs exchanged: down, in the width of x. grad_W_k = (T_k x)^T grad_y is one product
+// of all terms with grad_y, with a row of ones for the bias.
 #include "chebyshev_conv/cuda.h"
 #include "chebyshev_conv/math.h"
 #include "common/product.cuh"
@@ -8,198 +11,435 @@ namespace biomechau {
 namespace cuda {
 namespace {
 
-constexpr int threads = 256;
-constexpr int group = 4;  // frames for which S and W are read once
+// -- the recurrence ---------------------------------------------------------------------------------------------------
 
-// One step of the sum, for the rows `vertices` or all of them. Null: a term that is zero.
-template <class T> struct SumStep {
+constexpr int threads = 256;
+constexpr int group = 4;  // frames for which S is read once
+
+// One step up or down. Null: a term that is zero.
+template <class T> struct RecurrenceStep {
   SymmetricOperator<T> laplacian;
-  std::int64_t num_frames, num_rows, num_inputs, num_outputs;
-  const T* x;                    // (X, N, inputs)
-  const T* weight;               // of this term; entry (input, output) at input * input_stride + output * output_stride
-  std::int64_t input_stride, output_stride;
-  const T* next;                 // (X, N, outputs) b_k+1
-  const T* after;                // (X, N, outputs) b_k+2; may be `out`
-  const T* bias;                 // (outputs), or null
-  const std::int64_t* vertices;  // (rows), or null
-  bool last;                     // the sum itself, not b_k
-  T* out;                        // (X, rows, outputs)
+  std::int64_t num_frames;
+  unsigned num_rows, channels;
+  const T* next;                 // (X, N, channels) T_k-1 x, or b_k+1
+  const T* before;               // (X, N, channels) T_k-2 x, or b_k+2
+  const T* added;                // (X, N, channels) h_k; null: up
+  const T* bias;                 // (channels), or null
+  const std::int64_t* vertices;  // (rows), or null: all
+  bool last;                     // down: the sum itself, not b_k
+  T* out;                        // (X, rows, channels); may be `added`
+
+  unsigned blocks_of_group() const {
+    return static_cast<unsigned>(blocks_for(std::int64_t(num_rows) * channels, threads));
+  }
+  std::int64_t blocks() const { return blocks_for(num_frames, group) * blocks_of_group(); }
 };
 
-// sum[r] = row i of S times column j of x (X, N, channels), for `group` frames from x0 on
+// Each thread takes one channel of one row, for `group` frames.
 template <class T>
-__device__ inline void multiply_row(const SymmetricOperator<T>& s, std::int64_t num_frames, std::int64_t x0, std::int64_t i,
-                                    const T* x, std::int64_t channels, std::int64_t j, T* sum) {
-  const std::int64_t frame = s.num_vertices * channels;
-  for (std::int64_t e = s.crow[i]; e < s.crow[i + 1]; ++e) {
-    const T val = s.val[e];
-    const T* own = x + x0 * frame + s.col[e] * channels + j;
-#pragma unroll
-    for (int r = 0; r < group; ++r)
-      if (x0 + r < num_frames) sum[r] += val * own[r * frame];
-  }
-}
+__global__ void __launch_bounds__(threads) step_kernel(RecurrenceStep<T> step, unsigned blocks_of_group) {
+  const unsigned channels = step.channels, flat = blockIdx.x % blocks_of_group * threads + threadIdx.x;
+  const unsigned row = flat / channels, c = flat - row * channels;
+  if (row >= step.num_rows) return;
+  const SymmetricOperator<T>& s = step.laplacian;
+  const std::int64_t x0 = std::int64_t(blockIdx.x / blocks_of_group) * group, frame = s.num_vertices * channels;
+  const int count = static_cast<int>(smaller(group, step.num_frames - x0));
+  const std::int64_t vertex = step.vertices ? step.vertices[row] : row;
+  const bool exists = vertex >= 0 && vertex < s.num_vertices;
+  const unsigned i = exists ? static_cast<unsigned>(vertex) : 0;
 
-// Each thread computes one output channel of one row, for `group` frames.
-template <class T> __global__ void __launch_bounds__(threads) sum_step_kernel(SumStep<T> step) {
-  const std::int64_t flat = blockIdx.x * std::int64_t(threads) + threadIdx.x;
-  const std::int64_t j = flat % step.num_outputs, row = flat / step.num_outputs % step.num_rows;
-  const std::int64_t x0 = flat / step.num_outputs / step.num_rows * group;
-  if (x0 >= step.num_frames) return;
-  const std::int64_t num_vertices = step.laplacian.num_vertices, i = step.vertices ? step.vertices[row] : row;
-  const bool exists = i >= 0 && i < num_vertices;
-  T h[group] = {}, product[group] = {};
-  if (exists) {
-    const T* x = step.x + (x0 * num_vertices + i) * step.num_inputs;
-    for (std::int64_t c = 0; c < step.num_inputs; ++c) {
-      const T w = step.weight[c * step.input_stride + j * step.output_stride];
+  T product[group] = {};
+  if (step.next) {
+    const T* next = step.next + x0 * frame + c;
+    const int end = static_cast<int>(s.crow[i + 1]);
+    for (int e = static_cast<int>(s.crow[i]); e < end; ++e) {
+      const T val = s.val[e];
+      const T* own = next + static_cast<unsigned>(s.col[e]) * channels;
 #pragma unroll
       for (int r = 0; r < group; ++r)
-        if (x0 + r < step.num_frames) h[r] += x[r * num_vertices * step.num_inputs + c] * w;
+        if (r < count) product[r] += val * own[r * frame];
     }
-    if (step.next) multiply_row(step.laplacian, step.num_frames, x0, i, step.next, step.num_outputs, j, product);
   }
+  const std::int64_t at = x0 * frame + i * channels + c;
+  const T bias = step.bias ? step.bias[c] : T(0);
 #pragma unroll
   for (int r = 0; r < group; ++r) {
-    if (x0 + r >= step.num_frames) continue;
-    const T after = step.after && exists ? step.after[((x0 + r) * num_vertices + i) * step.num_outputs + j] : T(0);
-    T value = step.last ? clenshaw_sum(h[r], product[r], after) : clenshaw_term(h[r], product[r], after);
-    if (step.bias) value += step.bias[j];
-    step.out[((x0 + r) * step.num_rows + row) * step.num_outputs + j] = exists ? value : T(NAN);
+    if (r >= count) break;
+    const T before = step.before ? step.before[at + r * frame] : T(0);
+    T value;
+    if (step.added) {
+      const T h = step.added[at + r * frame];
+      value = (step.last ? clenshaw_sum(h, product[r], before) : clenshaw_term(h, product[r], before)) + bias;
+    } else {
+      value = step.before ? next_term(product[r], before) : product[r];
+    }
+    step.out[((x0 + r) * step.num_rows + row) * channels + c] = exists ? value : T(NAN);
   }
 }
 
-// What a convolution multiplies and where it goes.
-template <class T> struct Sum {
-  const T* x;
-  std::int64_t num_inputs, num_outputs, input_stride, output_stride, num_rows;
-  const T* bias;
-  const std::int64_t* vertices;
-  T* out;
+template <class T> void launch_step(const Launcher& launch, const RecurrenceStep<T>& step) {
+  launch(step_kernel<T>, step.blocks(), threads, 0, step, step.blocks_of_group());
+}
+
+// -- the products -----------------------------------------------------------------------------------------------------
+
+constexpr int tile_cols = 16;
+constexpr int depth = 16;  // of a tile
+constexpr int patch = 4;   // a thread owns 4 x 4 results
+
+// Terms or sums, one behind the other: each (X, N, channels). The first may lie elsewhere.
+template <class T> struct Planes {
+  T *first, *others;
+  std::int64_t size;
+  unsigned channels;
+
+  __device__ T* of(unsigned plane) const { return plane == 0 ? first : others + (plane - 1) * size; }
 };
 
-template <class T> void sum_terms(const Launcher& launch, const ChebyshevConv<T>& args, const Sum<T>& sum, T* terms) {
-  const std::int64_t num_vertices = args.laplacian.num_vertices, num_terms = args.num_terms;
-  const std::int64_t size = args.num_frames * num_vertices * sum.num_outputs, groups = blocks_for(args.num_frames, group);
-  for (std::int64_t k = num_terms - 1; k >= 0; --k) {
-    const bool last = k == 0;
-    const std::int64_t num_rows = last ? sum.num_rows : num_vertices;
-    SumStep<T> step{args.laplacian, args.num_frames, num_rows, sum.num_inputs, sum.num_outputs};
-    step.x = sum.x;
-    step.weight = args.weight + k * args.num_inputs * args.num_outputs;
-    step.input_stride = sum.input_stride;
-    step.output_stride = sum.output_stride;
-    T* own = terms + (k + 1) % 2 * size;  // the place of b_k, and of b_k+2 before
-    step.next = k + 1 < num_terms ? terms + k % 2 * size : nullptr;
-    step.after = k + 2 < num_terms ? own : nullptr;
-    step.bias = last ? sum.bias : nullptr;
-    step.vertices = last ? sum.vertices : nullptr;
-    step.last = last;
-    step.out = last ? sum.out : own;
-    launch(sum_step_kernel<T>, blocks_for(groups * num_rows * sum.num_outputs, threads), threads, 0, step);
-  }
-}
-
-// out (X, N, C) = S next, or 2 S next - before with `before`, which may be `out`
-template <class T>
-__global__ void __launch_bounds__(threads)
-    term_kernel(SymmetricOperator<T> s, std::int64_t num_frames, std::int64_t channels, const T* next, const T* before,
-                T* out) {
-  const std::int64_t flat = blockIdx.x * std::int64_t(threads) + threadIdx.x;
-  const std::int64_t c = flat % channels, i = flat / channels % s.num_vertices;
-  const std::int64_t x0 = flat / channels / s.num_vertices * group;
-  if (x0 >= num_frames) return;
-  T product[group] = {};
-  multiply_row(s, num_frames, x0, i, next, channels, c, product);
-#pragma unroll
-  for (int r = 0; r < group; ++r) {
-    const std::int64_t at = ((x0 + r) * s.num_vertices + i) * channels + c;
-    if (x0 + r < num_frames) out[at] = before ? next_term(product[r], before[at]) : product[r];
-  }
-}
-
-// A term at the rows that have an output: (X V, C).
-template <class T> struct Kept {
-  const T* term;
+// The rows that have an output, (X V) of them, and where they lie among all (X N).
+struct KeptRows {
+  unsigned count, num_kept, num_vertices;
   const std::int64_t* vertices;  // null: all
-  std::int64_t num_vertices, num_kept, channels;
 
-  __device__ T operator()(std::int64_t, std::int64_t c, std::int64_t row) const {
-    if (!vertices) return term[row * channels + c];
-    const unsigned flat = static_cast<unsigned>(row), kept = static_cast<unsigned>(num_kept);
-    const std::int64_t i = vertices[flat % kept];
-    return i >= 0 && i < num_vertices ? term[(flat / kept * num_vertices + i) * channels + c] : T(NAN);
+  static constexpr int missing = -1, beyond = -2;
+  __device__ int index(unsigned row) const {
+    if (row >= count) return beyond;
+    if (!vertices) return static_cast<int>(row);
+    const unsigned frame = row / num_kept;
+    const std::int64_t i = vertices[row - frame * num_kept];
+    return i >= 0 && i < num_vertices ? static_cast<int>(frame * num_vertices + static_cast<unsigned>(i)) : missing;
   }
 };
 
-template <class T> struct Ones {
-  __device__ T operator()(std::int64_t, std::int64_t, std::int64_t) const { return T(1); }
+template <class T> KeptRows kept_rows(const ChebyshevConv<T>& args) {
+  return {static_cast<unsigned>(args.num_frames * args.num_kept), static_cast<unsigned>(args.num_kept),
+          static_cast<unsigned>(args.laplacian.num_vertices), args.vertices};
+}
+
+// The tiles of a block of `rows` threads: a (depth, rows), b (depth, tile_cols). Rows begin at multiples of four entries,
+// which are read together.
+template <int rows, class T> struct Tiles {
+  static constexpr int stride = rows + 4;
+  T *a, *b;
+  int* index;  // of rows
+
+  static constexpr std::size_t size(int indices) {
+    return depth * (stride + tile_cols) * sizeof(T) + indices * sizeof(int);
+  }
+  __device__ Tiles() {
+    a = shared_memory<T>();
+    b = a + depth * stride;
+    index = reinterpret_cast<int*>(b + depth * tile_cols);
+  }
+  // The results that the thread owns: rows from row() on, columns from col() on.
+  __device__ static int row() { return threadIdx.x / (tile_cols / patch) * patch; }
+  __device__ static int col() { return threadIdx.x % (tile_cols / patch) * patch; }
+
+  __device__ void multiply(T (*sum)[patch]) const {
+    struct alignas(16) Four {
+      T values[patch];
+    };
+#pragma unroll
+    for (int l = 0; l < depth; ++l) {
+      const Four left = *reinterpret_cast<const Four*>(a + l * stride + row());
+      const Four right = *reinterpret_cast<const Four*>(b + l * tile_cols + col());
+#pragma unroll
+      for (int i = 0; i < patch; ++i)
+#pragma unroll
+        for (int j = 0; j < patch; ++j) sum[i][j] += left.values[i] * right.values[j];
+    }
+  }
 };
 
-// `all` (X, N, channels), zero before, receives the rows of `some` (X, P, channels)
+// out = x V for the weights V, inner index and column each (plane, channel).
+template <class T> struct Multiplication {
+  KeptRows rows;
+  bool gathers, scatters;  // whether x, or out, has all rows, not only those that are kept
+  Planes<const T> x;
+  Planes<T> out;
+  unsigned num_inner, num_cols;
+  const T* weight;
+  unsigned inner_plane, inner_channel, col_plane, col_channel;  // strides of the weight
+  const T* bias;                                                // (cols), or null
+};
+
+constexpr int product_rows = 128;
+
 template <class T>
-__global__ void spread_rows_kernel(std::int64_t num_frames, std::int64_t num_vertices, std::int64_t num_kept,
-                                   std::int64_t channels, const std::int64_t* vertices, const T* some, T* all) {
-  const std::int64_t flat = blockIdx.x * std::int64_t(threads) + threadIdx.x;
-  if (flat >= num_frames * num_kept * channels) return;
-  const std::int64_t c = flat % channels, i = vertices[flat / channels % num_kept];
-  if (i >= 0 && i < num_vertices) all[(flat / channels / num_kept * num_vertices + i) * channels + c] = some[flat];
+__global__ void __launch_bounds__(product_rows) multiply_kernel(Multiplication<T> m, unsigned col_tiles) {
+  const Tiles<product_rows, T> tiles;
+  const unsigned col0 = blockIdx.x % col_tiles * tile_cols, row0 = blockIdx.x / col_tiles * product_rows;
+  const auto index = [&](unsigned row, bool among_all) {
+    return among_all || row >= m.rows.count ? m.rows.index(row) : static_cast<int>(row);
+  };
+  tiles.index[threadIdx.x] = index(row0 + threadIdx.x, m.gathers);
+  const unsigned lane = threadIdx.x % depth, part = threadIdx.x / depth, parts = product_rows / depth;
+  const unsigned col = col0 + lane, col_plane = col / m.out.channels, col_channel = col - col_plane * m.out.channels;
+  const T* weight = m.weight + (col_plane * m.col_plane + col_channel * m.col_channel);
+  __syncthreads();
+
+  T sum[patch][patch] = {};
+  for (unsigned inner0 = 0; inner0 < m.num_inner; inner0 += depth) {
+    const unsigned inner = inner0 + lane, plane = inner / m.x.channels, channel = inner - plane * m.x.channels;
+    const T* x = m.x.of(plane) + channel;
+#pragma unroll
+    for (int n = 0; n < depth; ++n) {
+      const unsigned r = part + n * parts;
+      const int at = tiles.index[r];
+      T value = at == KeptRows::missing ? T(NAN) : T(0);
+      if (at >= 0 && inner < m.num_inner) value = x[static_cast<std::int64_t>(at) * m.x.channels];
+      tiles.a[lane * tiles.stride + r] = value;
+    }
+#pragma unroll
+    for (unsigned l = part; l < depth; l += parts) {
+      const unsigned other = inner0 + l, its_plane = other / m.x.channels;
+      const unsigned its_channel = other - its_plane * m.x.channels;
+      tiles.b[l * tile_cols + lane] = other < m.num_inner && col < m.num_cols
+                                          ? weight[its_plane * m.inner_plane + its_channel * m.inner_channel]
+                                          : T(0);
+    }
+    __syncthreads();
+    tiles.multiply(sum);
+    __syncthreads();
+  }
+#pragma unroll
+  for (int j = 0; j < patch; ++j) {
+    const unsigned own = col0 + tiles.col() + j, plane = own / m.out.channels, channel = own - plane * m.out.channels;
+    if (own >= m.num_cols) break;
+    T* out = m.out.of(plane) + channel;
+    const T bias = m.bias ? m.bias[own] : T(0);
+#pragma unroll
+    for (int i = 0; i < patch; ++i) {
+      const int at = index(row0 + tiles.row() + i, m.scatters);
+      if (at >= 0) out[static_cast<std::int64_t>(at) * m.out.channels] = sum[i][j] + bias;
+    }
+  }
+}
+
+template <class T> void launch_multiply(const Launcher& launch, const Multiplication<T>& m) {
+  const std::int64_t col_tiles = blocks_for(m.num_cols, tile_cols);
+  launch(multiply_kernel<T>, blocks_for(m.rows.count, product_rows) * col_tiles, product_rows,
+         Tiles<product_rows, T>::size(product_rows), m, static_cast<unsigned>(col_tiles));
+}
+
+// partial (pieces, rows, cols): sums over rows of features of terms times grad_out; the last row's are of grad_out.
+template <class T> struct WeightProduct {
+  KeptRows rows;
+  Planes<const T> terms;
+  unsigned num_weights, num_results;  // rows of the result: of the weights, and with those of the bias
+  unsigned num_cols, length;          // columns of the result; rows of features of a piece
+  const T* grad_out;                  // (X V, cols)
+  T* partial;
+};
+
+template <int tile_rows, class T>
+__global__ void __launch_bounds__(tile_rows)
+    weight_sums_kernel(WeightProduct<T> p, unsigned row_tiles, unsigned col_tiles) {
+  const Tiles<tile_rows, T> tiles;
+  unsigned task = blockIdx.x;
+  const unsigned col0 = task % col_tiles * tile_cols;
+  task /= col_tiles;
+  const unsigned row0 = task % row_tiles * tile_rows, piece = task / row_tiles;
+  const unsigned begin = piece * p.length, left = p.rows.count - begin;
+  const unsigned end = begin + (left < p.length ? left : p.length);
+  const unsigned own = row0 + threadIdx.x, plane = own / p.terms.channels, channel = own - plane * p.terms.channels;
+  const bool is_weight = own < p.num_weights;
+  const T* term = is_weight ? p.terms.of(plane) + channel : nullptr;
+  const T one = own < p.num_results ? 1 : 0;  // of the bias
+
+  T sum[patch][patch] = {};
+  for (unsigned row = begin; row < end; row += depth) {
+    if (threadIdx.x < depth) {
+      const unsigned own_row = row + threadIdx.x;
+      tiles.index[threadIdx.x] = own_row < end ? p.rows.index(own_row) : KeptRows::beyond;
+    }
+    __syncthreads();
+#pragma unroll
+    for (int l = 0; l < depth; ++l) {
+      const int at = tiles.index[l];
+      T value = one;
+      if (is_weight && at >= 0)
+        value = term[static_cast<std::int64_t>(at) * p.terms.channels];
+      else if (is_weight)
+        value = T(NAN);  // a vertex that is missing
+      tiles.a[l * tiles.stride + threadIdx.x] = at == KeptRows::beyond ? T(0) : value;
+    }
+#pragma unroll
+    for (unsigned i = threadIdx.x; i < depth * tile_cols; i += tile_rows) {
+      const unsigned l = i / tile_cols, col = col0 + i % tile_cols;
+      tiles.b[i] = row + l < end && col < p.num_cols
+                       ? p.grad_out[static_cast<std::int64_t>(row + l) * p.num_cols + col]
+                       : T(0);
+    }
+    __syncthreads();
+    tiles.multiply(sum);
+    __syncthreads();
+  }
+  T* partial = p.partial + static_cast<std::int64_t>(piece) * p.num_results * p.num_cols;
+#pragma unroll
+  for (int i = 0; i < patch; ++i)
+#pragma unroll
+    for (int j = 0; j < patch; ++j) {
+      const unsigned r = row0 + tiles.row() + i, col = col0 + tiles.col() + j;
+      if (r < p.num_results && col < p.num_cols) partial[static_cast<std::int64_t>(r) * p.num_cols + col] = sum[i][j];
+    }
+}
+
+template <int tile_rows, class T>
+void launch_weight_sums(const Launcher& launch, const WeightProduct<T>& p, std::int64_t pieces) {
+  const std::int64_t row_tiles = blocks_for(p.num_results, tile_rows), col_tiles = blocks_for(p.num_cols, tile_cols);
+  launch(weight_sums_kernel<tile_rows, T>, pieces * row_tiles * col_tiles, tile_rows,
+         Tiles<tile_rows, T>::size(depth), p, static_cast<unsigned>(row_tiles), static_cast<unsigned>(col_tiles));
+}
+
+// The sums over the pieces: first those of the weights, then those of the bias.
+template <class T>
+__global__ void __launch_bounds__(sum_threads, 4)
+    sum_weights_kernel(std::int64_t pieces, std::int64_t num_weights, std::int64_t count, const T* partial,
+                       T* grad_weight, T* grad_bias) {
+  const std::int64_t i = blockIdx.x * std::int64_t(sum_columns) + threadIdx.x % sum_columns;
+  const T* own = partial + i;
+  const T total = sum_pieces<T>(pieces, [&](std::int64_t piece) { return i < count ? own[piece * count] : T(0); });
+  if (threadIdx.x >= sum_columns || i >= count) return;
+  if (i < num_weights)
+    grad_weight[i] = total;
+  else
+    grad_bias[i - num_weights] = total;
+}
+
+// -- the passes -------------------------------------------------------------------------------------------------------
+
+// T_1 x .. T_K-1 x, one behind the other.
+template <class T> void make_terms(const Launcher& launch, const ChebyshevConv<T>& args, T* terms) {
+  const std::int64_t size = args.num_frames * args.laplacian.num_vertices * args.num_inputs;
+  RecurrenceStep<T> step{};
+  step.laplacian = args.laplacian;
+  step.num_frames = args.num_frames;
+  step.num_rows = static_cast<unsigned>(args.laplacian.num_vertices);
+  step.channels = static_cast<unsigned>(args.num_inputs);
+  step.next = args.x;
+  for (std::int64_t k = 1; k < args.num_terms; ++k) {
+    step.out = terms + (k - 1) * size;
+    launch_step(launch, step);
+    step.before = step.next;
+    step.next = step.out;
+  }
+}
+
+// out = sum_k T_k h_k, from h_0 .. h_K-1 one behind the other, which it changes.
+template <class T>
+void sum_down(const Launcher& launch, const ChebyshevConv<T>& args, std::int64_t channels, T* sums,
+              std::int64_t num_rows, const std::int64_t* vertices, const T* bias, T* out) {
+  const std::int64_t size = args.num_frames * args.laplacian.num_vertices * channels;
+  RecurrenceStep<T> step{};
+  step.laplacian = args.laplacian;
+  step.num_frames = args.num_frames;
+  step.channels = static_cast<unsigned>(channels);
+  for (std::int64_t k = args.num_terms - (args.num_terms > 1 ? 2 : 1); k >= 0; --k) {  // b_K-1 = h_K-1
+    T* own = sums + k * size;
+    step.last = k == 0;
+    step.num_rows = static_cast<unsigned>(step.last ? num_rows : args.laplacian.num_vertices);
+    step.vertices = step.last ? vertices : nullptr;
+    step.bias = step.last ? bias : nullptr;
+    step.next = k + 1 < args.num_terms ? own + size : nullptr;
+    step.before = k + 2 < args.num_terms ? own + 2 * size : nullptr;
+    step.added = own;
+    step.out = step.last ? out : own;
+    launch_step(launch, step);
+  }
+}
+
+// Rows and features of a frame are counted in 32 bits.
+template <class T> void check_sizes(const char* op, const ChebyshevConv<T>& args) {
+  constexpr std::int64_t most = 0x7fffff00;
+  const std::int64_t channels = args.num_inputs > args.num_outputs ? args.num_inputs : args.num_outputs;
+  if (args.num_frames * args.laplacian.num_vertices > most || args.laplacian.num_vertices * channels > most ||
+      args.num_terms * args.num_inputs * args.num_outputs > most)
+    throw std::invalid_argument(std::string(op) +
+                                ": more than 2^31 vertices in all frames, features of a frame, or weights");
 }
 
 }  // namespace
 
 template <class T> void chebyshev_conv_fwd(const ChebyshevConv<T>& args, T* workspace, Device device) {
   const Launcher launch("chebyshev_conv", device);
-  sum_terms(launch, args,
-            Sum<T>{args.x, args.num_inputs, args.num_outputs, args.num_outputs, 1, args.num_kept, args.bias,
-                   args.vertices, args.out},
-            workspace);
+  check_sizes("chebyshev_conv", args);
+  const auto inputs = static_cast<unsigned>(args.num_inputs), outputs = static_cast<unsigned>(args.num_outputs);
+  const auto num_terms = static_cast<unsigned>(args.num_terms);
+  const std::int64_t num_rows = args.num_frames * args.laplacian.num_vertices;
+  Multiplication<T> m{};
+  m.weight = args.weight;
+  m.inner_channel = outputs;
+  m.col_channel = 1;
+  m.x.first = args.x;
+  m.x.channels = inputs;
+  m.out.channels = outputs;
+  if (goes_up(args)) {
+    make_terms(launch, args, workspace);
+    m.rows = kept_rows(args);
+    m.gathers = true;
+    m.x.others = workspace;
+    m.x.size = num_rows * inputs;
+    m.out.first = args.out;
+    m.num_inner = num_terms * inputs;
+    m.num_cols = outputs;
+    m.inner_plane = inputs * outputs;
+    m.bias = args.bias;
+    launch_multiply(launch, m);
+  } else {
+    m.rows = {static_cast<unsigned>(num_rows), 0, 0, nullptr};
+    m.out.first = workspace;
+    m.out.size = num_rows * outputs;
+    m.out.others = workspace + m.out.size;
+    m.num_inner = inputs;
+    m.num_cols = num_terms * outputs;
+    m.col_plane = inputs * outputs;
+    launch_multiply(launch, m);
+    sum_down(launch, args, outputs, workspace, args.num_kept, args.vertices, args.bias, args.out);
+  }
 }
 
 template <class T> void chebyshev_conv_bwd(const ChebyshevConv<T>& args, T* workspace, Device device) {
   const Launcher launch("chebyshev_conv_bwd", device);
-  const SymmetricOperator<T>& s = args.laplacian;
-  const std::int64_t num_rows = args.num_frames * s.num_vertices, num_kept = args.num_frames * args.num_kept;
-  if (num_kept > 0xffffffffLL) throw std::invalid_argument("chebyshev_conv_bwd: more than 2^32 rows");
-  T* terms = workspace + (args.vertices ? num_rows * args.num_outputs : 0);
-  const std::int64_t size = num_rows * args.num_inputs;
-  T* pieces = terms + held_terms(args.num_terms) * size;
-
+  check_sizes("chebyshev_conv_bwd", args);
+  const auto inputs = static_cast<unsigned>(args.num_inputs), outputs = static_cast<unsigned>(args.num_outputs);
+  const std::int64_t num_vertices = args.laplacian.num_vertices, size = args.num_frames * num_vertices * inputs;
   if (args.grad_x) {
-    const T* grad_out = args.grad_out;
-    if (args.vertices) {
-      launch.fill_bytes(workspace, 0, num_rows * args.num_outputs * sizeof(T));
-      launch(spread_rows_kernel<T>, blocks_for(num_kept * args.num_outputs, threads), threads, 0, args.num_frames,
-             s.num_vertices, args.num_kept, args.num_outputs, args.vertices, args.grad_out, workspace);
-      grad_out = workspace;
-    }
-    sum_terms(launch, args,
-              Sum<T>{grad_out, args.num_outputs, args.num_inputs, 1, args.num_outputs, s.num_vertices, nullptr, nullptr,
-                     args.grad_x},
-              terms);
+    // h_k = grad_out W_k^T; zero where there is no output
+    if (args.vertices) launch.fill_bytes(workspace, 0, args.num_terms * size * sizeof(T));
+    Multiplication<T> m{};
+    m.rows = kept_rows(args);
+    m.scatters = true;
+    m.x.first = args.grad_out;
+    m.x.channels = m.num_inner = outputs;
+    m.out = {workspace, workspace + size, size, inputs};
+    m.num_cols = static_cast<unsigned>(args.num_terms) * inputs;
+    m.weight = args.weight;
+    m.inner_channel = 1;
+    m.col_plane = inputs * outputs;
+    m.col_channel = outputs;
+    launch_multiply(launch, m);
+    sum_down<T>(launch, args, inputs, workspace, num_vertices, nullptr, nullptr, args.grad_x);
   }
-  const Strided<T> grad_out{args.grad_out, 0, 1, args.num_outputs};
-  if (args.grad_weight) {
-    const ProductSizes sizes = weight_sums(args);
-    const T *before = nullptr, *term = args.x;
-    for (std::int64_t k = 0; k < args.num_terms; ++k) {
-      if (k > 0) {
-        T* next = terms + (k - 1) % 2 * size;
-        launch(term_kernel<T>, blocks_for(blocks_for(args.num_frames, group) * s.num_vertices * args.num_inputs, threads),
-               threads, 0, s, args.num_frames, args.num_inputs, term, before, next);
-        before = term;
-        term = next;
-      }
-      launch_product(launch, sizes, Kept<T>{term, args.vertices, s.num_vertices, args.num_kept, args.num_inputs}, false,
-                     grad_out, false, pieces + k * sizes.partial());
-    }
-    launch_sum_pieces(launch, args.num_terms, sizes.pieces, sizes.rows * sizes.cols, pieces, args.grad_weight);
-  }
-  if (args.grad_bias) {
-    const ProductSizes sizes = bias_sums(args);
-    launch_product(launch, sizes, Ones<T>{}, false, grad_out, false, pieces);
-    launch_sum_pieces(launch, 1, sizes.pieces, sizes.cols, pieces, args.grad_bias);
-  }
+  if (!args.grad_weight && !args.grad_bias) return;
+  if (args.grad_weight) make_terms(launch, args, workspace);
+  const WeightSums sums(args);
+  WeightProduct<T> p{};
+  p.rows = kept_rows(args);
+  p.terms = {args.x, workspace, size, inputs};
+  p.num_weights = args.grad_weight ? static_cast<unsigned>(args.num_terms) * inputs : 0;
+  p.num_results = p.num_weights + (args.grad_bias ? 1 : 0);
+  p.num_cols = outputs;
+  p.length = static_cast<unsigned>(sums.length);
+  p.grad_out = args.grad_out;
+  p.partial = workspace + args.num_terms * size;
+  if (p.num_results <= 32)
+    launch_weight_sums<32>(launch, p, sums.pieces);
+  else
+    launch_weight_sums<128>(launch, p, sums.pieces);
+  const std::int64_t count = std::int64_t(p.num_results) * outputs;
+  launch(sum_weights_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), sums.pieces,
+         std::int64_t(p.num_weights) * outputs, count, p.partial, args.grad_weight, args.grad_bias);
 }
 
 #define BIOMECHAU_INSTANTIATE(T)                                                      \

@@ -11,26 +11,30 @@ namespace cuda {
 template <class T> void chebyshev_conv_fwd(const ChebyshevConv<T>&, T* workspace, Device);
 template <class T> void chebyshev_conv_bwd(const ChebyshevConv<T>&, T* workspace, Device);
 
-// Terms of a recurrence that are held at a time.
-inline std::int64_t held_terms(std::int64_t num_terms) { return num_terms > 2 ? 2 : num_terms - 1; }
+// Whether the recurrence of the forward pass runs on the inputs, up its terms, rather than on the outputs.
+template <class T> bool goes_up(const ChebyshevConv<T>& args) { return args.num_inputs <= args.num_outputs; }
 
-template <class T> ProductSizes weight_sums(const ChebyshevConv<T>& args) {
-  return ProductSizes::cut(1, args.num_inputs, args.num_outputs, args.num_frames * args.num_kept);
-}
-template <class T> ProductSizes bias_sums(const ChebyshevConv<T>& args) {
-  return ProductSizes::cut(1, 1, args.num_outputs, args.num_frames * args.num_kept);
-}
+// How the sums that make the gradients of weight and bias are cut. It, and so their order, depends on the sizes alone.
+struct WeightSums {
+  std::int64_t pieces, length;  // of the rows of features
 
-// Elements of the workspaces: two terms; in the backward pass preceded by grad_out at every vertex, if only some vertices
-// have an output, and followed by the pieces of the sums over frames and vertices.
+  template <class T> explicit WeightSums(const ChebyshevConv<T>& args) {
+    constexpr std::int64_t most = 1024, shortest = 64;
+    const std::int64_t rows = args.num_frames * args.num_kept;
+    length = blocks_for(rows, most);
+    if (length < shortest) length = shortest;
+    pieces = blocks_for(rows, length);
+  }
+};
+
+// Elements of the workspaces: the terms but the first, or the sums of all; in the backward pass followed by the pieces.
 template <class T> std::int64_t chebyshev_conv_fwd_workspace(const ChebyshevConv<T>& args) {
-  return held_terms(args.num_terms) * args.num_frames * args.laplacian.num_vertices * args.num_outputs;
-}
-template <class T> std::int64_t chebyshev_conv_bwd_workspace(const ChebyshevConv<T>& args, bool some_vertices) {
   const std::int64_t rows = args.num_frames * args.laplacian.num_vertices;
-  const std::int64_t of_weight = args.num_terms * weight_sums(args).partial(), of_bias = bias_sums(args).partial();
-  return (some_vertices ? rows * args.num_outputs : 0) + held_terms(args.num_terms) * rows * args.num_inputs +
-         (of_weight > of_bias ? of_weight : of_bias);
+  return rows * (goes_up(args) ? (args.num_terms - 1) * args.num_inputs : args.num_terms * args.num_outputs);
+}
+template <class T> std::int64_t chebyshev_conv_bwd_workspace(const ChebyshevConv<T>& args) {
+  const std::int64_t weights = args.num_terms * args.num_inputs, rows = args.num_frames * args.laplacian.num_vertices;
+  return rows * weights + WeightSums(args).pieces * (weights + 1) * args.num_outputs;
 }
 
 }  // namespace cuda

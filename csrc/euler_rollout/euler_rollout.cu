@@ -3,10 +3,12 @@
 // A triangular solve is a chain of K dependent steps, a product is not. So each matrix is inverted once, through its
 // Cholesky factor, and a step consists of products, each row of which is summed by a few threads of its own. Matrices and
 // states stay in shared memory if they fit.
+// Without damping and stiffness there is a shorter way: scan.cuh.
 #include "common/product.cuh"
 #include "euler_rollout/cuda.h"
 #include "euler_rollout/math.h"
 #include "euler_rollout/prepare.cuh"
+#include "euler_rollout/scan.cuh"
 
 namespace biomechau {
 namespace cuda {
@@ -297,15 +299,21 @@ void euler_rollout_fwd(const EulerRollout<T>& args, T* workspace, std::int64_t* 
   const Plan<T> plan(launch, args, workspace, fault);
   if (fault) launch.fill_bytes(fault, 0xff, sizeof(*fault));
   plan.prepare(launch, args.count(args.inverse_span()));
-  launch(rollout_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
+  if (is_free(args))
+    launch_scan(launch, args);
+  else
+    launch(rollout_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
 }
 
 template <class T> void euler_rollout_bwd(const EulerRollout<T>& args, T* workspace, Device device) {
   const Launcher launch("euler_rollout_bwd", device);
   const Plan<T> plan(launch, args, workspace, nullptr);
   plan.prepare(launch, 0);
-  launch(adjoint_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
   T* pieces = workspace + euler_rollout_fwd_workspace(args);
+  if (is_free(args))
+    launch_scan_adjoint(launch, args, pieces);
+  else
+    launch(adjoint_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
   const bool late = args.scheme != Scheme::implicit;
   matrix_gradient<T>(launch, args, args.acceleration, nullptr, args.mass_span, pieces, args.grad_mass);
   matrix_gradient<T>(launch, args, args.v, late ? args.v0 : nullptr, args.damping_span, pieces, args.grad_damping);

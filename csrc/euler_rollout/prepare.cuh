@@ -44,42 +44,43 @@ template <class T> __device__ bool block_is_symmetric(std::int64_t n, const T* m
   return good;
 }
 
-// From the upper triangle of S = L L^T in work (n, n) to L^-1 in its lower triangle: the steps of the Cholesky
-// factorization, done to the unit matrix as well. False, in every thread, when a pivot is not above `tolerance` times its
+// From the upper triangle of S = L L^T in work (n, n) to L^-1, strictly below the diagonal of work and in `diagonal`: the
+// steps of the Cholesky factorization, done to the unit matrix as well. Rows are divided by the roots of their pivots at
+// the end, so that a step needs one barrier. False, in every thread, when a pivot is not above `tolerance` times its
 // diagonal entry.
 template <class T> __device__ bool invert_factor(std::int64_t n, T tolerance, T* work, T* diagonal) {
   const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
   for (std::int64_t k = threadIdx.x; k < n; k += blockDim.x) diagonal[k] = work[k * n + k];
   __syncthreads();
   for (std::int64_t j = 0; j < n; ++j) {
-    T* row = work + j * n;
+    const T* row = work + j * n;
     const T pivot = row[j];
-    const bool good = pivot > tolerance * diagonal[j] && isfinite(pivot);
-    __syncthreads();
-    if (!good) return false;
-    const T inverse = 1 / sqrt(pivot);
-    for (std::int64_t l = threadIdx.x; l < n; l += blockDim.x) row[l] = l == j ? inverse : row[l] * inverse;
-    __syncthreads();
+    if (!(pivot > tolerance * diagonal[j] && isfinite(pivot))) return false;
+    const T inverse = 1 / pivot;
     for (std::int64_t i = j + 1 + warp; i < n; i += warps) {
-      const T scale = row[i];
+      const T scale = row[i] * inverse;
       T* below = work + i * n;
       for (std::int64_t l = lane; l < n; l += warp_size) {
         if (l == j)
-          below[l] = -scale * row[l];
+          below[l] = -scale;
         else if (l < j || l >= i)
           below[l] -= scale * row[l];
       }
     }
     __syncthreads();
   }
+  for (std::int64_t k = threadIdx.x; k < n; k += blockDim.x) diagonal[k] = 1 / sqrt(work[k * n + k]);
+  __syncthreads();
+  for_entries(n, [&](std::int64_t i, std::int64_t j) {
+    if (j < i) work[i * n + j] *= diagonal[i];
+  });
+  __syncthreads();
   return true;
 }
 
-// From L^-1 in the lower triangle of work (n, n) to S^-1 = L^-T L^-1: into the upper triangle first, which L^-1 does not
-// need, then mirrored.
-template <class T> __device__ void multiply_factor(std::int64_t n, T* work, T* diagonal) {
-  for (std::int64_t k = threadIdx.x; k < n; k += blockDim.x) diagonal[k] = work[k * n + k];
-  __syncthreads();
+// From L^-1, as invert_factor leaves it, to S^-1 = L^-T L^-1: into the upper triangle first, which L^-1 does not need,
+// then mirrored.
+template <class T> __device__ void multiply_factor(std::int64_t n, T* work, const T* diagonal) {
   for_entries(n, [&](std::int64_t i, std::int64_t j) {
     if (i > j) return;
     T sum = diagonal[j] * (i == j ? diagonal[j] : work[j * n + i]);
@@ -170,7 +171,7 @@ template <class T> __device__ void prepare_inverse(const System<T>& system, std:
 // One block per matrix: those of D, those of K, then the inverses. As many blocks share a multiprocessor as get along
 // without spilling registers.
 template <class T>
-__global__ void __launch_bounds__(prepare_threads, sizeof(T) == 4 ? 4 : 3)
+__global__ void __launch_bounds__(prepare_threads, 3)
     prepare_kernel(System<T> system, bool work_in_shared) {
   const EulerRollout<T>& args = system.args;
   const std::int64_t n = args.num_coordinates;

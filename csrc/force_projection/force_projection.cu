@@ -12,6 +12,7 @@ namespace cuda {
 namespace {
 
 constexpr int threads = 128;
+constexpr int collect_threads = 512;  // of a muscle, which may have thousands of entries
 constexpr int group = 4;  // frames or shapes for which P is read once
 
 // Each thread takes one vertex and `group` frames.
@@ -45,26 +46,30 @@ __global__ void __launch_bounds__(threads)
 
 // Each block takes one muscle and `group` frames.
 template <class T>
-__global__ void __launch_bounds__(threads)
+__global__ void __launch_bounds__(collect_threads)
     collect_kernel(Distribution<T> p, std::int64_t num_frames, const T* field, T* out) {
-  const std::int64_t m = blockIdx.x % p.num_muscles, x0 = blockIdx.x / p.num_muscles * group;
+  const unsigned muscles = static_cast<unsigned>(p.num_muscles), m = blockIdx.x % muscles;
+  const std::int64_t x0 = std::int64_t(blockIdx.x / muscles) * group, frame = p.num_vertices * 3;
+  const int count = static_cast<int>(smaller(group, num_frames - x0));
+  const unsigned begin = static_cast<unsigned>(p.muscle_crow[m]), end = static_cast<unsigned>(p.muscle_crow[m + 1]);
+  const T* first = field + x0 * frame;
   T sum[group * 3] = {};
-  for (std::int64_t l = p.muscle_crow[m] + threadIdx.x; l < p.muscle_crow[m + 1]; l += threads) {
+  for (unsigned l = begin + threadIdx.x; l < end; l += collect_threads) {
     const std::int64_t e = p.muscle_entry[l];
     const T val = p.val[e];
-    const T* own = field + (x0 * p.num_vertices + p.muscle_row[l]) * 3;
+    const T* own = first + p.muscle_row[l] * 3;
 #pragma unroll
     for (int r = 0; r < group; ++r) {
-      if (x0 + r >= num_frames) break;
+      if (r >= count) break;
       if (p.fibre)
-        sum[3 * r] += spread_fibre_vjp_f(val, p.directions + 3 * e, own + r * p.num_vertices * 3);
+        sum[3 * r] += spread_fibre_vjp_f(val, p.directions + 3 * e, own + r * frame);
       else
-        spread_vector_vjp_f(val, own + r * p.num_vertices * 3, sum + 3 * r);
+        spread_vector_vjp_f(val, own + r * frame, sum + 3 * r);
     }
   }
   const T total = sum_block<group * 3>(sum, shared_memory<T>());
   const int r = threadIdx.x / 3, a = threadIdx.x % 3;
-  if (r >= group || x0 + r >= num_frames) return;
+  if (r >= count) return;
   const std::int64_t at = (x0 + r) * p.num_muscles + m;
   if (!p.fibre)
     out[3 * at + a] = total;
@@ -101,8 +106,8 @@ void spread(const Launcher& launch, const Distribution<T>& p, std::int64_t num_f
 
 template <class T>
 void collect(const Launcher& launch, const Distribution<T>& p, std::int64_t num_frames, const T* field, T* out) {
-  launch(collect_kernel<T>, p.num_muscles * blocks_for(num_frames, group), threads,
-         threads / warp_size * group * 3 * sizeof(T), p, num_frames, field, out);
+  launch(collect_kernel<T>, p.num_muscles * blocks_for(num_frames, group), collect_threads,
+         collect_threads / warp_size * group * 3 * sizeof(T), p, num_frames, field, out);
 }
 
 template <class T>

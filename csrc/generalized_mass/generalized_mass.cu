@@ -1,6 +1,8 @@
 // Forward: a block owns a tile (32 x 32) of the upper triangle of M, a group of sequences and a piece of the vertices;
 // a pair product is formed once and scaled by the masses of the group. A second kernel adds the pieces in order.
 // Backward: a block owns 32 vertices, one per lane; all lanes read G at the same address.
+#include <type_traits>
+
 #include "common/product.cuh"
 #include "generalized_mass/cuda.h"
 #include "generalized_mass/math.h"
@@ -23,17 +25,21 @@ constexpr int backward_threads = warps * warp_size;
 template <class T>
 __device__ inline void load_shapes(const GeneralizedMass<T>& args, std::int64_t k0, std::int64_t start, std::int64_t end,
                                    T* values) {
-  constexpr int row = tile_vertices * 3;
-  for (int i = threadIdx.x; i < tile * row; i += forward_threads) {
-    const int k = i / row, at = i % row;
-    const bool inside = k0 + k < args.num_shapes && start * 3 + at < end * 3;
-    values[at * tile_stride + k] = inside ? args.blendshapes[((k0 + k) * args.num_vertices + start) * 3 + at] : T(0);
+  constexpr unsigned row = tile_vertices * 3;
+  const T* first = args.blendshapes + (k0 * args.num_vertices + start) * 3;
+  const auto num_vertices = static_cast<unsigned>(args.num_vertices);
+  const auto shapes = static_cast<unsigned>(smaller(tile, args.num_shapes - k0));
+  const auto inner = static_cast<unsigned>(smaller(row, (end - start) * 3));
+  for (unsigned i = threadIdx.x; i < tile * row; i += forward_threads) {
+    const unsigned k = i / row, at = i % row;
+    const bool inside = k < shapes && at < inner;
+    values[at * tile_stride + k] = inside ? first[std::uint64_t(k) * num_vertices * 3 + at] : T(0);
   }
 }
 
 // sequences: of which a thread forms the sums; a single one would waste the others' work.
 template <int sequences, class T>
-__global__ void __launch_bounds__(forward_threads)
+__global__ void __launch_bounds__(forward_threads, sizeof(T) == 4 ? 3 : 2)
     sum_pairs_kernel(GeneralizedMass<T> args, MassPieces sizes, T* partial, std::int64_t* fault) {
   T* rows = shared_memory<T>();
   T* cols = rows + tile_vertices * 3 * tile_stride;
@@ -178,9 +184,10 @@ __device__ int find_active(std::int64_t num_shapes, const T* own, std::int64_t s
   return memory.moves[n];
 }
 
-template <class T>
-__global__ void __launch_bounds__(backward_threads, sizeof(T) == 4 ? 4 : 3)
-    gradients_kernel(GeneralizedMass<T> args, std::int64_t width, const T* packed, bool shapes_in_shared) {
+// shapes_in_shared: where the block's shapes lie is known to the compiler, so that it loads them accordingly.
+template <bool shapes_in_shared, class T>
+__global__ void __launch_bounds__(backward_threads, sizeof(T) == 4 ? 4 : 2)
+    gradients_kernel(GeneralizedMass<T> args, std::int64_t width, const T* packed) {
   const BackwardMemory<T> memory(args.num_shapes, shapes_in_shared);
   const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
   const std::int64_t start = blockIdx.x * std::int64_t(warp_size), vertex = start + lane, n = args.num_shapes;
@@ -189,11 +196,15 @@ __global__ void __launch_bounds__(backward_threads, sizeof(T) == 4 ? 4 : 3)
 
   // A lane beyond the last vertex computes that vertex too, and writes nothing.
   const T* own = args.blendshapes + (inside ? vertex : last) * 3;
-  std::int64_t stride = args.num_vertices * 3;
-  if (shapes_in_shared) {
-    for (std::int64_t i = threadIdx.x; i < n * warp_size * 3; i += backward_threads) {
-      const std::int64_t k = i / (warp_size * 3), at = start * 3 + i % (warp_size * 3);
-      memory.shapes[i] = args.blendshapes[k * stride + smaller(at, last * 3 + at % 3)];
+  std::conditional_t<shapes_in_shared, int, std::int64_t> stride = args.num_vertices * 3;
+  if constexpr (shapes_in_shared) {
+    constexpr unsigned row = warp_size * 3;
+    const T* first = args.blendshapes + start * 3;
+    const auto end = static_cast<unsigned>(smaller(row, (last + 1 - start) * 3));
+    const auto num_vertices = static_cast<unsigned>(args.num_vertices), count = static_cast<unsigned>(n) * row;
+    for (unsigned i = threadIdx.x; i < count; i += backward_threads) {
+      const unsigned k = i / row, at = i % row;
+      memory.shapes[i] = first[std::uint64_t(k) * num_vertices * 3 + (at < end ? at : end - 3 + at % 3)];
     }
     own = memory.shapes + lane * 3;
     stride = warp_size * 3;
@@ -214,11 +225,12 @@ __global__ void __launch_bounds__(backward_threads, sizeof(T) == 4 ? 4 : 3)
           const int k = memory.active[j];
           const T* b = own + k * stride;
           const T shape[3] = {b[0], b[1], b[2]};
+          const T* gradient = packed + k * n * width + own_group * group;  // of pairs with shape k
           for (int i = j; i < count; ++i) {
-            const int l = memory.active[i];
+            const unsigned l = memory.active[i];
             const T* other = own + l * stride;
             const T product = (i == j ? 1 : 2) * pair(shape, other[0], other[1], other[2]);
-            const Group<T> g = *reinterpret_cast<const Group<T>*>(packed + (k * n + l) * width + own_group * group);
+            const Group<T> g = *reinterpret_cast<const Group<T>*>(gradient + l * std::uint64_t(unsigned(width)));
 #pragma unroll
             for (int s = 0; s < group; ++s) sum[s] += product * g.values[s];
           }
@@ -244,14 +256,15 @@ __global__ void __launch_bounds__(backward_threads, sizeof(T) == 4 ? 4 : 3)
       T grad[3] = {0, 0, 0};
       for (int at = 0; at < groups; ++at) {
         T mass[group];
+        const T* gradient = packed + k * n * width + at * group;
 #pragma unroll
         for (int s = 0; s < group; ++s) {
           const std::int64_t sequence = at * group + s;
           mass[s] = inside && sequence < args.num_sequences ? args.mass[sequence * args.num_vertices + vertex] : T(0);
         }
         for (int i = 0; i < count; ++i) {
-          const int l = memory.active[i];
-          const Group<T> g = *reinterpret_cast<const Group<T>*>(packed + (k * n + l) * width + at * group);
+          const unsigned l = memory.active[i];
+          const Group<T> g = *reinterpret_cast<const Group<T>*>(gradient + l * std::uint64_t(unsigned(width)));
           T weight = 0;
 #pragma unroll
           for (int s = 0; s < group; ++s) weight += mass[s] * g.values[s];
@@ -292,9 +305,13 @@ template <class T> void generalized_mass_bwd(const GeneralizedMass<T>& args, T* 
   const std::int64_t width = padded_sequences(args.num_sequences);
   launch(pack_gradients_kernel<T>, blocks_for(args.num_shapes * args.num_shapes * width, threads), threads, 0, args,
          width, workspace);
-  const bool fits = BackwardMemory<T>::size(args.num_shapes, true) <= launch.most_shared_bytes();
-  launch(gradients_kernel<T>, blocks_for(args.num_vertices, warp_size), backward_threads,
-         BackwardMemory<T>::size(args.num_shapes, fits), args, width, workspace, fits);
+  const std::int64_t blocks = blocks_for(args.num_vertices, warp_size);
+  const std::size_t with_shapes = BackwardMemory<T>::size(args.num_shapes, true);
+  if (with_shapes <= launch.most_shared_bytes())
+    launch(gradients_kernel<true, T>, blocks, backward_threads, with_shapes, args, width, workspace);
+  else
+    launch(gradients_kernel<false, T>, blocks, backward_threads, BackwardMemory<T>::size(args.num_shapes, false), args,
+           width, workspace);
 }
 
 #define BIOMECHAU_INSTANTIATE(T)                                                                              \

@@ -26,11 +26,13 @@ template <class T> struct Tiles {
 };
 
 // Calls put(r, j, entry) for every entry of x (rows, inner) times matrix (inner, cols), or of x itself without one. Rows
-// of x lie `x_stride` apart, those of the matrix `stride`.
+// of x lie `x_stride` apart, those of the matrix `stride`. The first rows go to the warp `first`, so that two products of
+// one row each are computed side by side.
 template <class T, class Put>
 __device__ void product(int rows, std::int64_t inner, std::int64_t cols, const T* x, std::int64_t x_stride, const T* matrix,
-                        std::int64_t stride, const Put& put) {
-  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = threads / warp_size;
+                        std::int64_t stride, const Put& put, int first = 0) {
+  constexpr int warps = threads / warp_size;
+  const int lane = threadIdx.x % warp_size, warp = (threadIdx.x / warp_size + warps - first) % warps;
   for (int r0 = warp * patch_rows; r0 < rows; r0 += warps * patch_rows)
     for (std::int64_t j0 = lane; j0 < cols; j0 += warp_size * patch_cols) {
       T sum[patch_rows][patch_cols] = {};
@@ -61,14 +63,15 @@ template <class T> __device__ inline Mode<T> mode_of(const ModalRollout<T>& args
   return {args.gain()[k], args.damping()[k], args.stiffness()[k]};
 }
 
-template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(ModalRollout<T> args, int frames) {
+template <class T>
+__global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) rollout_kernel(ModalRollout<T> args, int frames) {
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
   const Step<T> step = step_of(args.scheme, args.dt);
   const T* to_modes = args.has_modes ? args.inverse_t() : nullptr;
   const T* from_modes = args.has_modes ? args.load() : nullptr;
   product(1, n, n, args.c0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.position[k] = entry; });
-  product(1, n, n, args.v0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.rate[k] = entry; });
+  product(1, n, n, args.v0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.rate[k] = entry; }, 1);
   for (std::int64_t t = 0; t < args.num_frames; t += frames) {
     const int count = static_cast<int>(smaller(frames, args.num_frames - t));
     const std::int64_t at = s * args.num_frames + t;
@@ -101,7 +104,8 @@ template <class T> __global__ void __launch_bounds__(threads) rollout_kernel(Mod
   }
 }
 
-template <class T> __global__ void __launch_bounds__(threads) adjoint_kernel(ModalRollout<T> args, int frames) {
+template <class T>
+__global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) adjoint_kernel(ModalRollout<T> args, int frames) {
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
   const Step<T> step = step_of(args.scheme, args.dt);
@@ -145,7 +149,7 @@ template <class T> __global__ void __launch_bounds__(threads) adjoint_kernel(Mod
             [&](int, std::int64_t k, T entry) { args.grad_c0[s * n + k] = entry; });
   if (args.grad_v0)
     product(1, n, n, own.rate, row, from_modes, row,
-            [&](int, std::int64_t k, T entry) { args.grad_v0[s * n + k] = entry; });
+            [&](int, std::int64_t k, T entry) { args.grad_v0[s * n + k] = entry; }, 1);
 }
 
 // Frames that fit into shared memory together.

@@ -6,14 +6,17 @@
 // that order is a race. Blocks run one after the other, in a changing order too. Stricter than a GPU: all threads of a
 // block must reach each barrier and all of a warp each shuffle; shared memory is NaN before a block writes it, and bytes
 // behind it must stay untouched; blocks get no more shared memory than the smallest GPU gives, and more than 48 KB only
-// once the kernel's attribute says so, which holds for every thread of the process. Launches run one at a time.
+// once the kernel's attribute says so, which holds for every thread of the process. Launches run one at a time. As on a
+// GPU, an access outside of all memory (see memory.py) or at a misaligned address ends the launch with an error.
 #pragma once
 
 #include <setjmp.h>
+#include <signal.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -46,7 +49,9 @@ enum cudaError_t : int {
   cudaErrorInvalidDeviceFunction = 98,
   cudaErrorInvalidDevice = 101,
   cudaErrorNoKernelImageForDevice = 209,
-  cudaErrorUnsupportedPtxVersion = 222
+  cudaErrorUnsupportedPtxVersion = 222,
+  cudaErrorIllegalAddress = 700,
+  cudaErrorMisalignedAddress = 716
 };
 enum cudaFuncAttribute : int { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr : int { cudaDevAttrMaxSharedMemoryPerBlockOptin };
@@ -111,6 +116,30 @@ inline Machine& machine() {
   return m;
 }
 inline thread_local int current_device = 0;
+inline thread_local jmp_buf* way_out = nullptr;  // where a faulty access of this thread of the CPU leads
+
+// The kernels are compiled so that a misaligned access is an illegal instruction.
+inline void leave(int signal, siginfo_t*, void*) {
+  if (way_out) _longjmp(*way_out, signal == SIGILL ? cudaErrorMisalignedAddress : cudaErrorIllegalAddress);
+  std::signal(signal, SIG_DFL);  // not ours: the instruction runs again, and ends the process
+}
+
+// Runs what accesses memory of the device; returns what its faulty access is on a GPU.
+template <class Fn> cudaError_t watched(const Fn& fn) {
+  static const bool installed = [] {
+    struct sigaction action = {};
+    action.sa_sigaction = leave;
+    action.sa_flags = SA_SIGINFO | SA_NODEFER;  // the handler does not return
+    return sigaction(SIGSEGV, &action, nullptr) == 0 && sigaction(SIGILL, &action, nullptr) == 0;
+  }();
+  if (!installed) fail("no handler of signals");
+  jmp_buf place;
+  way_out = &place;
+  const int fault = _setjmp(place);
+  if (fault == 0) fn();
+  way_out = nullptr;
+  return static_cast<cudaError_t>(fault);
+}
 
 // Shared memory that a kernel may ask for at its launch.
 inline std::size_t allowed_shared(const void* kernel) {
@@ -260,6 +289,8 @@ inline const char* cudaGetErrorString(cudaError_t error) {
     case cudaErrorInvalidDevice: return "invalid device ordinal";
     case cudaErrorInsufficientDriver: return "CUDA driver version is insufficient for CUDA runtime version";
     case cudaErrorNoKernelImageForDevice: return "no kernel image is available for execution on the device";
+    case cudaErrorIllegalAddress: return "an illegal memory access was encountered";
+    case cudaErrorMisalignedAddress: return "misaligned address";
     default: return "invalid argument";
   }
 }
@@ -280,8 +311,7 @@ inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) {
   return found == faults.end() ? cudaSuccess : found->second;
 }
 inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t count, cudaStream_t) {
-  std::memset(memory, value, count);
-  return cudaSuccess;
+  return emulation::watched([&] { std::memset(memory, value, count); });
 }
 
 template <class... Parameters, class... Args>
@@ -304,9 +334,10 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
   emulation::arrange(m.order, threads);
   std::vector<unsigned> blocks;
   emulation::arrange(blocks, config->gridDim.x);
-  for (const unsigned block : blocks) {
-    blockIdx.x = block;
-    emulation::run_block(config->dynamicSmemBytes);
-  }
-  return cudaSuccess;
+  return emulation::watched([&] {
+    for (const unsigned block : blocks) {
+      blockIdx.x = block;
+      emulation::run_block(config->dynamicSmemBytes);
+    }
+  });
 }

@@ -20,6 +20,10 @@ _CORE = _HERE.parents[1] / "csrc"
 # -fcf-protection and -U_FORTIFY_SOURCE: both watch over stacks and would take the fibers for an attack.
 _FLAGS = ["-std=c++17", "-fPIC", "-fvisibility=hidden", "-fcf-protection=none", "-U_FORTIFY_SOURCE", "-w"]
 _DEFINES = ["-DBIOMECHAU_CUDA"]
+_ALIGNMENT = [
+    "-fsanitize=alignment",
+    "-fsanitize-undefined-trap-on-error",
+]  # a misaligned access is an illegal instruction
 
 
 def missing() -> str | None:
@@ -34,11 +38,12 @@ def missing() -> str | None:
 def build(cache: Path) -> Path:
     """The module's file, built once for each state of the sources."""
     sources = sorted(path for path in [*_CORE.rglob("*"), *_HERE.glob("*.*")] if path.suffix in _SUFFIXES)
-    state = hashlib.sha256(" ".join([*_FLAGS, torch.__version__, sysconfig.get_config_var("EXT_SUFFIX")]).encode())
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    state = hashlib.sha256(" ".join([*_FLAGS, *_ALIGNMENT, torch.__version__, suffix]).encode())
     for path in sources:
         state.update(path.read_bytes())
     folder = cache / state.hexdigest()[:16]
-    module = folder / f"_core{sysconfig.get_config_var('EXT_SUFFIX')}"
+    module = folder / f"_core{suffix}"
     import fcntl  # not on Windows
 
     with (cache / "lock").open("w") as lock:
@@ -80,8 +85,8 @@ def _compile(sources: list[Path], folder: Path, name: str) -> None:
         out = folder / f"{source.parent.name}_{source.name}.o"
         is_cuda = source.suffix == ".cu"
         isa = "cuda" if is_cuda else "baseline"  # the CPU kernels only fill their table here
-        level = "-O2" if is_cuda else "-O0"
-        _run([*command, f"-DBIOMECHAU_ISA={isa}", level, "-x", "c++", "-c", str(source), "-o", str(out)])
+        level = ["-O2", *_ALIGNMENT] if is_cuda else ["-O0"]
+        _run([*command, f"-DBIOMECHAU_ISA={isa}", *level, "-x", "c++", "-c", str(source), "-o", str(out)])
         return str(out)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

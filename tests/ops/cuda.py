@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from cuda_emulation import emulated
+from cuda_emulation.memory import Edge, Memory
 from ops.cases import assert_close, results_of
 from torch import Tensor, nn
 
@@ -37,19 +38,25 @@ class Gpu:
 
 
 class Emulation(Gpu):
-    """Tensors stay where they are; the kernels of the compiled core are those of the emulated one."""
+    """Tensors stay where they are; the kernels of the compiled core are those of the emulated one.
+
+    Attributes:
+        edge: which edge of a tensor the kernels find at a page that nobody can access.
+    """
 
     name = "emulated"
     stream = 0x5EED
+    edge: Edge = "end"
 
     def __init__(self, module: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         core = emulated.load(module)
+        self.library = ctypes.CDLL(str(module))
+        memory = Memory(self.library, core.dtypes)
         for name, value in vars(core).items():
             if not name.startswith("_"):
-                monkeypatch.setattr(_core, name, value)
+                monkeypatch.setattr(_core, name, memory.wrap(value, lambda: self.edge) if callable(value) else value)
         self.device = 0
         monkeypatch.setattr(_backend, "gpu", lambda tensor: (self.device, self.stream))
-        self.library = ctypes.CDLL(str(module))
         self.library.emulation_stream.restype = ctypes.c_size_t
         self.set_order(0)
         self.set_most_shared(64 * 1024)

@@ -121,6 +121,10 @@ def test_chebyshev_conv(
         {"channels": (2, 1)},
         {"channels": (16, 16), "num_vertices": 200, "every": 4},
         {"channels": (40, 3), "num_vertices": 100, "batch": (5,)},
+        {"channels": (3, 40), "num_vertices": 150, "every": 2},
+        {"channels": (20, 20), "num_vertices": 300, "batch": (9,)},
+        {"channels": (40, 3), "num_vertices": 100, "batch": (5,), "every": 2, "num_terms": 1},
+        {"channels": (40, 3), "num_vertices": 100, "batch": (5,), "every": 2, "num_terms": 3},
     ],
 )
 def test_chebyshev_conv_at_the_edges(gpu: Gpu, sizes: dict[str, Any]) -> None:

@@ -92,6 +92,15 @@ def test_long_rollouts(gpu: Gpu, scheme: str, mass_axes: str) -> None:
     compare_rollouts(gpu, scheme, inputs)
 
 
+@pytest.mark.parametrize("scheme", ops.SCHEMES)
+@pytest.mark.parametrize("mass_axes", ["shared", "sequence"])
+@pytest.mark.parametrize("num_frames", [8, 19])
+def test_sums_over_frames_without_damping_and_stiffness(gpu: Gpu, num_frames: int, mass_axes: str, scheme: str) -> None:
+    """Whole runs of frames that are loaded together, and a last one that is not."""
+    inputs = rollout_inputs(batch=(2, 2), num_frames=num_frames, num_shapes=37, mass_axes=mass_axes, elastic_axes=None)
+    compare_rollouts(gpu, scheme, inputs)
+
+
 @pytest.mark.parametrize("size", [1024, 4 * 1024, 8 * 1024, 12 * 1024])
 def test_matrices_that_do_not_fit_in_shared_memory(emulation: Emulation, size: int) -> None:
     emulation.set_most_shared(size)
