@@ -16,20 +16,20 @@ from biomechau.commands.terminal import print_lines, progress_bar
 class DefaultDetector(Command):
     """Make the default detector of the package again, from seeds: simulate, train, test, and write its card.
 
-    The same bytes as those that ship on a machine of the same kind with the same versions. Ten minutes or so.
+    The same bytes as those that ship on a machine of the same kind with the same versions. Ten to twenty minutes.
     """
 
     out: Annotated[Path, arg(metavar="DIR", help="Folder to make: a run, with card.md and movements.json.")]
     people: Annotated[
-        Literal["fitted", "posed"],
-        arg(help='Simulated people to train on: those of the detector that ships, or "posed", which were tried.'),
-    ] = "fitted"
+        Literal["all", "fitted"],
+        arg(help='Simulated people to train on; "fitted" for the former ones, with trackers that fit shapes.'),
+    ] = "all"
 
     def run(self) -> None:
         """Make it."""
-        from biomechau.training.experiments.default_detector import POSED_PEOPLE, Recipe, make_default_detector
+        from biomechau.training.experiments.default_detector import FITTED_PEOPLE, Recipe, make_default_detector
 
-        recipe = Recipe(people=POSED_PEOPLE) if self.people == "posed" else Recipe()
+        recipe = Recipe(people=FITTED_PEOPLE) if self.people == "fitted" else Recipe()
         with progress_bar("making the default detector") as progress:
             found = make_default_detector(self.out, recipe, progress)
         for group in ("single", "one_sided", "paired"):

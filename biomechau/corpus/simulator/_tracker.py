@@ -24,6 +24,8 @@ _SMOOTH_MESH_NOISE, _WHITE_MESH_NOISE = 0.02, 0.02  # the first for hardness 1 [
 # In coefficients, for hardness 1:
 _CROSSTALK, _NEUTRAL_ERROR, _SLOW_NOISE, _WHITE_NOISE = 0.06, 0.05, 0.02, 0.01
 _LARGEST_CROSSTALK = 0.3
+# A tracker learned from poses and faces leans towards what goes together: its cross-talk is above 0, and larger.
+_LEANING = 2.0
 _OVERLAP = 0.3  # shapes with this overlap (cosine of their displacement lengths) have cross-talk
 
 _FACIAL = {canonical(name) for name in ARKIT_SHAPES if not name.startswith("eyeLook")}
@@ -72,14 +74,17 @@ class Tracker:
         posed: bool = False,
     ) -> Tracker:
         """A tracker with random errors that follows these shapes of the person, or, where it was calibrated to poses,
-        what the tissue makes of them."""
+        what the tissue makes of them, with some of each movement in the channels of its neighbours."""
         basis = tissue.tracked_shapes[list(shapes)]
         if posed:
             basis = tissue.posed(basis)
         size = np.sqrt(tissue.masses) * np.linalg.norm(basis, axis=-1)
         unit = size / np.linalg.norm(size, axis=1, keepdims=True)
         overlapping = (product(unit, unit.T) > _OVERLAP) & ~np.eye(len(basis), dtype=bool)
-        mixed = make.crosstalk * _CROSSTALK * hardness * rng.standard_normal(overlapping.shape)
+        scale = _LEANING * max(hardness, 1.0) if posed else hardness
+        mixed = make.crosstalk * _CROSSTALK * scale * rng.standard_normal(overlapping.shape)
+        if posed:
+            mixed = np.abs(mixed)
         return cls(
             basis=basis,
             masses=tissue.masses,

@@ -34,12 +34,10 @@ faces is not known. Its figures say what it makes of people of the same simulato
 - On means a visible intensity of {level:g} or more of the full one, which moves a shape to a coefficient of about 0.35.
 {together}- Left and right: a mirrored recording gives the mirrored result. The probability of a unit is that of at
   least one side, so that it can be on while neither side is by itself.
-- Known to fail on the one real recording that was tried (3 s of Live Link Face, in view when the seed was chosen among
-  two): AU14 is on in half of the frames while the dimple channels stay below 0.33, and AU4 is off in a seventh of
+- On the one real recording that was tried (3 s of Live Link Face, in view when the recipe was chosen among four) AU14
+  is on in a quarter of the frames while the dimple channels stay below 0.33. Known to fail: AU4 is off in a seventh of
   those in which one brow reaches 0.6.
-- [Tried](../../../benchmarks/results/simulated/default_detector.md): `--people posed`, whose trackers blur less. AU4
-  is then right, and F1 up to 2 points higher, but AU14 is on in 64 % of that recording. So it does not ship.
-- F1 on people of another rig, the face of ICT-FaceKit, with the options of *mixed*: 57.8 (the same page).
+- Another rig, and [what was tried](../../../benchmarks/results/simulated/default_detector.md).
 """
 
 
