@@ -43,9 +43,9 @@ class SimulationConfig(Options):
     # with one weak side; "tied" for equal sides
     sides: Literal["free", "tied"] = "free"
     # "varied" for a different tracker per person: noise, cross-talk, smoothing, delay, rounding, dead channels and lost
-    # frames; "posed" for such trackers calibrated to poses, in which one shape after the other is shown, so that tissue
-    # does not spread a movement over channels; "alike" for noise and cross-talk by the hardness only; "clean" for no
-    # errors but those of its shapes
+    # frames; "posed" for such trackers calibrated to poses: tissue spreads no movement over channels, but these
+    # lean to neighbours; "alike" for noise and cross-talk by the hardness only; "clean" for no errors but those of
+    # its shapes
     trackers: Literal["varied", "posed", "alike", "clean"] = "varied"
     # visible intensity from which coders see an action unit, 0.05 to 1, where 1 is full; 0.4 is DISFA's 2 of 5. "None"
     # for action units as frequent as in BP4D
