@@ -18,6 +18,7 @@ RECOVERY = (
 )
 PAPER_RECOVERY = r"gives a median of (\d+(?:\.\d+)?), since Eq\. 5 makes force an acceleration and (\d+) of its (\d+)"
 SIMULATED_PEOPLE = r"there the median correlation is (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)"
+LEARNED_METRIC = r"and (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?) with `--metric learned`"
 CAPTURE = r"the channels of their own shapes by (\d+(?:\.\d+)?) to (\d+(?:\.\d+)?)"
 LEAKS = (
     r"a movement of 0\.16 s gives them at most (\d+(?:\.\d+)?) of its own force on the built-in face "
@@ -26,7 +27,19 @@ LEAKS = (
 LEAKS_BEFORE = r"the figures of the built-in face are (\d+(?:\.\d+)?) for 2 s and (\d+(?:\.\d+)?) for 0\.16 s"
 MESHES = r"meshes that are more than their coefficients \((\d+(?:\.\d+)?) GB\)"
 GAPS = r"Gaps of up to (\d+(?:\.\d+)?) s are bridged"
-ALL = (DETECTOR, KERNELS, RECOVERY, PAPER_RECOVERY, SIMULATED_PEOPLE, CAPTURE, LEAKS, LEAKS_BEFORE, MESHES, GAPS)
+ALL = (
+    DETECTOR,
+    KERNELS,
+    RECOVERY,
+    PAPER_RECOVERY,
+    SIMULATED_PEOPLE,
+    LEARNED_METRIC,
+    CAPTURE,
+    LEAKS,
+    LEAKS_BEFORE,
+    MESHES,
+    GAPS,
+)
 
 
 def paragraphs(readme: Path) -> list[str]:

@@ -6,7 +6,18 @@ import re
 from pathlib import Path
 
 import pytest
-from readme_figures import ALL, DETECTOR, GAPS, KERNELS, MESHES, READMES, SIMULATED_PEOPLE, paragraphs, printed
+from readme_figures import (
+    ALL,
+    DETECTOR,
+    GAPS,
+    KERNELS,
+    LEARNED_METRIC,
+    MESHES,
+    READMES,
+    SIMULATED_PEOPLE,
+    paragraphs,
+    printed,
+)
 
 from biomechau.corpus.face_sequence import MAX_GAP
 from biomechau.corpus.simulator import SimulationConfig
@@ -44,10 +55,11 @@ def test_of_the_detector() -> None:
 
 @needs_results
 def test_of_the_inverse_on_simulated_people() -> None:
-    plain = {row["people"]: row["plain"] for row in rows("simulated/forces.md", "## Median correlation")}
-    hard, easy = (f"0{plain[f'second, hardness {hardness}, noisy'].split()[0]}" for hardness in (2, 1))
-    assert printed(SIMULATED_PEOPLE) == {(hard, easy)}
-    linked(SIMULATED_PEOPLE, "simulated/forces.md")
+    people = {row["people"]: row for row in rows("simulated/forces.md", "## Median correlation")}
+    second = [people[f"second, hardness {hardness}, noisy"] for hardness in (2, 1)]
+    for figures, metric in ((SIMULATED_PEOPLE, "plain"), (LEARNED_METRIC, "learned")):
+        assert printed(figures) == {tuple(f"0{row[metric].split()[0]}" for row in second)}
+        linked(figures, "simulated/forces.md")
 
 
 @needs_results
