@@ -109,7 +109,7 @@ def packed(metric: ForceMetric, dynamics: FaceDynamics) -> tuple[dict[str, Tenso
 
 
 def read_metric(path: Path, dynamics: FaceDynamics) -> ForceMetric | None:
-    """The metric in a file; None if there is none, or one of another model or version, or the file is not whole."""
+    """The metric in a file; None if there is none, or one of another model or version, or it is broken."""
     try:
         with open_tensors(path) as file:
             if (file.metadata() or {}).get(_ABOUT) != _about(dynamics):
@@ -119,12 +119,22 @@ def read_metric(path: Path, dynamics: FaceDynamics) -> ForceMetric | None:
         return None
     shapes, muscles = dynamics.num_shapes, dynamics.num_muscles
     sizes = [(shapes, muscles), (shapes, shapes), (muscles, muscles), (muscles,), (muscles,), ()]
-    if [tuple(parts[name].shape) for name in _TENSORS] != sizes:
+    if [tuple(parts[name].shape) for name in _TENSORS] != sizes or not _sound(parts):
         return None
     if not all(_alike(parts.pop(name), getattr(dynamics, name)) for name in _MODEL):
         return None
     widening = float(parts.pop("widening"))
     return ForceMetric(dynamics.shape_names, dynamics.muscles.names, widening=widening, **parts)
+
+
+def _sound(parts: dict[str, Tensor]) -> bool:
+    """Whether the numbers are some that a metric can have."""
+    covariances = (parts["error"], parts["second_moment"])
+    return (
+        all(part.dtype == torch.float64 and bool(part.isfinite().all()) for part in parts.values())
+        and all(not torch.linalg.cholesky_ex(covariance).info for covariance in covariances)
+        and bool((parts["mean"] > 0).all() and parts["widening"] > 0)
+    )
 
 
 def _alike(kept: Tensor, own: Tensor) -> bool:

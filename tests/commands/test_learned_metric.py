@@ -121,6 +121,20 @@ def test_what_ships_is_of_the_built_in_face(
     assert "digastric" not in metric.undetermined
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("response", torch.nan), ("error", torch.inf), ("error", 0.0), ("mean", -1.0), ("widening", 0.0)],
+)
+def test_a_broken_metric_is_not_taken(tmp_path: Path, name: str, value: float) -> None:
+    dynamics = model_of(FaceRig.builtin())
+    assert read_metric(_metric_cache.SHIPPED, dynamics) is not None
+    with open_tensors(_metric_cache.SHIPPED) as file:
+        tensors, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
+    tensors[f"metric.{name}"].view(-1)[0] = value
+    (tmp_path / "broken.safetensors").write_bytes(tensor_bytes(tensors, about))
+    assert read_metric(tmp_path / "broken.safetensors", dynamics) is None
+
+
 @pytest.mark.slow
 def test_what_ships_is_made_again_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()  # all people
