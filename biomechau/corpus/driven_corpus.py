@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from biomechau.corpus.corpus_sequence import CorpusSequence
-from biomechau.corpus.labelled_corpus import LabelledCorpus
+from biomechau.corpus.labelled_corpus import DerivedCorpus, LabelledCorpus
 from biomechau.corpus.manifest import SequenceEntry
 from biomechau.rig import FaceRig
 from biomechau.rig.names import shortened
@@ -15,7 +15,7 @@ from biomechau.rig.names import shortened
 _MESHES = "vertices_residual"
 
 
-class DrivenCorpus(LabelledCorpus):
+class DrivenCorpus(DerivedCorpus):
     """A corpus whose coefficients are mapped by name to the shapes of another rig when they are read, as the channels
     of a recording are. Meshes are left out: they belong to the rig of the corpus.
 
@@ -31,7 +31,7 @@ class DrivenCorpus(LabelledCorpus):
     """
 
     def __init__(self, corpus: LabelledCorpus, rig: FaceRig) -> None:
-        self.recorded, self._rig = corpus, rig
+        self._rig = rig
         self.channels = rig.map_channels(corpus.shapes)
         if not self.channels.matrix.any():
             raise ValueError(
@@ -41,7 +41,7 @@ class DrivenCorpus(LabelledCorpus):
         layout = {name: entry for name, entry in corpus.manifest.tensors.items() if name != _MESHES}
         layout["coefficients"] = layout["coefficients"]._replace(shape=(len(rig.names),))
         manifest = replace(corpus.manifest, shapes=rig.names, tensors=layout)
-        super().__init__(corpus.path, manifest, corpus.features)
+        super().__init__(corpus, manifest)
 
     def __getitem__(self, id: str) -> CorpusSequence:
         """Read one sequence and map its coefficients.
@@ -56,14 +56,6 @@ class DrivenCorpus(LabelledCorpus):
     @property
     def rig(self) -> FaceRig:
         return self._rig
-
-    @property
-    def num_image_features(self) -> int:
-        return self.recorded.num_image_features
-
-    @property
-    def sha256(self) -> str:
-        return self.recorded.sha256
 
     def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
         sequence = self.recorded[entry.id]

@@ -1,4 +1,4 @@
-"""LabelledCorpus: the common interface of a corpus on disk and a resampled one."""
+"""LabelledCorpus: the common interface of a corpus on disk and of those that are made from one when they are read."""
 
 from __future__ import annotations
 
@@ -183,3 +183,28 @@ class LabelledCorpus(ABC):
         """
         positive, known = self.label_counts(subjects)
         return positive.double() / known.clamp(min=1)
+
+
+class DerivedCorpus(LabelledCorpus):
+    """A corpus whose sequences are made from those of another one when they are read.
+
+    Args:
+        recorded: the other corpus.
+        manifest: description of the sequences, as they are returned.
+    """
+
+    def __init__(self, recorded: LabelledCorpus, manifest: Manifest) -> None:
+        super().__init__(recorded.path, manifest, recorded.features)
+        self.recorded = recorded
+
+    @property
+    def rig(self) -> FaceRig:
+        return self.recorded.rig
+
+    @property
+    def num_image_features(self) -> int:
+        return self.recorded.num_image_features
+
+    @property
+    def sha256(self) -> str:
+        return self.recorded.sha256

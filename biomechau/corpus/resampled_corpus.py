@@ -10,18 +10,17 @@ from torch import Tensor
 from biomechau.corpus.corpus import Corpus
 from biomechau.corpus.corpus_sequence import UNKNOWN, CorpusSequence
 from biomechau.corpus.face_sequence import FaceSequence, check_frame_rate
-from biomechau.corpus.labelled_corpus import LabelledCorpus
+from biomechau.corpus.labelled_corpus import DerivedCorpus
 from biomechau.corpus.manifest import SequenceEntry
 from biomechau.corpus.resampling import even_grid, nearest_frames
 from biomechau.file_errors import naming
-from biomechau.rig import FaceRig
 
 # Continuous signals, which are interpolated; other tensors are those of the nearest frame.
 _SIGNALS = ("coefficients", "muscle_forces")
 _LABELS = ("labels", "side_labels", "intensities", "side_intensities")
 
 
-class ResampledCorpus(LabelledCorpus):
+class ResampledCorpus(DerivedCorpus):
     """A corpus whose sequences are resampled to a frame rate when they are read, see :meth:`FaceSequence.resample`.
 
     Coefficients and muscle forces are interpolated, and low-pass filtered first if the new rate is lower. Labels, image
@@ -39,11 +38,10 @@ class ResampledCorpus(LabelledCorpus):
 
     def __init__(self, corpus: Corpus, fps: float) -> None:
         check_frame_rate(fps)
-        self.recorded = corpus
         entries = tuple(
             entry._replace(frames=_num_frames(corpus, entry.id, fps)) for entry in corpus.manifest.sequences
         )
-        super().__init__(corpus.path, replace(corpus.manifest, fps=float(fps), sequences=entries), corpus.features)
+        super().__init__(corpus, replace(corpus.manifest, fps=float(fps), sequences=entries))
 
     def __getitem__(self, id: str) -> CorpusSequence:
         """Read one sequence and resample it.
@@ -54,18 +52,6 @@ class ResampledCorpus(LabelledCorpus):
         recorded = self.recorded[id]
         tensors = _resampled(recorded, self.recorded.fps, self.fps)
         return CorpusSequence(recorded.id, recorded.subject, recorded.task, **tensors)
-
-    @property
-    def rig(self) -> FaceRig:
-        return self.recorded.rig
-
-    @property
-    def num_image_features(self) -> int:
-        return self.recorded.num_image_features
-
-    @property
-    def sha256(self) -> str:
-        return self.recorded.sha256
 
     def _labels(self, entry: SequenceEntry) -> tuple[Tensor, Tensor]:
         sequence = self[entry.id]

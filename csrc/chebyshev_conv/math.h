@@ -1,7 +1,7 @@
 // One entry of the Chebyshev recurrence, and of its transpose right beneath. V is a number or a vector of numbers.
 //
 // Shared by the CPU and CUDA kernels: all of this file. Not shared: products with S and with the weights (cpu/band.h,
-// cpu/tiles.h, chebyshev_conv.cu).
+// cpu/tiles.h, chebyshev_conv.cu, products.cuh).
 //
 // S is symmetric, so the derivative of y = sum_k T_k(S) x W_k is of the same kind: grad_x = sum_k T_k(S) grad_y W_k^T,
 // grad_W_k = (T_k(S) x)^T grad_y.
