@@ -192,7 +192,7 @@ def _with_option(message: str, command: type[Command]) -> str:
     """What a configuration says of one of its fields, said of the option that sets it."""
     found = re.match(r"(?:Error parsing (?:\w+\.)*(\w+): )?(\w+)(?= must )", message)
     if found is None:
-        return message
+        return re.sub(r"^Error parsing (?:\w+\.)*\w+: ", "", message)
     parent, name = (found[1] or "").replace("_", "-"), found[2].replace("_", "-")
     option = next((o for o in (f"--{parent}.{name}", f"--{name}") if o in _options(command)), found[2])
     return option + message[found.end() :]
@@ -235,7 +235,7 @@ def _unframed(message: str) -> str:
     title, *body = lines or [""]
     words = " ".join(takewhile(bool, dropwhile(not_, body)))
     # A check of a configuration says all that there is to say.
-    words = words if words.startswith((title, "Error parsing ")) else f"{title}: {words}"
+    words = words if words.lower().startswith((title.lower(), "error parsing ")) else f"{title}: {words}"
     return words.rstrip(".")
 
 

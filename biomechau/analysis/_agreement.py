@@ -21,6 +21,8 @@ RESAMPLES, LEVEL, FEWEST_BLOCKS = 2000, 0.95, 10
 _LIMITS = 1.96  # standard deviations of the limits of agreement
 # A signal is constant where its standard deviation is below this share of its largest value: cells have 6 digits.
 _CONSTANT = 1e-7
+# Values of r that differ by no more than this are equal, and of equal ones that of the lag nearest to 0 is taken.
+_TIE = 1e-6
 OF_ONE_SCALE = ("icc", "bias", "lower_limit", "upper_limit")
 
 
@@ -119,7 +121,9 @@ def _measures(sums: Floats, centre: Floats, tiny: Floats, fps: float, one_scale:
         r = np.where(varies_x & varies_y, covariance / np.sqrt(var_x * var_y), np.nan).clip(-1, 1)
         # Lags at which few values meet say little.
         r[count < 0.5 * count[..., most, None]] = np.nan
-        best = np.where(np.isnan(r), -np.inf, r).argmax(-1)[..., None]
+        known = np.where(np.isnan(r), -np.inf, r)
+        nearest = np.abs(np.arange(-most, most + 1))
+        best = np.where(known >= known.max(-1, keepdims=True) - _TIE, nearest, most + 1).argmin(-1)[..., None]
 
         def at_best(values: NDArray[Any]) -> NDArray[Any]:
             return np.take_along_axis(values, best, -1)[..., 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -99,7 +99,7 @@ class CaptureForces(FaceForces):
         about["channels"]["shapes_without_muscle"] = list(result.slack_shapes)
         return {
             **about,
-            "inverse": asdict(self.options),
+            "inverse": self.options.used(),
             "neutral_face": self.neutral_face,
             **describe_forces(self),
             "quality": float(self.quality.mean()),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,11 +23,11 @@ from biomechau.rig import Distribution, FaceRig, Muscles
 from biomechau.tensor_file import open_tensors, tensor_bytes
 
 SHIPPED = Path(biomechau.analysis.__file__).parent / "builtin_metric.safetensors"
-_VERSION = 4
+_VERSION = 5
 _TENSORS = ("response", "error", "second_moment", "mean", "recovery", "widening")
 # A metric is of a model whose matrices are these, but for the rounding of another machine.
 _MODEL, _ROUNDING = ("mass", "damping", "stiffness", "projection"), 1e-4
-_PREFIX, _ABOUT = "metric.", "metric"
+_PREFIX, _ABOUT, _DIGEST = "metric.", "metric", "metric_sha256"
 
 
 def cache_folder() -> Path:
@@ -62,10 +63,16 @@ def learned_metric(
     """
     if options.metric != "learned":
         return None
+    ForceMetric.check_physics(config)
     dynamics = model_of(rig, muscles, config)
     cached = cache_folder() / "metrics" / f"{_key(dynamics)}.safetensors"
     for path in (*([] if file is None else [Path(file)]), SHIPPED, cached):
-        if (metric := read_metric(path, dynamics)) is not None:
+        try:
+            metric = read_metric(path, dynamics)
+        except ValueError as error:
+            print_message("warning", f"{error}; it is not used")
+            continue
+        if metric is not None:
             if not quiet:
                 print_message("note", f"the learned metric is read from {path}")
             return metric
@@ -105,36 +112,39 @@ def packed(metric: ForceMetric, dynamics: FaceDynamics) -> tuple[dict[str, Tenso
         _PREFIX + name: torch.as_tensor(part, dtype=torch.float64).clone(memory_format=torch.contiguous_format)
         for name, part in parts.items()
     }
-    return tensors, {_ABOUT: _about(dynamics)}
+    about = _about(dynamics)
+    return tensors, {_ABOUT: about, _DIGEST: _digest(tensors, about)}
 
 
 def read_metric(path: Path, dynamics: FaceDynamics) -> ForceMetric | None:
-    """The metric in a file; None if there is none, or one of another model or version, or it is broken."""
-    try:
-        with open_tensors(path) as file:
-            if (file.metadata() or {}).get(_ABOUT) != _about(dynamics):
-                return None
-            parts = {name: file.get_tensor(_PREFIX + name) for name in (*_TENSORS, *_MODEL)}
-    except (OSError, ValueError):
+    """The metric in a file; None if there is no such file, or one without a metric of this model.
+
+    Raises:
+        ValueError: the file is not whole, or its metric is not what was written; the message names the file.
+    """
+    if not path.is_file():
         return None
-    shapes, muscles = dynamics.num_shapes, dynamics.num_muscles
-    sizes = [(shapes, muscles), (shapes, shapes), (muscles, muscles), (muscles,), (muscles,), ()]
-    if [tuple(parts[name].shape) for name in _TENSORS] != sizes or not _sound(parts):
-        return None
+    with open_tensors(path) as file:
+        metadata = file.metadata() or {}
+        if metadata.get(_ABOUT) != _about(dynamics):
+            return None
+        held = {name: file.get_tensor(name) for name in file.keys() if name.startswith(_PREFIX)}  # noqa: SIM118
+    if metadata.get(_DIGEST) != _digest(held, metadata[_ABOUT]):
+        raise ValueError(f"{path}: the learned metric in it is damaged: its checksum differs")
+    parts = {name.removeprefix(_PREFIX): tensor for name, tensor in held.items()}
     if not all(_alike(parts.pop(name), getattr(dynamics, name)) for name in _MODEL):
         return None
     widening = float(parts.pop("widening"))
     return ForceMetric(dynamics.shape_names, dynamics.muscles.names, widening=widening, **parts)
 
 
-def _sound(parts: dict[str, Tensor]) -> bool:
-    """Whether the numbers are some that a metric can have."""
-    covariances = (parts["error"], parts["second_moment"])
-    return (
-        all(part.dtype == torch.float64 and bool(part.isfinite().all()) for part in parts.values())
-        and all(not torch.linalg.cholesky_ex(covariance).info for covariance in covariances)
-        and bool((parts["mean"] > 0).all() and parts["widening"] > 0)
-    )
+def _digest(tensors: Mapping[str, Tensor], about: str) -> str:
+    """Checksum of a metric: its numbers and what they are of."""
+    digest = hashlib.sha256(about.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _alike(kept: Tensor, own: Tensor) -> bool:
@@ -147,7 +157,7 @@ def _about(dynamics: FaceDynamics) -> str:
 
 
 def _key(dynamics: FaceDynamics) -> str:
-    """Digest of all that a metric is learned from."""
+    """Checksum of all that a metric is learned from."""
     digest = hashlib.sha256()
     for tensor in (dynamics.mass, dynamics.stiffness, dynamics.damping, dynamics.projection, dynamics.blendshapes):
         digest.update(tensor.numpy().tobytes())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How recordings are read, see :func:`biomechau.corpus.read_sequence`."""
+    """How recordings are read (in Python: biomechau.corpus.read_sequence)."""
 
     recorded_fps: Annotated[
         float | None, arg(metavar="FPS", help="Frame rate of the recording, if the file has none [1/s].")

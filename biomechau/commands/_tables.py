@@ -45,13 +45,19 @@ def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> 
 def forces_notes(summary: dict[str, Any]) -> list[str]:
     """Lines about the input, unused channels, and the share of the motion that is explained."""
     slack = summary["slack_share"]
+    # With the learned metric what is known of muscles makes up for what the motion does not say.
+    determined = (
+        ""
+        if summary["inverse"]["metric"] == "learned"
+        else f"; rank {summary['rank']} of {summary['unknowns']} unknown forces, condition number "
+        f"{summary['condition']:.1f}"
+    )
     notes = [
         *input_notes(summary),
         *muscle_notes(summary),
         f"{slack:.1%} of the motion belongs to shapes without a muscle and was left out" if slack else "",
         listing("not determined by this face and tracker", summary.get("not_determined", ())),
-        f"{1 - summary['residual_share']:.1%} of the motion of the other shapes is explained by the forces; "
-        f"rank {summary['rank']} of {summary['unknowns']} unknown forces, condition number {summary['condition']:.1f}",
+        f"{1 - summary['residual_share']:.1%} of the motion of the other shapes is explained by the forces{determined}",
         f"mean quality of the frames {summary['quality']:.2f}, from 0 to 1; those in doubt are grey in the picture",
     ]
     return [note for note in notes if note]
@@ -299,19 +305,27 @@ def scores_notes(scores: CrossValidation) -> list[str]:
     rigs = [test["another_rig"] for e in evaluations.values() if "another_rig" in (test := e.protocol["test"])]
     missing = listing("no shape for", sorted({shape for rig in rigs for shape in rig["missing_shapes"]}))
     notes = [
-        f"{len(evaluations)} fold(s) tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
+        f"{_folds(len(evaluations))} tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
-        "on another rig, whose shapes are matched by name" + (f"; {missing}" if missing else "") if rigs else "",
+        f"the corpus has another rig file than the training: shapes are matched by name{missing and '; '}{missing}"
+        if rigs
+        else "",
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}",
         "F1 at the threshold 0.5, as in the literature",
         "own F1: at the unit's threshold, chosen on the validation subjects" if means.threshold_f1 else "",
         "always on: F1 of saying on in every frame; rate: share of the frames that are labelled on",
         "scaled: the probability times the factor that fits these intensities best" if scores.intensities else "",
-        f"muscle forces: median r {_with_folds(scores.force_recovery, recovered)}" if recovered else "",
+        f"forces of the detector: median r with the true ones {_with_folds(scores.force_recovery, recovered)}"
+        if recovered
+        else "",
         f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
         listing("without positives in some fold, left out of its means", sorted(without)),
     ]
     return [note for note in notes if note]
+
+
+def _folds(count: int) -> str:
+    return "1 fold" if count == 1 else f"{count} folds"
 
 
 def _signed(value: float) -> str:

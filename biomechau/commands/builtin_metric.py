@@ -16,7 +16,7 @@ from biomechau.commands.terminal import print_lines
 class BuiltinMetric(Command):
     """Make the learned metric of the built-in face again, from seeds.
 
-    The same bytes as those that ship on a machine of the same kind with the same versions. A minute or two.
+    The same numbers as those that ship, but for rounding. A minute or two.
     """
 
     out: Annotated[Path, arg(metavar="FILE", help="File to write (.safetensors).")]

@@ -36,6 +36,7 @@ class Evaluate(Command):
 
     def run(self) -> None:
         """Evaluate, write, print."""
+        from biomechau.analysis.background import SIMULATED
         from biomechau.commands._tables import intensity_table, scores_notes, scores_table, sides_table
         from biomechau.corpus import Corpus
         from biomechau.reports.output import to_json
@@ -61,4 +62,5 @@ class Evaluate(Command):
         else:
             tables = (scores_table(scores), sides_table(scores), intensity_table(scores))
             print_tables(*filter(None, tables))
-            print_lines(*scores_notes(scores), f"wrote {self.out}")
+            tested = f"the default detector of the package, {SIMULATED}" if self.run_folder is None else ""
+            print_lines(*filter(None, (tested, *scores_notes(scores), f"wrote {self.out}")))

@@ -109,7 +109,7 @@ class RigImport(Command):
         print_lines(
             f"{self.out}: {rig.num_vertices:,} vertices, {rig.num_shapes} shapes, {len(rig.identity)} identity modes",
             f"{width:.4g} cm wide, {height:.4g} cm tall, {depth:.4g} cm deep",
-            f"muscles found: {len(muscles['found'])} of {muscles['of']}"
+            f"muscles found: {len(muscles['found'])} of the {muscles['of']} that ARKit's shapes can tell"
             + (f"; the others need the shapes {', '.join(muscles['needed'])}" if muscles["needed"] else ""),
         )
 

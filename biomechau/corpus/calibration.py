@@ -59,8 +59,8 @@ class NeutralSource:
             return ""
         return (
             f"the neutral face is the percentile {self.percentile:g} of {seconds:.1f} s: below {SHORTEST:g} s it takes "
-            "expressions for rest; say where the face rests (--neutral-frames, --neutral-from), give analyze more "
-            "recordings of the person, or leave --neutral out"
+            "expressions for rest; say where the face rests (--neutral-frames, --neutral-from), or give analyze more "
+            "recordings of the person"
         )
 
     def words(self) -> str:

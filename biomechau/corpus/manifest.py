@@ -105,8 +105,12 @@ class Manifest:
 
         Raises:
             ValueError: not a manifest of this version; the message names the file and the entry.
-            OSError: the file cannot be read.
+            OSError: the file cannot be read, or is not there.
         """
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{path.parent} is not a corpus: it has no {path.name}, which simulate, corpus bp4d and disfa write"
+            )
         data = read_json(path)
         with naming(path):
             return cls._parse(data)

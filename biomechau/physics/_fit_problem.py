@@ -193,8 +193,7 @@ def _lengths(matrix: Tensor, num_muscles: int) -> Tensor:
 def _checked_metric(learned: ForceMetric | None, dynamics: EquationOfMotion) -> ForceMetric:
     if learned is None:
         raise ValueError('the metric "learned" is needed where options.metric is "learned": give one as learned')
-    if dynamics.config.law != "elastic" or dynamics.config.force != "fibre":
-        raise ValueError('the metric "learned" needs the law "elastic" and fibre forces')
+    learned.check_physics(dynamics.config)
     learned.check(dynamics.shape_names, dynamics.muscles.names)
     return learned
 

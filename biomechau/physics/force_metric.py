@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from biomechau.physics.physics_config import PhysicsConfig
 from biomechau.physics.smoothing import white_noise
 from biomechau.rig.names import mirror_order
 
@@ -124,6 +125,12 @@ class ForceMetric:
         whitening, prior = (torch.linalg.inv(torch.linalg.cholesky(s)) for s in (error, self.second_moment))
         matrix = torch.cat([whitening @ self.response, share * _PRIOR * prior])
         return Problem(whitening, matrix, share**2 * _EXPONENTIAL / self.mean)
+
+    @staticmethod
+    def check_physics(config: PhysicsConfig) -> None:
+        """Raise ``ValueError`` unless a metric can be of this physics."""
+        if config.law != "elastic" or config.force != "fibre":
+            raise ValueError('the metric "learned" needs the law "elastic" and fibre forces')
 
     def check(self, shapes: Sequence[str], muscles: Sequence[str]) -> None:
         """Raise ``ValueError`` unless these are the shapes and muscles of the metric."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from biomechau._options import Count, Interval, NotNegative, Options, Percentile, Positive
@@ -90,7 +90,7 @@ class InverseOptions(Options):
 
     # error to minimise: "coefficients", each weighted by the displacement of its shape, suits trackers, whose errors
     # are independent between coefficients; "mesh" is the displacement of all vertices; "learned" weights errors and
-    # forces as those of simulated people of the same face, and takes no cutoff, sparsity or slack
+    # forces as those of simulated people of the same face, and has its own slack, cutoff and sparsity
     metric: Metric = "coefficients"
     # leave shapes that belong to no muscle (gaze, cheek puff, sideways jaw) out of the fit, so that no muscle has to
     # explain them
@@ -109,11 +109,18 @@ class InverseOptions(Options):
     # maximum number of iterations, >= 1; a warning says when it is reached
     max_iterations: Count = 10000
 
+    OWN_OF_LEARNED: ClassVar[tuple[str, ...]] = ("slack", "cutoff", "sparsity")
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in ("slack", "cutoff", "sparsity") if getattr(self, name) != getattr(type(self), name)]
+        given = [name for name in self.OWN_OF_LEARNED if getattr(self, name) != getattr(type(self), name)]
         if self.metric == "learned" and given:
             raise ValueError(f"the learned metric has its own {given[0]}: leave {given[0]} out, or take another metric")
+
+    def used(self) -> dict[str, Any]:
+        """The options by name, without those that the learned metric has of its own."""
+        own = self.OWN_OF_LEARNED if self.metric == "learned" else ()
+        return {name: value for name, value in asdict(self).items() if name not in own}
 
 
 # Of the causal inverse: what the solver leaves at this tolerance is far below what a delay costs, and the time that a

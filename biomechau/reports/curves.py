@@ -104,7 +104,9 @@ def draw_curves(
         hspace=0.25,
         wspace=1.75 * num_columns / (width - 1.9),
     )
-    shown = [curves.strength] if curves.reference is None else [curves.strength, curves.reference]
+    shown = [curves.strength + (0.0 if curves.deviation is None else _BAND * curves.deviation)]
+    if curves.reference is not None:
+        shown.append(curves.reference)
     columns = [column for _, sides in rows for column in sides.values()]
     top = max(float(values[:, columns].max(initial=0.0)) for values in shown) or 1.0
     for index, (name, sides) in enumerate(rows):

@@ -227,9 +227,10 @@ def _recovery(forces: Tensor, detector: Detector, truth: Tensor, muscles: Sequen
 
 
 def side_rows(sides: Mapping[str, ActionUnitScores]) -> list[dict[str, Any]]:
-    """Rows of ``side_scores.csv``, left and right of each unit."""
+    """Rows of ``side_scores.csv``, left and right of each unit; thresholds are of the units and not of their sides."""
     pairs = zip(*(scores.units for scores in sides.values()), strict=True)
-    return [{"side": side, **asdict(unit)} for pair in pairs for side, unit in zip(sides, pair, strict=True)]
+    rows = [{"side": side, **asdict(unit)} for pair in pairs for side, unit in zip(sides, pair, strict=True)]
+    return [{name: value for name, value in row.items() if "threshold" not in name} for row in rows]
 
 
 def write_csv(path: Path, columns: list[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -92,6 +92,11 @@ def test_a_signal_beside_itself(times: np.ndarray) -> None:
             assert value(found, name, row) == pytest.approx(0, abs=1e-4)
 
 
+def test_equal_lags_give_the_one_nearest_to_zero(times: np.ndarray) -> None:
+    own = [signals({"a": np.exp(-times)}, times, "force")]  # moved in time it is the same but for a factor
+    assert value(compare(own, own), "lag") == 0
+
+
 def test_icc_and_bland_altman_against_their_textbook_formulas(times: np.ndarray) -> None:
     rng = np.random.default_rng(2)
     x = activation(times)

@@ -60,7 +60,7 @@ def test_the_demo_ends_with_a_training(
     assert main(arguments) == 0
     out = capsys.readouterr().out
     assert "AU24" in out
-    assert "3 fold(s) tested on their own test subjects: 5 / 5 / 5 subjects" in out
+    assert "3 folds tested on their own test subjects: 5 / 5 / 5 subjects" in out
     assert {"corpus", "run", "scores", "report.html"} <= {path.name for path in tmp_path.iterdir()}
     page, scores = Page(tmp_path / "report.html"), json.loads((tmp_path / "scores" / "evaluation.json").read_text())
     assert f"mean F1 {100 * scores['mean_f1']:.1f} %" in " ".join(page.text)

@@ -58,7 +58,7 @@ def test_evaluation_is_printed(
     arguments = ["evaluate", "--run", str(run_folder), "--corpus", str(corpus.path), "--out", str(tmp_path)]
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    for words in ("fold 3", "own F1", "AU12", "mean", "3 fold(s) tested on their own test subjects", "median r"):
+    for words in ("fold 3", "own F1", "AU12", "mean", "3 folds tested on their own test subjects", "median r"):
         assert words in out
     assert "\u2026" not in out  # no heading or number is cut at 80 columns
     assert main([*arguments, "--json"]) == 0
@@ -84,7 +84,7 @@ def test_another_corpus_is_tested_whole(
     ]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
-    assert "3 fold(s) tested on all subjects of another corpus: 6 / 6 / 6 subjects" in out
+    assert "3 folds tested on all subjects of another corpus: 6 / 6 / 6 subjects" in out
     assert err == ""
     summary = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert summary["tested_on"] == "all subjects of another corpus"
@@ -156,7 +156,7 @@ def test_a_corpus_of_another_rig(
         writer.add(replace(corpus["S004_T1"], muscle_forces=None))
     given = ["--out", str(tmp_path / "out"), "--json"]
     assert main(["evaluate", "--run", str(run_folder), "--corpus", str(tmp_path / "other"), *given[:2]]) == 0
-    assert "on another rig, whose shapes are matched by name" in " ".join(capsys.readouterr().out.split())
+    assert "another rig file than the training: shapes are matched by name" in " ".join(capsys.readouterr().out.split())
     sequence = ["--sequence", "S004_T1", "--run", str(run_folder), *given, "--forces", "detector"]
     found = []
     for folder in (tmp_path / "other", corpus.path):

@@ -105,7 +105,12 @@ def test_a_rig_file_holds_its_metric(
         about = whole.metadata()
     tensors["metric.mean"] = tensors["metric.mean"][1:].clone()
     plain.write_bytes(tensor_bytes(tensors, about))
-    assert read_metric(plain, model_of(rig)) is None  # not whole
+    with pytest.raises(ValueError, match="is damaged"):
+        read_metric(plain, model_of(rig))
+    assert main(["forces", str(clip_csv), "--rig", str(file), "--metric", "learned", "--paper"]) != 0
+    said = capsys.readouterr().err
+    assert 'the metric "learned" needs the law "elastic"' in said
+    assert "estimated" not in said
 
 
 def test_what_ships_is_of_the_built_in_face(
@@ -121,18 +126,24 @@ def test_what_ships_is_of_the_built_in_face(
     assert "digastric" not in metric.undetermined
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("response", torch.nan), ("error", torch.inf), ("error", 0.0), ("mean", -1.0), ("widening", 0.0)],
-)
-def test_a_broken_metric_is_not_taken(tmp_path: Path, name: str, value: float) -> None:
-    dynamics = model_of(FaceRig.builtin())
-    assert read_metric(_metric_cache.SHIPPED, dynamics) is not None
+@pytest.mark.parametrize("name", ["response", "error", "mean", "recovery", "widening", "projection"])
+def test_a_damaged_metric_is_named_and_not_taken(
+    tmp_path: Path, name: str, few_people: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with open_tensors(_metric_cache.SHIPPED) as file:
         tensors, about = {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118
-    tensors[f"metric.{name}"].view(-1)[0] = value
-    (tmp_path / "broken.safetensors").write_bytes(tensor_bytes(tensors, about))
-    assert read_metric(tmp_path / "broken.safetensors", dynamics) is None
+    number = tensors[f"metric.{name}"].view(-1)[:1]
+    number.copy_(torch.nextafter(number, torch.ones(1, dtype=number.dtype)))  # its last bit
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(tensor_bytes(tensors, about))
+    rig = FaceRig.builtin()
+    with pytest.raises(ValueError, match=r"damaged\.safetensors: the learned metric in it is damaged"):
+        read_metric(damaged, model_of(rig))
+    assert learned_metric(rig, None, PhysicsConfig(), LEARNED, str(damaged)) is not None
+    said = " ".join(capsys.readouterr().err.split())
+    assert "its checksum differs; it is not used" in said
+    assert "builtin_metric.safetensors" in said
+    assert not few_people.exists()
 
 
 @pytest.mark.slow
@@ -155,7 +166,9 @@ def test_forces_with_it(clip_csv: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert summary["inverse"]["metric"] == "learned"
     assert summary["muscles"]["zygomaticus_major_left"]["peak"] > 0.3
     assert main([*arguments, "--cutoff", "3", "--out", str(tmp_path / "other")]) != 0
-    assert "the learned metric has its own cutoff" in capsys.readouterr().err
+    assert "error: the learned metric has its own cutoff" in capsys.readouterr().err
+    assert "cutoff" not in summary["inverse"]
+    assert "leave --neutral out" not in str(summary["warnings"])
 
 
 def test_a_rig_without_simulated_people_says_so(

@@ -28,7 +28,7 @@ def test_import_of_an_obj_folder(tiny_rig: FaceRig, tmp_path: Path, capsys: pyte
     assert main(arguments) == 0
     said, warned = capsys.readouterr()
     assert said.startswith(f"{out}: 99 vertices, 1 shapes, 0 identity modes\n32 cm wide, 40 cm tall, ")
-    assert "muscles found: 1 of 34; the others need the shapes browInnerUp_L, " in said
+    assert "muscles found: 1 of the 34 that ARKit's shapes can tell; the others need the shapes browInnerUp_L, " in said
     assert warned == ""
     rig = FaceRig.load(out)
     assert rig.provenance["scale"] == "2 cm per unit"
@@ -68,7 +68,7 @@ def test_names_of_faceshift_find_the_same_muscles(
 ) -> None:
     for folder, names in (("arkit", tiny_rig.names), ("faceshift", FACESHIFT)):
         said, warned = import_shapes(tiny_rig, tmp_path / folder, capsys, names)
-        assert "muscles found: 8 of 35; the others need the shapes browOuterUp_L, " in said
+        assert "muscles found: 8 of the 35 that ARKit's shapes can tell; the others need" in said
         assert warned == ""
 
 
@@ -77,7 +77,7 @@ def test_a_prefix_is_taken_off_with_a_note(
 ) -> None:
     names = tuple(f"{n:02}_{name}" for n, name in enumerate(tiny_rig.names))
     said, warned = import_shapes(tiny_rig, tmp_path / "shapes", capsys, names)
-    assert "muscles found: 8 of 35" in said
+    assert "muscles found: 8 of the 35 that ARKit's shapes can tell" in said
     assert warned.startswith("biomechau: note: renamed: browInnerUp_L for 00_browInnerUp_L, ")
 
 
@@ -94,7 +94,7 @@ def test_units_in_doubt(
 
 def test_names_that_say_nothing(tiny_rig: FaceRig, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said, warned = import_shapes(tiny_rig, tmp_path / "shapes", capsys, ("big", "small"))
-    assert "muscles found: 0 of 34" in said
+    assert "muscles found: 0 of the 34 that ARKit's shapes can tell" in said
     assert "forces need a table of muscles with yours (--muscles)" in warned
 
 
@@ -109,7 +109,7 @@ def test_import_of_an_ict_folder(ict_folder: Path, tmp_path: Path, capsys: pytes
     assert main(["rig", "import", str(ict_folder), "--out", str(out), "--no-identity"]) == 0
     said, warned = capsys.readouterr()
     assert said.startswith(f"{out}: 9,409 vertices, 55 shapes, 0 identity modes\n")
-    assert said.endswith("muscles found: 35 of 35\n")
+    assert said.endswith("muscles found: 35 of the 35 that ARKit's shapes can tell\n")
     assert warned == "biomechau: note: equal to the neutral and left out: PupilDilate_L, PupilDilate_R\n"
 
 

@@ -17,10 +17,10 @@ Displays = Literal["mixed", "random", "crowded", "table"]
 class SimulationConfig(Options):
     """Size, behaviour and difficulty of a simulated corpus.
 
-    The settings of version 0.1.0 are ``displays="table", sides="tied", trackers="alike", label_level=None``.
+    The settings of version 0.1.0 are displays "table", sides "tied", trackers "alike" and label_level None.
 
     Raises:
-        ValueError: a value is out of range or has the wrong type, or ``label_rate`` is combined with ``label_level``.
+        ValueError: a value is out of range or has the wrong type, or label_rate is combined with label_level.
     """
 
     # people, 1 to 10,000
