@@ -15,7 +15,7 @@ from biomechau.analysis.learned_metric import SimulatedPerson, simulated_people,
 from biomechau.corpus.simulator import SimulationConfig
 from biomechau.corpus.simulator.second_simulator import simulate_second
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, inverse_dynamics
-from biomechau.physics.force_metric import ACTIVE, NORMAL_90
+from biomechau.physics.force_metric import ACTIVE, NORMAL_90, person_correlations
 from biomechau.rig import FaceRig
 
 GROUPS = {
@@ -43,6 +43,8 @@ class Score:
         method: of ``METHODS``.
         r: correlation of each muscle's force with the true one, over all frames of all people; None where a muscle
             never pulls.
+        r_of_people: the same of each person who uses the muscle, both sides together; see
+            :func:`biomechau.physics.force_metric.person_correlations`.
         asymmetry_r, asymmetry_error: of each person's (L - R) / (L + R) of all paired muscles, with the true one: r
             over people, and the mean absolute difference.
         coverage: share of the true forces within 1.645 standard deviations of the found ones, where one of the two is
@@ -56,6 +58,7 @@ class Score:
     seed: int
     method: Method
     r: dict[str, float | None]
+    r_of_people: dict[str, list[float]]
     asymmetry_r: float
     asymmetry_error: float
     coverage: float | None = None
@@ -202,7 +205,14 @@ def _score(
         inside = np.abs(guess - truth) <= NORMAL_90 * torch.cat(spread).numpy() + 1e-9
         active = (guess > ACTIVE) | (truth > ACTIVE)
         coverage = float(inside[active].mean()), float(inside.mean())
-    return Score(group, hardness, clean, seed, method, r, asymmetry_r, error, *coverage)
+    each = torch.stack(
+        [
+            person_correlations(names, forces[person.valid], person.forces[person.valid])
+            for person, forces in zip(people, found, strict=True)
+        ]
+    )
+    of_people = {name: column[~column.isnan()].tolist() for name, column in zip(names, each.T, strict=True)}
+    return Score(group, hardness, clean, seed, method, r, of_people, asymmetry_r, error, *coverage)
 
 
 def _uneven(forces: Tensor, sides: list[list[bool]]) -> float:

@@ -75,8 +75,7 @@ def learn_metric(
     Raises:
         ValueError: another law or other forces, a rig whose people cannot be simulated, or muscles that they lack.
     """
-    if dynamics.config.law != "elastic" or dynamics.config.force != "fibre":
-        raise ValueError('the metric "learned" needs the law "elastic" and fibre forces')
+    ForceMetric.check_physics(dynamics.config)
     total = sum(config.subjects for config in PEOPLE)
     people: list[SimulatedPerson] = []
     for config in PEOPLE:
@@ -94,7 +93,8 @@ def learn_metric(
     options = InverseOptions(metric="learned", tolerance=_TOLERANCE)
     c, truth, valid, neutral = together(people)
     found = inverse_dynamics(dynamics, c, 1 / people[0].fps, options, None, valid, metric, neutral=neutral)
-    metric = metric.with_recovery(found.forces[valid], truth[valid])
+    recordings = zip(*(x.split([len(p.valid) for p in people]) for x in (found.forces, truth, valid)), strict=True)
+    metric = metric.with_recovery([(forces[seen], true[seen]) for forces, true, seen in recordings])
     c, truth, valid, neutral = together(people[::_CALIBRATING])
     found = inverse_dynamics(dynamics, c, 1 / people[0].fps, options, None, valid, metric, True, neutral)
     assert found.deviation is not None

@@ -65,7 +65,7 @@ class ForceTrial(Command):
         self.out.mkdir(parents=True, exist_ok=True)
         texts = {
             "forces.json": to_json({"scores": [score.to_json() for score in scores]}) + "\n",
-            "forces.md": force_trial_markdown(scores, heading),
+            "forces.md": force_trial_markdown(scores, heading, learned),
         }
         for name, text in texts.items():
             with replacing(self.out / name) as partial:

@@ -71,8 +71,8 @@ class ForceMetric:
         mean: m (M,), float64.
         widening: factor of the posterior's standard deviations, since errors last longer than a frame and G is not
             exact; from simulated people, as ``recovery``.
-        recovery: (M,) correlation of each muscle's force with the true one; below 0.5 face and tracker do not determine
-            the muscle.
+        recovery: (M,) correlation of each muscle's force with the true one in a person, the median over those who use
+            the muscle; below 0.5 face and tracker do not determine the muscle.
     """
 
     shapes: tuple[str, ...]
@@ -101,12 +101,10 @@ class ForceMetric:
         ratio = (truth - forces)[active].abs() / (NORMAL_90 * deviation[active]).clamp_min(_LEAST_ERROR)
         return replace(self, widening=float(np.quantile(ratio.numpy(), _COVERED)) if ratio.numel() else 1.0)
 
-    def with_recovery(self, forces: Tensor, truth: Tensor) -> ForceMetric:
-        """The metric with ``recovery`` from forces that it found and the true ones (n, M), both sides together."""
-        order = mirror_order(self.muscles)
-        pair = torch.stack([torch.cat([x, x[:, order]]) for x in (forces, truth)])
-        pair = pair - pair.mean(1, keepdim=True)
-        return replace(self, recovery=(pair[0] * pair[1]).sum(0) / pair.square().sum(1).prod(0).sqrt().clamp_min(1e-12))
+    def with_recovery(self, people: Sequence[tuple[Tensor, Tensor]]) -> ForceMetric:
+        """The metric with ``recovery`` from forces that it found and the true ones, both (n, M), of each person."""
+        r = torch.stack([person_correlations(self.muscles, *person) for person in people])
+        return replace(self, recovery=r.nanmedian(0).values.nan_to_num(0.0))
 
     def noise(self, missed: Tensor, observed: Tensor) -> Tensor:
         """Size of a recording's errors (...), 1 for those of the simulated people on average.
@@ -173,6 +171,25 @@ class ForceMetric:
         error = error + (_SHRINKAGE * error.diagonal() + _LEAST_ERROR).diag()
         moment = moment + _LEAST_FORCE * eye
         return cls(tuple(shapes), tuple(muscles), response, error, moment, mean.clamp_min(_LEAST_MEAN))
+
+
+def person_correlations(muscles: Sequence[str], forces: Tensor, truth: Tensor) -> Tensor:
+    """Correlation of found and true forces in one person, the two sides of a muscle together.
+
+    Args:
+        muscles: their M names.
+        forces, truth: (n, M), found and true.
+
+    Returns:
+        (M,): NaN where the true force is never above 0.05, so that the person does not use the muscle; 0 where the
+        found force is constant.
+    """
+    order = mirror_order(muscles)
+    pair = torch.stack([torch.cat([each, each[:, order]]) for each in (forces, truth)])
+    used = pair[1].amax(0) > ACTIVE
+    pair = pair - pair.mean(1, keepdim=True)
+    r = (pair[0] * pair[1]).sum(0) / pair.square().sum(1).prod(0).sqrt().clamp_min(1e-12)
+    return torch.where(used, r, torch.nan)
 
 
 def noise_share(motion: Tensor, fps: float, observed: Tensor | None = None) -> float:

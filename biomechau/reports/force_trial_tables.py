@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from statistics import mean, median
 
 from biomechau.analysis.force_trial import GROUPS, HARDNESS, METHODS, Score
+from biomechau.physics import ForceMetric
+from biomechau.rig.muscles import split_identifier
 
 
-def force_trial_markdown(scores: Sequence[Score], heading: Sequence[str]) -> str:
+def force_trial_markdown(scores: Sequence[Score], heading: Sequence[str], learned: ForceMetric) -> str:
     """Median r by group, asymmetry, and r by muscle: means over the seeds, with the lowest and the highest.
 
     Args:
         scores: of :func:`biomechau.analysis.force_trial.run_force_trial`.
         heading: lines above the tables.
+        learned: the metric of the trial, which says what muscles are determined.
     """
     lines = ["# Forces of simulated people", "", *heading, ""]
     lines += [f"- `{group}`: {words}" for group, words in GROUPS.items()]
@@ -58,7 +61,31 @@ def force_trial_markdown(scores: Sequence[Score], heading: Sequence[str]) -> str
             values = [value for value in found if value is not None]
             cells.append(_number(mean(values)) if values else "")
         lines.append(f"| {muscle} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_of_people(scores, learned)]) + "\n"
+
+
+def _of_people(scores: Sequence[Score], learned: ForceMetric) -> list[str]:
+    """The table of what a person can expect, beside what the metric says of it."""
+    columns = [(group, method) for group in ("package", "second") for method in ("own channel", "plain", "learned")]
+    lines = [
+        "",
+        "## In a person: median of r over the people who use the muscle, both sides together, noisy, hardness 1 and 2",
+        "",
+        "| muscle | of the metric's people | " + " | ".join(f"{group}: {method}" for group, method in columns) + " |",
+        "|---|---|" + "---|" * len(columns),
+    ]
+    assert learned.recovery is not None
+    for muscle, recovery in zip(learned.muscles, learned.recovery.tolist(), strict=True):
+        name, side = split_identifier(muscle)
+        if side == "right":
+            continue
+        cells = [_number(recovery) + (", not determined" if muscle in learned.undetermined else "")]
+        for group, method in columns:
+            chosen = [s for s in scores if (s.group, s.method, s.clean) == (group, method, False)]
+            people = [value for score in chosen for value in score.r_of_people[muscle]]
+            cells.append(_number(median(people)) if people else "")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _of(scores: Sequence[Score], group: str, hardness: float, clean: bool) -> list[Score]:

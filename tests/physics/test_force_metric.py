@@ -193,7 +193,14 @@ def test_widening_and_recovery_come_from_known_forces(metric: ForceMetric) -> No
     noise = torch.randn(5000, 8, generator=generator, dtype=torch.float64)
     size = torch.tensor([0.05, 0.05, 0.1, 0.1, 3.0, 3.0, 0.1, 0.1], dtype=torch.float64)
     forces = (truth + size * noise).clamp_min(0)
-    found = metric.with_recovery(forces, truth).calibrated(forces, (size / 2).expand(5000, 8), truth)
+    people = list(zip(forces.split(1000), truth.split(1000), strict=True))
+    found = metric.with_recovery(people).calibrated(forces, (size / 2).expand(5000, 8), truth)
     assert found.widening == pytest.approx(2 * 1.44 / 1.645, rel=0.1)
     assert found.undetermined == metric.muscles[4:6]
     assert metric.undetermined == ()
+    # The median person counts, of those who use the muscle.
+    idle = torch.zeros(1000, 8, dtype=torch.float64)
+    assert metric.with_recovery([*people, *[(forces[:1000], idle)] * 9]).undetermined == found.undetermined
+    missed = [(forces[1000:2000], truth[:1000])] * 6
+    assert metric.with_recovery([*people, *missed]).undetermined == metric.muscles
+    assert metric.with_recovery(missed[:4] + people).undetermined == found.undetermined
