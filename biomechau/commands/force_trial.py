@@ -62,10 +62,12 @@ class ForceTrial(Command):
             "subtracts nothing.",
             f"Not determined according to the metric: {', '.join(learned.undetermined) or 'none'}.",
         ]
+        assert learned.recovery is not None
+        recovery = dict(zip(learned.muscles, learned.recovery.tolist(), strict=True))
         self.out.mkdir(parents=True, exist_ok=True)
         texts = {
             "forces.json": to_json({"scores": [score.to_json() for score in scores]}) + "\n",
-            "forces.md": force_trial_markdown(scores, heading, learned),
+            "forces.md": force_trial_markdown(scores, heading, recovery, learned.undetermined),
         }
         for name, text in texts.items():
             with replacing(self.out / name) as partial:

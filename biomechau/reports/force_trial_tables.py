@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from statistics import mean, median
 
 from biomechau.analysis.force_trial import GROUPS, HARDNESS, METHODS, Score
-from biomechau.physics import ForceMetric
 from biomechau.rig.muscles import split_identifier
 
 
-def force_trial_markdown(scores: Sequence[Score], heading: Sequence[str], learned: ForceMetric) -> str:
+def force_trial_markdown(
+    scores: Sequence[Score], heading: Sequence[str], recovery: Mapping[str, float], undetermined: Collection[str]
+) -> str:
     """Median r by group, asymmetry, and r by muscle: means over the seeds, with the lowest and the highest.
 
     Args:
         scores: of :func:`biomechau.analysis.force_trial.run_force_trial`.
         heading: lines above the tables.
-        learned: the metric of the trial, which says what muscles are determined.
+        recovery: of each muscle, by the learned metric.
+        undetermined: muscles that the learned metric calls so.
     """
     lines = ["# Forces of simulated people", "", *heading, ""]
     lines += [f"- `{group}`: {words}" for group, words in GROUPS.items()]
@@ -61,10 +63,10 @@ def force_trial_markdown(scores: Sequence[Score], heading: Sequence[str], learne
             values = [value for value in found if value is not None]
             cells.append(_number(mean(values)) if values else "")
         lines.append(f"| {muscle} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, *_of_people(scores, learned)]) + "\n"
+    return "\n".join([*lines, *_of_people(scores, recovery, undetermined)]) + "\n"
 
 
-def _of_people(scores: Sequence[Score], learned: ForceMetric) -> list[str]:
+def _of_people(scores: Sequence[Score], recovery: Mapping[str, float], undetermined: Collection[str]) -> list[str]:
     """The table of what a person can expect, beside what the metric says of it."""
     columns = [(group, method) for group in ("package", "second") for method in ("own channel", "plain", "learned")]
     lines = [
@@ -74,12 +76,11 @@ def _of_people(scores: Sequence[Score], learned: ForceMetric) -> list[str]:
         "| muscle | of the metric's people | " + " | ".join(f"{group}: {method}" for group, method in columns) + " |",
         "|---|---|" + "---|" * len(columns),
     ]
-    assert learned.recovery is not None
-    for muscle, recovery in zip(learned.muscles, learned.recovery.tolist(), strict=True):
+    for muscle, r in recovery.items():
         name, side = split_identifier(muscle)
         if side == "right":
             continue
-        cells = [_number(recovery) + (", not determined" if muscle in learned.undetermined else "")]
+        cells = [_number(r) + (", not determined" if muscle in undetermined else "")]
         for group, method in columns:
             chosen = [s for s in scores if (s.group, s.method, s.clean) == (group, method, False)]
             people = [value for score in chosen for value in score.r_of_people[muscle]]
