@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, Entry | Group] = {
             "table5": Entry("experiment.Table5", "Trained on one corpus, tested on another."),
             "ablation": Entry("experiment.Ablation", "Losses and physics, one change at a time."),
             "forces": Entry("force_trial.ForceTrial", "Forces of simulated people, found and true."),
+            "asymmetry": Entry("force_trial.AsymmetryTrial", "Weak sides of simulated people, found by the index."),
             "figures": Entry("experiment.Figures", "Fig. 2, 4 and 5 of a trained run."),
             "built-in-metric": Entry(
                 "builtin_metric.BuiltinMetric", "The learned metric of the built-in face, from seeds."

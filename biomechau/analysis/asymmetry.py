@@ -71,7 +71,7 @@ def asymmetry_index(forces: Tensor | Floats | Sequence[Tensor | Floats], muscles
     found: dict[bool, float | None] = {}
     weights: dict[bool, float] = {}
     for upper in (True, False):
-        columns = _pairs([muscle for muscle in muscles if _UPPER.isdisjoint(muscle.action_units) != upper], muscles)
+        columns = _pairs([muscle for muscle in muscles if in_upper_face(muscle) == upper], muscles)
         pairs = values[:, columns]  # (T, pairs, 2)
         moves = len(values) > 1 and pairs.max(initial=0.0) > silent
         found[upper] = _axis(pairs) if moves else None
@@ -79,6 +79,11 @@ def asymmetry_index(forces: Tensor | Floats | Sequence[Tensor | Floats], muscles
     known = [(index, weights[upper]) for upper, index in found.items() if index is not None]
     total = sum(index * weight for index, weight in known) / sum(weight for _, weight in known) if known else None
     return AsymmetryIndex(total, found[True], found[False])
+
+
+def in_upper_face(muscle: Muscle) -> bool:
+    """Whether a muscle is one of the forehead and the eyes, by its action units; the others are of nose and mouth."""
+    return not _UPPER.isdisjoint(muscle.action_units)
 
 
 def _pairs(region: Iterable[Muscle], muscles: Sequence[Muscle]) -> npt.NDArray[np.int64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from statistics import mean, median
 
+from biomechau.analysis import asymmetry_trial
+from biomechau.analysis.asymmetry_trial import AsymmetryScore
 from biomechau.analysis.force_trial import GROUPS, HARDNESS, METHODS, Score
 from biomechau.rig.muscles import split_identifier
 
@@ -87,6 +89,25 @@ def _of_people(scores: Sequence[Score], recovery: Mapping[str, float], undetermi
             cells.append(_number(median(people)) if people else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
+
+
+def asymmetry_trial_markdown(scores: Sequence[AsymmetryScore], heading: Sequence[str]) -> str:
+    """A row for each group and method.
+
+    Args:
+        scores: of :func:`biomechau.analysis.asymmetry_trial.run_asymmetry_trial`.
+        heading: lines above the table.
+    """
+    lines = ["# Index of asymmetry of simulated people", "", *heading, ""]
+    lines += [f"- `{group}`: {words}" for group, words in asymmetry_trial.GROUPS.items()]
+    lines += ["", "| people | even, weak | index of | r | error | AUC | specificity |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        f"| {s.group}, hardness {s.hardness:g} | {s.even}, {s.weak} | {s.method} | "
+        + " | ".join(map(_number, (s.r, s.error, s.auc, s.specificity)))
+        + " |"
+        for s in scores
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _of(scores: Sequence[Score], group: str, hardness: float, clean: bool) -> list[Score]:

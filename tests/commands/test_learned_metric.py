@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from biomechau.analysis import force_trial, learned_metric as learning
+from biomechau.analysis import asymmetry_trial, force_trial, learned_metric as learning
 from biomechau.cli import main
 from biomechau.commands import _metric_cache
 from biomechau.commands._metric_cache import learned_metric, model_of, read_metric
@@ -229,3 +231,22 @@ def test_standard_deviations_in_a_study(clip_csv: Path, tmp_path: Path, capsys: 
     assert main([*arguments, "--metric", "learned", "--jobs", "1"]) == 0
     header = (tmp_path / "study" / "clip" / "forces.csv").read_text().splitlines()[0].split(",")
     assert header.index("digastric_sd") == header.index("digastric") + 1
+
+
+@pytest.mark.slow
+def test_the_trial_of_asymmetry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: Callable[..., None]) -> None:
+    config = partial(SimulationConfig, coarse_vertices=300)
+    monkeypatch.setattr(asymmetry_trial, "SimulationConfig", config)
+    monkeypatch.setattr(asymmetry_trial, "HARDNESS", (1.0,))
+    out = tmp_path / "trial"
+    command = ["experiment", "asymmetry", "--rig", "builtin:1000", "--out", str(out), "--people"]
+    assert main([*command, "16"]) == 0
+    scores = json.loads((out / "asymmetry.json").read_text())["scores"]
+    assert [score["group"] for score in scores[::4]] == list(asymmetry_trial.GROUPS)
+    for score in scores:
+        assert score["even"] + score["weak"] == 16
+        assert (score["r"] > 0.8, score["error"] < 0.25) == (True, True)
+        assert (score["method"] == "true forces") == (score["error"] == 0)
+    assert "| second, hardness 1 |" in (out / "asymmetry.md").read_text()
+    fails(*command, "1", words="--people must be at least 2")
+    fails(*command, "2", words="2 people of group package are too few: 0 have a weak side")

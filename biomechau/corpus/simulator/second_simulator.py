@@ -12,7 +12,7 @@ Nothing is shared with the first but the rig, the names of the muscles and the s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,7 @@ def simulate_second(
     weak: float = 0.0,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    weak_muscles: Collection[str] | None = None,
 ) -> Iterator[SecondRecording]:
     """Recordings of random people, one each; the same for the same seed.
 
@@ -97,8 +98,9 @@ def simulate_second(
         weak: share of the people with one weak side, whose muscles keep 0 to 60 % of their strength.
         seed: of everything random.
         progress: called with (people done, people in all).
+        weak_muscles: names, without sides, of the muscles that are weak on a weak side; all if not given.
     """
-    face = _Landmarks.of(rig, muscles)
+    face = _Landmarks.of(rig, muscles, weak_muscles)
     for person in range(people):
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(person,)))
         with one_thread():
@@ -117,6 +119,7 @@ class _Landmarks:
         fields: (M, L, 3) displacement by a unit force of each muscle [cm].
         others: (J, L, 3) shapes of no muscle.
         pairs: for each muscle, its side (0 left, 1 right, None) and the number of its name.
+        weak: (M,) bool, muscles that are weak on a weak side.
     """
 
     rest: Array
@@ -124,9 +127,10 @@ class _Landmarks:
     fields: Array
     others: Array
     pairs: tuple[tuple[int | None, int], ...]
+    weak: tuple[bool, ...]
 
     @classmethod
-    def of(cls, rig: FaceRig, muscles: Muscles) -> _Landmarks:
+    def of(cls, rig: FaceRig, muscles: Muscles, weak: Collection[str] | None) -> _Landmarks:
         axes = rig.axes.double()
         positions = (rig.neutral.double() @ axes.T).numpy()
         moving = (rig.blendshapes.abs().amax((0, 2)) > 0).numpy() & (rig.vertex_masses > 0).numpy()
@@ -143,7 +147,8 @@ class _Landmarks:
         stems = {name: index for index, name in enumerate(dict.fromkeys(muscle.name for muscle in muscles))}
         side = {"left": 0, "right": 1}
         pairs = tuple((side.get(muscle.side), stems[muscle.name]) for muscle in muscles)
-        return cls(positions[chosen], shapes, fields, shapes[free], pairs)
+        weakened = tuple(weak is None or muscle.name in weak for muscle in muscles)
+        return cls(positions[chosen], shapes, fields, shapes[free], pairs, weakened)
 
     def record(self, rng: np.random.Generator, frames: int, hardness: float, weak: float) -> SecondRecording:
         strength = np.ones(2)
@@ -151,7 +156,8 @@ class _Landmarks:
         if rng.random() < weak:
             strength[side] = left_over
         forces, beside = self._behave(rng, frames, hardness)
-        forces = forces * np.array([1.0 if side is None else strength[side] for side, _ in self.pairs])
+        sides = [side if weakened else None for (side, _), weakened in zip(self.pairs, self.weak, strict=True)]
+        forces = forces * np.array([1.0 if side is None else strength[side] for side in sides])
         moved = self._move(rng, forces, beside, hardness)
         clean = self._fit(moved)
         return SecondRecording(
