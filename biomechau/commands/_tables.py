@@ -303,6 +303,7 @@ def scores_notes(scores: CrossValidation) -> list[str]:
         test["resampled_from_fps"]: test["fps"] for e in evaluations.values() if "fps" in (test := e.protocol["test"])
     }
     rigs = [test["another_rig"] for e in evaluations.values() if "another_rig" in (test := e.protocol["test"])]
+    unlabelled = {u for e in evaluations.values() for u in e.protocol["test"].get("without_labels", ())}
     missing = listing("no shape for", sorted({shape for rig in rigs for shape in rig["missing_shapes"]}))
     notes = [
         f"{_folds(len(evaluations))} tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
@@ -319,6 +320,7 @@ def scores_notes(scores: CrossValidation) -> list[str]:
         if recovered
         else "",
         f"reconstruction error / std: {_with_folds(scores.reconstruction, rebuilt)}" if rebuilt else "",
+        listing("without labels in this corpus, not tested", [f"AU{unit:02d}" for unit in sorted(unlabelled)]),
         listing("without positives in some fold, left out of its means", sorted(without)),
     ]
     return [note for note in notes if note]

@@ -35,10 +35,11 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         neutral: percentile of each coefficient over all valid frames of a subject that is subtracted, see
             :func:`biomechau.physics.neutral.neutral_coefficients`; nothing if not given.
         labelled: ids of the sequences whose labels are used, all if not given; labels of the others are -1 (unknown).
+        some_units: take a corpus with labels of some of the detector's action units; those of the others are unknown.
 
     Raises:
-        ValueError: a corpus of another rig or frame rate, without an action unit or the image features that the
-            detector needs, or without windows.
+        ValueError: a corpus of another rig or frame rate, without an action unit (any action unit, for ``some_units``)
+            or the image features that the detector needs, or without windows.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         stride: int | None = None,
         neutral: float | None = None,
         labelled: Iterable[str] | None = None,
+        some_units: bool = False,
     ) -> None:
-        check_corpus(corpus, detector)
+        check_corpus(corpus, detector, some_units)
         names = ["muscle_forces"]
         names += ["side_labels"] if detector.sides is not None else []
         intense = detector.config.intensity_units or ()
@@ -65,8 +67,10 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
         self._shapes = [corpus.shapes.index(name) for name in detector.dynamics.shape_names]
         subjects = {sequence.subject for sequence in corpus.manifest.sequences if sequence.id in set(self.ids)}
         self._neutral = {subject: subject_neutral(corpus, subject, neutral)[self._shapes] for subject in subjects}
+        place = {unit: column for column, unit in enumerate(corpus.action_units)}
+        unknown = len(place)  # a column behind the others
         units, strengths = (
-            [corpus.action_units.index(unit) for unit in some] for some in (detector.config.action_units, intense)
+            [place.get(unit, unknown) for unit in some] for some in (detector.config.action_units, intense)
         )
         self._columns = {
             **dict.fromkeys(("labels", "side_labels"), units),
@@ -100,7 +104,8 @@ class DetectorWindows(Dataset[dict[str, Tensor]]):
                 item["true_forces"][:, self._muscles[0]] = forces[:, self._muscles[1]]
         for name, columns in self._columns.items():
             if name in window:
-                labels = window[name][:, columns]
+                unknown = torch.full_like(window[name][:, :1], UNKNOWN)
+                labels = torch.cat([window[name], unknown], 1)[:, columns]
                 item[name] = labels if labelled else torch.full_like(labels, UNKNOWN)
         if "side_intensities" in item and "intensities" not in item:
             sides = item["side_intensities"]
@@ -230,8 +235,13 @@ def positive_weights(rates: Tensor) -> Tensor:
     return ((1 - rates) / rates).clamp(0.3, 4).pow(0.7)
 
 
-def check_corpus(corpus: LabelledCorpus, detector: Detector) -> None:
+def check_corpus(corpus: LabelledCorpus, detector: Detector, some_units: bool = False) -> None:
     """Check that a detector can read a corpus.
+
+    Args:
+        corpus: to read.
+        detector: that reads it.
+        some_units: whether labels of some of its action units are enough.
 
     Raises:
         ValueError: another rig or frame rate, or missing action units or image features.
@@ -243,7 +253,8 @@ def check_corpus(corpus: LabelledCorpus, detector: Detector) -> None:
         raise ValueError(
             f"{corpus.path} has {corpus.fps:g} frames per second, but the detector's physics {config.physics.fps:g}"
         )
-    check_units(corpus, config.action_units)
+    if not some_units or not set(config.action_units).intersection(corpus.action_units):
+        check_units(corpus, config.action_units)
     if config.uses_images:
         if "image_features" not in corpus.tensor_names:
             raise ValueError(f"{corpus.path} has no image features, but head {config.head!r} reads them")

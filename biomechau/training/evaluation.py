@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,8 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
         run: the run, or its folder.
         corpus: contains the test subjects: the training corpus, or another, which is resampled to the frame rate of the
             run (:class:`biomechau.corpus.ResampledCorpus`). If it was made with another rig, the names of its shapes
-            tell which of the run's they drive (:class:`biomechau.corpus.DrivenCorpus`).
+            tell which of the run's they drive (:class:`biomechau.corpus.DrivenCorpus`). Action units without labels in
+            it are not tested.
         subjects: to test on; the test subjects of the run's fold if not given.
 
     Raises:
@@ -143,12 +144,20 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     if not run.same_rig(corpus):
         seen = DrivenCorpus(seen, detector.rig)
         rigs = {"another_rig": {"by": "names of the shapes", "missing_shapes": list(seen.channels.missing_shapes)}}
-    windows = DetectorWindows(seen, tested, detector, config.num_frames, neutral=config.neutral)
-    frames = _collect(detector, windows, config.batch_size)
-    scores = action_unit_scores(
-        frames["probabilities"], frames["labels"], detector.config.action_units, thresholds=run.own_thresholds
+    windows = DetectorWindows(
+        seen, tested, detector, config.num_frames, neutral=config.neutral, some_units=not run.trained_on(corpus)
     )
-    sides, intensities = _side_scores(frames, detector), _intensity_scores(frames, detector)
+    frames = _collect(detector, windows, config.batch_size)
+    units = detector.config.action_units
+    known = [column for column, unit in enumerate(units) if unit in corpus.action_units]
+    scores = action_unit_scores(
+        frames["probabilities"][:, known],
+        frames["labels"][:, known],
+        [units[column] for column in known],
+        thresholds=None if run.own_thresholds is None else [run.own_thresholds[column] for column in known],
+    )
+    sides = _side_scores(frames, detector, corpus.action_units)
+    intensities = _intensity_scores(frames, detector, corpus.action_units)
     forces = reconstruction = None
     if "forces" in frames:
         reconstruction = relative_error(frames["coefficients"], frames["reconstructed"])
@@ -157,31 +166,45 @@ def evaluate(run: Run | str | Path, corpus: Corpus, subjects: Iterable[str] | No
     protocol = read_json_object(run.path / PROTOCOL)
     other = {} if run.trained_on(corpus) else {"another_corpus": "none of it was trained on"}
     rates = {} if recorded_fps == fps else {"fps": fps, "resampled_from_fps": recorded_fps}
-    about = {**other, **rates, **rigs, "corpus": dict(corpus.provenance)}
+    untested = [unit for unit in units if unit not in corpus.action_units]
+    about = {
+        **other,
+        **rates,
+        **rigs,
+        **({"without_labels": untested} if untested else {}),
+        "corpus": dict(corpus.provenance),
+    }
     protocol["test"] = {**subjects_and_frames(seen, tested), **about}
     return Evaluation(scores, forces, reconstruction, protocol, sides, intensities)
 
 
-def _side_scores(frames: dict[str, Tensor], detector: Detector) -> dict[str, ActionUnitScores]:
-    """Scores of the units that have sides, by the name of the side."""
+def _side_scores(
+    frames: dict[str, Tensor], detector: Detector, labelled: Collection[int]
+) -> dict[str, ActionUnitScores]:
+    """Scores of the labelled units that have sides, by the name of the side."""
     if "side_labels" not in frames or detector.sides is None:
         return {}
-    paired = detector.sides.paired
-    units = detector.paired_units
+    units = [unit for unit in detector.paired_units if unit in labelled]
+    paired = [detector.config.action_units.index(unit) for unit in units]
     if not units:
         return {}
     found, labels = (frames[name][:, paired] for name in ("side_probabilities", "side_labels"))
     return {side: action_unit_scores(found[..., i], labels[..., i], units) for i, side in enumerate(SIDE_NAMES)}
 
 
-def _intensity_scores(frames: dict[str, Tensor], detector: Detector) -> tuple[IntensityScore, ...]:
-    """Agreement of the units whose intensity both the detector and the coders give."""
+def _intensity_scores(
+    frames: dict[str, Tensor], detector: Detector, labelled: Collection[int]
+) -> tuple[IntensityScore, ...]:
+    """Agreement of the labelled units whose intensity both the detector and the coders give."""
     if "coded_intensities" not in frames:
         return ()
-    units, intense = detector.config.intensity_units or (), detector.intense
-    return intensity_scores(
-        frames["intensities"], frames["coded_intensities"], frames["probabilities"][:, intense], units
-    )
+    units = detector.config.intensity_units or ()
+    known = [column for column, unit in enumerate(units) if unit in labelled]
+    if not known:
+        return ()
+    said = frames["probabilities"][:, detector.intense]
+    parts = [part[:, known] for part in (frames["intensities"], frames["coded_intensities"], said)]
+    return intensity_scores(*parts, [units[column] for column in known])
 
 
 def _collect(detector: Detector, windows: DetectorWindows, batch_size: int) -> dict[str, Tensor]:

@@ -233,6 +233,39 @@ def test_a_shape_that_does_not_move_is_a_missing_one(rig):
         simulate(replace(rig, blendshapes=still), CONFIG)
 
 
+def test_more_action_units_can_be_labelled(rig, sequences):
+    """The same people, with labels of lids, nose, stretched lips and jaw beside those of BP4D."""
+    config = replace(CONFIG, frames=200, action_units="all")
+    plain, more = (list(simulate(rig, c)) for c in (replace(config, action_units="bp4d"), config))
+    assert config.labelled == (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 24, 26, 45)
+    own = [config.labelled.index(unit) for unit in ACTION_UNITS]
+    for a, b in zip(plain, more, strict=True):
+        assert torch.equal(a.coefficients, b.coefficients)
+        assert torch.equal(a.muscle_forces, b.muscle_forces)
+        assert b.labels.shape == (200, 17)
+        for name in ("intensities", "side_intensities", "side_labels", "clean_labels"):
+            assert torch.equal(getattr(a, name), getattr(b, name)[:, own]), name
+    # A unit is seen where its muscle pulls: blinks and the jaw in speech too.
+    names = more[0].muscle_names
+    for muscle, unit in (("orbicularis_oculi_pretarsalis_left", 45), ("digastric", 26)):
+        force = torch.cat([s.muscle_forces[:, names.index(muscle)] for s in more])
+        seen = torch.cat([s.side_intensities[:, config.labelled.index(unit), 0] for s in more])
+        assert torch.corrcoef(torch.stack([force, seen]))[0, 1] > 0.8, unit
+    blinks = torch.cat([s.clean_labels[:, config.labelled.index(45)] for s in more])
+    assert 0 < blinks.float().mean() < 0.5
+
+
+def test_a_unit_that_is_not_asked_for_needs_no_shape(rig):
+    still = rig.blendshapes.clone()
+    still[rig.shape_indices(["noseSneer_L", "noseSneer_R"])] = 0
+    lacking = replace(rig, blendshapes=still)
+    simulate(lacking, CONFIG)
+    with pytest.raises(ValueError, match="action units to simulate: AU9 needs noseSneer_L, noseSneer_R"):
+        simulate(lacking, replace(CONFIG, action_units="all"))
+    with pytest.raises(ValueError, match='action_units "all" needs a label_level'):
+        SimulationConfig(action_units="all", label_level=None)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [

@@ -189,3 +189,35 @@ def test_a_detector_that_reads_meshes_takes_no_other_rig(run: Run, corpus: Corpu
     reader = replace(run, config=replace(run.config, detector=replace(run.config.detector, source="mesh")))
     with pytest.raises(ValueError, match="has another rig than .* reads meshes: expected SHA-256"):
         evaluate(reader, Corpus.open(tmp_path / "other"))
+
+
+def test_units_without_labels_in_another_corpus_are_not_tested(
+    run: Run, evaluation: Evaluation, corpus: Corpus, tmp_path: Path
+) -> None:
+    """Scores of the others are the same."""
+    names = ("other", "strange")
+    for name, units in zip(names, ((12, 6, 2), (2, 5)), strict=True):
+        columns = [corpus.action_units.index(unit) if unit in corpus.action_units else 0 for unit in units]
+        with CorpusWriter(tmp_path / name, corpus.rig, units, corpus.fps, muscles=corpus.muscles) as writer:
+            for id in corpus.ids_of(["S004"]):
+                sequence = corpus[id]
+                assert sequence.side_labels is not None
+                assert sequence.side_intensities is not None
+                writer.add(
+                    replace(
+                        sequence,
+                        labels=sequence.labels[:, columns],
+                        side_labels=sequence.side_labels[:, columns],
+                        side_intensities=sequence.side_intensities[:, columns],
+                    )
+                )
+    found = evaluate(run, Corpus.open(tmp_path / "other"), ["S004"])
+    own = {unit.action_unit: unit for unit in evaluation.scores.units}
+    assert found.scores.units == (own[6], own[12])
+    assert found.protocol["test"]["without_labels"] == [7, 10]
+    for side in ("left", "right"):
+        assert [unit.action_unit for unit in found.sides[side].units] == [6, 12]
+        assert found.sides[side].units[1] == evaluation.sides[side].units[3]
+    assert evaluation.protocol["test"].get("without_labels") is None
+    with pytest.raises(ValueError, match="has no labels for AU6, AU7, AU10, AU12; it has those of AU2, AU5"):
+        evaluate(run, Corpus.open(tmp_path / "strange"), ["S004"])

@@ -13,6 +13,8 @@ from biomechau.rig.names import canonical, index_by_name
 
 # BP4D's action units, in its order.
 ACTION_UNITS = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
+# Others that can be labelled: lids, nose, stretched lips and jaw. Blinks and the jaw in speech count.
+MORE_ACTION_UNITS = (5, 9, 20, 26, 45)
 
 # (name, action unit, weight of each shape). "*" stands for the side; a name without it acts on both sides.
 # 23 and 24 intentionally share shapes with speech: coders confuse them too.
@@ -84,17 +86,18 @@ class GeneratorMuscle:
 
 
 def find_muscles(
-    shape_names: Sequence[str], usable: Collection[str], others: bool = True
+    shape_names: Sequence[str], usable: Collection[str], labelled: Collection[int] = ACTION_UNITS, others: bool = True
 ) -> tuple[GeneratorMuscle, ...]:
     """The muscles that a rig has shapes for. The two sides of a muscle become one if the rig does not separate them.
 
     Args:
         shape_names: all shapes of the rig.
         usable: the shapes that muscles may use.
+        labelled: action units that must have a muscle.
         others: whether to include movements that are not in the displays.
 
     Raises:
-        ValueError: an action unit of ``ACTION_UNITS`` has no muscle; all of these are named with the missing shapes.
+        ValueError: an action unit of ``labelled`` has no muscle; all of these are named with the missing shapes.
     """
     positions_of = index_by_name(shape_names, "shape names")
     index = {canonical(name): positions_of[canonical(name)] for name in usable}
@@ -115,7 +118,7 @@ def find_muscles(
             identifier = f"{stem}_{own_side}" if own_side else stem
             if identifier not in [muscle.name for muscle in muscles]:
                 muscles.append(GeneratorMuscle(identifier, stem, own_side, COMMANDS.index(unit), shapes))
-    unseen = {unit: shapes for unit, shapes in missing.items() if unit in ACTION_UNITS}
+    unseen = {unit: shapes for unit, shapes in missing.items() if unit in labelled}
     if unseen:
         lists = "; ".join(f"AU{unit} needs {', '.join(shapes)}" for unit, shapes in unseen.items())
         raise ValueError(f"the rig has no moving shapes for action units to simulate: {lists}")

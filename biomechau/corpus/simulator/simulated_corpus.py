@@ -13,7 +13,7 @@ from biomechau.corpus.corpus_sequence import CorpusSequence
 from biomechau.corpus.corpus_writer import CorpusWriter
 from biomechau.corpus.simulator._portraits import PortraitCamera, write_portraits
 from biomechau.corpus.simulator._tracker import tracked_names
-from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, find_muscles
+from biomechau.corpus.simulator.muscle_table import find_muscles
 from biomechau.corpus.simulator.simulation import people, scene_of, simulate
 from biomechau.corpus.simulator.simulation_config import SimulationConfig
 from biomechau.rig import FaceRig
@@ -49,9 +49,12 @@ def write_simulated_corpus(
     writer = CorpusWriter(
         path,
         tracked,
-        ACTION_UNITS,
+        config.labelled,
         config.fps,
-        muscles=[m.name for m in find_muscles(tracked.names, tracked.names, others=config.displays != "table")],
+        muscles=[
+            muscle.name
+            for muscle in find_muscles(tracked.names, tracked.names, config.labelled, others=config.displays != "table")
+        ],
         provenance={
             "source": "biomechau simulator",
             "version": version("biomechau"),

@@ -35,8 +35,6 @@ from biomechau.threads import one_thread
 
 _ACTIVATION_NOISE = 0.04  # of the activation itself
 _GAIN_SPREAD, _ASYMMETRY = 0.25, 0.12  # log-normal; the first for hardness 1
-_LABELLED = [COMMANDS.index(unit) for unit in ACTION_UNITS]
-_PAIRED = np.array([unit in PAIRED for unit in ACTION_UNITS])
 # Independent streams of random numbers, so that a change of one part does not affect the others.
 _CHARACTER, _BODY, _PERFORMANCE, _OBSERVATION, _LOOK, _CAMERA, _WEAKNESS, _SIDES, _MAKE = range(9)
 _FULL_INTENSITY = 5.0  # coders use the scale 0 to 5
@@ -52,7 +50,7 @@ class SimulatedSequence:
         task: name of the recording.
         coefficients: (T, K) float32, output of the tracker, in the order of the rig's shapes; 0 for shapes that it does
             not follow.
-        labels: (T, R) int8, labels of the coders for ``ACTION_UNITS``, 0 or 1.
+        labels: (T, R) int8, labels of the coders for ``config.labelled``, 0 or 1.
         timestamp: (T,) float64 [s].
         valid: (T,) bool, False where the tracker lost the face.
         muscle_forces: (T, M) float32, true force of each muscle, >= 0 [1 moves the face as far as its shape].
@@ -110,7 +108,7 @@ def simulate(
     """
     config = SimulationConfig() if config is None else config
     tracked = tracked_names(rig)
-    muscles = find_muscles(rig.names, tracked, others=config.displays != "table")
+    muscles = find_muscles(rig.names, tracked, config.labelled, others=config.displays != "table")
     return _simulate(rig, config, muscles, rig.shape_indices(tracked), progress or (lambda done, total: None))
 
 
@@ -124,7 +122,7 @@ def _simulate(
     total = config.subjects * config.sequences
     progress(0, total)
     characters = [_Character.draw(config, subject) for subject in range(config.subjects)]
-    limits = np.full(len(ACTION_UNITS), config.label_level)
+    limits = np.full(len(config.labelled), config.label_level)
     if config.label_level is None:
         # Thresholds depend on the whole corpus, so all performances are played once in advance.
         plays = [(character, sequence) for character in characters for sequence in range(config.sequences)]
@@ -200,7 +198,11 @@ def _play(config: SimulationConfig, character: _Character, sequence: int) -> tup
         sides=sides if config.sides == "free" else None,
     )
     step = 1 / (STEPS_PER_FRAME * config.fps)
-    shown = performance.expression[:, _LABELLED] * np.where(_PAIRED[:, None], character.strength, 1.0)
+    columns = [COMMANDS.index(unit) for unit in config.labelled]
+    of_bp4d, paired = (np.array([[unit in units] for unit in config.labelled]) for units in (ACTION_UNITS, PAIRED))
+    # Coders of BP4D's units leave out what belongs to speech; a blink is a blink.
+    meant = np.where(of_bp4d, performance.expression[:, columns], performance.excitation[:, columns])
+    shown = meant * np.where(paired, character.strength, 1.0)
     visible = critically_damped(shown, VISIBILITY * character.omega, step)
     return performance, _kept_frames(visible, config)
 

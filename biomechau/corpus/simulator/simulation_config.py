@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff
 
 from biomechau._options import Interval, Options
+from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, MORE_ACTION_UNITS
 
 # Displays of a table, random sets of units and single units; the last two only; these and sets of many units; displays.
 Displays = Literal["mixed", "random", "crowded", "table"]
@@ -47,6 +48,9 @@ class SimulationConfig(Options):
     # lean to neighbours; "alike" for noise and cross-talk by the hardness only; "clean" for no errors but those of
     # its shapes
     trackers: Literal["varied", "posed", "alike", "clean"] = "varied"
+    # what is labelled: "bp4d" for the 12 action units of BP4D; "all" for AU5, AU9, AU20, AU26 and AU45 too, whose rates
+    # BP4D does not tell, so that it needs a label level
+    action_units: Literal["bp4d", "all"] = "bp4d"
     # visible intensity from which coders see an action unit, 0.05 to 1, where 1 is full; 0.4 is DISFA's 2 of 5. "None"
     # for action units as frequent as in BP4D
     label_level: Annotated[float, Interval("[0.05, 1]")] | None = 0.4
@@ -71,3 +75,10 @@ class SimulationConfig(Options):
                 f"label_rate {self.label_rate:g} scales the rates of BP4D, which label_level {self.label_level:g} "
                 "overrides: set label_level to None"
             )
+        if self.action_units == "all" and self.label_level is None:
+            raise ValueError('action_units "all" needs a label_level: BP4D does not tell the rates of the other units')
+
+    @property
+    def labelled(self) -> tuple[int, ...]:
+        """The action units that are labelled, by number."""
+        return ACTION_UNITS if self.action_units == "bp4d" else tuple(sorted(ACTION_UNITS + MORE_ACTION_UNITS))

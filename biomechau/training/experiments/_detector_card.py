@@ -35,8 +35,8 @@ faces is not known. Its figures say what it makes of people of the same simulato
 {together}- Left and right: a mirrored recording gives the mirrored result. The probability of a unit is that of at
   least one side, so that it can be on while neither side is by itself.
 - On the one real recording that was tried (3 s of Live Link Face, in view when the recipe was chosen among four) AU14
-  is on in a quarter of the frames while the dimple channels stay below 0.33. Known to fail: AU4 is off in a seventh of
-  those in which one brow reaches 0.6.
+  is on in a quarter of the frames while the dimple channels stay below 0.33. Known to fail: AU4 is off in 3 of the 13
+  frames in which one brow reaches 0.6.
 - Another rig, and [what was tried](../../../benchmarks/results/simulated/default_detector.md).
 """
 
@@ -141,7 +141,7 @@ def _sides(tests: Mapping[str, tuple[SimulationConfig, CrossValidation]], found:
         f"On *{name}*: the area under the curve of each side's probability in all frames, mean of the seeds; and of",
         "both sides together in those frames of all seeds in which one side shows the unit and the other is below",
         f"an intensity of {ABSENT:g} (one-sided displays, people with one weak side), with the share in which the side",
-        "that shows it is the more probable one. Where a tracker's channel is dead, that side cannot be seen.",
+        "that shows it is the more probable one; without people whose tracker has no channel for one of the sides.",
         "",
         "| | left | right | one side alone | that side | frames |",
         "|---|---:|---:|---:|---:|---:|",
@@ -200,7 +200,7 @@ def _movements(found: Mapping[str, Any]) -> list[str]:
         "",
         *(f"- {what}: {shares[name]:.1%} of {counts[name]}" for name, what in _GROUPS.items()),
         "",
-        "Probabilities in hundredths, in bold where they should be on; `movements.json` has those of the pairs too.",
+        "Probabilities in per cent, in bold where they should be on; `movements.json` has those of the pairs too.",
         "",
         f"| | {' | '.join(column_name(unit) for unit in units)} |",
         f"|---|{'---:|' * len(units)}",
@@ -208,8 +208,7 @@ def _movements(found: Mapping[str, Any]) -> list[str]:
     for group in ("single", "one_sided"):
         for name, row in found[group]["movements"].items():
             cells = [
-                f"**{100 * p:.0f}**" if unit in row["units"] else f"{100 * p:.0f}"
-                for unit, p in zip(units, row["probabilities"], strict=True)
+                f"**{p}**" if unit in row["units"] else f"{p}" for unit, p in zip(units, row["percent"], strict=True)
             ]
             lines.append(f"| {name} | {' | '.join(cells)} |")
     return [*lines, ""]

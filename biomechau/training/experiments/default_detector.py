@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from biomechau.corpus import Corpus, CorpusSequence, CorpusWriter, Fold
-from biomechau.corpus.simulator import ACTION_UNITS, SimulationConfig, simulate
+from biomechau.corpus.simulator import SimulationConfig, simulate
 from biomechau.files import staged_directory
 from biomechau.json_file import read_json_object
 from biomechau.models import Detector, DetectorConfig
@@ -37,16 +37,18 @@ from biomechau.training.training_config import TrainingConfig
 MOVEMENTS, TEXT = "movements.json", "card.md"
 
 # On from a coefficient of about 0.35: a visible intensity of 0.5 moves a shape about so far, where the tissue blurs it.
-_PEOPLE = SimulationConfig(sequences=4, coarse_vertices=300, label_level=0.5)
+_PEOPLE = SimulationConfig(sequences=4, coarse_vertices=300, label_level=0.5, action_units="all")
 _POSED = replace(_PEOPLE, trackers="posed")
 _TESTED = replace(_PEOPLE, subjects=24)
-# Of the former recipe. Their trackers fit shapes: a full dimple reaches 0.4, beside a smile less.
-FITTED_PEOPLE = (
+# Their trackers fit shapes: a full dimple reaches 0.4, beside a smile less.
+_FITTED = (
     replace(_PEOPLE, subjects=96, displays="random", hardness=0.5, seed=11),
     replace(_PEOPLE, subjects=84, displays="random", hardness=1.0, seed=12),
     replace(_PEOPLE, subjects=36, hardness=1.0, seed=13),
     replace(_PEOPLE, subjects=24, hardness=2.0, seed=14),
 )
+# Of a former recipe, which knew the action units of BP4D alone.
+FITTED_PEOPLE = tuple(replace(config, action_units="bp4d") for config in _FITTED)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class Recipe:
     Attributes:
         num_vertices: of the built-in face.
         people: corpora of simulated people to train on, and to choose the weights by every sixth of them; those of the
-            recipe before there were trackers calibrated to poses are ``FITTED_PEOPLE``.
+            recipe before there were trackers calibrated to poses are ``FITTED_PEOPLE``. The detector knows the action
+            units that the first of them has labelled, and so do the tests.
         tests: corpora to test on, by what the people show; one for each seed.
         main_test: the one whose F1 is shown beside the units of a prediction.
         seeds: of the tests.
@@ -65,8 +68,8 @@ class Recipe:
 
     num_vertices: int = 1000
     people: tuple[SimulationConfig, ...] = (
-        replace(FITTED_PEOPLE[0], subjects=60),
-        *FITTED_PEOPLE[1:],
+        replace(_FITTED[0], subjects=60),
+        *_FITTED[1:],
         replace(_PEOPLE, subjects=36, hardness=1.0, seed=15),
         replace(_POSED, subjects=36, displays="random", hardness=0.5, seed=21),
         replace(_POSED, subjects=30, displays="random", hardness=1.0, seed=22),
@@ -87,8 +90,8 @@ class Recipe:
     training: TrainingConfig = field(
         default_factory=lambda: TrainingConfig(
             detector=DetectorConfig(
-                action_units=ACTION_UNITS,
-                intensity_units=ACTION_UNITS,
+                action_units=_PEOPLE.labelled,
+                intensity_units=_PEOPLE.labelled,
                 hidden=64,
                 head_hidden=64,
                 context=3,
@@ -102,6 +105,21 @@ class Recipe:
             accelerator="cpu",
         )
     )
+
+    @property
+    def action_units(self) -> tuple[int, ...]:
+        """Those that the detector knows."""
+        return self.people[0].labelled
+
+    def of_its_units(self) -> Recipe:
+        """The recipe with tests and a detector of the units that its people have labelled."""
+        known = self.people[0].action_units
+        units = {"action_units": self.action_units, "intensity_units": self.action_units}
+        return replace(
+            self,
+            tests={name: replace(config, action_units=known) for name, config in self.tests.items()},
+            training=replace(self.training, detector=replace(self.training.detector, **units)),
+        )
 
 
 def make_default_detector(
@@ -126,6 +144,7 @@ def make_default_detector(
         ValueError: people too few to train on every action unit.
     """
     recipe = Recipe() if recipe is None else recipe
+    recipe = recipe.of_its_units()
     report = progress or (lambda done, total: None)
     num_tests = len(recipe.tests) * len(recipe.seeds)
     total, done = 2 + num_tests, 0
@@ -158,7 +177,9 @@ def write_people(path: Path, rig: FaceRig, people: Iterable[SimulationConfig]) -
 
     Action units that share all their muscles are labelled together: no shape tells them apart.
     """
-    with CorpusWriter(path, rig, ACTION_UNITS, _fps(people), provenance=_provenance(people)) as writer:
+    people = list(people)
+    (units,) = {config.labelled for config in people}
+    with CorpusWriter(path, rig, units, _fps(people), provenance=_provenance(people, units)) as writer:
         for number, config in enumerate(people, 1):
             for s in simulate(rig, config):
                 subject = f"P{number}{s.subject}"
@@ -168,17 +189,17 @@ def write_people(path: Path, rig: FaceRig, people: Iterable[SimulationConfig]) -
                         subject,
                         s.task,
                         s.coefficients,
-                        together(s.labels),
+                        together(s.labels, units),
                         s.timestamp,
                         s.valid,
-                        side_labels=together(s.side_labels),
-                        side_intensities=together(s.side_intensities),
+                        side_labels=together(s.side_labels, units),
+                        side_intensities=together(s.side_intensities, units),
                     )
                 )
     return Corpus.open(path)
 
 
-def together(labels: Tensor, action_units: Sequence[int] = ACTION_UNITS) -> Tensor:
+def together(labels: Tensor, action_units: Sequence[int]) -> Tensor:
     """Labels or intensities (T, R, ...) in which units that share all their muscles have the largest value of these."""
     joined = labels.clone()
     for units in shared_units(action_units):
@@ -200,8 +221,8 @@ def shared_units(action_units: Iterable[int]) -> list[tuple[int, ...]]:
 def describe_movements(detector: Detector) -> dict[str, Any]:
     """The contents of ``movements.json``: what a detector says of each shape alone, and of every two.
 
-    Of each group of movements: ``rightly``, the share of those whose units and no others are named, and
-    ``probabilities``, those of each movement in the order of ``action_units``, with ``units``, the ones it shows.
+    Of each group of movements: ``rightly``, the share of those whose units and no others are named, and of each of them
+    ``units``, the ones it shows, and ``percent``, the probabilities in the order of ``action_units``.
     """
     units, names = detector.config.action_units, detector.dynamics.shape_names
     single = single_movements(names)
@@ -221,17 +242,11 @@ def _group(detector: Detector, movements: Sequence[Movement]) -> dict[str, Any]:
         "movements": {
             movement.name: {
                 "units": sorted(movement.units.intersection(units)),
-                "probabilities": [_short(p) for p in row],
+                "percent": [round(100 * p) for p in row],
             }
             for movement, row in zip(movements, found.tolist(), strict=True)
         },
     }
-
-
-def _short(probability: float) -> float:
-    """In hundredths; 0 and 1 as whole numbers, which keeps the file small."""
-    rounded = round(probability, 2)
-    return int(rounded) if rounded in (0, 1) else rounded
 
 
 def _fold(corpus: Corpus) -> Fold:
@@ -246,11 +261,11 @@ def _fps(people: Iterable[SimulationConfig]) -> float:
     return fps
 
 
-def _provenance(people: Iterable[SimulationConfig]) -> dict[str, Any]:
+def _provenance(people: Iterable[SimulationConfig], action_units: Sequence[int]) -> dict[str, Any]:
     return {
         "source": "biomechau simulator",
         "simulations": [config.to_json() for config in people],
-        "together": [list(units) for units in shared_units(ACTION_UNITS)],
+        "together": [list(units) for units in shared_units(action_units)],
     }
 
 
@@ -262,10 +277,13 @@ def _write(out: Path, run: Run, tested: Mapping[str, CrossValidation], found: di
         fold |= {"protocol": {}, "sides": {}, "intensities": []}
     main["tested_on"] = f"simulated people that it was not trained on (seeds {seeds})"
     tests = {name: (recipe.tests[name], result) for name, result in tested.items()}
-    text = card_text(recipe.training, recipe.people, shared_units(ACTION_UNITS), tests, found)
+    text = card_text(recipe.training, recipe.people, shared_units(recipe.action_units), tests, found)
     with staged_directory(out) as stage:
         for name in (CONFIG, THRESHOLDS, *Detector.FILES):
-            shutil.copyfile(run.path / name, stage / name)
+            if name.endswith(".json"):
+                _save_small(read_json_object(run.path / name), stage / name)
+            else:
+                shutil.copyfile(run.path / name, stage / name)
         _save_small(read_json_object(run.path / PROTOCOL), stage / PROTOCOL)
         short = json.loads(json.dumps(main), parse_float=lambda text: round(float(text), 5))
         _save_small(short, stage / SUMMARY)
