@@ -18,8 +18,9 @@ in vec3 facing; in float force;
 uniform sampler2D ramp; uniform bool inside; uniform vec3 insideColour;
 out vec4 colour;
 void main() {
-  if (inside || !gl_FrontFacing) { colour = vec4(insideColour, 1.0); return; }
   vec3 n = normalize(facing);
+  // Both, because the coarse mesh has a few thin triangles that are turned over.
+  if (inside || (!gl_FrontFacing && n.z < 0.0)) { colour = vec4(insideColour, 1.0); return; }
   float light = 0.25;
   light += 0.51 * max(dot(n, normalize(vec3(-0.6, 0.8, 1.0))), 0.0);
   light += 0.36 * max(dot(n, normalize(vec3(0.9, 0.2, 1.0))), 0.0);
