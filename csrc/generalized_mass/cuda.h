@@ -64,17 +64,20 @@ struct MassPieces {
 
   MassPieces(std::int64_t num_sequences, std::int64_t num_vertices, std::int64_t num_shapes) {
     constexpr std::int64_t most_few = 16, one_wave = 264, several_waves = 1024, shortest = 32, long_enough = 1024;
-    const int shapes = static_cast<int>(num_shapes);
     few = num_sequences <= most_few;
     edge = few ? 4 : 1;
     // Tiles of equal sizes in multiples of 32, as many as the first panel needs.
-    const int panel = shapes < mass_panel ? shapes : mass_panel, all = MassPart{0, panel, 0, panel}.squares(edge);
+    const auto panel = static_cast<int>(num_shapes < mass_panel ? num_shapes : mass_panel);
+    const std::int64_t all = MassPart{0, panel, 0, panel}.squares(edge);
     const std::int64_t fewest = blocks_for(all, few ? mass_few_threads : mass_tile);
     squares = static_cast<int>(blocks_for(blocks_for(all, fewest > 0 ? fewest : 1), 32) * 32);
     if (squares < 64) squares = 64;
-    tiles = 0;
-    for (MassPart part = mass_part(shapes, 0, 0); part.rows > 0; part = next_part(shapes, part))
-      tiles += blocks_for(part.squares(edge), squares);
+    const auto tiles_of = [&](const MassPart& part) { return blocks_for(part.squares(edge), squares); };
+    const std::int64_t whole = num_shapes / mass_panel;
+    const auto rest = static_cast<int>(num_shapes % mass_panel);
+    tiles = whole * tiles_of({0, mass_panel, 0, mass_panel}) +
+            whole * (whole - 1) / 2 * tiles_of({0, mass_panel, mass_panel, mass_panel}) +
+            whole * tiles_of({0, mass_panel, mass_panel, rest}) + tiles_of({0, rest, 0, rest});
     const std::int64_t tasks = tiles * blocks_for(num_sequences, few ? 8 : 64);
     const auto at_most = [](std::int64_t a, std::int64_t b) { return a < b ? a : b; };
     // At least as many blocks as run at once. More if they are long: the last ones then end closer together.
