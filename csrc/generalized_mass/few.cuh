@@ -74,7 +74,7 @@ __global__ void __launch_bounds__(mass_few_threads) sum_few_kernel(MassSums<T> s
     }
     __syncthreads();
   }
-  if (static_cast<int>(threadIdx.x) >= sums.sizes.squares) return;
+  if (!tile.has(threadIdx.x, sums.sizes)) return;
   const std::int64_t slots = sums.sizes.slots();
   T* own = sums.partial + (task.piece * args.num_sequences + task.s0) * slots +
            (std::int64_t(task.tile) * sums.sizes.squares + threadIdx.x) * few_edge * few_edge;

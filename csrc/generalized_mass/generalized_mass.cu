@@ -17,12 +17,16 @@ constexpr int group = mass_group;
 constexpr int warps = 8;            // of a block of the backward pass
 constexpr int backward_threads = warps * warp_size;
 
+// Slots that a block of mirror_sum_kernel owns: many pieces are shared by several threads.
+BIOMECHAU_INLINE int slots_of_block(const MassPieces& sizes) { return sizes.few ? sum_columns : sum_threads; }
+
 // out (S, K, K) from the upper triangles of M in partial (pieces, S, slots)
-template <class T> __global__ void __launch_bounds__(sum_threads) mirror_sum_kernel(MassSums<T> sums) {
+template <class T> __global__ void __launch_bounds__(sum_threads, 4) mirror_sum_kernel(MassSums<T> sums) {
   const GeneralizedMass<T>& args = sums.args;
   const MassPieces& sizes = sums.sizes;
+  const int own_slots = slots_of_block(sizes), own = static_cast<int>(threadIdx.x) % own_slots;
   const std::int64_t slots = sizes.slots(), count = args.num_sequences * slots;
-  const std::int64_t flat = blockIdx.x * std::int64_t(sum_columns) + threadIdx.x % sum_columns, s = flat / slots;
+  const std::int64_t flat = blockIdx.x * std::int64_t(own_slots) + own, s = flat / slots;
   const int slot = static_cast<int>(flat - s * slots), area = sizes.edge * sizes.edge, square = slot / area;
   const MassTile tile(static_cast<int>(args.num_shapes), sizes, square / sizes.squares);
   int k = 0, l = 0;
@@ -31,9 +35,15 @@ template <class T> __global__ void __launch_bounds__(sum_threads) mirror_sum_ker
   l += slot % sizes.edge;
   const bool exists = flat < count && tile.has(square % sizes.squares, sizes) && k < tile.part.rows &&
                       l < tile.part.cols && (k <= l || !tile.part.is_diagonal());
-  const T total = sum_pieces<T>(
-      sizes.pieces, [&](std::int64_t piece) { return exists ? sums.partial[piece * count + flat] : T(0); });
-  if (threadIdx.x >= sum_columns || !exists) return;
+  const T* partial = sums.partial + flat;
+  T total = 0;
+  if (sizes.few) {
+    total = sum_pieces<T>(sizes.pieces, [&](std::int64_t piece) { return exists ? partial[piece * count] : T(0); });
+  } else if (exists) {
+#pragma unroll 8
+    for (int piece = 0; piece < static_cast<int>(sizes.pieces); ++piece, partial += count) total += *partial;
+  }
+  if (static_cast<int>(threadIdx.x) >= own_slots || !exists) return;
   const std::int64_t n = args.num_shapes;
   T* out = args.out + s * n * n;
   k += tile.part.k0;
@@ -215,7 +225,7 @@ void generalized_mass_fwd(const GeneralizedMass<T>& args, T* workspace, std::int
     launch_many<sizeof(T) == 4 ? 64 : 32>(launch, sums);
   else
     launch_many<32>(launch, sums);
-  launch(mirror_sum_kernel<T>, blocks_for(args.num_sequences * sizes.slots(), sum_columns), sum_threads,
+  launch(mirror_sum_kernel<T>, blocks_for(args.num_sequences * sizes.slots(), slots_of_block(sizes)), sum_threads,
          sum_threads * sizeof(T), sums);
 }
 
