@@ -50,14 +50,17 @@ __global__ void __launch_bounds__(threads) step_kernel(RecurrenceStep<T> step, u
 
   T product[group] = {};
   if (step.next) {
-    const T* next = step.next + x0 * frame + c;
+    const char* next[group];  // frame by frame; the first one in the place of those beyond the last
+#pragma unroll
+    for (int r = 0; r < group; ++r)
+      next[r] = reinterpret_cast<const char*>(step.next + (x0 + (r < count ? r : 0)) * frame);
     const int end = static_cast<int>(s.crow[i + 1]);
+#pragma unroll 4
     for (int e = static_cast<int>(s.crow[i]); e < end; ++e) {
       const T val = s.val[e];
-      const T* own = next + static_cast<unsigned>(s.col[e]) * channels;
+      const unsigned bytes = (static_cast<unsigned>(s.col[e]) * channels + c) * static_cast<unsigned>(sizeof(T));
 #pragma unroll
-      for (int r = 0; r < group; ++r)
-        if (r < count) product[r] += val * own[r * frame];
+      for (int r = 0; r < group; ++r) product[r] += val * *reinterpret_cast<const T*>(next[r] + bytes);
     }
   }
   const std::int64_t at = x0 * frame + i * channels + c;
@@ -123,14 +126,15 @@ void sum_down(const Launcher& launch, const ChebyshevConv<T>& args, std::int64_t
   }
 }
 
-// Rows and features of a frame are counted in 32 bits.
+// Rows, weights, and the bytes of a frame are counted in 32 bits.
 template <class T> void check_sizes(const char* op, const ChebyshevConv<T>& args) {
-  constexpr std::int64_t most = 0x7fffff00;
+  constexpr std::int64_t most = 0x7fffff00, most_bytes = 0xffffff00;
   const std::int64_t channels = args.num_inputs > args.num_outputs ? args.num_inputs : args.num_outputs;
-  if (args.num_frames * args.laplacian.num_vertices > most || args.laplacian.num_vertices * channels > most ||
+  if (args.num_frames * args.laplacian.num_vertices > most ||
+      args.laplacian.num_vertices * channels > most_bytes / std::int64_t(sizeof(T)) ||
       args.num_terms * args.num_inputs * args.num_outputs > most)
     throw std::invalid_argument(std::string(op) +
-                                ": more than 2^31 vertices in all frames, features of a frame, or weights");
+                                ": more than 2^31 vertices in all frames or weights, or 4 GB of features in a frame");
 }
 
 }  // namespace

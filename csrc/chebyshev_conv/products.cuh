@@ -60,13 +60,9 @@ template <int rows, class T> struct Tiles {
   __device__ static int col() { return threadIdx.x % (tile_cols / patch) * patch; }
 
   __device__ void multiply(T (*sum)[patch]) const {
-    struct alignas(16) Four {
-      T values[patch];
-    };
 #pragma unroll
     for (int l = 0; l < depth; ++l) {
-      const Four left = *reinterpret_cast<const Four*>(a + l * stride + row());
-      const Four right = *reinterpret_cast<const Four*>(b + l * tile_cols + col());
+      const Four<T> left = four_at(a + l * stride + row()), right = four_at(b + l * tile_cols + col());
 #pragma unroll
       for (int i = 0; i < patch; ++i)
 #pragma unroll

@@ -98,6 +98,15 @@ template <class T> __device__ inline T* shared_memory() {
   return reinterpret_cast<T*>(shared_bytes);
 }
 
+// Four values that are loaded or stored sixteen bytes at a time.
+template <class T> struct alignas(16) Four {
+  T values[4];
+};
+template <class T> __device__ inline const Four<T>& four_at(const T* address) {
+  return *reinterpret_cast<const Four<T>*>(address);
+}
+template <class T> __device__ inline Four<T>& four_at(T* address) { return *reinterpret_cast<Four<T>*>(address); }
+
 __device__ inline std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 // The sum over the lanes of a warp that differ in the bits from `first` to `last`, in every one of them.

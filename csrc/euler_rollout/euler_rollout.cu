@@ -200,17 +200,16 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
   }
 }
 
-// What r multiplies in the gradient of a matrix: rows of (S T, K), or the same one frame late, after the initial ones.
-template <class T> struct Partner {
-  const T* values;
-  const T* initial;  // null: not late
-  std::int64_t num_frames, n, batch_frames;
+// What r multiplies in the gradient of a matrix where the scheme reads it one frame late: rows of (S T, K), each
+// sequence moved by one frame, after the initial ones.
+template <class T> struct LatePartner {
+  const T *values, *initial;
+  std::int64_t n, batch_frames;
+  unsigned num_frames;
 
   __device__ T operator()(std::int64_t batch, std::int64_t col, std::int64_t frame) const {
-    const std::int64_t at = batch * batch_frames + frame;
-    if (!initial) return values[at * n + col];
-    const unsigned flat = static_cast<unsigned>(at), frames = static_cast<unsigned>(num_frames);
-    return flat % frames == 0 ? initial[flat / frames * n + col] : values[(at - 1) * n + col];
+    const auto at = static_cast<unsigned>(batch * batch_frames + frame), sequence = at / num_frames;
+    return at == sequence * num_frames ? initial[sequence * n + col] : values[(at - 1) * n + col];
   }
 };
 
@@ -247,8 +246,12 @@ void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const 
     return;
   }
   const ProductSizes sizes = gradient_sums(args, span);
-  launch_product(launch, sizes, Strided<T>{args.grad_force, sizes.inner * n, 1, n}, false,
-                 Partner<T>{values, initial, num_frames, n, sizes.inner}, false, workspace);
+  const Strided<T> r{args.grad_force, sizes.inner * n, 1, n};
+  const LatePartner<T> late{values, initial, n, sizes.inner, static_cast<unsigned>(num_frames)};
+  if (initial)
+    launch_product(launch, sizes, r, false, late, false, workspace);
+  else
+    launch_product(launch, sizes, r, false, Strided<T>{values, sizes.inner * n, 1, n}, false, workspace);
   launch(symmetric_sum_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), sizes, workspace,
          grad);
 }

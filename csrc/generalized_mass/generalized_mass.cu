@@ -1,125 +1,54 @@
-// Forward: a block owns a tile (32 x 32) of the upper triangle of M, a group of sequences and a piece of the vertices;
-// a pair product is formed once and scaled by the masses of the group. A second kernel adds the pieces in order.
+// Forward: a block owns a tile of the upper triangle of M, some sequences and a piece of the vertices (few.cuh,
+// many.cuh). A second kernel adds the pieces in order.
 // Backward: a block owns 32 vertices, one per lane; all lanes read G at the same address.
 #include <type_traits>
 
 #include "common/product.cuh"
 #include "generalized_mass/cuda.h"
+#include "generalized_mass/few.cuh"
+#include "generalized_mass/many.cuh"
 #include "generalized_mass/math.h"
 
 namespace biomechau {
 namespace cuda {
 namespace {
 
-constexpr int tile = mass_tile;
-constexpr int half = tile / 2;      // a thread owns rows r, r + half and columns c, c + half
-constexpr int tile_vertices = 16;   // vertices that are loaded together
-constexpr int tile_stride = tile + 1;
-constexpr int forward_threads = half * half;
-
 constexpr int group = mass_group;
 constexpr int warps = 8;            // of a block of the backward pass
 constexpr int backward_threads = warps * warp_size;
 
-// values (tile_vertices * 3, stride): shapes [k0, k0 + tile) at the vertices from `start` on, zero beyond the ends.
-template <class T>
-__device__ inline void load_shapes(const GeneralizedMass<T>& args, std::int64_t k0, std::int64_t start, std::int64_t end,
-                                   T* values) {
-  constexpr unsigned row = tile_vertices * 3;
-  const T* first = args.blendshapes + (k0 * args.num_vertices + start) * 3;
-  const auto num_vertices = static_cast<unsigned>(args.num_vertices);
-  const auto shapes = static_cast<unsigned>(smaller(tile, args.num_shapes - k0));
-  const auto inner = static_cast<unsigned>(smaller(row, (end - start) * 3));
-  for (unsigned i = threadIdx.x; i < tile * row; i += forward_threads) {
-    const unsigned k = i / row, at = i % row;
-    const bool inside = k < shapes && at < inner;
-    values[at * tile_stride + k] = inside ? first[std::uint64_t(k) * num_vertices * 3 + at] : T(0);
-  }
-}
+// Slots that a block of mirror_sum_kernel owns: many pieces are shared by several threads.
+BIOMECHAU_INLINE int slots_of_block(const MassPieces& sizes) { return sizes.few ? sum_columns : sum_threads; }
 
-// sequences: of which a thread forms the sums; a single one would waste the others' work.
-template <int sequences, class T>
-__global__ void __launch_bounds__(forward_threads, sizeof(T) == 4 ? 3 : 2)
-    sum_pairs_kernel(GeneralizedMass<T> args, MassPieces sizes, T* partial, std::int64_t* fault) {
-  T* rows = shared_memory<T>();
-  T* cols = rows + tile_vertices * 3 * tile_stride;
-  T* mass = cols + tile_vertices * 3 * tile_stride;  // (tile_vertices, sequences)
-  std::int64_t task = blockIdx.x;
-  const std::int64_t tile_index = task % sizes.tiles;
-  task /= sizes.tiles;
-  const std::int64_t s0 = task % sizes.groups * group, piece = task / sizes.groups;
-  std::int64_t k0 = 0, left = tile_index, l0 = 0;
-  for (std::int64_t length = (args.num_shapes + tile - 1) / tile; left >= length; --length) {
-    left -= length;
-    k0 += tile;
+// out (S, K, K) from the upper triangles of M in partial (pieces, S, slots)
+template <class T> __global__ void __launch_bounds__(sum_threads, 4) mirror_sum_kernel(MassSums<T> sums) {
+  const GeneralizedMass<T>& args = sums.args;
+  const MassPieces& sizes = sums.sizes;
+  const int own_slots = slots_of_block(sizes), own = static_cast<int>(threadIdx.x) % own_slots;
+  const std::int64_t slots = sizes.slots(), count = args.num_sequences * slots;
+  const std::int64_t flat = blockIdx.x * std::int64_t(own_slots) + own, s = flat / slots;
+  const int slot = static_cast<int>(flat - s * slots), area = sizes.edge * sizes.edge, square = slot / area;
+  const MassTile tile(static_cast<int>(args.num_shapes), sizes, square / sizes.squares);
+  int k = 0, l = 0;
+  tile.part.square(tile.first + square % sizes.squares, sizes.edge, &k, &l);
+  k += slot % area / sizes.edge;
+  l += slot % sizes.edge;
+  const bool exists = flat < count && tile.has(square % sizes.squares, sizes) && k < tile.part.rows &&
+                      l < tile.part.cols && (k <= l || !tile.part.is_diagonal());
+  const T* partial = sums.partial + flat;
+  T total = 0;
+  if (sizes.few) {
+    total = sum_pieces<T>(sizes.pieces, [&](std::int64_t piece) { return exists ? partial[piece * count] : T(0); });
+  } else if (exists) {
+#pragma unroll 8
+    for (int piece = 0; piece < static_cast<int>(sizes.pieces); ++piece, partial += count) total += *partial;
   }
-  l0 = k0 + left * tile;
-  const int r = threadIdx.x / half, c = threadIdx.x % half;
-  const std::int64_t end = smaller(args.num_vertices, (piece + 1) * sizes.length);
-
-  T sum[sequences][2][2] = {};
-  for (std::int64_t start = piece * sizes.length; start < end; start += tile_vertices) {
-    load_shapes(args, k0, start, end, rows);
-    load_shapes(args, l0, start, end, cols);
-    for (int i = threadIdx.x; i < tile_vertices * sequences; i += forward_threads) {
-      const std::int64_t s = s0 + i / tile_vertices, vertex = start + i % tile_vertices;
-      T value = 0;
-      if (s < args.num_sequences && vertex < end) {
-        value = args.mass[s * args.num_vertices + vertex];
-        if (!(value >= 0) || !isfinite(value)) {
-          value = T(NAN);  // and so every sum of the sequence: no product is skipped, and NaN times zero is NaN
-          if (fault && tile_index == 0)
-            atomicMin(reinterpret_cast<unsigned long long*>(fault),
-                      static_cast<unsigned long long>(s * args.num_vertices + vertex));
-        }
-      }
-      mass[i % tile_vertices * sequences + i / tile_vertices] = value;
-    }
-    __syncthreads();
-    for (int v = 0; v < tile_vertices; ++v) {
-      T left_shapes[2][3], right_shapes[2][3];
-#pragma unroll
-      for (int a = 0; a < 3; ++a) {
-        const T *row = rows + (v * 3 + a) * tile_stride + r, *col = cols + (v * 3 + a) * tile_stride + c;
-        left_shapes[0][a] = row[0];
-        left_shapes[1][a] = row[half];
-        right_shapes[0][a] = col[0];
-        right_shapes[1][a] = col[half];
-      }
-#pragma unroll
-      for (int i = 0; i < 2; ++i)
-#pragma unroll
-        for (int j = 0; j < 2; ++j) {
-          const T product = pair(left_shapes[i], right_shapes[j][0], right_shapes[j][1], right_shapes[j][2]);
-#pragma unroll
-          for (int s = 0; s < sequences; ++s) sum[s][i][j] += mass[v * sequences + s] * product;
-        }
-    }
-    __syncthreads();
-  }
-#pragma unroll
-  for (int s = 0; s < sequences; ++s)
-#pragma unroll
-    for (int i = 0; i < 2; ++i)
-#pragma unroll
-      for (int j = 0; j < 2; ++j) {
-        const std::int64_t k = k0 + r + i * half, l = l0 + c + j * half;
-        if (s0 + s < args.num_sequences && k <= l && l < args.num_shapes)
-          partial[((piece * args.num_sequences + s0 + s) * args.num_shapes + k) * args.num_shapes + l] = sum[s][i][j];
-      }
-}
-
-// out (S, K, K) from the upper triangles of partial (pieces, S, K, K)
-template <class T>
-__global__ void __launch_bounds__(sum_threads)
-    mirror_sum_kernel(GeneralizedMass<T> args, std::int64_t pieces, const T* partial) {
-  const std::int64_t n = args.num_shapes, count = args.num_sequences * n * n;
-  const std::int64_t flat = blockIdx.x * std::int64_t(sum_columns) + threadIdx.x % sum_columns;
-  const std::int64_t k = flat / n % n, l = flat % n;
-  const std::int64_t upper = k <= l ? flat : flat + (l - k) * n + k - l;
-  const T total =
-      sum_pieces<T>(pieces, [&](std::int64_t piece) { return flat < count ? partial[piece * count + upper] : T(0); });
-  if (threadIdx.x < sum_columns && flat < count) args.out[flat] = args.scale * total;
+  if (static_cast<int>(threadIdx.x) >= own_slots || !exists) return;
+  const std::int64_t n = args.num_shapes;
+  T* out = args.out + s * n * n;
+  k += tile.part.k0;
+  l += tile.part.l0;
+  out[k * n + l] = out[l * n + k] = args.scale * total;
 }
 
 std::int64_t padded_sequences(std::int64_t num_sequences) { return blocks_for(num_sequences, group) * group; }
@@ -286,17 +215,18 @@ void generalized_mass_fwd(const GeneralizedMass<T>& args, T* workspace, std::int
   const Launcher launch("generalized_mass", device);
   const MassPieces sizes(args.num_sequences, args.num_vertices, args.num_shapes);
   if (fault) launch.fill_bytes(fault, 0xff, sizeof(*fault));
-  const std::int64_t blocks = sizes.tiles * sizes.groups * sizes.pieces;
-  const std::size_t shapes = 2 * tile_vertices * 3 * tile_stride;
+  const MassSums<T> sums{args, sizes, workspace, fault};
+  const bool wide = args.num_sequences > 32 && sizeof(T) == 4;
   if (args.num_sequences == 1)
-    launch(sum_pairs_kernel<1, T>, blocks, forward_threads, (shapes + tile_vertices) * sizeof(T), args, sizes, workspace,
-           fault);
+    launch_few<1>(launch, sums);
+  else if (sizes.few)
+    launch_few<few_group<T>>(launch, sums);
+  else if (wide)
+    launch_many<sizeof(T) == 4 ? 64 : 32>(launch, sums);
   else
-    launch(sum_pairs_kernel<group, T>, blocks, forward_threads, (shapes + tile_vertices * group) * sizeof(T), args,
-           sizes, workspace, fault);
-  const std::int64_t count = args.num_sequences * args.num_shapes * args.num_shapes;
-  launch(mirror_sum_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), args, sizes.pieces,
-         workspace);
+    launch_many<32>(launch, sums);
+  launch(mirror_sum_kernel<T>, blocks_for(args.num_sequences * sizes.slots(), slots_of_block(sizes)), sum_threads,
+         sum_threads * sizeof(T), sums);
 }
 
 template <class T> void generalized_mass_bwd(const GeneralizedMass<T>& args, T* workspace, Device device) {

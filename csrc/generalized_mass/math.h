@@ -1,7 +1,7 @@
 // One entry of a vertex's pair product B(i)^T B(i), and its derivative. T is a number, or a vector with one per vertex.
 //
 // Shared by the CPU and CUDA kernels: all of this file. Not shared: which shapes move a vertex, products with masses and
-// output gradients, sums over vertices (cpu/, generalized_mass.cu).
+// output gradients, sums over vertices (cpu/, generalized_mass.cu and the .cuh beside it).
 //
 // The mass multiplies the product as a whole: grad_m_si = scale <G_s, B(i)^T B(i)>, and grad_B(i) = 2 scale B(i)
 // sum_s m_si G_s.

@@ -38,7 +38,7 @@ def cases(gpu: Gpu, dtype: torch.dtype = torch.float32) -> dict[str, Case]:
                 force_functions(name, problem, ops),
                 force_inputs(name, problem),
             )
-    for num_sequences in (1, 10):
+    for num_sequences in (1, 10, 20):
         gen = torch.Generator().manual_seed(1)
         found[f"generalized_mass, {num_sequences}"] = (
             ops.generalized_mass,
