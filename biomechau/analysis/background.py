@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from biomechau.analysis.ensemble import Ensemble
@@ -71,11 +71,17 @@ def _f1(unit: Mapping[str, Any]) -> float | None:
 def _scores(ensemble: Ensemble) -> dict[str, Any] | None:
     """The test of the folder itself, or of the run that its folds are part of, if all of them are."""
     # Here, because it loads Lightning.
-    from biomechau.training.evaluation import SUMMARY
+    from biomechau.training.evaluation import SUMMARY, Evaluation
 
     own, whole = ensemble.path / SUMMARY, ensemble.path.parent / SUMMARY
     if own.is_file():
-        return read_scores(own)
+        if "folds" in read_json_object(own):
+            return read_scores(own)
+        # That of one fold, as experiments leave it there.
+        found = Evaluation.load(ensemble.path)
+        other = "another_corpus" in found.protocol.get("test", {})
+        tested = "subjects of another corpus" if other else "the test subjects of the fold"
+        return {"tested_on": tested, "action_units": list(map(asdict, found.scores.units))}
     if not whole.is_file():
         return None
     scores = read_scores(whole)

@@ -16,7 +16,7 @@ from commands.small import SMALL, UNITS, read_csv
 from biomechau.analysis import predict_corpus_sequence
 from biomechau.cli import main
 from biomechau.corpus import Corpus
-from biomechau.training import open_runs
+from biomechau.training import evaluate, open_runs
 
 
 @pytest.fixture
@@ -216,6 +216,23 @@ def test_a_run_of_another_corpus_does_not_say_that_it_was_simulated(run_folder: 
     summary = predict_corpus_sequence(run_folder, corpus, corpus.ids[0]).summary()
     assert summary["training"] == {"corpus": None, "simulated": False, "note": None, "tested_on": None}
     assert all(row["test_f1"] is None for row in summary["action_units"].values())
+
+
+def test_a_fold_that_an_experiment_has_tested_tells_its_scores(
+    run_folder: Path, corpus: Corpus, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(run_folder, run)
+    tested = evaluate(run / "fold1", corpus)
+    tested.save(run / "fold1")
+    training = predict_corpus_sequence(run / "fold1", corpus, corpus.ids[0]).summary()
+    assert training["training"]["tested_on"] == "the test subjects of the fold"
+    units = {f"AU{unit.action_unit:02d}": unit for unit in tested.scores.units}
+    for name, row in training["action_units"].items():
+        assert row["test_f1"] == units[name].threshold_f1
+    page = tmp_path / "page.html"
+    assert main(["report", str(run), "--corpus", str(corpus.path), "--out", str(page)]) == 0
+    assert page.exists()
 
 
 def test_units_that_contradict_their_muscles_are_flagged(run_folder: Path, corpus: Corpus) -> None:
