@@ -85,7 +85,7 @@ class Predict(Command):
         if prediction.trained_on:
             folds = ", ".join(map(str, prediction.trained_on))
             print_message(
-                "warning", f"fold(s) {folds} were trained on subject {prediction.subject!r}; --fold K uses one fold"
+                "warning", f"subject {prediction.subject!r} was used to train fold {folds}; --fold K uses one fold"
             )
         written = write_prediction(prediction, summary, self.out)
         if not viz_available():

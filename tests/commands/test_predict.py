@@ -42,7 +42,7 @@ def test_predictions_are_the_mean_of_the_folds(
     assert "mean of the folds 1, 2, 3" in out
     assert "muscle forces by the detectors" in out
     trained = [n for n, run in open_runs(run_folder).items() if "S002" not in run.fold.test]
-    assert f"fold(s) {trained[0]}, {trained[1]} were trained on subject 'S002'" in err
+    assert f"subject 'S002' was used to train fold {trained[0]}, {trained[1]};" in err
     rows = read_csv(tmp_path / "out" / "action_units.csv")
     columns = [f"AU{int(unit):02d}{side}" for unit in UNITS for side in ("", "_left", "_right")]
     assert list(rows[0]) == ["frame", "timestamp", "recorded_frame", *columns]
