@@ -29,7 +29,8 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[1]
 _NOTE = (
     "**No kernel has run on a GPU.** This is what the compiler and the disassembler say; no time was measured, and "
-    "none is given. *Generic* accesses find out at run time in which memory an address lies."
+    "none is given. *Generic* accesses find out at run time in which memory an address lies. The instructions of an "
+    "outer loop include those of its inner ones; a semicolon stands between the instances of a kernel."
 )
 _DTYPES = {"f": "float32", "d": "float64"}
 _GENERIC = re.compile(r"(LD|ST|ATOM)(\.|$)")
@@ -60,11 +61,13 @@ class Accesses:
         instructions: all of them.
         generic: generic loads, stores and atomics.
         in_loops: those of them in innermost loops.
+        loops: the instructions of each loop, in the order of their beginnings; an outer loop's include its inner ones'.
     """
 
     instructions: int
     generic: int
     in_loops: int
+    loops: tuple[int, ...] = ()
 
 
 def parse_ptxas(text: str) -> dict[str, Resources]:
@@ -113,7 +116,8 @@ def _accesses(lines: Iterable[str]) -> Accesses:
     inner = [(begin, end) for begin, end in last.items() if not any(begin < other <= end for other in last)]
     generic = [place for place, name in enumerate(names) if _GENERIC.match(name)]
     within = [place for place in generic if any(begin <= place <= end for begin, end in inner)]
-    return Accesses(len(names), len(generic), len(within))
+    loops = tuple(end - begin + 1 for begin, end in sorted(last.items()) if end > begin)
+    return Accesses(len(names), len(generic), len(within), loops)
 
 
 def short_name(mangled: str) -> tuple[str, str]:
@@ -143,8 +147,8 @@ def table(kernels: dict[str, list[Kernel]]) -> list[str]:
     """Lines of a table: a row for each kernel and dtype of each file, the largest figures of its instances."""
     lines = [
         "| file | kernel | dtype | instances | registers | spilled [bytes] | stack [bytes] | static shared [bytes] "
-        "| instructions | generic accesses | of these in innermost loops |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| instructions | generic accesses | of these in innermost loops | loops [instructions] |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for file, found in kernels.items():
         groups: dict[tuple[str, str], list[Kernel]] = {}
@@ -161,7 +165,8 @@ def table(kernels: dict[str, list[Kernel]]) -> list[str]:
                     for of in ("instructions", "generic", "in_loops")
                 ),
             ]
-            lines.append(f"| {file} | {name} | {dtype} | {' | '.join(map(str, figures))} |")
+            loops = "; ".join(" ".join(map(str, accesses.loops)) for accesses in read)
+            lines.append(f"| {file} | {name} | {dtype} | {' | '.join(map(str, figures))} | {loops} |")
     return lines
 
 
