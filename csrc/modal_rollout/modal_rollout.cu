@@ -9,6 +9,7 @@ namespace cuda {
 namespace {
 
 constexpr int threads = 256;
+constexpr int warps = threads / warp_size;
 constexpr int most_frames = 32;  // taken through the stages together
 constexpr int patch_rows = 4;    // of a product, per warp at a time
 constexpr int patch_cols = 2;    // per lane
@@ -25,14 +26,32 @@ template <class T> struct Tiles {
         rate_tile(position_tile + frames * row) {}
 };
 
+// The sums that make a state times a matrix (n, n), whose rows lie `row` apart, in parts: of a warp each, at most as
+// many as a tile has frames. They lie in a tile until they are added.
+template <class T>
+__device__ void sum_parts(int n, int num_parts, const T* state, const T* matrix, std::int64_t row, T* parts) {
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
+  if (warp >= num_parts) return;
+  const int length = (n + num_parts - 1) / num_parts, begin = warp * length;
+  const int end = n < begin + length ? n : begin + length;
+  for (int k = lane; k < n; k += warp_size) {
+    T sum = 0;
+    for (int l = begin; l < end; ++l) sum += state[l] * matrix[l * row + k];
+    parts[warp * row + k] = sum;
+  }
+}
+template <class T> __device__ inline T add_parts(int num_parts, std::int64_t row, const T* parts, int k) {
+  T sum = 0;
+  for (int part = 0; part < num_parts; ++part) sum += parts[part * row + k];
+  return sum;
+}
+
 // Calls put(r, j, entry) for every entry of x (rows, inner) times matrix (inner, cols), or of x itself without one. Rows
-// of x lie `x_stride` apart, those of the matrix `stride`. The first rows go to the warp `first`, so that two products of
-// one row each are computed side by side.
+// of x lie `x_stride` apart, those of the matrix `stride`.
 template <class T, class Put>
 __device__ void product(int rows, std::int64_t inner, std::int64_t cols, const T* x, std::int64_t x_stride, const T* matrix,
-                        std::int64_t stride, const Put& put, int first = 0) {
-  constexpr int warps = threads / warp_size;
-  const int lane = threadIdx.x % warp_size, warp = (threadIdx.x / warp_size + warps - first) % warps;
+                        std::int64_t stride, const Put& put) {
+  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
   for (int r0 = warp * patch_rows; r0 < rows; r0 += warps * patch_rows)
     for (std::int64_t j0 = lane; j0 < cols; j0 += warp_size * patch_cols) {
       T sum[patch_rows][patch_cols] = {};
@@ -68,10 +87,19 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) rollout_kerne
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
   const Step<T> step = step_of(args.scheme, args.dt);
+  const int num_parts = frames < warps ? frames : warps;
   const T* to_modes = args.has_modes ? args.inverse_t() : nullptr;
   const T* from_modes = args.has_modes ? args.load() : nullptr;
-  product(1, n, n, args.c0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.position[k] = entry; });
-  product(1, n, n, args.v0 + s * n, n, to_modes, row, [&](int, std::int64_t k, T entry) { own.rate[k] = entry; }, 1);
+  if (to_modes) {
+    sum_parts(static_cast<int>(n), num_parts, args.c0 + s * n, to_modes, row, own.position_tile);
+    sum_parts(static_cast<int>(n), num_parts, args.v0 + s * n, to_modes, row, own.rate_tile);
+    __syncthreads();
+  }
+  for (int k = threadIdx.x; k < n; k += threads) {
+    own.position[k] = to_modes ? add_parts(num_parts, row, own.position_tile, k) : args.c0[s * n + k];
+    own.rate[k] = to_modes ? add_parts(num_parts, row, own.rate_tile, k) : args.v0[s * n + k];
+  }
+  __syncthreads();  // the tiles are free again
   for (std::int64_t t = 0; t < args.num_frames; t += frames) {
     const int count = static_cast<int>(smaller(frames, args.num_frames - t));
     const std::int64_t at = s * args.num_frames + t;
@@ -109,6 +137,7 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) adjoint_kerne
   const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
   const Tiles<T> own(row, frames);
   const Step<T> step = step_of(args.scheme, args.dt);
+  const int num_parts = frames < warps ? frames : warps;
   const T* to_modes = args.has_modes ? args.load_t() : nullptr;
   for (std::int64_t k = threadIdx.x; k < n; k += threads) own.position[k] = own.rate[k] = 0;
   for (std::int64_t end = args.num_frames; end > 0;) {
@@ -144,12 +173,16 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) adjoint_kerne
   }
   __syncthreads();
   const T* from_modes = args.has_modes ? args.inverse() : nullptr;
-  if (args.grad_c0)
-    product(1, n, n, own.position, row, from_modes, row,
-            [&](int, std::int64_t k, T entry) { args.grad_c0[s * n + k] = entry; });
-  if (args.grad_v0)
-    product(1, n, n, own.rate, row, from_modes, row,
-            [&](int, std::int64_t k, T entry) { args.grad_v0[s * n + k] = entry; }, 1);
+  if (from_modes) {
+    sum_parts(static_cast<int>(n), num_parts, own.position, from_modes, row, own.position_tile);
+    sum_parts(static_cast<int>(n), num_parts, own.rate, from_modes, row, own.rate_tile);
+    __syncthreads();
+  }
+  for (int k = threadIdx.x; k < n; k += threads) {
+    if (args.grad_c0)
+      args.grad_c0[s * n + k] = from_modes ? add_parts(num_parts, row, own.position_tile, k) : own.position[k];
+    if (args.grad_v0) args.grad_v0[s * n + k] = from_modes ? add_parts(num_parts, row, own.rate_tile, k) : own.rate[k];
+  }
 }
 
 // Frames that fit into shared memory together.
