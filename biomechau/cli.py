@@ -46,12 +46,12 @@ COMMANDS: Mapping[str, Entry | Group] = {
     "demo": Entry("demo.Demo", "Show the package on the built-in face, in a minute or two."),
     "simulate": Entry("simulate.Simulate", "Make a corpus of simulated people."),
     "train": Entry("train.Train", "Train a detector of action units on a corpus."),
-    "evaluate": Entry("evaluate.Evaluate", "Evaluate all folds of a run."),
-    "predict": Entry("predict.Predict", "Predict action units and forces of a recording with a run."),
+    "evaluate": Entry("evaluate.Evaluate", "Test a run, or the default detector, on a corpus."),
+    "predict": Entry("predict.Predict", "Predict action units and forces of a recording."),
     "animate": Entry("animate.Animate", "Move a face by muscle forces: table, OBJ files, glTF, video."),
     "compare": Entry("compare.Compare", "Put EMG or action units of others beside a result."),
     "experiment": Group(
-        "Make a table or the figures of the paper.",
+        "Tables and figures of the paper, and trials on simulated people.",
         {
             "table1": Entry("experiment.Table1", "What the head sees."),
             "table2": Entry("experiment.Table2", "F1 on BP4D beside published results."),

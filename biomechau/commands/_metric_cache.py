@@ -126,11 +126,17 @@ def read_metric(path: Path, dynamics: FaceDynamics) -> ForceMetric | None:
         return None
     with open_tensors(path) as file:
         metadata = file.metadata() or {}
-        if metadata.get(_ABOUT) != _about(dynamics):
+        names = [name for name in file.keys() if name.startswith(_PREFIX)]  # noqa: SIM118
+        about = metadata.get(_ABOUT)
+        if about is not None and about != _about(dynamics):
             return None
-        held = {name: file.get_tensor(name) for name in file.keys() if name.startswith(_PREFIX)}  # noqa: SIM118
-    if metadata.get(_DIGEST) != _digest(held, metadata[_ABOUT]):
-        raise ValueError(f"{path}: the learned metric in it is damaged: its checksum differs")
+        held = {name: file.get_tensor(name) for name in names}
+    if about is None and not names:
+        return None
+    if about is None or metadata.get(_DIGEST) != _digest(held, about):
+        raise ValueError(
+            f"{path}: the learned metric in it is damaged: its checksum differs; rig import --metric makes it anew"
+        )
     parts = {name.removeprefix(_PREFIX): tensor for name, tensor in held.items()}
     if not all(_alike(parts.pop(name), getattr(dynamics, name)) for name in _MODEL):
         return None

@@ -308,9 +308,8 @@ def scores_notes(scores: CrossValidation) -> list[str]:
     notes = [
         f"{_folds(len(evaluations))} tested on {where}: {_sequence(tested)} subjects, {_sequence(frames)} frames",
         *(f"resampled from {recorded:g} to {fps:g} frames per second" for recorded, fps in rates.items()),
-        f"the corpus has another rig file than the training: shapes are matched by name{missing and '; '}{missing}"
-        if rigs
-        else "",
+        "on another rig or number of vertices than in training: shapes are matched by name" if rigs else "",
+        missing,
         f"subject sets: {', '.join(sorted(subject_sets))}; weights: {', '.join(sorted(selection))}",
         "F1 at the threshold 0.5, as in the literature",
         "own F1: at the unit's threshold, chosen on the validation subjects" if means.threshold_f1 else "",

@@ -14,7 +14,7 @@ from biomechau.commands.terminal import print_lines, print_message, print_tables
 
 @dataclass(frozen=True)
 class Evaluate(Command):
-    """Evaluate all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
+    """Test all folds of a run: F1 of each action unit over all frames of a fold, then the mean over the folds.
 
     On the training corpus every fold is tested on its own test subjects; another corpus is resampled to the frame rate
     of the run and tested as a whole, and if it has another rig, its shapes are matched by name. Writes

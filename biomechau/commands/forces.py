@@ -50,6 +50,8 @@ class Forces(Command):
         if self.paper:
             if config != PhysicsConfig(fps=config.fps):
                 raise ValueError("--paper sets all options of the physics except --fps; leave the others out")
+            if self.inverse.metric == "learned":
+                raise ValueError("--metric learned knows the physics of this package, not that of --paper: choose one")
             config = PhysicsConfig.paper(config.fps)
         from biomechau.analysis import analyse
         from biomechau.commands._metric_cache import learned_metric

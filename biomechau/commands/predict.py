@@ -29,8 +29,8 @@ class Predict(Command):
 
     Probabilities are the mean over all folds in RUN, or those of --fold; forces are found by inverse dynamics, as by
     "biomechau forces", or by the detectors (--forces detector). Writes action_units.csv (probabilities, also of each
-    side if the detectors tell sides), forces.csv, summary.json, prediction.png and replay.safetensors (for "biomechau
-    report"). Cells of dropped frames are empty.
+    side if the detectors tell sides), action_unit_intensities.csv (if they tell these), forces.csv, summary.json,
+    prediction.png and replay.safetensors (for "biomechau report"). Cells of dropped frames are empty.
     """
 
     input: Annotated[

@@ -93,7 +93,9 @@ def _index(
     if failed:
         why = [[name, folders[name], reason] for name, reason in failed.items()]
         sections.insert(0, table("Not analysed", ("recording", "folder", "why"), why, words=3))
-    subtitle = [f"{len(summaries)} recordings analysed" + (f", {len(failed)} not" if failed else "")]
+    subtitle = [
+        f"{len(summaries)} recording{'s' * (len(summaries) != 1)} analysed" + (f", {len(failed)} not" if failed else "")
+    ]
     notes = {summary["training"]["note"] for summary in summaries.values()} - {None}
     subtitle += [f"action units by a detector {note}" for note in sorted(notes)]
     return page("Study", subtitle, sections)

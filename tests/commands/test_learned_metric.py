@@ -116,7 +116,7 @@ def test_a_rig_file_holds_its_metric(
         read_metric(plain, model_of(rig))
     assert main(["forces", str(clip_csv), "--rig", str(file), "--metric", "learned", "--paper"]) != 0
     said = capsys.readouterr().err
-    assert 'the metric "learned" needs the law "elastic"' in said
+    assert "--metric learned knows the physics of this package, not that of --paper" in said
     assert "estimated" not in said
 
 
@@ -147,7 +147,10 @@ def test_a_damaged_metric_is_named_and_not_taken(
         read_metric(damaged, model_of(rig))
     assert learned_metric(rig, None, PhysicsConfig(), LEARNED, str(damaged)) is not None
     said = " ".join(capsys.readouterr().err.split())
-    assert "its checksum differs; it is not used" in said
+    assert "its checksum differs; rig import --metric makes it anew; it is not used" in said
+    damaged.write_bytes(tensor_bytes(tensors, {}))
+    with pytest.raises(ValueError, match="is damaged"):
+        read_metric(damaged, model_of(rig))
     assert "builtin_metric.safetensors" in said
     assert not few_people.exists()
 

@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from tyro.conf import FlagCreatePairsOff
 
 from biomechau._options import Interval, Options
-from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, MORE_ACTION_UNITS
 
 # Displays of a table, random sets of units and single units; the last two only; these and sets of many units; displays.
 Displays = Literal["mixed", "random", "crowded", "table"]
@@ -81,4 +80,7 @@ class SimulationConfig(Options):
     @property
     def labelled(self) -> tuple[int, ...]:
         """The action units that are labelled, by number."""
+        # Here, because it loads numpy, and the help of a command does without.
+        from biomechau.corpus.simulator.muscle_table import ACTION_UNITS, MORE_ACTION_UNITS
+
         return ACTION_UNITS if self.action_units == "bp4d" else tuple(sorted(ACTION_UNITS + MORE_ACTION_UNITS))

@@ -113,7 +113,11 @@ def _scores(tests: Mapping[str, tuple[SimulationConfig, CrossValidation]]) -> li
     for name, (config, result) in tests.items():
         seeds = ", ".join(map(str, result.evaluations))
         lines.append(f"- *{name}*: {_changed(config)}; seeds {seeds}")
-    lines += ["", "Mean of the seeds +- their standard deviation, in points; in brackets always saying on.", ""]
+    lines += [
+        "",
+        "At the threshold 0.5: mean of the seeds +- their standard deviation, in points; in brackets always saying on.",
+        "",
+    ]
     units = [unit.action_unit for unit in next(iter(tests.values()))[1].scores.units]
     lines += [f"| | {' | '.join(tests)} |", f"|---|{'---:|' * len(tests)}"]
     for row, unit in enumerate(units):
