@@ -54,8 +54,15 @@ def backends() -> dict[str, Any]:
     }
 
 
-def runs_reference(device: torch.device) -> bool:
-    """Whether tensors on this device go to the plain-torch twins; warns once if a kernel could be expected."""
+def runs_reference(tensor: Tensor) -> bool:
+    """Whether tensors like this one go to the plain-torch twins; warns once if a kernel could be expected."""
+    if tensor.is_cpu:  # a quick answer first
+        return _backend == "reference"
+    return device_runs_reference(tensor.device)
+
+
+def device_runs_reference(device: torch.device) -> bool:
+    """The same of all tensors on a device."""
     if _backend == "reference":
         return True
     if device.type in ("cpu", "meta"):  # on meta, the shapes of the results

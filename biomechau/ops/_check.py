@@ -21,25 +21,24 @@ def tensor(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
 
 
-def same_kind(*optional: str, **tensors: Tensor | None) -> None:
-    """All tensors are float32 or all float64, on one device; those named ``optional`` may be None."""
-    first_name = ""
-    dtype = device = None
-    for name, tensor in tensors.items():
-        if tensor is None and name in optional:
-            continue
+def same_kind(names: tuple[str, ...], *tensors: Tensor | None) -> None:
+    """All tensors are float32 or all float64, on one device; with a ? at the end of its name one may be None."""
+    first = dtype = device = None
+    for place, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):
-            raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+            if tensor is None and names[place].endswith("?"):
+                continue
+            raise TypeError(f"{names[place].rstrip('?')} must be a torch.Tensor, got {type(tensor).__name__}")
         if dtype is None:
-            first_name, dtype, device = name, tensor.dtype, tensor.device
+            first, dtype, device = place, tensor.dtype, tensor.device
             if dtype not in FLOATS:
-                raise TypeError(f"{name} must be float32 or float64, got {dtype}{_advice(dtype)}")
-        else:
+                raise TypeError(f"{names[place].rstrip('?')} must be float32 or float64, got {dtype}{_advice(dtype)}")
+        elif tensor.dtype != dtype or tensor.device != device:
+            name, first_name = names[place].rstrip("?"), names[first or 0].rstrip("?")
             if tensor.dtype != dtype:
                 advice = _advice(tensor.dtype)
                 raise TypeError(f"{name} must be {dtype} as {first_name} is, got {tensor.dtype}{advice}")
-            if tensor.device != device:
-                raise ValueError(f"{name} must be on {device} as {first_name} is, got {tensor.device}")
+            raise ValueError(f"{name} must be on {device} as {first_name} is, got {tensor.device}")
 
 
 def _advice(dtype: torch.dtype) -> str:

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check
 from biomechau.ops._backend import buffer, dense
+from biomechau.ops._records import Constants
 from biomechau.ops._sparse import SparseMatrix
 
 
-class DistributionIndex(NamedTuple):
-    """The index of P as arguments of an op: by vertex, then by muscle."""
-
-    crow: Tensor
-    col: Tensor
-    muscle_crow: Tensor
-    muscle_row: Tensor
-    muscle_entry: Tensor
-    num_muscles: int
-
-    @classmethod
-    def of(cls, distribution: SparseMatrix) -> DistributionIndex:
-        """The index of a matrix."""
-        return cls(distribution.crow, distribution.col, *distribution.transpose, distribution.shape[1])
-
-
-def check_distribution(distribution: SparseMatrix, directions: Tensor | None, **others: Tensor) -> None:
-    """P, its fibre directions and the other tensors of the call have one dtype and device and fit each other."""
+def check_distribution(
+    distribution: SparseMatrix, directions: Tensor | None, names: tuple[str, ...], *others: Tensor
+) -> None:
+    """P, its fibre directions and the other tensors of the call, with their names, are of one kind and fit."""
     if not isinstance(distribution, SparseMatrix):
         raise TypeError(f"distribution must be a SparseMatrix or Distribution, got {type(distribution).__name__}")
-    _check.same_kind("directions", **others, directions=directions, **{"distribution.val": distribution.val})
+    _check.same_kind((*names, "directions?", "distribution.val"), *others, directions, distribution.val)
     if directions is not None and directions.shape != (distribution.nnz, 3):
         raise _check.wrong_shape("directions", directions, f"({distribution.nnz}, 3)")
 
@@ -54,29 +39,21 @@ def batch_shape(force: Tensor, directions: Tensor | None) -> torch.Size:
 
 
 def core_distribution(
-    val: Tensor,
-    directions: Tensor | None,
-    crow: Tensor,
-    col: Tensor,
-    muscle_crow: Tensor,
-    muscle_row: Tensor,
-    muscle_entry: Tensor,
-    num_muscles: int,
+    val: Tensor, directions: Tensor | None, index: Constants
 ) -> tuple[_core.Distribution, int, object]:
     """The kernels' view of P, its number of rows, and what must stay alive while the view is used."""
-    num_vertices = crow.shape[0] - 1
-    index = [tensor.contiguous() for tensor in (crow, col, muscle_crow, muscle_row, muscle_entry)]
+    num_vertices, num_muscles = index.fields[0].shape[0] - 1, index.fields[-1]
     val = dense(val)
     directions = None if directions is None else dense(directions)
-    crow_, col_, muscle_crow_, muscle_row_, muscle_entry_ = map(buffer, index)
+    crow, col, muscle_crow, muscle_row, muscle_entry = index.buffers()
     view = _core.Distribution(
         num_vertices,
         num_muscles,
-        crow_,
-        col_,
-        muscle_crow_,
-        muscle_row_,
-        muscle_entry_,
+        crow,
+        col,
+        muscle_crow,
+        muscle_row,
+        muscle_entry,
         buffer(val),
         buffer(directions),
         directions is not None,

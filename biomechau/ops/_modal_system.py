@@ -67,7 +67,7 @@ class ModalSystem(nn.Module):
         tensors = {"mass": mass, "damping": damping, "stiffness": stiffness, "projection": projection}
         advice = "make it before, or use ops.euler_rollout"
         require_values("the making of a ModalSystem", advice, *tensors.values())
-        _check.same_kind("damping", "stiffness", "projection", **tensors)
+        _check.same_kind(("mass", "damping?", "stiffness?", "projection?"), *tensors.values())
         _check.positive_number("dt", dt)
         _check.scheme(scheme)
         for name, tensor in tensors.items():

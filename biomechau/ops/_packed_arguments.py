@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor
@@ -10,7 +9,7 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops._backend import Buffer, buffer
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
-from biomechau.ops._records import is_left_out, left_out
+from biomechau.ops._records import Constants, left_out
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher
 
@@ -43,33 +42,30 @@ def unpacked(blendshapes: Tensor | PackedBlendshapes) -> Tensor:
     return blendshapes.dense if isinstance(blendshapes, PackedBlendshapes) else blendshapes
 
 
-def packed_arguments(
-    blendshapes: Tensor | PackedBlendshapes, values: Literal["lanes", "rows"]
-) -> tuple[Tensor | None, ...]:
-    """The fields of ``PackedArguments``. Kernels of other devices read the tensor."""
-    if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu":
-        return UNPACKED
-    index = (blendshapes.vertex_crow, blendshapes.shape_crow, blendshapes.vertices, blendshapes.shapes)
-    return *index, blendshapes.lanes if values == "lanes" else blendshapes.rows
+def packed_arguments(blendshapes: Tensor | PackedBlendshapes, values: Literal["lanes", "rows"]) -> Constants | None:
+    """The fields of ``PackedArguments``, or None: kernels of other devices read the tensor."""
+    if not isinstance(blendshapes, PackedBlendshapes) or not blendshapes.dense.is_cpu:
+        return None
+    return blendshapes.with_lanes if values == "lanes" else blendshapes.with_rows
 
 
-def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Tensor | None, ...]:
-    """The fields of ``SortedArguments``."""
-    if not isinstance(blendshapes, PackedBlendshapes) or blendshapes.dense.device.type != "cpu" or goes_to_dispatcher():
-        return UNSORTED
-    return blendshapes.sorted_entries(distribution)
+def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> Constants | None:
+    """The fields of ``SortedArguments``, or None."""
+    if not isinstance(blendshapes, PackedBlendshapes) or not blendshapes.dense.is_cpu or goes_to_dispatcher():
+        return None
+    return blendshapes.sorted_constants(distribution)
 
 
-def core_sorted(entries: Sequence[Tensor | None]) -> _core.SortedEntries | None:
-    """Sorted entries as the kernels read them. Keep the tensors alive while the result is used."""
-    return None if is_left_out(entries) else _core.SortedEntries(*map(buffer, entries))
+def core_sorted(entries: Constants | None) -> _core.SortedEntries | None:
+    """Sorted entries as the kernels read them. Keep the constants alive while the result is used."""
+    return None if entries is None else entries.view(_core.SortedEntries)
 
 
 def core_blendshapes(
-    blendshapes: Tensor, packed: Sequence[Tensor | None]
+    blendshapes: Tensor, packed: Constants | None
 ) -> tuple[Buffer | None, _core.PackedBlendshapes | None]:
-    """B as the kernels read it: a dense tensor, or packed. Keep the tensors alive while the result is used."""
-    if is_left_out(packed):
+    """B as the kernels read it: a dense tensor, or packed. Keep tensor and constants alive while the result is used."""
+    if packed is None:
         return buffer(blendshapes), None
     num_shapes, num_vertices, _ = blendshapes.shape
-    return None, _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, packed))
+    return None, packed.view(lambda *buffers: _core.PackedBlendshapes(num_shapes, num_vertices, *buffers))

@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau.ops import _check
+from biomechau.ops._records import Constants
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import not_compiled, require_values
 
@@ -102,15 +102,17 @@ class PackedBlendshapes:
     shapes: Tensor = field(init=False, repr=False)
     lanes: Tensor = field(init=False, repr=False)
     rows: Tensor = field(init=False, repr=False)
+    with_lanes: Constants = field(init=False, repr=False)
+    with_rows: Constants = field(init=False, repr=False)
     kept: WeakKeyDictionary[SparseMatrix, KeptProjection] = field(init=False, repr=False)
-    _sorted: WeakIdKeyDictionary = field(init=False, repr=False)
+    _sorted: WeakKeyDictionary[Constants, Constants] = field(init=False, repr=False)
 
     @not_compiled("blendshapes are packed by their values: pack them before, or give the op the tensor")
     def __post_init__(self) -> None:
         if not (isinstance(self.dense, Tensor) and self.dense.is_meta):
             advice = "pack them before, or give the op the tensor"
             require_values("the packing of blendshapes", advice, self.dense)
-        _check.same_kind(blendshapes=self.dense)
+        _check.same_kind(("blendshapes",), self.dense)
         if self.dense.ndim != 3 or self.dense.shape[2] != 3:
             raise _check.wrong_shape("blendshapes", self.dense, "(K, N, 3)")
         if self.dense.requires_grad:
@@ -137,9 +139,12 @@ class PackedBlendshapes:
             ("lanes", _joined(lanes, values.dtype)),
             ("rows", _joined(rows, values.dtype)),
             ("kept", WeakKeyDictionary()),
-            ("_sorted", WeakIdKeyDictionary()),
+            ("_sorted", WeakKeyDictionary()),
         ):
             object.__setattr__(self, name, value)
+        index = (self.vertex_crow, self.shape_crow, self.vertices, self.shapes)
+        object.__setattr__(self, "with_lanes", Constants((*index, self.lanes)))
+        object.__setattr__(self, "with_rows", Constants((*index, self.rows)))
 
     @property
     def shape(self) -> torch.Size:
@@ -148,12 +153,15 @@ class PackedBlendshapes:
 
     def sorted_entries(self, distribution: SparseMatrix) -> SortedEntries:
         """The entries of a P (N, M) in the order of the groups; computed once per pattern, whatever its values."""
-        found = self._sorted.get(distribution.col)
-        if found is None or found[0]() is not distribution.crow:
+        return self.sorted_constants(distribution).fields  # pyright: ignore[reportReturnType]
+
+    def sorted_constants(self, distribution: SparseMatrix) -> Constants:
+        """The same, as the ops take them."""
+        found = self._sorted.get(distribution.index)
+        if found is None:
             with torch.inference_mode(False):  # they are kept, also for calls with a gradient
-                entries = self._sort(distribution)
-            found = self._sorted[distribution.col] = ref(distribution.crow), entries
-        return found[1]
+                found = self._sorted[distribution.index] = Constants(self._sort(distribution))
+        return found
 
     def _sort(self, distribution: SparseMatrix) -> SortedEntries:
         num_vertices, num_muscles = distribution.shape

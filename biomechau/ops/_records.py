@@ -1,11 +1,15 @@
-"""Named groups of arguments of an op, and their part of its schema."""
+"""Named groups of arguments of an op: their part of its schema, and groups of constant tensors as one argument."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, get_type_hints
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from torch import Tensor
+
+from biomechau.ops._backend import Buffer, buffer, dense
+
+View = TypeVar("View")
 
 # Types of fields, and their names in torch's schemas.
 _WORDS = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "int", float: "float"}
@@ -14,12 +18,6 @@ _WORDS = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "int", float: "float"
 def schema(*records: type[NamedTuple]) -> str:
     """The fields of these records, one after the other, as arguments in a schema."""
     return ", ".join(f"{_WORDS[kind]} {name}" for record in records for name, kind in get_type_hints(record).items())
-
-
-def slices(*records: type[NamedTuple]) -> list[slice]:
-    """The slice of each record in the arguments that hold them one after the other."""
-    starts = [sum(len(record._fields) for record in records[:number]) for number in range(len(records))]
-    return [slice(start, start + len(record._fields)) for start, record in zip(starts, records, strict=True)]
 
 
 def num_tensors(record: type[NamedTuple]) -> int:
@@ -32,6 +30,52 @@ def left_out(record: type[NamedTuple]) -> tuple[Any, ...]:
     return record._make([None] * len(record._fields))
 
 
-def is_left_out(arguments: Sequence[Any]) -> bool:
-    """Whether the arguments that hold a record are those of ``left_out``."""
-    return arguments[0] is None
+class Constants:
+    """The fields of a record whose tensors are only read: one argument of an eager call, made once for many calls.
+
+    Attributes:
+        fields: the record, its tensors first; the registered op takes them one by one.
+    """
+
+    __slots__ = ("__weakref__", "_addresses", "_buffers", "_held", "_tensors", "_view", "fields")
+
+    def __init__(self, fields: tuple[Any, ...]) -> None:
+        self.fields = fields
+        self._tensors = [field for field in fields if isinstance(field, Tensor)]
+        self._addresses: list[int] | None = None
+
+    def buffers(self) -> list[Buffer | None]:
+        """The tensors as the kernels take them, while this object lives."""
+        addresses = list(map(Tensor.data_ptr, self._tensors))
+        if addresses != self._addresses:  # the first time, and where the memory of a tensor has moved
+            self._held = [dense(tensor.detach()) for tensor in self._tensors]  # whatever becomes of the tensors
+            self._buffers = [buffer(tensor) for tensor in self._held]
+            self._addresses, self._view = addresses, None
+        return self._buffers
+
+    def view(self, build: Callable[..., View]) -> View:
+        """``build(*buffers)``, made once, always of the same function: the kernels' object for these tensors."""
+        buffers = self.buffers()
+        if self._view is None:
+            self._view = build(*buffers)
+        return self._view
+
+
+def flattened(arguments: Sequence[Any], records: Sequence[type[NamedTuple]]) -> list[Any]:
+    """The arguments of a registered op, from those of an eager call, whose last are ``Constants`` or None."""
+    start = len(arguments) - len(records)
+    flat = list(arguments[:start])
+    for record, constants in zip(records, arguments[start:], strict=True):
+        flat += left_out(record) if constants is None else constants.fields
+    return flat
+
+
+def grouped(flat: Sequence[Any], records: Sequence[type[NamedTuple]]) -> list[Any]:
+    """The inverse of ``flattened``."""
+    start = len(flat) - sum(len(record._fields) for record in records)
+    arguments = list(flat[:start])
+    for record in records:
+        fields = tuple(flat[start : start + len(record._fields)])
+        arguments.append(None if fields[0] is None else Constants(fields))
+        start += len(fields)
+    return arguments

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from biomechau.ops import tracing
+from biomechau.ops._records import Constants, flattened, grouped
 from biomechau.ops.tracing import is_compiling, num_modes, transforms_active
 
 # The usual types of arguments of an eager call.
-_PLAIN = frozenset([Tensor, torch.nn.Parameter, type(None), bool, int, float, list, tuple, torch.Size])
+_PLAIN = frozenset([Tensor, torch.nn.Parameter, type(None), bool, int, float, list, tuple, torch.Size, Constants])
 
 
 class Folded(NamedTuple):
@@ -36,9 +37,11 @@ def register(
     forward: Callable[..., Any],
     fake: Callable[..., Any],
     setup_context: Callable[..., None] | None = None,
-    backward: Callable[..., Sequence[Tensor]] | None = None,
+    backward: Callable[..., Sequence[Tensor | None]] | None = None,
     differentiable: tuple[str, ...] = (),
     folded: Folded | None = None,
+    records: tuple[type[NamedTuple], ...] = (),
+    num_results: int = 1,
 ) -> Callable[..., Any]:
     """Registers ``biomechau::<name>`` and returns the function that calls it.
 
@@ -50,9 +53,12 @@ def register(
         setup_context: what the backward keeps, ``(ctx, inputs, output)``.
         backward: gradients of the differentiable arguments, ``(ctx, needs, *output_gradients)``; values in the place of
             gradients that are not needed are ignored. It is not called if no output has a gradient. Without it,
-            a derivative is an error.
+            a derivative is an error, and the forward returns a list that may hold None where a gradient is not needed.
         differentiable: the names of those arguments, which follow one another in the schema.
         folded: when ``vmap`` is one call with one more batch axis; otherwise it is a loop of calls.
+        records: the last arguments of the schema are the fields of these records, one after the other. The functions
+            above and the one returned take ``Constants`` in their place, or None for a record that is left out.
+        num_results: so many of the outputs are results; the others are there for the backward, and not returned.
 
     Eager calls go through an autograd Function, which costs a fraction of a call through the dispatcher. The registered
     op is called wherever a graph is recorded, under dispatch modes, with tensor subclasses and on the device meta.
@@ -76,26 +82,50 @@ def register(
     first = names.index(differentiable[0]) if differentiable else 0
     wanted = slice(first, first + len(differentiable))
     assert tuple(names[wanted]) == differentiable
-    before, after = (None,) * first, (None,) * (len(names) - wanted.stop)
+    before = (None,) * first
 
     def gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        needs = ctx.needs_input_grad  # of the arguments one by one or by records, as they were given
         if all(grad is None for grad in grads):
-            return (None,) * len(names)
-        needs = list(ctx.needs_input_grad[wanted])
+            return (None,) * len(needs)
         assert backward is not None
-        found = backward(ctx, needs, *grads)
-        return (*before, *[grad if need else None for grad, need in zip(found, needs, strict=True)], *after)
+        found = backward(ctx, needs[wanted], *grads)
+        wanted_grads = [grad if need else None for grad, need in zip(found, needs[wanted], strict=True)]
+        return (*before, *wanted_grads, *(None,) * (len(needs) - wanted.stop))
 
     setup = setup_context or (lambda ctx, inputs, output: None)
     derivative = gradients if backward else no_derivative
-    op = torch.library.custom_op(f"biomechau::{name}", forward, mutates_args=(), schema=schema)
-    op.register_fake(fake)
-    op.register_autograd(derivative, setup_context=setup)
+
+    def registered(function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function as the dispatcher calls it."""
+
+        def call(*flat: Any) -> Any:
+            output = function(*grouped(flat, records))
+            if isinstance(output, list):  # of tensors: None is none
+                return [flat[always].new_empty(0) if tensor is None else tensor for tensor in output]
+            return output
+
+        return call
+
+    def registered_setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        setup(ctx, grouped(inputs, records), output)
+
+    op = torch.library.custom_op(f"biomechau::{name}", registered(forward), mutates_args=(), schema=schema)
+    op.register_fake(registered(fake))
+    op.register_autograd(derivative, setup_context=registered_setup)
+
+    def results(output: Any) -> Any:
+        """The outputs that are results; not a list, because autograd does not look into lists."""
+        if isinstance(output, Tensor):
+            return output
+        if backward is None:
+            return tuple(output)
+        return output[0] if num_results == 1 else output[:num_results]
 
     def forward_and_save(ctx: Any, *args: Any) -> Any:
         output = forward(*args)
         setup(ctx, args, output)
-        return tuple(output) if isinstance(output, list) else output  # autograd does not look into lists
+        return results(output)
 
     # Without a setup_context of its own: with one, torch inspects the signature of `forward` at every call.
     members = {"forward": staticmethod(forward_and_save), "backward": staticmethod(derivative)}
@@ -106,35 +136,35 @@ def register(
 
     def call(*args: Any) -> Any:
         if is_compiling() or num_modes() > 0:
-            return op(*args)
+            return results(op(*flattened(args, records)))
         if tracing.num_paused and tracing.in_jit_trace():
-            return tracing.record_op(op, args)
+            return results(tracing.record_op(op, tuple(flattened(args, records))))
         if transforms_active():
-            return transformed.apply(*args)
+            return results(transformed.apply(*flattened(args, records)))
         if args[always].is_meta:
-            return op(*args)
+            return results(op(*flattened(args, records)))
         if not _PLAIN.issuperset(map(type, args)):
             for arg in args:
                 if isinstance(arg, Tensor) and type(arg) not in _PLAIN:
-                    return op(*args)
+                    return results(op(*flattened(args, records)))
         if not torch.is_grad_enabled() and forward_ad._current_level < 0:
-            return forward(*args)  # as in every backward pass: nothing to record
+            return results(forward(*args))  # as in every backward pass: nothing to record
         return eager(*args)
 
-    def forward_of_transforms(*args: Any) -> Any:
-        output = op(*args)
+    def forward_of_transforms(*flat: Any) -> Any:
+        output = op(*flat)
         return tuple(output) if isinstance(output, list) else output
 
-    def setup_of_transforms(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        setup(ctx, inputs, output)
+    def call_within_vmap(*flat: Any) -> Any:
+        return transformed.apply(*flat) if transforms_active() else forward_of_transforms(*flat)
 
     # For torch.func (vmap, grad, jacrev): like the eager Function, in the form that transforms ask for.
     members = {
         "forward": staticmethod(forward_of_transforms),
-        "setup_context": staticmethod(setup_of_transforms),
+        "setup_context": staticmethod(registered_setup),
         "backward": staticmethod(derivative),
         "jvp": staticmethod(no_forward_derivative),
-        "vmap": staticmethod(_vmap_rule(call, names, folded)),
+        "vmap": staticmethod(_vmap_rule(call_within_vmap, names, folded)),
     }
     transformed = type(name, (torch.autograd.Function,), members)
     return call
@@ -174,15 +204,13 @@ def _with_axis(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | No
     return tensor.movedim(dim, 0) if dim is not None else tensor.expand(size, *tensor.shape)
 
 
-def empty_gradients(needs: list[bool], *inputs: Tensor | None) -> list[Tensor]:
-    """An uninitialised gradient for each wanted input, a tensor without elements for the others."""
-    like = next(tensor for tensor in inputs if tensor is not None)
+def empty_gradients(needs: Sequence[bool], *inputs: Tensor | None) -> list[Tensor | None]:
+    """An uninitialised gradient for each wanted input, None for the others."""
     return [
-        empty_of(tensor) if need and tensor is not None else like.new_empty(0)
-        for tensor, need in zip(inputs, needs, strict=True)
+        empty_of(tensor) if need and tensor is not None else None for tensor, need in zip(inputs, needs, strict=True)
     ]
 
 
 def empty_of(tensor: Tensor) -> Tensor:
-    """An uninitialised dense tensor of the same shape, in half the time of ``new_empty``."""
-    return torch.empty_like(tensor, memory_format=torch.contiguous_format)
+    """An uninitialised dense tensor of the same shape. Of all ways to make one, sizes one by one cost the least."""
+    return tensor.new_empty(*tensor.shape)

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components
 from torch import Tensor
 
 from biomechau.ops import _check
+from biomechau.ops._records import Constants
 from biomechau.ops.tracing import not_compiled, plain_shape, require_values
 
 if TYPE_CHECKING:
@@ -36,6 +37,22 @@ class Transpose(NamedTuple):
     order: Tensor
 
 
+class DistributionIndex(NamedTuple):
+    """The index of P as arguments of an op: by vertex, then by muscle."""
+
+    crow: Tensor
+    col: Tensor
+    muscle_crow: Tensor
+    muscle_row: Tensor
+    muscle_entry: Tensor
+    num_muscles: int
+
+    @classmethod
+    def of(cls, distribution: SparseMatrix) -> DistributionIndex:
+        """The index of a matrix."""
+        return cls(distribution.crow, distribution.col, *distribution.transpose, distribution.shape[1])
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class SparseMatrix:
     """A real (N, M) matrix in compressed-sparse-row form.
@@ -47,6 +64,7 @@ class SparseMatrix:
         shape: (N, M).
         row: (nnz,) int64, row of each entry; derived from ``crow``.
         transpose: the same index by column; derived once and kept with the matrix.
+        index: both, as the force ops take them.
 
     Raises:
         TypeError: an index is not an int64 tensor, or ``val`` is not float32 or float64.
@@ -59,6 +77,7 @@ class SparseMatrix:
     shape: tuple[int, int]
     row: Tensor = field(init=False, repr=False)
     transpose: Transpose = field(init=False, repr=False)
+    index: Constants = field(init=False, repr=False)
     _is_symmetric: bool | None = field(init=False, repr=False, default=None)
     _order: Tensor | None = field(init=False, repr=False, default=None)
 
@@ -88,6 +107,7 @@ class SparseMatrix:
         flat = self.row * num_cols + self.col
         if bool((flat.diff() <= 0).any()):
             raise ValueError("col must ascend strictly within each row")
+        object.__setattr__(self, "index", Constants(DistributionIndex.of(self)))
 
     @property
     def nnz(self) -> int:
@@ -122,7 +142,7 @@ class SparseMatrix:
 
     def _check_values(self, val: Tensor) -> None:
         """``val`` fits the index."""
-        _check.same_kind(val=val)
+        _check.same_kind(("val",), val)
         if self.col.ndim != 1 or plain_shape(val) != plain_shape(self.col):
             raise ValueError(
                 f"col and val must be vectors of one length, got {tuple(self.col.shape)} and {tuple(val.shape)}"
@@ -156,10 +176,12 @@ class SparseMatrix:
         """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
         val = self.val.to(*args, **kwargs)  # pyright: ignore[reportCallIssue, reportArgumentType]
         new = self._copy()
-        for name in ("crow", "col", "row"):
-            object.__setattr__(new, name, getattr(self, name).to(val.device))
-        object.__setattr__(new, "transpose", Transpose(*(index.to(val.device) for index in self.transpose)))
-        object.__setattr__(new, "_order", None if self._order is None else self._order.to(val.device))
+        if val.device != self.val.device:
+            for name in ("crow", "col", "row"):
+                object.__setattr__(new, name, getattr(self, name).to(val.device))
+            object.__setattr__(new, "transpose", Transpose(*(index.to(val.device) for index in self.transpose)))
+            object.__setattr__(new, "index", Constants(DistributionIndex.of(new)))
+            object.__setattr__(new, "_order", None if self._order is None else self._order.to(val.device))
         return new.with_values(val)
 
     def to_sparse_csr(self) -> Tensor:

@@ -22,13 +22,19 @@ def float32_under_autocast(function: Callable[Parameters, Result]) -> Callable[P
 
     @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        if not (torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")):
+        if not _is_active():
             return function(*args, **kwargs)
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             wide: Any = function
             return wide(*map(_widened, args), **{name: _widened(value) for name, value in kwargs.items()})
 
     return run
+
+
+def _is_active() -> bool:
+    if not torch.compiler.is_compiling():
+        return torch._C._is_any_autocast_enabled()
+    return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 
 def _widened(value: Any) -> Any:

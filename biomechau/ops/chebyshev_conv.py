@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,20 +61,19 @@ def chebyshev_conv(
     _check_arguments(x, laplacian, weight, bias)
     if vertices is not None:
         _check_vertices(vertices, x)
-    if runs_reference(x.device):
+    if runs_reference(x):
         if vertices is not None and not goes_to_dispatcher():
             _check_ascending(vertices, x.shape[-2])
         return reference.chebyshev_conv(x, laplacian, weight, bias, vertices)
     # A graph uses the order only if it has been computed before; GPUs do not use it.
-    on_cpu = x.device.type == "cpu"
-    order = laplacian.neighbourhood_order(compute=not goes_to_dispatcher()) if on_cpu else None
+    order = laplacian.neighbourhood_order(compute=not goes_to_dispatcher()) if x.is_cpu else None
     return _op(x, weight, bias, laplacian.crow, laplacian.col, laplacian.val, order, vertices)
 
 
 def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: Tensor | None) -> None:
     if not isinstance(laplacian, SparseMatrix):
         raise TypeError(f"laplacian must be a SparseMatrix, got {type(laplacian).__name__}")
-    _check.same_kind("bias", x=x, weight=weight, bias=bias, **{"laplacian.val": laplacian.val})
+    _check.same_kind(("x", "weight", "bias?", "laplacian.val"), x, weight, bias, laplacian.val)
     if laplacian.val.requires_grad:
         raise ValueError("laplacian must be constant, but its values require grad")
     if not (is_compiling() or num_modes() or x.is_meta) and not laplacian.is_symmetric:
@@ -167,25 +167,25 @@ def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tens
 def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     vertices = rest[-1]
     num_kept = x.shape[-2] if vertices is None else vertices.shape[0]
-    return x.new_empty((*x.shape[:-2], num_kept, weight.shape[2]))
+    return x.new_empty(*x.shape[:-2], num_kept, weight.shape[2])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
+def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor) -> Sequence[Tensor | None]:
     return _bwd_op(*ctx.saved_tensors, grad_out, needs)
 
 
-def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor]:
+def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor | None]:
     *index, vertices, grad_out, needs = rest
     x, weight, grad_out = dense(x), dense(weight), dense(grad_out)
     vertices = None if vertices is None else dense(vertices)
     operator, _held = _operator(*index)
     grads = empty_gradients(needs, x, weight, bias)
     if not grad_out.numel():
-        return [grad.zero_() for grad in grads]
+        return [None if grad is None else grad.zero_() for grad in grads]
     grad_x, grad_weight, grad_bias = map(buffer, grads)
     num_terms, num_inputs, num_outputs = weight.shape
     scratch = workspace(x, _core.chebyshev_conv_bwd_workspace, *_sizes(x, weight, vertices))
@@ -208,7 +208,7 @@ def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Ten
     return grads
 
 
-def _bwd_fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor]:
+def _bwd_fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor | None]:
     return empty_gradients(rest[-1], x, weight, bias)
 
 

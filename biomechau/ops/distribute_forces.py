@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -9,16 +10,10 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference
-from biomechau.ops._distribution import (
-    DistributionIndex,
-    batch_shape,
-    check_distribution,
-    check_force,
-    core_distribution,
-)
-from biomechau.ops._records import schema
+from biomechau.ops._distribution import batch_shape, check_distribution, check_force, core_distribution
+from biomechau.ops._records import Constants, schema
 from biomechau.ops._registration import Folded, empty_gradients, register
-from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops._sparse import DistributionIndex, SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
@@ -50,38 +45,39 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
     """
     if jit_trace() is not None:
         return only_ops_recorded(distribute_forces, distribution, force, directions)
-    check_distribution(distribution, directions, force=force)
+    check_distribution(distribution, directions, ("force",), force)
     check_force(distribution, force, directions)
-    if runs_reference(force.device):
+    if runs_reference(force):
         return reference.distribute_forces(distribution, force, directions)
-    return _op(distribution.val, force, directions, *DistributionIndex.of(distribution))
+    return _op(distribution.val, force, directions, distribution.index)
 
 
-def _forward(val: Tensor, force: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
-    p, num_vertices, _held = core_distribution(val, directions, *index)
+def _forward(val: Tensor, force: Tensor, directions: Tensor | None, index: Constants) -> Tensor:
+    p, num_vertices, _held = core_distribution(val, directions, index)
     batch = batch_shape(force, directions)
     force = dense(force)
-    out = force.new_empty((*batch, num_vertices, 3))
+    out = force.new_empty(*batch, num_vertices, 3)
     _core.distribute_forces_fwd(p, batch.numel(), buffer(force), buffer(out), place(force))
     return out
 
 
-def _fake(val: Tensor, force: Tensor, directions: Tensor | None, *index: Any) -> Tensor:
-    return force.new_empty((*batch_shape(force, directions), index[0].shape[0] - 1, 3))
+def _fake(val: Tensor, force: Tensor, directions: Tensor | None, index: Constants) -> Tensor:
+    return force.new_empty(*batch_shape(force, directions), index.fields[0].shape[0] - 1, 3)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:-1])
-    ctx.num_muscles = inputs[-1]
+    *tensors, ctx.index = inputs
+    ctx.save_for_backward(*tensors)
 
 
-def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
-    return _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
+def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor) -> Sequence[Tensor | None]:
+    return _bwd_op(*ctx.saved_tensors, grad_out, needs, ctx.index)
 
 
-def _bwd(val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
-    *index, grad_out, needs = rest
-    p, _, _held = core_distribution(val, directions, *index)
+def _bwd(
+    val: Tensor, force: Tensor, directions: Tensor | None, grad_out: Tensor, needs: Sequence[bool], index: Constants
+) -> list[Tensor | None]:
+    p, _, _held = core_distribution(val, directions, index)
     force, grad_out = dense(force), dense(grad_out)
     grads = empty_gradients(needs, val, force, directions)
     num_frames = batch_shape(force, directions).numel()
@@ -92,25 +88,28 @@ def _bwd(val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> l
     return grads
 
 
-def _bwd_fake(val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
-    needs = rest[-1]
+def _bwd_fake(
+    val: Tensor, force: Tensor, directions: Tensor | None, grad_out: Tensor, needs: Sequence[bool], index: Constants
+) -> list[Tensor | None]:
     return empty_gradients(needs, val, force, directions)
 
 
-_INPUTS = f"Tensor val, Tensor force, Tensor? directions, {schema(DistributionIndex)}"
+_INPUTS, _INDEX = "Tensor val, Tensor force, Tensor? directions", schema(DistributionIndex)
 _bwd_op = register(
     "distribute_forces_bwd",
-    f"({_INPUTS}, Tensor grad_out, bool[] needs) -> Tensor[]",
+    f"({_INPUTS}, Tensor grad_out, bool[] needs, {_INDEX}) -> Tensor[]",
     _bwd,
     _bwd_fake,
+    records=(DistributionIndex,),
 )
 _op = register(
     "distribute_forces",
-    f"({_INPUTS}) -> Tensor",
+    f"({_INPUTS}, {_INDEX}) -> Tensor",
     _forward,
     _fake,
     _setup_context,
     _backward,
     differentiable=("val", "force", "directions"),
     folded=Folded(("force",)),
+    records=(DistributionIndex,),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -93,8 +95,8 @@ def euler_rollout(
     """
     if jit_trace() is not None:
         return only_ops_recorded(euler_rollout, mass, force, c0, v0, dt, damping, stiffness, scheme)
-    tensors = {"mass": mass, "force": force, "c0": c0, "v0": v0, "damping": damping, "stiffness": stiffness}
-    _check.same_kind("damping", "stiffness", **tensors)
+    names = ("mass", "force", "c0", "v0", "damping?", "stiffness?")
+    _check.same_kind(names, mass, force, c0, v0, damping, stiffness)
     _check.positive_number("dt", dt)
     _check.scheme(scheme)
     if force.ndim < 2 or force.shape[-1] == 0:
@@ -104,23 +106,21 @@ def euler_rollout(
         raise _check.wrong_shape("c0", c0, str(state))
     if v0.shape != state:
         raise _check.wrong_shape("v0", v0, str(state))
-    for name in ("mass", "damping", "stiffness"):
-        _check_matrix(name, tensors[name], force)
+    for name, matrix in (("mass", mass), ("damping", damping), ("stiffness", stiffness)):
+        if matrix is not None and matrix.shape != (state[-1], state[-1]):
+            _check_matrix(name, matrix, force)
     if scheme == "implicit" and _span(mass, force) == _PER_FRAME:
         raise ValueError("mass with a frame axis needs scheme 'explicit' or 'semi_implicit'")
-    if runs_reference(force.device):
+    if runs_reference(force):
         return reference.euler_rollout(mass, force, c0, v0, dt, damping, stiffness, scheme)
-    c, v, *_ = _op(force, mass, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme))
-    return c, v
+    return _op(force, mass, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme))
 
 
-def _check_matrix(name: str, matrix: Tensor | None, force: Tensor) -> None:
-    """There is one matrix (K, K) in all, or one per sequence, or (for the mass) one per frame."""
-    if matrix is None:
-        return
+def _check_matrix(name: str, matrix: Tensor, force: Tensor) -> None:
+    """If there is not one matrix (K, K) in all, there is one per sequence, or (for the mass) one per frame."""
     batch, (num_frames, num_shapes) = force.shape[:-2], force.shape[-2:]
     square = (num_shapes, num_shapes)
-    if matrix.shape == square or matrix.shape == (*batch, *square):
+    if matrix.shape == (*batch, *square):
         return
     if name == "mass" and matrix.shape == (*batch, num_frames, *square):
         return
@@ -141,26 +141,54 @@ def _span(matrix: Tensor | None, states: Tensor) -> int:
 
 def _core_operators(operators: RolloutOperators, states: Tensor) -> tuple[_core.RolloutOperators, object]:
     """The kernels' view of the operators, and what must stay alive while the view is used."""
-    fields: list[Any] = [*operators]
-    held = [dense_or_none(tensor) for tensor in fields[:_NUM_TENSORS]]
-    spans = [_span(matrix, states) for matrix in (operators.mass, operators.damping, operators.stiffness)]
-    arguments: list[Any] = [*map(buffer, held), *fields[_NUM_TENSORS:], *spans]
-    num_frames, num_coordinates = states.shape[-2:]
-    return _core.RolloutOperators(states.shape[:-2].numel(), num_frames, num_coordinates, *arguments), held
+    mass, c0, v0, damping, stiffness, dt, scheme = operators
+    held = mass, c0, v0, damping, stiffness = (
+        dense(mass),
+        dense(c0),
+        dense(v0),
+        dense_or_none(damping),
+        dense_or_none(stiffness),
+    )
+    *batch, num_frames, num_coordinates = states.shape
+    view = _core.RolloutOperators(
+        math.prod(batch),
+        num_frames,
+        num_coordinates,
+        buffer(mass),
+        buffer(c0),
+        buffer(v0),
+        buffer(damping),
+        buffer(stiffness),
+        dt,
+        scheme,
+        _span(mass, states),
+        _span(damping, states),
+        _span(stiffness, states),
+    )
+    return view, held
 
 
 def _forward(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     operators = RolloutOperators(*arguments)
-    results = _fake(force, *arguments)
+    results = c, v, acceleration, inverse = _results(force, operators)
     force = dense(force)
     view, _held = _core_operators(operators, force)
     scratch, fault = workspace(force, _core.euler_rollout_fwd_workspace, view), fault_flag(force)
-    rest: list[Any] = [*map(buffer, (force, *results, scratch, fault)), place(force)]
-    kind, index = _core.euler_rollout_fwd(view, *rest)
+    kind, index = _core.euler_rollout_fwd(
+        view,
+        buffer(force),
+        buffer(c),
+        buffer(v),
+        buffer(acceleration),
+        buffer(inverse),
+        buffer(scratch),
+        buffer(fault),
+        place(force),
+    )
     if fault is not None and (code := int(fault)) >= 0:
         kind, index = divmod(code, 1 << _core.fault_index_bits)
     if kind:
-        raise _fault(kind, index, operators, results[3], force.ndim - 2)
+        raise _fault(kind, index, operators, inverse, force.ndim - 2)
     return results
 
 
@@ -177,9 +205,13 @@ def _fault(kind: int, index: int, operators: RolloutOperators, inverse: Tensor, 
     return error(name, _check.place(index, axes, num_batch_axes))
 
 
+def _results(force: Tensor, operators: RolloutOperators) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """c, v, the acceleration and the inverses that the backward needs, uninitialised."""
+    return empty_of(force), empty_of(force), empty_of(force), empty_of(operators.inverted)
+
+
 def _fake(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    inverted = RolloutOperators(*arguments).inverted
-    return empty_of(force), empty_of(force), empty_of(force), empty_of(inverted)
+    return _results(force, RolloutOperators(*arguments))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -189,27 +221,30 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
     ctx.set_materialize_grads(False)
 
 
-def _backward(ctx: Any, needs: list[bool], grad_c: Tensor | None, grad_v: Tensor | None, *_: Any) -> list[Tensor]:
+def _backward(
+    ctx: Any, needs: Sequence[bool], grad_c: Tensor | None, grad_v: Tensor | None, *_: Any
+) -> Sequence[Tensor | None]:
     saved = ctx.saved_tensors
     return _bwd_op(*saved[:_NUM_TENSORS], *ctx.settings, *saved[_NUM_TENSORS:], grad_c, grad_v, needs)
 
 
-def _bwd(*arguments: Any) -> list[Tensor]:
-    operators, read = RolloutOperators(*arguments[:_NUM_ARGUMENTS]), arguments[_NUM_ARGUMENTS:-1]
-    held = [dense_or_none(tensor) for tensor in read]  # c, v, acceleration, inverse and the gradients of c and v
-    c = read[0]
-    view, _held = _core_operators(operators, c)
+def _bwd(*arguments: Any) -> list[Tensor | None]:
+    c, v, acceleration, inverse, grad_c, grad_v, _ = arguments[_NUM_ARGUMENTS:]
+    c, v, acceleration, inverse = dense(c), dense(v), dense(acceleration), dense(inverse)
+    grad_c, grad_v = dense_or_none(grad_c), dense_or_none(grad_v)
+    view, _held = _core_operators(RolloutOperators(*arguments[:_NUM_ARGUMENTS]), c)
     grads = _bwd_fake(*arguments)
     scratch = workspace(c, _core.euler_rollout_bwd_workspace, view)
-    rest: list[Any] = [*map(buffer, (*held, *grads, scratch)), place(c)]
+    tensors = (c, v, acceleration, inverse, grad_c, grad_v, *grads, scratch)
+    rest: list[Any] = [*map(buffer, tensors), place(c)]
     _core.euler_rollout_bwd(view, *rest)
     return grads
 
 
-def _bwd_fake(*arguments: Any) -> list[Tensor]:
+def _bwd_fake(*arguments: Any) -> list[Tensor | None]:
     # The adjoint goes through the gradient of the force, which has the shape of c: it is always computed.
     c, (_, *needs) = arguments[_NUM_ARGUMENTS], arguments[-1]
-    return empty_gradients([True, *needs], c, *arguments[:_NUM_TENSORS])
+    return empty_gradients((True, *needs), c, *arguments[:_NUM_TENSORS])
 
 
 _INPUTS = schema(RolloutOperators)
@@ -230,4 +265,5 @@ _op = register(
     _backward,
     differentiable=("force", *RolloutOperators._fields[:_NUM_TENSORS]),
     folded=Folded(("force", "c0", "v0"), num_results=3, shared=("mass", "damping", "stiffness")),
+    num_results=2,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.reduced_projection import (
+    STRUCTURE,
     STRUCTURE_SCHEMA,
     check_blendshapes,
     project,
@@ -60,17 +62,16 @@ def force_projection(
     if jit_trace() is not None:
         return only_ops_recorded(force_projection, blendshapes, distribution, force, directions)
     tensor = unpacked(blendshapes)
-    check_blendshapes(tensor, distribution, directions, force=force)
+    check_blendshapes(tensor, distribution, directions, ("blendshapes", "force"), force)
     check_force(distribution, force, directions)
-    if runs_reference(force.device):
+    if runs_reference(force):
         return reference.force_projection(tensor, distribution, force, directions)
     if isinstance(blendshapes, PackedBlendshapes):
         kept = _kept_projection(blendshapes, distribution, directions)
         if kept is not None:
             return (force.flatten(-2) if directions is None else force) @ kept.T
     structure = structure_arguments(blendshapes, distribution)
-    out, _ = _op(tensor, distribution.val, force, directions, *structure)
-    return out
+    return _op(tensor, distribution.val, force, directions, *structure)
 
 
 def _kept_projection(
@@ -105,7 +106,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor]:
     projection = project(blendshapes, val, directions, *structure)
     force = dense(force)
-    out = force.new_empty((*batch_shape(force, directions), projection.shape[0]))
+    out = force.new_empty(*batch_shape(force, directions), projection.shape[0])
     _core.apply_projection_fwd(
         *_sizes(force, projection, directions), buffer(projection), buffer(force), buffer(out), place(force)
     )
@@ -116,27 +117,35 @@ def _fake(
     blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *structure: Any
 ) -> tuple[Tensor, Tensor]:
     num_shapes = blendshapes.shape[0]
-    shape = (num_shapes, structure[-1]) if directions is not None else (num_shapes, structure[-1], 3)
-    return force.new_empty((*batch_shape(force, directions), num_shapes)), force.new_empty(shape)
+    num_muscles = structure[-1].fields[-1]
+    shape = (num_shapes, num_muscles) if directions is not None else (num_shapes, num_muscles, 3)
+    return force.new_empty(*batch_shape(force, directions), num_shapes), force.new_empty(*shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:-1], output[1])
-    ctx.num_muscles = inputs[-1]
+    ctx.save_for_backward(*inputs[:4], output[1])
+    ctx.structure = inputs[4:]
     ctx.mark_non_differentiable(output[1])
 
 
-def _backward(ctx: Any, needs: list[bool], grad_out: Tensor, _: Tensor) -> list[Tensor]:
-    *inputs, projection = ctx.saved_tensors
-    return _bwd_op(*inputs, ctx.num_muscles, projection, grad_out, needs)
+def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor, *_: Any) -> Sequence[Tensor | None]:
+    return _bwd_op(*ctx.saved_tensors, grad_out, needs, *ctx.structure)
 
 
-def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
-    *structure, projection, grad_out, needs = rest
+def _bwd(
+    blendshapes: Tensor,
+    val: Tensor,
+    force: Tensor,
+    directions: Tensor | None,
+    projection: Tensor,
+    grad_out: Tensor,
+    needs: Sequence[bool],
+    *structure: Any,
+) -> list[Tensor | None]:
     need_blendshapes, need_val, need_force, need_directions = needs
     need_projection = need_blendshapes or need_val or need_directions
     grad_out, force, projection = dense(grad_out), dense(force), dense(projection)
-    grad_projection, grad_force = empty_gradients([need_projection, need_force], projection, force)
+    grad_projection, grad_force = empty_gradients((need_projection, need_force), projection, force)
     sizes = _sizes(force, projection, directions)
     scratch = workspace(force, _core.apply_projection_bwd_workspace, *sizes)
     _core.apply_projection_bwd(
@@ -150,23 +159,25 @@ def _bwd(blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | N
         place(force),
     )
     if not need_projection:
-        return [val.new_empty(0), val.new_empty(0), grad_force, val.new_empty(0)]
+        return [None, None, grad_force, None]
+    assert grad_projection is not None
     grad_blendshapes, grad_val, grad_directions = project_backward(
-        blendshapes, val, directions, *structure, grad_projection, [need_blendshapes, need_val, need_directions]
+        blendshapes, val, directions, grad_projection, (need_blendshapes, need_val, need_directions), *structure
     )
     return [grad_blendshapes, grad_val, grad_force, grad_directions]
 
 
-def _bwd_fake(*inputs: Any) -> list[Tensor]:
-    return empty_gradients(inputs[-1], *inputs[:4])
+def _bwd_fake(*inputs: Any) -> list[Tensor | None]:
+    return empty_gradients(inputs[6], *inputs[:4])
 
 
 _bwd_op = register(
     "force_projection_bwd",
-    f"(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, {STRUCTURE_SCHEMA}, Tensor projection, "
-    "Tensor grad_out, bool[] needs) -> Tensor[]",
+    "(Tensor blendshapes, Tensor val, Tensor force, Tensor? directions, Tensor projection, Tensor grad_out, "
+    f"bool[] needs, {STRUCTURE_SCHEMA}) -> Tensor[]",
     _bwd,
     _bwd_fake,
+    records=STRUCTURE,
 )
 _op = register(
     "force_projection",
@@ -177,4 +188,5 @@ _op = register(
     _backward,
     differentiable=("blendshapes", "val", "force", "directions"),
     folded=Folded(("force",)),
+    records=STRUCTURE,
 )

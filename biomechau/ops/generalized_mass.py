@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from biomechau.ops import _check, _costs, reference
 from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
 from biomechau.ops._packed_arguments import PackedArguments, core_blendshapes, packed_arguments, unpacked
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
-from biomechau.ops._records import schema
+from biomechau.ops._records import Constants, schema
 from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
@@ -47,20 +48,20 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
     if jit_trace() is not None:
         return only_ops_recorded(generalized_mass, blendshapes, mass, scale)
     packed, blendshapes = blendshapes, unpacked(blendshapes)
-    _check.same_kind(blendshapes=blendshapes, mass=mass)
+    _check.same_kind(("blendshapes", "mass"), blendshapes, mass)
     if blendshapes.ndim != 3 or blendshapes.shape[2] != 3:
         raise _check.wrong_shape("blendshapes", blendshapes, "(K, N, 3)")
     if mass.ndim < 1 or mass.shape[-1] != blendshapes.shape[1]:
         raise _check.wrong_shape("mass", mass, f"(..., {blendshapes.shape[1]})")
     _check.positive_number("scale", scale)
-    if runs_reference(mass.device):
+    if runs_reference(mass):
         return reference.generalized_mass(blendshapes, mass, scale)
-    return _op(blendshapes, mass, float(scale), *packed_arguments(packed, "lanes"))
+    return _op(blendshapes, mass, float(scale), packed_arguments(packed, "lanes"))
 
 
-def _forward(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | None) -> Tensor:
+def _forward(blendshapes: Tensor, mass: Tensor, scale: float, packed: Constants | None) -> Tensor:
     blendshapes, mass = dense(blendshapes), dense(mass)
-    out = _fake(blendshapes, mass, scale)
+    out = _fake(blendshapes, mass, scale, packed)
     num_shapes, num_vertices, _ = blendshapes.shape
     num_sequences = mass.shape[:-1].numel()
     fault = fault_flag(mass)
@@ -110,23 +111,23 @@ def _by_products(blendshapes: Tensor, mass: Tensor, scale: float, wait: bool) ->
     return (out + out.mT) * (scale / 2)
 
 
-def _fake(blendshapes: Tensor, mass: Tensor, scale: float, *packed: Tensor | None) -> Tensor:
+def _fake(blendshapes: Tensor, mass: Tensor, scale: float, packed: Constants | None) -> Tensor:
     num_shapes = blendshapes.shape[0]
-    return mass.new_empty((*mass.shape[:-1], num_shapes, num_shapes))
+    return mass.new_empty(*mass.shape[:-1], num_shapes, num_shapes)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    blendshapes, mass, ctx.scale, *packed = inputs
-    ctx.save_for_backward(blendshapes, mass, *packed)
+    blendshapes, mass, ctx.scale, ctx.packed = inputs
+    ctx.save_for_backward(blendshapes, mass)
 
 
-def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
-    blendshapes, mass, *packed = ctx.saved_tensors
-    return _bwd_op(blendshapes, mass, ctx.scale, *packed, grad_out, needs)
+def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor) -> Sequence[Tensor | None]:
+    return _bwd_op(*ctx.saved_tensors, ctx.scale, grad_out, needs, ctx.packed)
 
 
-def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, *rest: Any) -> list[Tensor]:
-    *packed, grad_out, needs = rest
+def _bwd(
+    blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, needs: Sequence[bool], packed: Constants | None
+) -> list[Tensor | None]:
     blendshapes, mass, grad_out = dense(blendshapes), dense(mass), dense(grad_out)
     grads = empty_gradients(needs, blendshapes, mass)
     num_shapes, num_vertices, _ = blendshapes.shape
@@ -149,24 +150,28 @@ def _bwd(blendshapes: Tensor, mass: Tensor, scale: float, *rest: Any) -> list[Te
     return grads
 
 
-def _bwd_fake(blendshapes: Tensor, mass: Tensor, *rest: Any) -> list[Tensor]:
-    return empty_gradients(rest[-1], blendshapes, mass)
+def _bwd_fake(
+    blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, needs: Sequence[bool], packed: Constants | None
+) -> list[Tensor | None]:
+    return empty_gradients(needs, blendshapes, mass)
 
 
-_INPUTS = f"Tensor blendshapes, Tensor mass, float scale, {schema(PackedArguments)}"
+_INPUTS, _PACKED = "Tensor blendshapes, Tensor mass, float scale", schema(PackedArguments)
 _bwd_op = register(
     "generalized_mass_bwd",
-    f"({_INPUTS}, Tensor grad_out, bool[] needs) -> Tensor[]",
+    f"({_INPUTS}, Tensor grad_out, bool[] needs, {_PACKED}) -> Tensor[]",
     _bwd,
     _bwd_fake,
+    records=(PackedArguments,),
 )
 _op = register(
     "generalized_mass",
-    f"({_INPUTS}) -> Tensor",
+    f"({_INPUTS}, {_PACKED}) -> Tensor",
     _forward,
     _fake,
     _setup_context,
     _backward,
     differentiable=("blendshapes", "mass"),
     folded=Folded(("mass",)),
+    records=(PackedArguments,),
 )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense_or_none, place, runs_reference
+from biomechau.ops._backend import buffer, dense, dense_or_none, place, runs_reference
 from biomechau.ops._modal_system import ModalSystem
 from biomechau.ops._registration import Folded, register
 from biomechau.ops.autocast import float32_under_autocast
@@ -51,11 +53,8 @@ def modal_rollout(
     if not isinstance(system, ModalSystem):
         raise TypeError(f"system must be a ModalSystem, got {type(system).__name__}")
     constants, projection = system.constants, system.projection
-    _check.same_kind(
-        "force",
-        "muscle_force",
-        **{"the system": constants, "force": force, "c0": c0, "v0": v0, "muscle_force": muscle_force},
-    )
+    names = ("the system", "force?", "c0", "v0", "muscle_force?")
+    _check.same_kind(names, constants, force, c0, v0, muscle_force)
     num_shapes = system.num_coordinates
     inputs = () if projection is None else projection.shape[1:]
     if muscle_force is not None and projection is None:
@@ -73,7 +72,7 @@ def modal_rollout(
         raise _check.wrong_shape("c0", c0, str(state))
     if v0.shape != state:
         raise _check.wrong_shape("v0", v0, str(state))
-    if runs_reference(constants.device):
+    if runs_reference(constants):
         return reference.modal_rollout(system, force, c0, v0, muscle_force)
     settings = inputs.numel() if inputs else 0, system.dt, _check.SCHEMES.index(system.scheme), system.has_modes
     return _op(constants, force, muscle_force, c0, v0, *settings)
@@ -99,10 +98,21 @@ def _forward(
     has_modes: bool,
 ) -> tuple[Tensor, Tensor]:
     c, v = _fake(constants, force, muscle_force, c0)
-    held = [dense_or_none(tensor) for tensor in (constants, force, muscle_force, c0, v0)]
-    sizes = _core.ModalSizes(c0.shape[:-1].numel(), c.shape[-2], c.shape[-1], num_inputs, scheme, dt, has_modes)
-    constants_, force_, muscle_force_, c0_, v0_ = map(buffer, held)
-    _core.modal_rollout_fwd(sizes, constants_, force_, muscle_force_, c0_, v0_, buffer(c), buffer(v), place(c))
+    constants, c0, v0 = dense(constants), dense(c0), dense(v0)
+    force, muscle_force = dense_or_none(force), dense_or_none(muscle_force)
+    *batch, num_frames, num_shapes = c.shape
+    sizes = _core.ModalSizes(math.prod(batch), num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
+    _core.modal_rollout_fwd(
+        sizes,
+        buffer(constants),
+        buffer(force),
+        buffer(muscle_force),
+        buffer(c0),
+        buffer(v0),
+        buffer(c),
+        buffer(v),
+        place(c),
+    )
     return c, v
 
 
@@ -111,8 +121,9 @@ def _fake(
 ) -> tuple[Tensor, Tensor]:
     given = muscle_force if force is None else force
     assert given is not None
-    shape = (*c0.shape[:-1], given.shape[c0.ndim - 1], c0.shape[-1])
-    return c0.new_empty(shape), c0.new_empty(shape)
+    *batch, num_shapes = c0.shape
+    shape = (*batch, given.shape[len(batch)], num_shapes)
+    return c0.new_empty(*shape), c0.new_empty(*shape)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -123,7 +134,7 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     ctx.muscle_shape = () if muscle_force is None else muscle_force.shape
 
 
-def _backward(ctx: Any, needs: list[bool], grad_c: Tensor | None, grad_v: Tensor | None) -> list[Tensor]:
+def _backward(ctx: Any, needs: Sequence[bool], grad_c: Tensor | None, grad_v: Tensor | None) -> Sequence[Tensor | None]:
     (constants,) = ctx.saved_tensors
     return _bwd_op(constants, grad_c, grad_v, ctx.shape, ctx.muscle_shape, *ctx.settings, needs)
 
@@ -138,20 +149,14 @@ def _bwd(
     dt: float,
     scheme: int,
     has_modes: bool,
-    needs: list[bool],
-) -> list[Tensor]:
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
     grads = _bwd_fake(constants, grad_c, grad_v, shape, muscle_shape, needs)
-    held = [dense_or_none(tensor) for tensor in (constants, grad_c, grad_v)]
+    constants, grad_c, grad_v = dense(constants), dense_or_none(grad_c), dense_or_none(grad_v)
     *batch, num_frames, num_shapes = shape
-    num_sequences = 1
-    for size in batch:
-        num_sequences *= size
-    sizes = _core.ModalSizes(num_sequences, num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
-    constants_, grad_c_, grad_v_ = map(buffer, held)
-    grad_force, grad_muscle_force, grad_c0, grad_v0 = map(buffer, grads)
-    _core.modal_rollout_bwd(
-        sizes, constants_, grad_c_, grad_v_, grad_force, grad_muscle_force, grad_c0, grad_v0, place(constants)
-    )
+    sizes = _core.ModalSizes(math.prod(batch), num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
+    rest: list[Any] = [*map(buffer, (constants, grad_c, grad_v, *grads)), place(constants)]
+    _core.modal_rollout_bwd(sizes, *rest)
     return grads
 
 
@@ -162,10 +167,10 @@ def _bwd_fake(
     shape: list[int],
     muscle_shape: list[int],
     *rest: Any,
-) -> list[Tensor]:
+) -> list[Tensor | None]:
     start = (*shape[:-2], shape[-1])
     shapes = (shape, muscle_shape, start, start)
-    return [constants.new_empty(of if need else (0,)) for of, need in zip(shapes, rest[-1], strict=True)]
+    return [constants.new_empty(*of) if need else None for of, need in zip(shapes, rest[-1], strict=True)]
 
 
 _bwd_op = register(
@@ -185,4 +190,5 @@ _op = register(
     _backward,
     differentiable=("force", "muscle_force", "c0", "v0"),
     folded=Folded(("force", "muscle_force", "c0", "v0"), num_results=2),
+    num_results=2,
 )

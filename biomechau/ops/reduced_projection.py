@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
@@ -9,7 +10,7 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops import _check, reference
 from biomechau.ops._backend import buffer, dense, place, runs_reference
-from biomechau.ops._distribution import DistributionIndex, check_distribution, core_distribution
+from biomechau.ops._distribution import check_distribution, core_distribution
 from biomechau.ops._packed_arguments import (
     PackedArguments,
     SortedArguments,
@@ -20,16 +21,15 @@ from biomechau.ops._packed_arguments import (
     unpacked,
 )
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
-from biomechau.ops._records import schema, slices
+from biomechau.ops._records import Constants, schema
 from biomechau.ops._registration import empty_gradients, register
-from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops._sparse import DistributionIndex, SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import jit_trace, only_ops_recorded
 
 # B and P as arguments of an op, apart from the tensors that have a gradient.
-_STRUCTURE = (PackedArguments, SortedArguments, DistributionIndex)
-STRUCTURE_SCHEMA = schema(*_STRUCTURE)
-_PACKED, _SORTED, _INDEX = slices(*_STRUCTURE)
+STRUCTURE = (PackedArguments, SortedArguments, DistributionIndex)
+STRUCTURE_SCHEMA = schema(*STRUCTURE)
 
 
 @float32_under_autocast
@@ -61,56 +61,77 @@ def reduced_projection(
     if jit_trace() is not None:
         return only_ops_recorded(reduced_projection, blendshapes, distribution, directions)
     tensor = unpacked(blendshapes)
-    check_blendshapes(tensor, distribution, directions)
-    if runs_reference(tensor.device):
+    check_blendshapes(tensor, distribution, directions, ("blendshapes",))
+    if runs_reference(tensor):
         return reference.reduced_projection(tensor, distribution, directions)
     return _op(tensor, distribution.val, directions, *structure_arguments(blendshapes, distribution))
 
 
-def structure_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> tuple[Any, ...]:
-    """The arguments that ``STRUCTURE_SCHEMA`` names."""
-    packed = packed_arguments(blendshapes, "rows")
-    return *packed, *sorted_arguments(blendshapes, distribution), *DistributionIndex.of(distribution)
+def structure_arguments(
+    blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix
+) -> tuple[Constants | None, Constants | None, Constants]:
+    """The arguments that ``STRUCTURE`` names."""
+    packed, entries = packed_arguments(blendshapes, "rows"), sorted_arguments(blendshapes, distribution)
+    return packed, entries, distribution.index
 
 
 def check_blendshapes(
-    blendshapes: Tensor, distribution: SparseMatrix, directions: Tensor | None, **others: Tensor
+    blendshapes: Tensor,
+    distribution: SparseMatrix,
+    directions: Tensor | None,
+    names: tuple[str, ...],
+    *others: Tensor,
 ) -> None:
-    """B is (K, N, 3) with the vertices of P, and all tensors have one dtype and device."""
-    check_distribution(distribution, directions, blendshapes=blendshapes, **others)
+    """B is (K, N, 3) with the vertices of P; B and the other tensors, with their names, are of one kind."""
+    check_distribution(distribution, directions, names, blendshapes, *others)
     good = blendshapes.ndim == 3 and blendshapes.shape[1] == distribution.shape[0] and blendshapes.shape[2] == 3
     if not good:
         raise _check.wrong_shape("blendshapes", blendshapes, f"(K, {distribution.shape[0]}, 3)")
 
 
-def project(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *structure: Any) -> Tensor:
+def project(
+    blendshapes: Tensor,
+    val: Tensor,
+    directions: Tensor | None,
+    packed: Constants | None,
+    entries: Constants | None,
+    index: Constants,
+) -> Tensor:
     """The kernel on plain tensors; no gradient."""
-    p, _, _held = core_distribution(val, directions, *structure[_INDEX])
+    p, _, _held = core_distribution(val, directions, index)
     blendshapes = dense(blendshapes)
-    out = _fake(blendshapes, val, directions, *structure)
+    out = _fake(blendshapes, val, directions, packed, entries, index)
     _core.reduced_projection_fwd(
         p,
         blendshapes.shape[0],
-        *core_blendshapes(blendshapes, structure[_PACKED]),
-        core_sorted(structure[_SORTED]),
+        *core_blendshapes(blendshapes, packed),
+        core_sorted(entries),
         buffer(out),
         place(blendshapes),
     )
     return out
 
 
-def project_backward(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
+def project_backward(
+    blendshapes: Tensor,
+    val: Tensor,
+    directions: Tensor | None,
+    grad_out: Tensor,
+    needs: Sequence[bool],
+    packed: Constants | None,
+    entries: Constants | None,
+    index: Constants,
+) -> list[Tensor | None]:
     """The gradients that are needed of B, the values of P and the directions."""
-    *structure, grad_out, needs = rest
-    p, _, _held = core_distribution(val, directions, *structure[_INDEX])
+    p, _, _held = core_distribution(val, directions, index)
     blendshapes, grad_out = dense(blendshapes), dense(grad_out)
     grads = empty_gradients(needs, blendshapes, val, directions)
     grad_blendshapes, grad_val, grad_directions = map(buffer, grads)
     _core.reduced_projection_bwd(
         p,
         blendshapes.shape[0],
-        *core_blendshapes(blendshapes, structure[_PACKED]),
-        core_sorted(structure[_SORTED]),
+        *core_blendshapes(blendshapes, packed),
+        core_sorted(entries),
         buffer(grad_out),
         grad_blendshapes,
         grad_val,
@@ -121,29 +142,37 @@ def project_backward(blendshapes: Tensor, val: Tensor, directions: Tensor | None
 
 
 def _fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *structure: Any) -> Tensor:
-    shape = (blendshapes.shape[0], structure[-1])
-    return val.new_empty(shape if directions is not None else (*shape, 3))
+    shape = (blendshapes.shape[0], structure[-1].fields[-1])
+    return val.new_empty(*shape) if directions is not None else val.new_empty(*shape, 3)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:-1])
-    ctx.num_muscles = inputs[-1]
+    ctx.save_for_backward(*inputs[:3])
+    ctx.structure = inputs[3:]
 
 
-def _backward(ctx: Any, needs: list[bool], grad_out: Tensor) -> list[Tensor]:
-    return _bwd_op(*ctx.saved_tensors, ctx.num_muscles, grad_out, needs)
+def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor) -> Sequence[Tensor | None]:
+    return _bwd_op(*ctx.saved_tensors, grad_out, needs, *ctx.structure)
 
 
-def _bwd_fake(blendshapes: Tensor, val: Tensor, directions: Tensor | None, *rest: Any) -> list[Tensor]:
-    return empty_gradients(rest[-1], blendshapes, val, directions)
+def _bwd_fake(
+    blendshapes: Tensor,
+    val: Tensor,
+    directions: Tensor | None,
+    grad_out: Tensor,
+    needs: Sequence[bool],
+    *structure: Any,
+) -> list[Tensor | None]:
+    return empty_gradients(needs, blendshapes, val, directions)
 
 
 _bwd_op = register(
     "reduced_projection_bwd",
-    f"(Tensor blendshapes, Tensor val, Tensor? directions, {STRUCTURE_SCHEMA}, Tensor grad_out, bool[] needs)"
+    f"(Tensor blendshapes, Tensor val, Tensor? directions, Tensor grad_out, bool[] needs, {STRUCTURE_SCHEMA})"
     " -> Tensor[]",
     project_backward,
     _bwd_fake,
+    records=STRUCTURE,
 )
 _op = register(
     "reduced_projection",
@@ -153,4 +182,5 @@ _op = register(
     _setup_context,
     _backward,
     differentiable=("blendshapes", "val", "directions"),
+    records=STRUCTURE,
 )

@@ -12,8 +12,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from biomechau import ops
 from biomechau.ops import _backend
-from biomechau.ops._distribution import DistributionIndex
 from biomechau.ops._packed_arguments import UNPACKED, UNSORTED
+from biomechau.ops._sparse import DistributionIndex
 
 
 def op_arguments(name: str, fibre: bool = False) -> tuple[Any, ...]:

@@ -37,9 +37,9 @@ def test_the_twins_run_where_the_kernels_cannot(
     emulation.set_fault(1, error)
     message = rf"cannot run on cuda:1 \({reason}\): its plain-torch twins run there, more slowly"
     with pytest.warns(RuntimeWarning, match=message):
-        assert _backend.runs_reference(torch.device("cuda", 1))
-    assert _backend.runs_reference(torch.device("cuda", 1))  # and no second warning
-    assert not _backend.runs_reference(torch.device("cuda", 0))
+        assert _backend.device_runs_reference(torch.device("cuda", 1))
+    assert _backend.device_runs_reference(torch.device("cuda", 1))  # and no second warning
+    assert not _backend.device_runs_reference(torch.device("cuda", 0))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     for device, runs, refusal in ((0, "kernels", None), (1, "reference", reason)):
         monkeypatch.setattr(torch.cuda, "current_device", lambda device=device: device)
@@ -50,23 +50,23 @@ def test_the_twins_run_where_the_kernels_cannot(
 
 @pytest.mark.usefixtures("nothing_known")
 def test_a_gpu_is_asked_once(emulation: Emulation) -> None:
-    assert not _backend.runs_reference(torch.device("cuda", 0))
+    assert not _backend.device_runs_reference(torch.device("cuda", 0))
     emulation.set_fault(0, NO_KERNEL_IMAGE)
-    assert not _backend.runs_reference(torch.device("cuda", 0))
+    assert not _backend.device_runs_reference(torch.device("cuda", 0))
 
 
 @pytest.mark.usefixtures("nothing_known")
 def test_other_errors_are_left_to_the_call(emulation: Emulation) -> None:
     emulation.set_fault(1, INVALID_DEVICE)
-    assert not _backend.runs_reference(torch.device("cuda", 1))
-    assert not _backend.runs_reference(torch.device("cuda", 7))
+    assert not _backend.device_runs_reference(torch.device("cuda", 1))
+    assert not _backend.device_runs_reference(torch.device("cuda", 7))
 
 
 @pytest.mark.usefixtures("nothing_known", "emulation")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # raised inside the compiler
 def test_a_gpu_is_asked_while_a_graph_is_compiled() -> None:
     def add(x: Tensor) -> Tensor:
-        return x + (1 if _backend.runs_reference(torch.device("cuda", 0)) else 2)
+        return x + (1 if _backend.device_runs_reference(torch.device("cuda", 0)) else 2)
 
     assert torch.compile(add, fullgraph=True, backend="eager")(torch.zeros(1)) == 2
 

@@ -391,5 +391,5 @@ def test_an_unknown_backend_is_refused() -> None:
 def test_a_device_without_kernels_warns_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_backend, "_warned", set())
     with pytest.warns(RuntimeWarning, match="built without kernels for mps: its plain-torch twins run there"):
-        assert _backend.runs_reference(torch.device("mps"))
-    assert _backend.runs_reference(torch.device("mps"))  # a second warning would be an error
+        assert _backend.device_runs_reference(torch.device("mps"))
+    assert _backend.device_runs_reference(torch.device("mps"))  # a second warning would be an error

@@ -221,3 +221,22 @@ def test_expanded_and_offset_inputs() -> None:
         ops.force_projection(p.blendshapes, p.distribution, offset),
         ops.force_projection(p.blendshapes, p.distribution, offset.clone()),
     )
+
+
+def test_an_index_whose_memory_moves() -> None:
+    """The addresses of constant tensors are kept with them, but not longer than they are true."""
+    p = force_problem(dtype=torch.float32)
+    packed = ops.PackedBlendshapes(p.blendshapes)
+    val = p.distribution.val.clone().requires_grad_()  # a constant projection would be kept
+    expected = ops.force_projection(packed, p.distribution.with_values(val), p.force)
+    constants = (p.distribution.crow, p.distribution.col, *p.distribution.transpose, packed.rows, packed.vertices)
+    for tensor in constants:
+        address = tensor.data_ptr()
+        tensor.data = tensor.clone()
+        assert tensor.data_ptr() != address
+    reused = [torch.full_like(tensor, 99) for tensor in constants for _ in range(3)]  # writes to what is free now
+    found = ops.force_projection(packed, p.distribution.with_values(val), p.force)
+    assert len(reused) == 3 * len(constants)
+    assert torch.equal(found, expected)
+    p.distribution.crow.share_memory_()  # as workers of a DataLoader do it
+    assert torch.equal(ops.force_projection(packed, p.distribution.with_values(val), p.force), expected)

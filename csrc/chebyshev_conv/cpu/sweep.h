@@ -239,10 +239,11 @@ template <class T> class Sweep {
       product_tile<Items>(num_terms_, job_.x.channels, terms_.data(), offset_.data() + item, job_.weight + v, width_, sum);
       for (int r = 0; r < Items; ++r) {
         T* to = job_.y.data + target_[item + r] + v;
+        const Vector<T> value = sum[r];  // its address may be taken: that of the sum would keep it out of registers
         if (streams_)
-          sum[r].stream(to);
+          value.stream(to);
         else
-          sum[r].store_first(to, job_.y.channels - v);
+          value.store_first(to, job_.y.channels - v);
       }
     }
   }

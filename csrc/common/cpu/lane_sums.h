@@ -63,6 +63,29 @@ template <int Count, class T> inline void lane_sums(const Vector<T>* v, T* out) 
   }
 }
 
+#elif defined(__AVX2__)
+
+// out (4): the sums of four vectors, whose two registers are added first.
+inline void fold_four(const Registers<float, 32>::Lanes (&v)[4], float* out) {
+  const __m256 quarters = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+  _mm_storeu_ps(out, _mm256_castps256_ps128(quarters) + _mm256_extractf128_ps(quarters, 1));
+}
+inline void fold_four(const Registers<double, 32>::Lanes (&v)[4], double* out) {
+  const __m256d a = _mm256_hadd_pd(v[0], v[1]), b = _mm256_hadd_pd(v[2], v[3]);
+  _mm256_storeu_pd(out, _mm256_permute2f128_pd(a, b, 0x20) + _mm256_permute2f128_pd(a, b, 0x31));
+}
+
+// out (Count): the sum of the lanes of each of Count vectors.
+template <int Count, class T> inline void lane_sums(const Vector<T>* v, T* out) {
+  for (int i = 0; i < Count; i += 4) {
+    typename Registers<T, 32>::Lanes four[4] = {};
+    for (int j = 0; j < 4 && i + j < Count; ++j) four[j] = v[i + j].value.low.lanes + v[i + j].value.high.lanes;
+    T sums[4];
+    fold_four(four, sums);
+    for (int j = 0; j < 4 && i + j < Count; ++j) out[i + j] = sums[j];
+  }
+}
+
 #else
 
 template <int Count, class T> inline void lane_sums(const Vector<T>* v, T* out) {

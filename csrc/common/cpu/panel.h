@@ -66,7 +66,10 @@ inline void product_tile(std::int64_t depth, const Rows<T>& a, const T* b, std::
     });
   }
   repeat<R>([&](int r) BIOMECHAU_INLINE_LAMBDA {
-    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { finish(r0 + r, j + c * width, sum[r][c]); });
+    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA {
+      const V value = sum[r][c];  // finish may take its address: that of the sum would keep it out of registers above
+      finish(r0 + r, j + c * width, value);
+    });
   });
 }
 

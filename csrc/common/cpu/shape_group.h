@@ -37,7 +37,7 @@ template <class T> struct Lanes {
     for (std::int64_t v = 0; v < vertices; v += width, slot += step) {
       Vector<T> axis[3];
       split_axes(rows + 3 * v, min_of(width, vertices - v), axis);
-      for (int a = 0; a < 3; ++a) axis[a].store(slot + a * width);
+      repeat<3>([&](int a) BIOMECHAU_INLINE_LAMBDA { axis[a].store(slot + a * width); });
     }
   }
 };

@@ -120,7 +120,8 @@ template <bool fibre, class T> class DenseProjection {
         if (k + 1 < args_.num_shapes) prefetch_for_read(from + step, from + step + 3 * min_of(width, num_ - v));
         V axis[3];
         split_axes(from, min_of(width, num_ - v), axis);
-        for (int a = 0; a < 3; ++a) axis[a].store(&tile_[(k - shape) * row_size + 3 * v + a * width]);
+        T* to = &tile_[(k - shape) * row_size + 3 * v];
+        repeat<3>([&](int a) BIOMECHAU_INLINE_LAMBDA { axis[a].store(to + a * width); });
       }
   }
 

@@ -37,24 +37,27 @@ template <class T> class MuscleLanes {
     first_ = first;
     num_ = num;
     std::int64_t count = 0, vector = 0;
-    std::int32_t* entry_slot = entry_slot_;
+    // Local copies: the compiler would read the members again after every store.
+    const std::int64_t *const crow = p_.crow + first, *const col = p_.col;
+    const T *const val = p_.val, *const directions = p_.fibre ? p_.directions : nullptr;
+    std::int32_t *const last = last_, *entry_slot = entry_slot_;
     for (std::int64_t v = 0; v < num; ++vector) {
       const std::int64_t begin = starts_[vector] = count;
       for (std::int64_t lane = 0; lane < width && v < num; ++lane, ++v)
-        for (std::int64_t e = p_.crow[first + v]; e < p_.crow[first + v + 1]; ++e) {
-          std::int32_t& slot = last_[p_.col[e]];
+        for (std::int64_t e = crow[v], end = crow[v + 1]; e < end; ++e) {
+          std::int32_t slot = last[col[e]];
           if (slot < begin) {
-            slot = static_cast<std::int32_t>(count);
-            muscle_[count] = static_cast<std::int32_t>(p_.col[e]);
+            slot = last[col[e]] = static_cast<std::int32_t>(count);
+            muscle_[count] = static_cast<std::int32_t>(col[e]);
             vector_[count] = static_cast<std::int32_t>(vector);
             for (std::int64_t d = 0; d < depth_; ++d) Vector<T>::zero().store(lanes(count, d));
             ++count;
           }
           *entry_slot++ = slot;
-          if (p_.fibre)
-            for (int a = 0; a < 3; ++a) lanes(slot, a)[lane] = p_.val[e] * p_.directions[3 * e + a];
+          if (directions)
+            for (int a = 0; a < 3; ++a) lanes(slot, a)[lane] = val[e] * directions[3 * e + a];
           else
-            lanes(slot, 0)[lane] = p_.val[e];
+            lanes(slot, 0)[lane] = val[e];
         }
     }
     starts_[vector] = count;

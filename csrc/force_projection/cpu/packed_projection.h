@@ -10,11 +10,13 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Vectors of a row, and entries, whose sums fit the registers.
+// Vectors of a row, and entries, whose sums fit the registers; of forces along fibres fewer.
 #if defined(__AVX512F__)
-constexpr int tile_row = 12, tile_entries = 8, tile_fibres = 5;
+constexpr int tile_row = 12, tile_fibre_row = 12, tile_entries = 8, tile_fibres = 5;
+#elif defined(__AVX2__)
+constexpr int tile_row = 6, tile_fibre_row = 3, tile_entries = 4, tile_fibres = 1;
 #else
-constexpr int tile_row = 3, tile_entries = 4, tile_fibres = 1;
+constexpr int tile_row = 3, tile_fibre_row = 3, tile_entries = 4, tile_fibres = 1;
 #endif
 
 // The axes of displacements that lie side by side: E_a has 1 where lane l of vector j, of rows x0 y0 z0 x1 y1 ..., holds
@@ -140,7 +142,7 @@ template <class T, class Entry, class Row>
 void sum_rows(const Distribution<T>& p, std::int64_t begin, std::int64_t end, const Entry& entry, const Row& row,
               std::int64_t length, const AxisMasks<T>& masks, T* out) {
   if (p.fibre)
-    sum_whole_rows<true, tile_row>(p, begin, end, entry, row, length, masks, out);
+    sum_whole_rows<true, tile_fibre_row>(p, begin, end, entry, row, length, masks, out);
   else
     sum_whole_rows<false, tile_row>(p, begin, end, entry, row, length, masks, out);
 }
