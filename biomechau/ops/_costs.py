@@ -26,10 +26,11 @@ class Preference(NamedTuple):
     evidence: str
 
 
-# On a GPU the mass kernel forms each product of two shapes anew for every 8 sequences: its time grows by about 4 us per
-# sequence at 9,409 vertices and 53 shapes on an H200. A table of all products costs about 60 us, and multiplying it
-# about 1 us per sequence. No kernel has been timed on a GPU yet; a measurement replaces this line, or removes it.
-PREFERENCES = (Preference("generalized_mass", "cuda", 32, "predicted"),)
+# At 9,409 vertices and 55 shapes on an H200 the mass kernel is predicted to take 1.1 us per sequence
+# (benchmarks/cuda_predictions.py). A table of all products of two shapes costs about 60 us, multiplying it about 1 us
+# per sequence: they meet at some hundreds. No kernel has been timed on a GPU yet; a measurement replaces this line, or
+# removes it.
+PREFERENCES = (Preference("generalized_mass", "cuda", 512, "predicted"),)
 
 
 def prefers_products(op: str, tensor: Tensor, num_sequences: int) -> bool:
