@@ -203,8 +203,8 @@ def _intensity_scores(
     if not known:
         return ()
     said = frames["probabilities"][:, detector.intense]
-    parts = [part[:, known] for part in (frames["intensities"], frames["coded_intensities"], said)]
-    return intensity_scores(*parts, [units[column] for column in known])
+    found, coded, said = (part[:, known] for part in (frames["intensities"], frames["coded_intensities"], said))
+    return intensity_scores(found, coded, said, [units[column] for column in known])
 
 
 def _collect(detector: Detector, windows: DetectorWindows, batch_size: int) -> dict[str, Tensor]:
