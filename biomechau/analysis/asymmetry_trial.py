@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from biomechau.analysis.asymmetry import asymmetry_index, in_upper_face
 from biomechau.analysis.face_forces import Floats
-from biomechau.analysis.force_trial import HARDNESS
+from biomechau.analysis.force_trial import HARDNESS, own_channels, second_person
 from biomechau.analysis.learned_metric import SimulatedPerson, simulated_people, together
 from biomechau.corpus.simulator import SimulationConfig
 from biomechau.corpus.simulator.second_simulator import simulate_second
@@ -111,18 +110,13 @@ def _people(
     muscles = dynamics.muscles
     only = [muscle.name for muscle in muscles if not in_upper_face(muscle)] if group == "mouth" else None
     for recording in simulate_second(rig, muscles, count, hardness=hardness, weak=0.5, seed=_SEED, weak_muscles=only):
-        c = recording.coefficients[None, :, dynamics.shape_indices]
-        valid = torch.ones(c.shape[:2], dtype=torch.bool)
-        person = SimulatedPerson(c, recording.forces[None], valid, dynamics.config.fps)
-        yield person, bool(recording.strength.min() < 1)
+        yield second_person(recording, dynamics), bool(recording.strength.min() < 1)
 
 
 def _forces(dynamics: FaceDynamics, learned: ForceMetric, person: SimulatedPerson) -> Iterator[Tensor]:
     """Forces (S, T, M) by each method."""
     c, _, valid, neutral = together([person])
-    own = [[float(shape in muscle.shapes) for muscle in dynamics.muscles] for shape in dynamics.shape_names]
-    shapes = torch.tensor(own, dtype=torch.float64)
-    yield c @ (shapes / shapes.sum(0))
+    yield own_channels(dynamics, c)
     yield inverse_dynamics(dynamics, c, None, InverseOptions(tolerance=_TOLERANCE), None, valid).forces
     options = InverseOptions(metric="learned", tolerance=_TOLERANCE)
     yield inverse_dynamics(dynamics, c, None, options, None, valid, learned, neutral=neutral).forces

@@ -13,7 +13,7 @@ from torch import Tensor
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.learned_metric import SimulatedPerson, simulated_people, together
 from biomechau.corpus.simulator import SimulationConfig
-from biomechau.corpus.simulator.second_simulator import simulate_second
+from biomechau.corpus.simulator.second_simulator import SecondRecording, simulate_second
 from biomechau.physics import FaceDynamics, ForceMetric, InverseOptions, inverse_dynamics
 from biomechau.physics.force_metric import ACTIVE, NORMAL_90, person_correlations
 from biomechau.rig import FaceRig
@@ -125,10 +125,7 @@ def _people(
     if group in ("second", "weak"):
         weak = float(group == "weak")
         for recording in simulate_second(rig, dynamics.muscles, count, hardness=hardness, weak=weak, seed=seed):
-            c = (recording.clean if clean else recording.coefficients)[None, :, dynamics.shape_indices]
-            yield SimulatedPerson(
-                c, recording.forces[None], torch.ones(c.shape[:2], dtype=torch.bool), dynamics.config.fps
-            )
+            yield second_person(recording, dynamics, clean)
         return
     config = SimulationConfig(
         subjects=count,
@@ -138,6 +135,20 @@ def _people(
         trackers="clean" if clean else "varied",
     )
     yield from simulated_people(rig, dynamics, config)
+
+
+def second_person(recording: SecondRecording, dynamics: FaceDynamics, clean: bool = False) -> SimulatedPerson:
+    """A person of the second simulator, by the shapes of a model."""
+    c = (recording.clean if clean else recording.coefficients)[None, :, dynamics.shape_indices]
+    valid = torch.ones(c.shape[:2], dtype=torch.bool)
+    return SimulatedPerson(c, recording.forces[None], valid, dynamics.config.fps)
+
+
+def own_channels(dynamics: FaceDynamics, c: Tensor) -> Tensor:
+    """(..., M) mean of the coefficients (..., K') of each muscle's own shapes: forces without any physics."""
+    own = [[float(shape in muscle.shapes) for muscle in dynamics.muscles] for shape in dynamics.shape_names]
+    shapes = torch.tensor(own, dtype=torch.float64)
+    return c @ (shapes / shapes.sum(0))
 
 
 def _check(ensemble: Ensemble, dynamics: FaceDynamics) -> None:
@@ -160,9 +171,7 @@ def _forces(
         found = [detector(inputs).forces for detector in ensemble.detectors.values()]
         return torch.stack([forces for forces in found if forces is not None]).mean(0).double(), None
     if method == "own channel":
-        own = [[float(shape in muscle.shapes) for muscle in dynamics.muscles] for shape in dynamics.shape_names]
-        shapes = torch.tensor(own, dtype=torch.float64)
-        return c @ (shapes / shapes.sum(0)), None
+        return own_channels(dynamics, c), None
     options = InverseOptions(metric="learned" if method == "learned" else "coefficients", tolerance=_TOLERANCE)
     at_rest = None if method == "plain" else neutral
     metric = learned if method == "learned" else None

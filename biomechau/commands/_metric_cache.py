@@ -69,7 +69,7 @@ def learned_metric(
     for path in (*([] if file is None else [Path(file)]), SHIPPED, cached):
         try:
             metric = read_metric(path, dynamics)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             print_message("warning", f"{error}; it is not used")
             continue
         if metric is not None:
