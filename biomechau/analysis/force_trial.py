@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from biomechau.analysis._linear_filter import LinearFilter
 from biomechau.analysis.ensemble import Ensemble
 from biomechau.analysis.learned_metric import SimulatedPerson, simulated_people, together
 from biomechau.corpus.simulator import SimulationConfig
@@ -24,10 +26,11 @@ GROUPS = {
     "random": "the package's simulator: random sets and single units alone",
     "weak": "the second simulator: each person has one weak side",
 }
-Method = Literal["own channel", "detector", "plain", "plain, at rest", "learned"]
-METHODS: tuple[Method, ...] = ("own channel", "detector", "plain", "plain, at rest", "learned")
+Method = Literal["own channel", "detector", "plain", "plain, at rest", "learned", "filter"]
+METHODS: tuple[Method, ...] = get_args(Method)
 HARDNESS = (1.0, 2.0)
-_FIRST_SEED = 500  # of people that nothing was learned from or chosen on
+_FIRST_SEED = 500  # of people that nothing was learned from or chosen on, but for the filter
+_FILTER_SEED, _FILTER_PEOPLE = 900, 60  # the people of the filter: others of the same group, hardness and tracker
 _TOLERANCE = 1e-4  # of the solver: far below what r shows
 
 
@@ -98,24 +101,20 @@ def run_force_trial(
         ValueError: detectors without physics, or of other shapes or muscles.
     """
     _check(ensemble, dynamics)
-    cases = [
-        (group, hardness, clean, _FIRST_SEED + seed)
-        for group in GROUPS
-        for hardness in HARDNESS
-        for clean in (False, True)
-        for seed in range(seeds)
-    ]
-    scores = []
-    for done, (group, hardness, clean, seed) in enumerate(cases, 1):
-        seen = list(_people(rig, dynamics, group, hardness, clean, seed, people))
-        for method in METHODS:
-            counts = [len(person.valid) for person in seen]
-            forces, spread = _forces(dynamics, learned, ensemble, method, seen)
-            spreads = [None] * len(seen) if spread is None else spread.split(counts)
-            found = list(zip(forces.split(counts), spreads, strict=True))
-            scores.append(_score(group, hardness, clean, seed, method, dynamics, seen, found))
-        if progress is not None:
-            progress(done, len(cases))
+    conditions = list(itertools.product(GROUPS, HARDNESS, (False, True)))
+    scores: list[Score] = []
+    for done, (group, hardness, clean) in enumerate(conditions):
+        linear = LinearFilter(list(_people(rig, dynamics, group, hardness, clean, _FILTER_SEED, _FILTER_PEOPLE)))
+        for seed in range(seeds):
+            seen = list(_people(rig, dynamics, group, hardness, clean, _FIRST_SEED + seed, people))
+            for method in METHODS:
+                counts = [len(person.valid) for person in seen]
+                forces, spread = _forces(dynamics, learned, ensemble, linear, method, seen)
+                spreads = [None] * len(seen) if spread is None else spread.split(counts)
+                found = list(zip(forces.split(counts), spreads, strict=True))
+                scores.append(_score(group, hardness, clean, _FIRST_SEED + seed, method, dynamics, seen, found))
+            if progress is not None:
+                progress(done * seeds + seed + 1, len(conditions) * seeds)
     return scores
 
 
@@ -162,9 +161,16 @@ def _check(ensemble: Ensemble, dynamics: FaceDynamics) -> None:
 
 @torch.no_grad()
 def _forces(
-    dynamics: FaceDynamics, learned: ForceMetric, ensemble: Ensemble, method: Method, people: list[SimulatedPerson]
+    dynamics: FaceDynamics,
+    learned: ForceMetric,
+    ensemble: Ensemble,
+    linear: LinearFilter,
+    method: Method,
+    people: list[SimulatedPerson],
 ) -> tuple[Tensor, Tensor | None]:
     """Forces (S, T, M), and their standard deviations by the learned metric."""
+    if method == "filter":
+        return linear.forces(people), None
     c, _, valid, neutral = together(people)
     if method == "detector":
         inputs = {"coefficients": c.to(ensemble.dynamics.mass.dtype)}

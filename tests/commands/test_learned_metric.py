@@ -191,6 +191,7 @@ def test_a_rig_without_simulated_people_says_so(
 @pytest.mark.slow
 def test_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(force_trial, "HARDNESS", (1.0,))
+    monkeypatch.setattr(force_trial, "_FILTER_PEOPLE", 3)
     monkeypatch.setattr(
         force_trial, "SimulationConfig", lambda **options: replace(SimulationConfig(**options), coarse_vertices=300)
     )
@@ -199,11 +200,12 @@ def test_the_trial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main(command) == 0
     assert "wrote" in capsys.readouterr().out
     scores = json.loads((out / "forces.json").read_text())["scores"]
-    assert len(scores) == 4 * 2 * 5
+    assert len(scores) == 4 * 2 * len(force_trial.METHODS)
     assert {score["group"] for score in scores} == set(force_trial.GROUPS)
     assert all(-1 <= score["median"] <= 1 for score in scores)
     second = {score["method"]: score["median"] for score in scores if score["group"] == "second" and score["clean"]}
     assert second["plain"] > 0.7
+    assert second["filter"] > 0.3  # of three people
     assert "zygomaticus_major_left" in (out / "forces.md").read_text()
     assert "## In a person" in (out / "forces.md").read_text()
     assert main([*command[:-2], "--people", "1", "--out", str(out)]) != 0
