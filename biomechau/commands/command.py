@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -35,7 +36,17 @@ class Command(ABC):
 
     @classmethod
     def default(cls, arguments: Sequence[str]) -> Self | None:
-        """Defaults of the options if they depend on each other; None for those of the fields."""
+        """Defaults of the options if they depend on each other; None for those of the fields.
+
+        Raises:
+            ValueError: an option that the learned metric has of its own, although it is given as its default.
+        """
+        given = [option for argument in arguments for option in argument.partition("=")[::2]]
+        if "inverse" in (f.name for f in fields(cls)) and ("--metric", "learned") in pairwise(filter(None, given)):
+            for name in InverseOptions.OWN_OF_LEARNED:
+                for option in (f"--{name}", f"--no-{name}"):
+                    if option in given:
+                        raise ValueError(f"the learned metric has its own {name}: leave {option} out")
         return None
 
     @abstractmethod

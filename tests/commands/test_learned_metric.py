@@ -174,8 +174,17 @@ def test_forces_with_it(clip_csv: Path, tmp_path: Path, capsys: pytest.CaptureFi
     summary = json.loads(capsys.readouterr().out)
     assert summary["inverse"]["metric"] == "learned"
     assert summary["muscles"]["zygomaticus_major_left"]["peak"] > 0.3
-    assert main([*arguments, "--cutoff", "3", "--out", str(tmp_path / "other")]) != 0
-    assert "error: the learned metric has its own cutoff" in capsys.readouterr().err
+    for given in (
+        ["--cutoff", "3"],
+        ["--cutoff", "6"],
+        ["--cutoff=6"],
+        ["--sparsity", "0.01"],
+        ["--slack"],
+    ):  # defaults too
+        assert main([*arguments, *given, "--out", str(tmp_path / "other")]) != 0
+        name, _, _ = given[0].removeprefix("--").partition("=")
+        assert f"error: the learned metric has its own {name}" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
     assert "cutoff" not in summary["inverse"]
     assert "leave --neutral out" not in str(summary["warnings"])
 
