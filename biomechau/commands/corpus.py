@@ -126,4 +126,6 @@ def corpus_tables(title: str, description: dict[str, Any]) -> list[Table]:
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, list):
+        return f"{len(value)}, with their properties in corpus.json"
     return ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)

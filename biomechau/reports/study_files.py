@@ -108,8 +108,8 @@ def _people(people: Sequence[Person]) -> str:
         rows.append([person.name, str(len(person.recordings)), *map(asymmetry_in_words, person.asymmetry)])
     notes = [
         "recordings that lie in one folder are taken for those of one person",
-        "side that moves more: asymmetry index over all of them, from -1 (right only) to 1 (left only); no interval is "
-        "given, because none that was tried covers",
+        "side that moves more: asymmetry index over all of them, from -1 (right only) to 1 (left only); without an "
+        "interval, since those that were tried hold the true index less often than they say",
     ]
     headings = ("person", "recordings", "side that moves more", "upper face", "lower face")
     return table("People", headings, rows, notes, words=1)

@@ -18,7 +18,11 @@ from biomechau.rig import FaceRig
 def folder(tiny_rig: FaceRig, tmp_path: Path) -> Path:
     """Two subjects of 8 and 6 frames; AU1 on in half, AU4 unknown, the last frame of each not valid."""
     with CorpusWriter(
-        tmp_path / "corpus", tiny_rig, (1, 4), 25.0, provenance={"source": "made by hand", "settings": {"seed": 3}}
+        tmp_path / "corpus",
+        tiny_rig,
+        (1, 4),
+        25.0,
+        provenance={"source": "made by hand", "settings": {"seed": 3}, "people": [{"name": "anna"}]},
     ) as writer:
         for subject, frames in (("anna", 8), ("ben", 6)):
             labels = torch.stack([torch.arange(frames) % 2, torch.full((frames,), -1)], 1).to(torch.int8)
@@ -48,7 +52,16 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
 def test_info_as_tables(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["corpus", "info", str(folder)]) == 0
     out = capsys.readouterr().out
-    for words in ("2: anna, ben", "smile", "14 at 25 fps", "8 shapes", "labels int8", "made by hand", "seed 3"):
+    for words in (
+        "2: anna, ben",
+        "smile",
+        "14 at 25 fps",
+        "8 shapes",
+        "labels int8",
+        "made by hand",
+        "seed 3",
+        "1, with their",
+    ):
         assert words in out
     rows = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line.strip().startswith("AU")}
     assert rows == {"AU01": ["5", "12", "2", "41.7%"], "AU04": ["0", "0", "14"]}
@@ -65,7 +78,11 @@ def test_info_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert description["action_units"]["AU01"] == {"on": 5, "known": 12, "masked": 2, "rate": 5 / 12}
     assert description["action_units"]["AU04"]["rate"] is None
     assert description["tensors"]["coefficients"] == {"dtype": "float32", "shape": [8]}
-    assert description["provenance"] == {"source": "made by hand", "settings": {"seed": 3}}
+    assert description["provenance"] == {
+        "source": "made by hand",
+        "settings": {"seed": 3},
+        "people": [{"name": "anna"}],
+    }
 
 
 def test_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
