@@ -24,6 +24,9 @@ LEAKS = (
     r"a movement of 0\.16 s gives them at most (\d+(?:\.\d+)?) of its own force on the built-in face "
     r"and (\d+(?:\.\d+)?) on that of ICT-FaceKit"
 )
+LEAKS_OF_RATES = (
+    r"at 60 frames per second (\d+(?:\.\d+)?) and (\d+(?:\.\d+)?), at 240 (\d+(?:\.\d+)?) and (\d+(?:\.\d+)?)"
+)
 LEAKS_BEFORE = r"the figures of the built-in face are (\d+(?:\.\d+)?) for 2 s and (\d+(?:\.\d+)?) for 0\.16 s"
 MESHES = r"meshes that are more than their coefficients \((\d+(?:\.\d+)?) GB\)"
 GAPS = r"Gaps of up to (\d+(?:\.\d+)?) s are bridged"
@@ -36,6 +39,7 @@ ALL = (
     LEARNED_METRIC,
     CAPTURE,
     LEAKS,
+    LEAKS_OF_RATES,
     LEAKS_BEFORE,
     MESHES,
     GAPS,

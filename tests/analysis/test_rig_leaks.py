@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from readme_figures import LEAKS, LEAKS_BEFORE, printed
+from readme_figures import LEAKS, LEAKS_BEFORE, LEAKS_OF_RATES, printed
 
 from biomechau.analysis import force_leaks
 from biomechau.physics import FaceDynamics, InverseOptions, PhysicsConfig
@@ -42,6 +42,12 @@ def test_leaks_are_those_that_the_readme_prints(ict_rig: FaceRig) -> None:
     found = [force_leaks(dynamics_of(rig)) for rig in (FaceRig.builtin(), ict_rig)]
     assert [largest(leaks.slow) for leaks in found] == [0, 0]
     assert printed(LEAKS) == {tuple(f"{largest(leaks.fast):.2f}" for leaks in found)}
+    rates = [
+        f"{largest(force_leaks(dynamics_of(rig, PhysicsConfig(fps=fps))).fast):.2f}"
+        for fps in (60.0, 240.0)
+        for rig in (FaceRig.builtin(), ict_rig)
+    ]
+    assert printed(LEAKS_OF_RATES) == {tuple(rates)}
     then = force_leaks(dynamics_of(FaceRig.builtin(), BEFORE))
     assert printed(LEAKS_BEFORE) == {(f"{largest(then.slow):.2f}", f"{largest(then.fast):.2f}")}
 
