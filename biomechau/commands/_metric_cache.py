@@ -23,7 +23,7 @@ from biomechau.rig import Distribution, FaceRig, Muscles
 from biomechau.tensor_file import open_tensors, tensor_bytes
 
 SHIPPED = Path(biomechau.analysis.__file__).parent / "builtin_metric.safetensors"
-_VERSION = 5
+_VERSION = 6
 _TENSORS = ("response", "error", "second_moment", "mean", "recovery", "widening")
 # A metric is of a model whose matrices are these, but for the rounding of another machine.
 _MODEL, _ROUNDING = ("mass", "damping", "stiffness", "projection"), 1e-4

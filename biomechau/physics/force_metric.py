@@ -21,9 +21,8 @@ NEUTRAL, CUTOFF = 10.0, 4.0
 DETERMINED = 0.5
 # Force from which on a muscle is active, for the coverage of intervals; standard deviations to either side of 90 %.
 ACTIVE, NORMAL_90 = 0.05, 1.645
-# Share of the active forces of simulated people, the noisiest there are, in their intervals of 90 %: other people's
-# errors are less like those that last, and more of them are covered.
-_COVERED = 0.85
+# Share of the active forces of its own simulated people that intervals of 90 % are widened to hold.
+_COVERED = 0.9
 # Weight of the forces' second moment, and of the exponential term of each muscle, for a noisy tracker.
 _PRIOR, _EXPONENTIAL = 0.7, 0.35
 # White noise of coefficients at 25 frames per second from which on a tracker is noisy, and the least noise share.
