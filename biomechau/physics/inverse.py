@@ -36,8 +36,7 @@ class InverseResult:
             singular value: how much errors of the motion may be amplified.
         iterations, gap, converged: of the solver, see :class:`biomechau.physics._least_squares.Solution`.
         deviation: (..., T, M) standard deviation of each force given the recording, where it was asked for. The true
-            force is within 1.645 times this of the found one in about 9 of 10 active frames of noisy simulated people,
-            and in 7 of 10 or more if the tracker is clean.
+            force is within 1.645 times this of the found one in about 9 of 10 active frames of simulated people.
     """
 
     forces: Tensor
