@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, dense_or_none, place, runs_reference
+from biomechau.ops._backend import place, runs_reference
 from biomechau.ops._modal_system import ModalSystem
 from biomechau.ops._registration import Folded, register
 from biomechau.ops.autocast import float32_under_autocast
@@ -98,21 +98,9 @@ def _forward(
     has_modes: bool,
 ) -> tuple[Tensor, Tensor]:
     c, v = _fake(constants, force, muscle_force, c0)
-    constants, c0, v0 = dense(constants), dense(c0), dense(v0)
-    force, muscle_force = dense_or_none(force), dense_or_none(muscle_force)
     *batch, num_frames, num_shapes = c.shape
     sizes = _core.ModalSizes(math.prod(batch), num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
-    _core.modal_rollout_fwd(
-        sizes,
-        buffer(constants),
-        buffer(force),
-        buffer(muscle_force),
-        buffer(c0),
-        buffer(v0),
-        buffer(c),
-        buffer(v),
-        place(c),
-    )
+    _core.modal_rollout_fwd(sizes, constants, force, muscle_force, c0, v0, c, v, place(c))
     return c, v
 
 
@@ -152,11 +140,12 @@ def _bwd(
     needs: Sequence[bool],
 ) -> list[Tensor | None]:
     grads = _bwd_fake(constants, grad_c, grad_v, shape, muscle_shape, needs)
-    constants, grad_c, grad_v = dense(constants), dense_or_none(grad_c), dense_or_none(grad_v)
     *batch, num_frames, num_shapes = shape
     sizes = _core.ModalSizes(math.prod(batch), num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
-    rest: list[Any] = [*map(buffer, (constants, grad_c, grad_v, *grads)), place(constants)]
-    _core.modal_rollout_bwd(sizes, *rest)
+    grad_force, grad_muscle_force, grad_c0, grad_v0 = grads
+    _core.modal_rollout_bwd(
+        sizes, constants, grad_c, grad_v, grad_force, grad_muscle_force, grad_c0, grad_v0, place(constants)
+    )
     return grads
 
 
