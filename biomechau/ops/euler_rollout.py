@@ -99,9 +99,10 @@ def euler_rollout(
     _check.same_kind(names, mass, force, c0, v0, damping, stiffness)
     _check.positive_number("dt", dt)
     _check.scheme(scheme)
-    if force.ndim < 2 or force.shape[-1] == 0:
+    shape = force.shape
+    if len(shape) < 2 or shape[-1] == 0:
         raise _check.wrong_shape("force", force, "(..., T, K) with K > 0")
-    *batch, _, num_shapes = force.shape
+    *batch, _, num_shapes = shape
     state, square = (*batch, num_shapes), (num_shapes, num_shapes)
     if c0.shape != state:
         raise _check.wrong_shape("c0", c0, str(state))

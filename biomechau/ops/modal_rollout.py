@@ -52,12 +52,11 @@ def modal_rollout(
         return only_ops_recorded(modal_rollout, system, force, c0, v0, muscle_force)
     if not isinstance(system, ModalSystem):
         raise TypeError(f"system must be a ModalSystem, got {type(system).__name__}")
-    constants, projection = system.constants, system.projection
+    constants, num_shapes = system.constants, system.num_coordinates
     names = ("the system", "force?", "c0", "v0", "muscle_force?")
     _check.same_kind(names, constants, force, c0, v0, muscle_force)
-    num_shapes = system.num_coordinates
-    inputs = () if projection is None else projection.shape[1:]
-    if muscle_force is not None and projection is None:
+    inputs = system.input_shape or ()
+    if muscle_force is not None and system.input_shape is None:
         raise ValueError("muscle_force needs a system with a projection")
     if force is not None:
         frames = _frames("force", force, (num_shapes,))
@@ -74,7 +73,7 @@ def modal_rollout(
         raise _check.wrong_shape("v0", v0, str(state))
     if runs_reference(constants):
         return reference.modal_rollout(system, force, c0, v0, muscle_force)
-    settings = inputs.numel() if inputs else 0, system.dt, _check.SCHEMES.index(system.scheme), system.has_modes
+    settings = math.prod(inputs) if inputs else 0, system.dt, _check.SCHEMES.index(system.scheme), system.has_modes
     return _op(constants, force, muscle_force, c0, v0, *settings)
 
 
