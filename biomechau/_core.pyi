@@ -1,13 +1,16 @@
-"""Kernels of biomechau: addresses and sizes in, nothing of torch.
+"""Kernels of biomechau: tensors and sizes in, nothing of torch linked.
 
-A tensor is passed as (address, number of elements, dtype code), contiguous, or as None where it is left out. Codes are
-positions in the tuples of names below: dtypes, schemes of a rollout, spans of its matrices, kinds of its faults. A
-place is a number of CPU threads, or (CUDA device, address of a stream). Every size is compared with the others before
-memory is touched (ValueError). A `workspace` is scratch memory of a call on a GPU, with as many elements as
-`<name>_workspace` returns; the CPU kernels allocate their own (MemoryError).
+A tensor is passed as itself, as (address, number of elements, dtype code), contiguous, or as None where it is left out.
+The kernels read a contiguous copy of a tensor that is not contiguous; results must be contiguous. Codes are positions
+in the tuples of names below: dtypes, schemes of a rollout, spans of its matrices, kinds of its faults. A place is a
+number of CPU threads, or (CUDA device, address of a stream). Every size is compared with the others before memory is
+touched (ValueError). A `workspace` is scratch memory of a call on a GPU, with as many elements as `<name>_workspace`
+returns; the CPU kernels allocate their own (MemoryError).
 """
 
-_Buffer = tuple[int, int, int] | None
+from torch import Tensor
+
+_Buffer = Tensor | tuple[int, int, int] | None
 _Place = int | tuple[int, int]
 
 openmp: bool
@@ -20,19 +23,16 @@ fault_index_bits: int
 symmetry_tolerance: float
 modal_row_multiple: int
 
-class Distribution:
+class DistributionIndex:
     def __init__(
         self,
         num_vertices: int,
-        num_muscles: int,
         crow: _Buffer,
         col: _Buffer,
         muscle_crow: _Buffer,
         muscle_row: _Buffer,
         muscle_entry: _Buffer,
-        val: _Buffer,
-        directions: _Buffer,
-        fibre: bool,
+        num_muscles: int,
     ) -> None: ...
 
 class PackedBlendshapes:
@@ -52,8 +52,8 @@ class SortedEntries:
         self, group_crow: _Buffer, muscle: _Buffer, list_crow: _Buffer, vertex: _Buffer, entry: _Buffer
     ) -> None: ...
 
-class SymmetricOperator:
-    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, val: _Buffer, order: _Buffer) -> None: ...
+class Graph:
+    def __init__(self, num_vertices: int, crow: _Buffer, col: _Buffer, order: _Buffer) -> None: ...
 
 class RolloutOperators:
     def __init__(
@@ -86,10 +86,18 @@ class ModalSizes:
     ) -> None: ...
 
 def distribute_forces_fwd(
-    distribution: Distribution, num_frames: int, force: _Buffer, out: _Buffer, place: _Place
+    index: DistributionIndex,
+    val: _Buffer,
+    directions: _Buffer,
+    num_frames: int,
+    force: _Buffer,
+    out: _Buffer,
+    place: _Place,
 ) -> None: ...
 def distribute_forces_bwd(
-    distribution: Distribution,
+    index: DistributionIndex,
+    val: _Buffer,
+    directions: _Buffer,
     num_frames: int,
     force: _Buffer,
     grad_out: _Buffer,
@@ -99,7 +107,9 @@ def distribute_forces_bwd(
     place: _Place,
 ) -> None: ...
 def reduced_projection_fwd(
-    distribution: Distribution,
+    index: DistributionIndex,
+    val: _Buffer,
+    directions: _Buffer,
     num_shapes: int,
     blendshapes: _Buffer,
     packed: PackedBlendshapes | None,
@@ -108,7 +118,9 @@ def reduced_projection_fwd(
     place: _Place,
 ) -> None: ...
 def reduced_projection_bwd(
-    distribution: Distribution,
+    index: DistributionIndex,
+    val: _Buffer,
+    directions: _Buffer,
     num_shapes: int,
     blendshapes: _Buffer,
     packed: PackedBlendshapes | None,
@@ -201,7 +213,8 @@ def euler_rollout_bwd(
 ) -> None: ...
 def euler_rollout_bwd_workspace(operators: RolloutOperators) -> int: ...
 def chebyshev_conv_fwd(
-    laplacian: SymmetricOperator,
+    graph: Graph,
+    val: _Buffer,
     num_frames: int,
     num_terms: int,
     num_inputs: int,
@@ -218,7 +231,8 @@ def chebyshev_conv_fwd_workspace(
     num_vertices: int, num_frames: int, num_terms: int, num_inputs: int, num_outputs: int, num_kept: int | None
 ) -> int: ...
 def chebyshev_conv_bwd(
-    laplacian: SymmetricOperator,
+    graph: Graph,
+    val: _Buffer,
     num_frames: int,
     num_terms: int,
     num_inputs: int,
@@ -258,6 +272,7 @@ def modal_rollout_bwd(
     grad_v0: _Buffer,
     place: _Place,
 ) -> None: ...
+def same_kind(names: tuple[str, ...], *args: object) -> bool: ...
 def cuda_refusal(device: int) -> str: ...
 def isa() -> str: ...
 def supported_isas() -> list[str]: ...

@@ -45,6 +45,9 @@ PYBIND11_MODULE(_core, m) {
   bind_euler_rollout(m);
   bind_modal_rollout(m);
 
+  m.def("same_kind", &same_kind, "names"_a,
+        "Whether all are tensors of one dtype, float32 or float64, and on one device; with a ? at the end of its name "
+        "one may be None.");
   m.attr("dtypes") = name_tuple(dtype_names);
   m.def("isa", &isa_name, "Instruction set that the kernels run with.");
   m.def("supported_isas", &supported_isas, "Instruction sets that this processor and this build can run.");

@@ -24,10 +24,7 @@ if _checks not in ("0", "1"):
     raise ValueError(f"BIOMECHAU_CUDA_CHECKS must be 0 or 1, got {_checks!r}")
 
 _refusals: dict[int, str] = {}  # of the GPUs asked so far
-_DTYPE_CODES = {getattr(torch, name): code for code, name in enumerate(_core.dtypes)}
 _warned: set[str] = set()
-
-Buffer = tuple[int, int, int]
 
 
 def backends() -> dict[str, Any]:
@@ -89,21 +86,6 @@ def refusal_of(gpu_index: int) -> str:
     if gpu_index not in _refusals:
         _refusals[gpu_index] = _core.cuda_refusal(gpu_index)
     return _refusals[gpu_index]
-
-
-def dense(tensor: Tensor) -> Tensor:
-    """The tensor with its values contiguous in memory, as the kernels read them."""
-    return tensor if tensor.is_contiguous() and not tensor.is_neg() else tensor.contiguous().resolve_neg()
-
-
-def dense_or_none(tensor: Tensor | None) -> Tensor | None:
-    """``dense`` of a tensor that may be None. Keep the result alive until the kernel has read it."""
-    return None if tensor is None else dense(tensor)
-
-
-def buffer(tensor: Tensor | None) -> Buffer | None:
-    """A dense tensor as the kernels take it: address, number of elements, dtype code. Keep the tensor meanwhile."""
-    return None if tensor is None else (tensor.data_ptr(), tensor.numel(), _DTYPE_CODES[tensor.dtype])
 
 
 def gpu(tensor: Tensor) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops.autocast import HALVES
+from biomechau.ops.tracing import is_compiling
 
 FLOATS = (torch.float32, torch.float64)
 # Euler's methods: explicit, semi_implicit, implicit.
@@ -23,6 +24,8 @@ def tensor(name: str, value: object) -> None:
 
 def same_kind(names: tuple[str, ...], *tensors: Tensor | None) -> None:
     """All tensors are float32 or all float64, on one device; with a ? at the end of its name one may be None."""
+    if not is_compiling() and _core.same_kind(names, *tensors):
+        return
     first = dtype = device = None
     for place, tensor in enumerate(tensors):
         if not isinstance(tensor, Tensor):

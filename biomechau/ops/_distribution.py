@@ -7,7 +7,6 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check
-from biomechau.ops._backend import buffer, dense
 from biomechau.ops._records import Constants
 from biomechau.ops._sparse import SparseMatrix
 
@@ -38,24 +37,6 @@ def batch_shape(force: Tensor, directions: Tensor | None) -> torch.Size:
     return force.shape[:-2] if directions is None else force.shape[:-1]
 
 
-def core_distribution(
-    val: Tensor, directions: Tensor | None, index: Constants
-) -> tuple[_core.Distribution, int, object]:
-    """The kernels' view of P, its number of rows, and what must stay alive while the view is used."""
-    num_vertices, num_muscles = index.fields[0].shape[0] - 1, index.fields[-1]
-    val = dense(val)
-    directions = None if directions is None else dense(directions)
-    crow, col, muscle_crow, muscle_row, muscle_entry = index.buffers()
-    view = _core.Distribution(
-        num_vertices,
-        num_muscles,
-        crow,
-        col,
-        muscle_crow,
-        muscle_row,
-        muscle_entry,
-        buffer(val),
-        buffer(directions),
-        directions is not None,
-    )
-    return view, num_vertices, (index, val, directions)
+def core_index(index: Constants) -> _core.DistributionIndex:
+    """The index of P as the kernels read it."""
+    return index.view(lambda crow, *rest: _core.DistributionIndex(crow.shape[0] - 1, crow, *rest))

@@ -74,6 +74,9 @@ class ModalSystem(nn.Module):
             _check_constant(name, tensor, len(mass) if mass.ndim else 0)
             self.register_buffer(name, tensor, persistent=False)
         self.dt, self.scheme = float(dt), scheme
+        # As numbers, because looking a tensor up takes a module longer: K, and the axes of F in a frame.
+        self.num_coordinates = len(mass)
+        self.input_shape = None if projection is None else projection.shape[1:]
         self.has_modes = damping is not None or stiffness is not None
         with torch.no_grad():
             constants = self._constants()
@@ -85,11 +88,6 @@ class ModalSystem(nn.Module):
         inputs = "" if self.projection is None else f", {self.projection.shape[1]} muscles"
         kind = "modes" if self.has_modes else "no stiffness"
         return f"{self.num_coordinates} coordinates{inputs}, dt={self.dt:g}, {self.scheme}, {kind}"
-
-    @property
-    def num_coordinates(self) -> int:
-        """K."""
-        return len(self.mass)
 
     def _constants(self) -> Tensor:
         """What the kernels read, in the layout of csrc/modal_rollout/modal_rollout.h."""

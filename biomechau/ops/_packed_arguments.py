@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 from torch import Tensor
 
 from biomechau import _core
-from biomechau.ops._backend import Buffer, buffer
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import Constants, left_out
 from biomechau.ops._sparse import SparseMatrix
@@ -57,15 +56,15 @@ def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: Spar
 
 
 def core_sorted(entries: Constants | None) -> _core.SortedEntries | None:
-    """Sorted entries as the kernels read them. Keep the constants alive while the result is used."""
+    """Sorted entries as the kernels read them."""
     return None if entries is None else entries.view(_core.SortedEntries)
 
 
 def core_blendshapes(
     blendshapes: Tensor, packed: Constants | None
-) -> tuple[Buffer | None, _core.PackedBlendshapes | None]:
-    """B as the kernels read it: a dense tensor, or packed. Keep tensor and constants alive while the result is used."""
+) -> tuple[Tensor | None, _core.PackedBlendshapes | None]:
+    """B as the kernels read it: as a tensor, or packed."""
     if packed is None:
-        return buffer(blendshapes), None
+        return blendshapes, None
     num_shapes, num_vertices, _ = blendshapes.shape
-    return None, packed.view(lambda *buffers: _core.PackedBlendshapes(num_shapes, num_vertices, *buffers))
+    return None, packed.view(lambda *tensors: _core.PackedBlendshapes(num_shapes, num_vertices, *tensors))

@@ -7,8 +7,6 @@ from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from torch import Tensor
 
-from biomechau.ops._backend import Buffer, buffer, dense
-
 View = TypeVar("View")
 
 # Types of fields, and their names in torch's schemas.
@@ -37,27 +35,20 @@ class Constants:
         fields: the record, its tensors first; the registered op takes them one by one.
     """
 
-    __slots__ = ("__weakref__", "_addresses", "_buffers", "_held", "_tensors", "_view", "fields")
+    __slots__ = ("__weakref__", "_addresses", "_tensors", "_view", "fields")
 
     def __init__(self, fields: tuple[Any, ...]) -> None:
         self.fields = fields
         self._tensors = [field for field in fields if isinstance(field, Tensor)]
         self._addresses: list[int] | None = None
 
-    def buffers(self) -> list[Buffer | None]:
-        """The tensors as the kernels take them, while this object lives."""
+    def view(self, build: Callable[..., View]) -> View:
+        """``build(*fields)``, made once, always of the same function: the kernels' object for these fields."""
         addresses = list(map(Tensor.data_ptr, self._tensors))
         if addresses != self._addresses:  # the first time, and where the memory of a tensor has moved
-            self._held = [dense(tensor.detach()) for tensor in self._tensors]  # whatever becomes of the tensors
-            self._buffers = [buffer(tensor) for tensor in self._held]
-            self._addresses, self._view = addresses, None
-        return self._buffers
-
-    def view(self, build: Callable[..., View]) -> View:
-        """``build(*buffers)``, made once, always of the same function: the kernels' object for these tensors."""
-        buffers = self.buffers()
-        if self._view is None:
-            self._view = build(*buffers)
+            # Detached: the view keeps its memory, whatever becomes of the tensors.
+            self._view = build(*[field.detach() if isinstance(field, Tensor) else field for field in self.fields])
+            self._addresses = addresses
         return self._view
 
 

@@ -86,12 +86,16 @@ def register(
 
     def gradients(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         needs = ctx.needs_input_grad  # of the arguments one by one or by records, as they were given
-        if all(grad is None for grad in grads):
-            return (None,) * len(needs)
+        after = (None,) * (len(needs) - wanted.stop)
+        for grad in grads:
+            if grad is not None:
+                break
+        else:
+            return (*before, *(None,) * len(differentiable), *after)
         assert backward is not None
-        found = backward(ctx, needs[wanted], *grads)
-        wanted_grads = [grad if need else None for grad, need in zip(found, needs[wanted], strict=True)]
-        return (*before, *wanted_grads, *(None,) * (len(needs) - wanted.stop))
+        needed = needs[wanted]
+        found = [grad if need else None for grad, need in zip(backward(ctx, needed, *grads), needed, strict=True)]
+        return (*before, *found, *after)
 
     setup = setup_context or (lambda ctx, inputs, output: None)
     derivative = gradients if backward else no_derivative
@@ -207,7 +211,8 @@ def _with_axis(tensor: Tensor | None, dim: int | None, size: int) -> Tensor | No
 def empty_gradients(needs: Sequence[bool], *inputs: Tensor | None) -> list[Tensor | None]:
     """An uninitialised gradient for each wanted input, None for the others."""
     return [
-        empty_of(tensor) if need and tensor is not None else None for tensor, need in zip(inputs, needs, strict=True)
+        tensor.new_empty(*tensor.shape) if need and tensor is not None else None
+        for tensor, need in zip(inputs, needs, strict=True)
     ]
 
 

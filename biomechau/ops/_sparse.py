@@ -53,6 +53,14 @@ class DistributionIndex(NamedTuple):
         return cls(distribution.crow, distribution.col, *distribution.transpose, distribution.shape[1])
 
 
+class GraphIndex(NamedTuple):
+    """The index of a symmetric matrix as arguments of an op, with its neighbourhood order, if that is known."""
+
+    crow: Tensor
+    col: Tensor
+    order: Tensor | None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class SparseMatrix:
     """A real (N, M) matrix in compressed-sparse-row form.
@@ -65,6 +73,7 @@ class SparseMatrix:
         row: (nnz,) int64, row of each entry; derived from ``crow``.
         transpose: the same index by column; derived once and kept with the matrix.
         index: both, as the force ops take them.
+        graph: the index as the convolution takes it.
 
     Raises:
         TypeError: an index is not an int64 tensor, or ``val`` is not float32 or float64.
@@ -78,8 +87,8 @@ class SparseMatrix:
     row: Tensor = field(init=False, repr=False)
     transpose: Transpose = field(init=False, repr=False)
     index: Constants = field(init=False, repr=False)
+    graph: Constants = field(init=False, repr=False)
     _is_symmetric: bool | None = field(init=False, repr=False, default=None)
-    _order: Tensor | None = field(init=False, repr=False, default=None)
 
     @not_compiled(f"the index of a sparse matrix is checked: {_ADVICE}")
     def __post_init__(self) -> None:
@@ -108,6 +117,7 @@ class SparseMatrix:
         if bool((flat.diff() <= 0).any()):
             raise ValueError("col must ascend strictly within each row")
         object.__setattr__(self, "index", Constants(DistributionIndex.of(self)))
+        object.__setattr__(self, "graph", Constants(GraphIndex(self.crow, self.col, None)))
 
     @property
     def nnz(self) -> int:
@@ -135,10 +145,11 @@ class SparseMatrix:
         Returns:
             A permutation (N,) int64, or None if there is none yet.
         """
-        if self._order is None and compute:
+        if self.graph.fields[2] is None and compute:
             with torch.inference_mode(False):  # it is kept, also for calls with a gradient
-                object.__setattr__(self, "_order", _breadth_first(self.crow, self.col))
-        return self._order
+                order = _breadth_first(self.crow, self.col)
+            object.__setattr__(self, "graph", Constants(GraphIndex(self.crow, self.col, order)))
+        return self.graph.fields[2]
 
     def _check_values(self, val: Tensor) -> None:
         """``val`` fits the index."""
@@ -181,7 +192,7 @@ class SparseMatrix:
                 object.__setattr__(new, name, getattr(self, name).to(val.device))
             object.__setattr__(new, "transpose", Transpose(*(index.to(val.device) for index in self.transpose)))
             object.__setattr__(new, "index", Constants(DistributionIndex.of(new)))
-            object.__setattr__(new, "_order", None if self._order is None else self._order.to(val.device))
+            object.__setattr__(new, "graph", Constants(GraphIndex(new.crow, new.col, None)))
         return new.with_values(val)
 
     def to_sparse_csr(self) -> Tensor:

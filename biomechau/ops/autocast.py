@@ -9,6 +9,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from biomechau.ops.tracing import is_compiling
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 HALVES = (torch.float16, torch.bfloat16)
@@ -22,7 +24,7 @@ def float32_under_autocast(function: Callable[Parameters, Result]) -> Callable[P
 
     @functools.wraps(function)
     def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        if not _is_active():
+        if not (_is_active_in_graph() if is_compiling() else _is_active()):
             return function(*args, **kwargs)
         with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
             wide: Any = function
@@ -31,9 +33,10 @@ def float32_under_autocast(function: Callable[Parameters, Result]) -> Callable[P
     return run
 
 
-def _is_active() -> bool:
-    if not torch.compiler.is_compiling():
-        return torch._C._is_any_autocast_enabled()
+_is_active: Callable[[], bool] = torch._C._is_any_autocast_enabled  # bound here, because every call uses it
+
+
+def _is_active_in_graph() -> bool:
     return torch.is_autocast_enabled("cpu") or torch.is_autocast_enabled("cuda")
 
 

@@ -11,9 +11,10 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
+from biomechau.ops._backend import place, runs_reference, workspace
+from biomechau.ops._records import Constants, schema
 from biomechau.ops._registration import Folded, empty_gradients, register
-from biomechau.ops._sparse import SparseMatrix
+from biomechau.ops._sparse import GraphIndex, SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
 from biomechau.ops.tracing import goes_to_dispatcher, is_compiling, jit_trace, num_modes, only_ops_recorded
 
@@ -65,9 +66,9 @@ def chebyshev_conv(
         if vertices is not None and not goes_to_dispatcher():
             _check_ascending(vertices, x.shape[-2])
         return reference.chebyshev_conv(x, laplacian, weight, bias, vertices)
-    # A graph uses the order only if it has been computed before; GPUs do not use it.
-    order = laplacian.neighbourhood_order(compute=not goes_to_dispatcher()) if x.is_cpu else None
-    return _op(x, weight, bias, laplacian.crow, laplacian.col, laplacian.val, order, vertices)
+    if x.is_cpu and not goes_to_dispatcher():  # GPUs do not use the order, a graph only if it has been computed before
+        laplacian.neighbourhood_order()
+    return _op(x, weight, bias, laplacian.val, vertices, laplacian.graph)
 
 
 def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: Tensor | None) -> None:
@@ -118,14 +119,9 @@ def _check_ascending(vertices: Tensor, num_vertices: int) -> None:
 _seen: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
-def _operator(
-    crow: Tensor, col: Tensor, val: Tensor, order: Tensor | None
-) -> tuple[_core.SymmetricOperator, tuple[Tensor | None, ...]]:
-    """The kernels' view of S, and what must stay alive while the view is used."""
-    crow, col, val = dense(crow), dense(col), dense(val)
-    order = None if order is None else dense(order)
-    view = _core.SymmetricOperator(crow.shape[0] - 1, buffer(crow), buffer(col), buffer(val), buffer(order))
-    return view, (crow, col, val, order)
+def _core_graph(graph: Constants) -> _core.Graph:
+    """The index of S as the kernels read it."""
+    return graph.view(lambda crow, *rest: _core.Graph(crow.shape[0] - 1, crow, *rest))
 
 
 def _sizes(x: Tensor, weight: Tensor, vertices: Tensor | None) -> tuple[int | None, ...]:
@@ -134,93 +130,105 @@ def _sizes(x: Tensor, weight: Tensor, vertices: Tensor | None) -> tuple[int | No
     return x.shape[-2], x.shape[:-2].numel(), *weight.shape, num_kept
 
 
-def _forward(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-    *index, vertices = rest
+def _forward(
+    x: Tensor, weight: Tensor, bias: Tensor | None, val: Tensor, vertices: Tensor | None, graph: Constants
+) -> Tensor:
     if vertices is not None:
         _check_ascending(vertices, x.shape[-2])
-    out = _fake(x, weight, bias, *rest)
+    out = _fake(x, weight, bias, val, vertices, graph)
     if not out.numel():
         return out
-    x, weight = dense(x), dense(weight)
-    bias = None if bias is None else dense(bias)
-    vertices = None if vertices is None else dense(vertices)
-    operator, _held = _operator(*index)
     num_terms, num_inputs, num_outputs = weight.shape
     scratch = workspace(x, _core.chebyshev_conv_fwd_workspace, *_sizes(x, weight, vertices))
     _core.chebyshev_conv_fwd(
-        operator,
+        _core_graph(graph),
+        val,
         x.shape[:-2].numel(),
         num_terms,
         num_inputs,
         num_outputs,
-        buffer(x),
-        buffer(weight),
-        buffer(bias),
-        buffer(vertices),
-        buffer(out),
-        buffer(scratch),
+        x,
+        weight,
+        bias,
+        vertices,
+        out,
+        scratch,
         place(x),
     )
     return out
 
 
-def _fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-    vertices = rest[-1]
+def _fake(
+    x: Tensor, weight: Tensor, bias: Tensor | None, val: Tensor, vertices: Tensor | None, graph: Constants
+) -> Tensor:
     num_kept = x.shape[-2] if vertices is None else vertices.shape[0]
     return x.new_empty(*x.shape[:-2], num_kept, weight.shape[2])
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.graph = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor) -> Sequence[Tensor | None]:
-    return _bwd_op(*ctx.saved_tensors, grad_out, needs)
+    return _bwd_op(*ctx.saved_tensors, grad_out, needs, ctx.graph)
 
 
-def _bwd(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor | None]:
-    *index, vertices, grad_out, needs = rest
-    x, weight, grad_out = dense(x), dense(weight), dense(grad_out)
-    vertices = None if vertices is None else dense(vertices)
-    operator, _held = _operator(*index)
-    grads = empty_gradients(needs, x, weight, bias)
+def _bwd(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    val: Tensor,
+    vertices: Tensor | None,
+    grad_out: Tensor,
+    needs: Sequence[bool],
+    graph: Constants,
+) -> list[Tensor | None]:
+    grads = grad_x, grad_weight, grad_bias = empty_gradients(needs, x, weight, bias)
     if not grad_out.numel():
         return [None if grad is None else grad.zero_() for grad in grads]
-    grad_x, grad_weight, grad_bias = map(buffer, grads)
     num_terms, num_inputs, num_outputs = weight.shape
     scratch = workspace(x, _core.chebyshev_conv_bwd_workspace, *_sizes(x, weight, vertices))
     _core.chebyshev_conv_bwd(
-        operator,
+        _core_graph(graph),
+        val,
         x.shape[:-2].numel(),
         num_terms,
         num_inputs,
         num_outputs,
-        buffer(x),
-        buffer(weight),
-        buffer(vertices),
-        buffer(grad_out),
+        x,
+        weight,
+        vertices,
+        grad_out,
         grad_x,
         grad_weight,
         grad_bias,
-        buffer(scratch),
+        scratch,
         place(x),
     )
     return grads
 
 
-def _bwd_fake(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> list[Tensor | None]:
-    return empty_gradients(rest[-1], x, weight, bias)
+def _bwd_fake(*inputs: Any) -> list[Tensor | None]:
+    return empty_gradients(inputs[6], *inputs[:3])
 
 
-_INPUTS = "Tensor x, Tensor weight, Tensor? bias, Tensor crow, Tensor col, Tensor val, Tensor? order, Tensor? vertices"
-_bwd_op = register("chebyshev_conv_bwd", f"({_INPUTS}, Tensor grad_out, bool[] needs) -> Tensor[]", _bwd, _bwd_fake)
+_INPUTS, _GRAPH = "Tensor x, Tensor weight, Tensor? bias, Tensor val, Tensor? vertices", schema(GraphIndex)
+_bwd_op = register(
+    "chebyshev_conv_bwd",
+    f"({_INPUTS}, Tensor grad_out, bool[] needs, {_GRAPH}) -> Tensor[]",
+    _bwd,
+    _bwd_fake,
+    records=(GraphIndex,),
+)
 _op = register(
     "chebyshev_conv",
-    f"({_INPUTS}) -> Tensor",
+    f"({_INPUTS}, {_GRAPH}) -> Tensor",
     _forward,
     _fake,
     _setup_context,
     _backward,
     differentiable=("x", "weight", "bias"),
     folded=Folded(("x",)),
+    records=(GraphIndex,),
 )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import reference
-from biomechau.ops._backend import buffer, dense, place, runs_reference
-from biomechau.ops._distribution import batch_shape, check_distribution, check_force, core_distribution
+from biomechau.ops._backend import place, runs_reference
+from biomechau.ops._distribution import batch_shape, check_distribution, check_force, core_index
 from biomechau.ops._records import Constants, schema
 from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops._sparse import DistributionIndex, SparseMatrix
@@ -53,11 +53,9 @@ def distribute_forces(distribution: SparseMatrix, force: Tensor, directions: Ten
 
 
 def _forward(val: Tensor, force: Tensor, directions: Tensor | None, index: Constants) -> Tensor:
-    p, num_vertices, _held = core_distribution(val, directions, index)
-    batch = batch_shape(force, directions)
-    force = dense(force)
-    out = force.new_empty(*batch, num_vertices, 3)
-    _core.distribute_forces_fwd(p, batch.numel(), buffer(force), buffer(out), place(force))
+    out = _fake(val, force, directions, index)
+    num_frames = batch_shape(force, directions).numel()
+    _core.distribute_forces_fwd(core_index(index), val, directions, num_frames, force, out, place(force))
     return out
 
 
@@ -77,13 +75,19 @@ def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor) -> Sequence[Ten
 def _bwd(
     val: Tensor, force: Tensor, directions: Tensor | None, grad_out: Tensor, needs: Sequence[bool], index: Constants
 ) -> list[Tensor | None]:
-    p, _, _held = core_distribution(val, directions, index)
-    force, grad_out = dense(force), dense(grad_out)
-    grads = empty_gradients(needs, val, force, directions)
+    grads = grad_val, grad_force, grad_directions = empty_gradients(needs, val, force, directions)
     num_frames = batch_shape(force, directions).numel()
-    grad_val, grad_force, grad_directions = map(buffer, grads)
     _core.distribute_forces_bwd(
-        p, num_frames, buffer(force), buffer(grad_out), grad_val, grad_force, grad_directions, place(force)
+        core_index(index),
+        val,
+        directions,
+        num_frames,
+        force,
+        grad_out,
+        grad_val,
+        grad_force,
+        grad_directions,
+        place(force),
     )
     return grads
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, dense_or_none, fault_flag, place, runs_reference, workspace
+from biomechau.ops._backend import fault_flag, place, runs_reference, workspace
 from biomechau.ops._check import SCHEMES
 from biomechau.ops._matrices import IMPLICIT_SYSTEM
 from biomechau.ops._records import num_tensors, schema
@@ -99,16 +99,21 @@ def euler_rollout(
     _check.same_kind(names, mass, force, c0, v0, damping, stiffness)
     _check.positive_number("dt", dt)
     _check.scheme(scheme)
-    if force.ndim < 2 or force.shape[-1] == 0:
+    shape = force.shape
+    if len(shape) < 2 or shape[-1] == 0:
         raise _check.wrong_shape("force", force, "(..., T, K) with K > 0")
-    state = (*force.shape[:-2], force.shape[-1])
+    *batch, _, num_shapes = shape
+    state, square = (*batch, num_shapes), (num_shapes, num_shapes)
     if c0.shape != state:
         raise _check.wrong_shape("c0", c0, str(state))
     if v0.shape != state:
         raise _check.wrong_shape("v0", v0, str(state))
-    for name, matrix in (("mass", mass), ("damping", damping), ("stiffness", stiffness)):
-        if matrix is not None and matrix.shape != (state[-1], state[-1]):
-            _check_matrix(name, matrix, force)
+    if mass.shape != square:
+        _check_matrix("mass", mass, force)
+    if damping is not None and damping.shape != square:
+        _check_matrix("damping", damping, force)
+    if stiffness is not None and stiffness.shape != square:
+        _check_matrix("stiffness", stiffness, force)
     if scheme == "implicit" and _span(mass, force) == _PER_FRAME:
         raise ValueError("mass with a frame axis needs scheme 'explicit' or 'semi_implicit'")
     if runs_reference(force):
@@ -139,52 +144,26 @@ def _span(matrix: Tensor | None, states: Tensor) -> int:
     return _PER_SEQUENCE if matrix.ndim == states.ndim else _PER_FRAME
 
 
-def _core_operators(operators: RolloutOperators, states: Tensor) -> tuple[_core.RolloutOperators, object]:
-    """The kernels' view of the operators, and what must stay alive while the view is used."""
-    mass, c0, v0, damping, stiffness, dt, scheme = operators
-    held = mass, c0, v0, damping, stiffness = (
-        dense(mass),
-        dense(c0),
-        dense(v0),
-        dense_or_none(damping),
-        dense_or_none(stiffness),
-    )
+def _core_operators(operators: RolloutOperators, states: Tensor) -> _core.RolloutOperators:
+    """The operators as the kernels read them."""
     *batch, num_frames, num_coordinates = states.shape
-    view = _core.RolloutOperators(
+    return _core.RolloutOperators(
         math.prod(batch),
         num_frames,
         num_coordinates,
-        buffer(mass),
-        buffer(c0),
-        buffer(v0),
-        buffer(damping),
-        buffer(stiffness),
-        dt,
-        scheme,
-        _span(mass, states),
-        _span(damping, states),
-        _span(stiffness, states),
+        *operators,
+        _span(operators.mass, states),
+        _span(operators.damping, states),
+        _span(operators.stiffness, states),
     )
-    return view, held
 
 
 def _forward(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     operators = RolloutOperators(*arguments)
     results = c, v, acceleration, inverse = _results(force, operators)
-    force = dense(force)
-    view, _held = _core_operators(operators, force)
+    view = _core_operators(operators, force)
     scratch, fault = workspace(force, _core.euler_rollout_fwd_workspace, view), fault_flag(force)
-    kind, index = _core.euler_rollout_fwd(
-        view,
-        buffer(force),
-        buffer(c),
-        buffer(v),
-        buffer(acceleration),
-        buffer(inverse),
-        buffer(scratch),
-        buffer(fault),
-        place(force),
-    )
+    kind, index = _core.euler_rollout_fwd(view, force, c, v, acceleration, inverse, scratch, fault, place(force))
     if fault is not None and (code := int(fault)) >= 0:
         kind, index = divmod(code, 1 << _core.fault_index_bits)
     if kind:
@@ -207,7 +186,9 @@ def _fault(kind: int, index: int, operators: RolloutOperators, inverse: Tensor, 
 
 def _results(force: Tensor, operators: RolloutOperators) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """c, v, the acceleration and the inverses that the backward needs, uninitialised."""
-    return empty_of(force), empty_of(force), empty_of(force), empty_of(operators.inverted)
+    shape = force.shape
+    inverse = empty_of(operators.inverted)
+    return force.new_empty(*shape), force.new_empty(*shape), force.new_empty(*shape), inverse
 
 
 def _fake(force: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -230,14 +211,27 @@ def _backward(
 
 def _bwd(*arguments: Any) -> list[Tensor | None]:
     c, v, acceleration, inverse, grad_c, grad_v, _ = arguments[_NUM_ARGUMENTS:]
-    c, v, acceleration, inverse = dense(c), dense(v), dense(acceleration), dense(inverse)
-    grad_c, grad_v = dense_or_none(grad_c), dense_or_none(grad_v)
-    view, _held = _core_operators(RolloutOperators(*arguments[:_NUM_ARGUMENTS]), c)
+    view = _core_operators(RolloutOperators(*arguments[:_NUM_ARGUMENTS]), c)
     grads = _bwd_fake(*arguments)
     scratch = workspace(c, _core.euler_rollout_bwd_workspace, view)
-    tensors = (c, v, acceleration, inverse, grad_c, grad_v, *grads, scratch)
-    rest: list[Any] = [*map(buffer, tensors), place(c)]
-    _core.euler_rollout_bwd(view, *rest)
+    grad_force, grad_mass, grad_c0, grad_v0, grad_damping, grad_stiffness = grads
+    _core.euler_rollout_bwd(
+        view,
+        c,
+        v,
+        acceleration,
+        inverse,
+        grad_c,
+        grad_v,
+        grad_force,
+        grad_mass,
+        grad_c0,
+        grad_v0,
+        grad_damping,
+        grad_stiffness,
+        scratch,
+        place(c),
+    )
     return grads
 
 

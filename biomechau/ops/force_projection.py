@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import reference, tracing
-from biomechau.ops._backend import buffer, dense, place, runs_reference, workspace
+from biomechau.ops._backend import place, runs_reference, workspace
 from biomechau.ops._distribution import batch_shape, check_force
 from biomechau.ops._packed_arguments import unpacked
 from biomechau.ops._packed_blendshapes import KeptProjection, PackedBlendshapes
@@ -105,11 +105,8 @@ def _forward(
     blendshapes: Tensor, val: Tensor, force: Tensor, directions: Tensor | None, *structure: Any
 ) -> tuple[Tensor, Tensor]:
     projection = project(blendshapes, val, directions, *structure)
-    force = dense(force)
     out = force.new_empty(*batch_shape(force, directions), projection.shape[0])
-    _core.apply_projection_fwd(
-        *_sizes(force, projection, directions), buffer(projection), buffer(force), buffer(out), place(force)
-    )
+    _core.apply_projection_fwd(*_sizes(force, projection, directions), projection, force, out, place(force))
     return out, projection
 
 
@@ -144,20 +141,10 @@ def _bwd(
 ) -> list[Tensor | None]:
     need_blendshapes, need_val, need_force, need_directions = needs
     need_projection = need_blendshapes or need_val or need_directions
-    grad_out, force, projection = dense(grad_out), dense(force), dense(projection)
     grad_projection, grad_force = empty_gradients((need_projection, need_force), projection, force)
     sizes = _sizes(force, projection, directions)
     scratch = workspace(force, _core.apply_projection_bwd_workspace, *sizes)
-    _core.apply_projection_bwd(
-        *sizes,
-        buffer(projection),
-        buffer(force),
-        buffer(grad_out),
-        buffer(grad_projection),
-        buffer(grad_force),
-        buffer(scratch),
-        place(force),
-    )
+    _core.apply_projection_bwd(*sizes, projection, force, grad_out, grad_projection, grad_force, scratch, place(force))
     if not need_projection:
         return [None, None, grad_force, None]
     assert grad_projection is not None

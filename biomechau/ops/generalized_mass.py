@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, _costs, reference
-from biomechau.ops._backend import buffer, dense, fault_flag, place, runs_reference, workspace
+from biomechau.ops._backend import fault_flag, place, runs_reference, workspace
 from biomechau.ops._packed_arguments import PackedArguments, core_blendshapes, packed_arguments, unpacked
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import Constants, schema
@@ -60,7 +60,6 @@ def generalized_mass(blendshapes: Tensor | PackedBlendshapes, mass: Tensor, scal
 
 
 def _forward(blendshapes: Tensor, mass: Tensor, scale: float, packed: Constants | None) -> Tensor:
-    blendshapes, mass = dense(blendshapes), dense(mass)
     out = _fake(blendshapes, mass, scale, packed)
     num_shapes, num_vertices, _ = blendshapes.shape
     num_sequences = mass.shape[:-1].numel()
@@ -74,10 +73,10 @@ def _forward(blendshapes: Tensor, mass: Tensor, scale: float, packed: Constants 
         num_shapes,
         scale,
         *core_blendshapes(blendshapes, packed),
-        buffer(mass),
-        buffer(out),
-        buffer(scratch),
-        buffer(fault),
+        mass,
+        out,
+        scratch,
+        fault,
         place(blendshapes),
     )
     if fault is not None:
@@ -128,23 +127,21 @@ def _backward(ctx: Any, needs: Sequence[bool], grad_out: Tensor) -> Sequence[Ten
 def _bwd(
     blendshapes: Tensor, mass: Tensor, scale: float, grad_out: Tensor, needs: Sequence[bool], packed: Constants | None
 ) -> list[Tensor | None]:
-    blendshapes, mass, grad_out = dense(blendshapes), dense(mass), dense(grad_out)
-    grads = empty_gradients(needs, blendshapes, mass)
+    grads = grad_blendshapes, grad_mass = empty_gradients(needs, blendshapes, mass)
     num_shapes, num_vertices, _ = blendshapes.shape
     num_sequences = mass.shape[:-1].numel()
     scratch = workspace(mass, _core.generalized_mass_bwd_workspace, num_sequences, num_shapes)
-    grad_blendshapes, grad_mass = map(buffer, grads)
     _core.generalized_mass_bwd(
         num_sequences,
         num_vertices,
         num_shapes,
         scale,
         *core_blendshapes(blendshapes, packed),
-        buffer(mass),
-        buffer(grad_out),
+        mass,
+        grad_out,
         grad_blendshapes,
         grad_mass,
-        buffer(scratch),
+        scratch,
         place(blendshapes),
     )
     return grads

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, dense_or_none, place, runs_reference
+from biomechau.ops._backend import place, runs_reference
 from biomechau.ops._modal_system import ModalSystem
 from biomechau.ops._registration import Folded, register
 from biomechau.ops.autocast import float32_under_autocast
@@ -52,12 +52,11 @@ def modal_rollout(
         return only_ops_recorded(modal_rollout, system, force, c0, v0, muscle_force)
     if not isinstance(system, ModalSystem):
         raise TypeError(f"system must be a ModalSystem, got {type(system).__name__}")
-    constants, projection = system.constants, system.projection
+    constants, num_shapes = system.constants, system.num_coordinates
     names = ("the system", "force?", "c0", "v0", "muscle_force?")
     _check.same_kind(names, constants, force, c0, v0, muscle_force)
-    num_shapes = system.num_coordinates
-    inputs = () if projection is None else projection.shape[1:]
-    if muscle_force is not None and projection is None:
+    inputs = system.input_shape or ()
+    if muscle_force is not None and system.input_shape is None:
         raise ValueError("muscle_force needs a system with a projection")
     if force is not None:
         frames = _frames("force", force, (num_shapes,))
@@ -74,7 +73,7 @@ def modal_rollout(
         raise _check.wrong_shape("v0", v0, str(state))
     if runs_reference(constants):
         return reference.modal_rollout(system, force, c0, v0, muscle_force)
-    settings = inputs.numel() if inputs else 0, system.dt, _check.SCHEMES.index(system.scheme), system.has_modes
+    settings = math.prod(inputs) if inputs else 0, system.dt, _check.SCHEMES.index(system.scheme), system.has_modes
     return _op(constants, force, muscle_force, c0, v0, *settings)
 
 
@@ -98,21 +97,9 @@ def _forward(
     has_modes: bool,
 ) -> tuple[Tensor, Tensor]:
     c, v = _fake(constants, force, muscle_force, c0)
-    constants, c0, v0 = dense(constants), dense(c0), dense(v0)
-    force, muscle_force = dense_or_none(force), dense_or_none(muscle_force)
     *batch, num_frames, num_shapes = c.shape
     sizes = _core.ModalSizes(math.prod(batch), num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
-    _core.modal_rollout_fwd(
-        sizes,
-        buffer(constants),
-        buffer(force),
-        buffer(muscle_force),
-        buffer(c0),
-        buffer(v0),
-        buffer(c),
-        buffer(v),
-        place(c),
-    )
+    _core.modal_rollout_fwd(sizes, constants, force, muscle_force, c0, v0, c, v, place(c))
     return c, v
 
 
@@ -152,11 +139,12 @@ def _bwd(
     needs: Sequence[bool],
 ) -> list[Tensor | None]:
     grads = _bwd_fake(constants, grad_c, grad_v, shape, muscle_shape, needs)
-    constants, grad_c, grad_v = dense(constants), dense_or_none(grad_c), dense_or_none(grad_v)
     *batch, num_frames, num_shapes = shape
     sizes = _core.ModalSizes(math.prod(batch), num_frames, num_shapes, num_inputs, scheme, dt, has_modes)
-    rest: list[Any] = [*map(buffer, (constants, grad_c, grad_v, *grads)), place(constants)]
-    _core.modal_rollout_bwd(sizes, *rest)
+    grad_force, grad_muscle_force, grad_c0, grad_v0 = grads
+    _core.modal_rollout_bwd(
+        sizes, constants, grad_c, grad_v, grad_force, grad_muscle_force, grad_c0, grad_v0, place(constants)
+    )
     return grads
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import _check, reference
-from biomechau.ops._backend import buffer, dense, place, runs_reference
-from biomechau.ops._distribution import check_distribution, core_distribution
+from biomechau.ops._backend import place, runs_reference
+from biomechau.ops._distribution import check_distribution, core_index
 from biomechau.ops._packed_arguments import (
     PackedArguments,
     SortedArguments,
@@ -98,15 +98,15 @@ def project(
     index: Constants,
 ) -> Tensor:
     """The kernel on plain tensors; no gradient."""
-    p, _, _held = core_distribution(val, directions, index)
-    blendshapes = dense(blendshapes)
     out = _fake(blendshapes, val, directions, packed, entries, index)
     _core.reduced_projection_fwd(
-        p,
+        core_index(index),
+        val,
+        directions,
         blendshapes.shape[0],
         *core_blendshapes(blendshapes, packed),
         core_sorted(entries),
-        buffer(out),
+        out,
         place(blendshapes),
     )
     return out
@@ -123,16 +123,15 @@ def project_backward(
     index: Constants,
 ) -> list[Tensor | None]:
     """The gradients that are needed of B, the values of P and the directions."""
-    p, _, _held = core_distribution(val, directions, index)
-    blendshapes, grad_out = dense(blendshapes), dense(grad_out)
-    grads = empty_gradients(needs, blendshapes, val, directions)
-    grad_blendshapes, grad_val, grad_directions = map(buffer, grads)
+    grads = grad_blendshapes, grad_val, grad_directions = empty_gradients(needs, blendshapes, val, directions)
     _core.reduced_projection_bwd(
-        p,
+        core_index(index),
+        val,
+        directions,
         blendshapes.shape[0],
         *core_blendshapes(blendshapes, packed),
         core_sorted(entries),
-        buffer(grad_out),
+        grad_out,
         grad_blendshapes,
         grad_val,
         grad_directions,

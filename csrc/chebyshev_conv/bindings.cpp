@@ -7,11 +7,12 @@
 namespace biomechau {
 namespace {
 
-struct SymmetricOperatorBuffers {
+// The index of S, which is constant.
+struct GraphBuffers {
   int64_t num_vertices;
-  Buffer crow, col, val, order;
+  Buffer crow, col, order;
 
-  template <class T> SymmetricOperator<T> view(const Place& place) const {
+  template <class T> SymmetricOperator<T> view(const Buffer& val, const Place& place) const {
     const int64_t entries = col.numel;
     SymmetricOperator<T> s{};
     s.num_vertices = num_vertices;
@@ -52,20 +53,20 @@ void check_convolution_sizes(int64_t num_vertices, int64_t num_frames, int64_t n
 
 // What forward and backward share, checked.
 template <class T>
-ChebyshevConv<T> chebyshev_conv_args(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
-                                     int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight,
-                                     Buffer vertices, const Place& place) {
-  const int64_t num_kept = vertices.given() ? vertices.numel : laplacian.num_vertices;
-  check_convolution_sizes(laplacian.num_vertices, num_frames, num_terms, num_inputs, num_outputs, num_kept);
-  check_sizes({{"num_frames", num_frames}, {"number of entries", laplacian.col.numel}});
+ChebyshevConv<T> chebyshev_conv_args(const GraphBuffers& graph, Buffer val, int64_t num_frames, int64_t num_terms,
+                                     int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer vertices,
+                                     const Place& place) {
+  const int64_t num_kept = vertices.given() ? vertices.numel : graph.num_vertices;
+  check_convolution_sizes(graph.num_vertices, num_frames, num_terms, num_inputs, num_outputs, num_kept);
+  check_sizes({{"num_frames", num_frames}, {"number of entries", graph.col.numel}});
   ChebyshevConv<T> args{};
-  args.laplacian = laplacian.view<T>(place);
+  args.laplacian = graph.view<T>(val, place);
   args.num_frames = num_frames;
   args.num_terms = num_terms;
   args.num_inputs = num_inputs;
   args.num_outputs = num_outputs;
   args.num_kept = num_kept;
-  args.x = x.as<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "x");
+  args.x = x.as<T>(product({num_frames, graph.num_vertices, num_inputs}), "x");
   args.weight = weight.as<T>(product({num_terms, num_inputs, num_outputs}), "weight");
   args.vertices = vertices.as_optional<int64_t>(args.num_kept, "vertices");
   return args;
@@ -79,14 +80,14 @@ template <class T> void check_vertices(const ChebyshevConv<T>& args, const Place
     if (args.vertices[i - 1] >= args.vertices[i]) throw std::invalid_argument("vertices must rise");
 }
 
-void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+void chebyshev_conv_fwd(const GraphBuffers& graph, Buffer val, int64_t num_frames, int64_t num_terms,
                         int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer bias, Buffer vertices,
                         Buffer out, Buffer workspace, Place place) {
   place.check();
   dispatch(x, "x", [&](auto zero) {
     using T = decltype(zero);
     ChebyshevConv<T> args =
-        chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
+        chebyshev_conv_args<T>(graph, val, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
     args.bias = bias.as_optional<T>(num_outputs, "bias");
     args.out = out.as<T>(product({num_frames, args.num_kept, num_outputs}), "out");
     check_vertices(args, place);
@@ -98,7 +99,7 @@ void chebyshev_conv_fwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
   });
 }
 
-void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_frames, int64_t num_terms,
+void chebyshev_conv_bwd(const GraphBuffers& graph, Buffer val, int64_t num_frames, int64_t num_terms,
                         int64_t num_inputs, int64_t num_outputs, Buffer x, Buffer weight, Buffer vertices,
                         Buffer grad_out, Buffer grad_x, Buffer grad_weight, Buffer grad_bias,
                         Buffer workspace, Place place) {
@@ -106,10 +107,10 @@ void chebyshev_conv_bwd(const SymmetricOperatorBuffers& laplacian, int64_t num_f
   dispatch(x, "x", [&](auto zero) {
     using T = decltype(zero);
     ChebyshevConv<T> args =
-        chebyshev_conv_args<T>(laplacian, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
+        chebyshev_conv_args<T>(graph, val, num_frames, num_terms, num_inputs, num_outputs, x, weight, vertices, place);
     args.grad_out = grad_out.as<T>(product({num_frames, args.num_kept, num_outputs}), "grad_out");
     check_vertices(args, place);
-    args.grad_x = grad_x.as_optional<T>(product({num_frames, laplacian.num_vertices, num_inputs}), "grad_x");
+    args.grad_x = grad_x.as_optional<T>(product({num_frames, graph.num_vertices, num_inputs}), "grad_x");
     args.grad_weight = grad_weight.as_optional<T>(product({num_terms, num_inputs, num_outputs}), "grad_weight");
     args.grad_bias = grad_bias.as_optional<T>(num_outputs, "grad_bias");
     T* scratch = place.workspace<T>(workspace, cuda::chebyshev_conv_bwd_workspace(args));
@@ -148,17 +149,17 @@ int64_t chebyshev_conv_bwd_workspace(int64_t num_vertices, int64_t num_frames, i
 }  // namespace
 
 void bind_chebyshev_conv(py::module_& m) {
-  py::class_<SymmetricOperatorBuffers>(m, "SymmetricOperator", py::module_local())
-      .def(py::init([](int64_t num_vertices, Buffer crow, Buffer col, Buffer val, Buffer order) {
-             return SymmetricOperatorBuffers{num_vertices, crow, col, val, order};
+  py::class_<GraphBuffers>(m, "Graph", py::module_local())
+      .def(py::init([](int64_t num_vertices, Buffer crow, Buffer col, Buffer order) {
+             return GraphBuffers{num_vertices, crow, col, order};
            }),
-           "num_vertices"_a, "crow"_a, "col"_a, "val"_a, "order"_a);
+           "num_vertices"_a, "crow"_a, "col"_a, "order"_a);
 
-  m.def("chebyshev_conv_fwd", &chebyshev_conv_fwd, "laplacian"_a, "num_frames"_a, "num_terms"_a, "num_inputs"_a,
-        "num_outputs"_a, "x"_a, "weight"_a, "bias"_a, "vertices"_a, "out"_a, "workspace"_a, "place"_a);
-  m.def("chebyshev_conv_bwd", &chebyshev_conv_bwd, "laplacian"_a, "num_frames"_a, "num_terms"_a, "num_inputs"_a,
-        "num_outputs"_a, "x"_a, "weight"_a, "vertices"_a, "grad_out"_a, "grad_x"_a, "grad_weight"_a, "grad_bias"_a,
-        "workspace"_a, "place"_a);
+  m.def("chebyshev_conv_fwd", &chebyshev_conv_fwd, "graph"_a, "val"_a, "num_frames"_a, "num_terms"_a,
+        "num_inputs"_a, "num_outputs"_a, "x"_a, "weight"_a, "bias"_a, "vertices"_a, "out"_a, "workspace"_a, "place"_a);
+  m.def("chebyshev_conv_bwd", &chebyshev_conv_bwd, "graph"_a, "val"_a, "num_frames"_a, "num_terms"_a,
+        "num_inputs"_a, "num_outputs"_a, "x"_a, "weight"_a, "vertices"_a, "grad_out"_a, "grad_x"_a, "grad_weight"_a,
+        "grad_bias"_a, "workspace"_a, "place"_a);
   m.def("chebyshev_conv_fwd_workspace", &chebyshev_conv_fwd_workspace, "num_vertices"_a, "num_frames"_a, "num_terms"_a,
         "num_inputs"_a, "num_outputs"_a, "num_kept"_a);
   m.def("chebyshev_conv_bwd_workspace", &chebyshev_conv_bwd_workspace, "num_vertices"_a, "num_frames"_a, "num_terms"_a,

@@ -1,7 +1,7 @@
 // What the bindings of the ops share: how arguments arrive from Python, and the checks that keep kernels in bounds.
 //
-// A tensor arrives as (address, number of elements, dtype code), or None if it is not given. Nothing of torch is included
-// or linked; meaning is checked in Python, memory safety here.
+// A tensor arrives as itself and is read by its Python methods (tensor.h), as (address, number of elements, dtype code), or
+// as None if it is not given. Nothing of torch is included or linked; meaning is checked in Python, memory safety here.
 #pragma once
 
 #include <climits>
@@ -15,6 +15,7 @@
 
 #include "common/buffer.h"
 #include "common/cuda.h"
+#include "common/tensor.h"
 
 namespace biomechau {
 
@@ -45,10 +46,11 @@ struct Place {
 
 namespace pybind11::detail {
 template <> struct type_caster<biomechau::Buffer> {
-  PYBIND11_TYPE_CASTER(biomechau::Buffer, const_name("tuple[int, int, int] | None"));
+  PYBIND11_TYPE_CASTER(biomechau::Buffer, const_name("Tensor | tuple[int, int, int] | None"));
   bool load(handle source, bool) {
     if (source.is_none()) return true;
-    if (!PyTuple_CheckExact(source.ptr()) || PyTuple_GET_SIZE(source.ptr()) != 3) return false;
+    if (!PyTuple_CheckExact(source.ptr())) return biomechau::read_tensor(source, &value);
+    if (PyTuple_GET_SIZE(source.ptr()) != 3) return false;
     value.address = static_cast<std::uintptr_t>(PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(source.ptr(), 0)));
     value.numel = PyLong_AsLongLong(PyTuple_GET_ITEM(source.ptr(), 1));
     const long dtype = PyLong_AsLong(PyTuple_GET_ITEM(source.ptr(), 2));

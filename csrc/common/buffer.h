@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include <pybind11/pybind11.h>
+
 namespace biomechau {
 
 enum class Dtype : int { float32 = 0, float64 = 1, int64 = 2, int32 = 3 };
@@ -23,8 +25,9 @@ struct Buffer {
   std::uintptr_t address = 0;
   std::int64_t numel = 0;
   Dtype dtype = Dtype::float32;
+  pybind11::object owner = {};  // the tensor whose memory it is, which lives as long as the buffer
 
-  bool given() const { return address != 0 || numel != 0; }
+  bool given() const { return owner || address != 0 || numel != 0; }
 
   // The elements, if type and count are those that the caller's sizes require.
   template <class T> T* as(std::int64_t expected, const char* name) const {

@@ -4,12 +4,10 @@
 namespace biomechau {
 namespace {
 
-struct DistributionBuffers {
+// The index of P, which is constant.
+struct IndexBuffers {
   int64_t num_vertices, num_muscles;
-  Buffer crow, col, muscle_crow, muscle_row, muscle_entry, val, directions;
-  bool fibre;
-
-  int64_t width() const { return fibre ? 1 : 3; }
+  Buffer crow, col, muscle_crow, muscle_row, muscle_entry;
 
   // `others`: the size that the call multiplies them by, frames or shapes.
   void check_sizes(const Size& others) const {
@@ -18,7 +16,7 @@ struct DistributionBuffers {
   }
 
   // Its sizes must be checked before; its indices are not.
-  template <class T> Distribution<T> view() const {
+  template <class T> Distribution<T> view(const Buffer& val, const Buffer& directions) const {
     const int64_t entries = col.numel;
     Distribution<T> p{};
     p.num_vertices = num_vertices;
@@ -30,11 +28,14 @@ struct DistributionBuffers {
     p.muscle_row = muscle_row.as<int64_t>(entries, "muscle_row");
     p.muscle_entry = muscle_entry.as<int64_t>(entries, "muscle_entry");
     p.val = val.as<T>(entries, "val");
-    p.fibre = fibre;
-    if (fibre) p.directions = directions.as<T>(3 * entries, "directions");
+    p.directions = directions.as_optional<T>(3 * entries, "directions");
+    p.fibre = directions.given();
     return p;
   }
 };
+
+// Components of the force of a muscle.
+int64_t force_width(const Buffer& directions) { return directions.given() ? 1 : 3; }
 
 // The indices that a CPU kernel follows; those on a device are checked when a SparseMatrix is made.
 template <class T> void check_by_vertex(const Distribution<T>& p) {
@@ -78,25 +79,26 @@ using Sorted = std::optional<SortedBuffers>;
 
 // What forward and backward share, checked.
 template <class T>
-DistributeForces<T> distribute_forces_args(const DistributionBuffers& p, int64_t num_frames, Buffer force,
-                                           const Place& place) {
+DistributeForces<T> distribute_forces_args(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_frames,
+                                           Buffer force, const Place& place) {
   p.check_sizes({"num_frames", num_frames});
   DistributeForces<T> args{};
-  args.distribution = p.view<T>();
+  args.distribution = p.view<T>(val, directions);
   if (!place.on_gpu()) {
     check_by_vertex(args.distribution);
     check_by_muscle(args.distribution);
   }
   args.num_frames = num_frames;
-  args.force = force.as<T>(product({num_frames, p.num_muscles, p.width()}), "force");
+  args.force = force.as<T>(product({num_frames, p.num_muscles, force_width(directions)}), "force");
   return args;
 }
 
-void distribute_forces_fwd(const DistributionBuffers& p, int64_t num_frames, Buffer force, Buffer out, Place place) {
+void distribute_forces_fwd(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_frames, Buffer force,
+                           Buffer out, Place place) {
   place.check();
-  dispatch(p.val, "val", [&](auto zero) {
+  dispatch(val, "val", [&](auto zero) {
     using T = decltype(zero);
-    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force, place);
+    DistributeForces<T> args = distribute_forces_args<T>(p, val, directions, num_frames, force, place);
     args.out = out.as<T>(product({num_frames, p.num_vertices, 3}), "out");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
@@ -105,18 +107,19 @@ void distribute_forces_fwd(const DistributionBuffers& p, int64_t num_frames, Buf
   });
 }
 
-void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buffer force, Buffer grad_out,
-                           Buffer grad_val, Buffer grad_force, Buffer grad_directions, Place place) {
+void distribute_forces_bwd(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_frames, Buffer force,
+                           Buffer grad_out, Buffer grad_val, Buffer grad_force, Buffer grad_directions, Place place) {
   place.check();
-  dispatch(p.val, "val", [&](auto zero) {
+  dispatch(val, "val", [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
-    DistributeForces<T> args = distribute_forces_args<T>(p, num_frames, force, place);
+    DistributeForces<T> args = distribute_forces_args<T>(p, val, directions, num_frames, force, place);
     args.grad_out = grad_out.as<T>(product({num_frames, p.num_vertices, 3}), "grad_out");
     args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
-    args.grad_force = grad_force.as_optional<T>(product({num_frames, p.num_muscles, p.width()}), "grad_force");
+    args.grad_force = grad_force.as_optional<T>(product({num_frames, p.num_muscles, force_width(directions)}),
+                                                "grad_force");
     args.grad_directions = grad_directions.as_optional<T>(3 * entries, "grad_directions");
-    if (args.grad_directions && !p.fibre) throw std::invalid_argument("grad_directions needs directions");
+    if (args.grad_directions && !directions.given()) throw std::invalid_argument("grad_directions needs directions");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::distribute_forces_bwd(args, place.gpu());
@@ -125,11 +128,12 @@ void distribute_forces_bwd(const DistributionBuffers& p, int64_t num_frames, Buf
 }
 
 template <class T>
-ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
-                                             const Packed& packed, const Sorted& sorted, const Place& place) {
+ReducedProjection<T> reduced_projection_args(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_shapes,
+                                             Buffer blendshapes, const Packed& packed, const Sorted& sorted,
+                                             const Place& place) {
   p.check_sizes({"num_shapes", num_shapes});
   ReducedProjection<T> args{};
-  args.distribution = p.view<T>();
+  args.distribution = p.view<T>(val, directions);
   if (!place.on_gpu() && !(packed && sorted)) check_by_vertex(args.distribution);
   args.num_shapes = num_shapes;
   args.is_packed = packed.has_value();
@@ -145,13 +149,14 @@ ReducedProjection<T> reduced_projection_args(const DistributionBuffers& p, int64
   return args;
 }
 
-void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
+void reduced_projection_fwd(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_shapes, Buffer blendshapes,
                             const Packed& packed, const Sorted& sorted, Buffer out, Place place) {
   place.check();
-  dispatch(p.val, "val", [&](auto zero) {
+  dispatch(val, "val", [&](auto zero) {
     using T = decltype(zero);
-    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, packed, sorted, place);
-    args.out = out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "out");
+    ReducedProjection<T> args = reduced_projection_args<T>(p, val, directions, num_shapes, blendshapes, packed, sorted,
+                                                           place);
+    args.out = out.as<T>(product({num_shapes, p.num_muscles, force_width(directions)}), "out");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
       if (place.on_gpu()) return cuda::reduced_projection_fwd(args, place.gpu());
@@ -159,19 +164,21 @@ void reduced_projection_fwd(const DistributionBuffers& p, int64_t num_shapes, Bu
   });
 }
 
-void reduced_projection_bwd(const DistributionBuffers& p, int64_t num_shapes, Buffer blendshapes,
+void reduced_projection_bwd(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_shapes, Buffer blendshapes,
                             const Packed& packed, const Sorted& sorted, Buffer grad_out,
                             Buffer grad_blendshapes, Buffer grad_val, Buffer grad_directions, Place place) {
   place.check();
-  dispatch(p.val, "val", [&](auto zero) {
+  dispatch(val, "val", [&](auto zero) {
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
-    ReducedProjection<T> args = reduced_projection_args<T>(p, num_shapes, blendshapes, packed, sorted, place);
-    args.grad_out = grad_out.as<T>(product({num_shapes, p.num_muscles, p.width()}), "grad_out");
-    args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, p.num_vertices, 3}), "grad_blendshapes");
+    ReducedProjection<T> args = reduced_projection_args<T>(p, val, directions, num_shapes, blendshapes, packed, sorted,
+                                                           place);
+    args.grad_out = grad_out.as<T>(product({num_shapes, p.num_muscles, force_width(directions)}), "grad_out");
+    args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, p.num_vertices, 3}),
+                                                            "grad_blendshapes");
     args.grad_val = grad_val.as_optional<T>(entries, "grad_val");
     args.grad_directions = grad_directions.as_optional<T>(3 * entries, "grad_directions");
-    if (args.grad_directions && !p.fibre) throw std::invalid_argument("grad_directions needs directions");
+    if (args.grad_directions && !directions.given()) throw std::invalid_argument("grad_directions needs directions");
     if (packed && args.grad_blendshapes) throw std::invalid_argument("packed blendshapes have no gradient");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
@@ -238,14 +245,12 @@ int64_t apply_projection_bwd_workspace(int64_t num_frames, int64_t num_shapes, i
 }  // namespace
 
 void bind_force_projection(py::module_& m) {
-  py::class_<DistributionBuffers>(m, "Distribution", py::module_local())
-      .def(py::init([](int64_t num_vertices, int64_t num_muscles, Buffer crow, Buffer col, Buffer muscle_crow,
-                       Buffer muscle_row, Buffer muscle_entry, Buffer val, Buffer directions, bool fibre) {
-             return DistributionBuffers{num_vertices, num_muscles,  crow, col,        muscle_crow,
-                                        muscle_row,   muscle_entry, val,  directions, fibre};
+  py::class_<IndexBuffers>(m, "DistributionIndex", py::module_local())
+      .def(py::init([](int64_t num_vertices, Buffer crow, Buffer col, Buffer muscle_crow, Buffer muscle_row,
+                       Buffer muscle_entry, int64_t num_muscles) {
+             return IndexBuffers{num_vertices, num_muscles, crow, col, muscle_crow, muscle_row, muscle_entry};
            }),
-           "num_vertices"_a, "num_muscles"_a, "crow"_a, "col"_a, "muscle_crow"_a, "muscle_row"_a, "muscle_entry"_a,
-           "val"_a, "directions"_a, "fibre"_a);
+           "num_vertices"_a, "crow"_a, "col"_a, "muscle_crow"_a, "muscle_row"_a, "muscle_entry"_a, "num_muscles"_a);
 
   py::class_<SortedBuffers>(m, "SortedEntries", py::module_local())
       .def(py::init([](Buffer group_crow, Buffer muscle, Buffer list_crow, Buffer vertex, Buffer entry) {
@@ -253,14 +258,15 @@ void bind_force_projection(py::module_& m) {
            }),
            "group_crow"_a, "muscle"_a, "list_crow"_a, "vertex"_a, "entry"_a);
 
-  m.def("distribute_forces_fwd", &distribute_forces_fwd, "distribution"_a, "num_frames"_a, "force"_a, "out"_a,
+  m.def("distribute_forces_fwd", &distribute_forces_fwd, "index"_a, "val"_a, "directions"_a, "num_frames"_a, "force"_a,
+        "out"_a, "place"_a);
+  m.def("distribute_forces_bwd", &distribute_forces_bwd, "index"_a, "val"_a, "directions"_a, "num_frames"_a, "force"_a,
+        "grad_out"_a, "grad_val"_a, "grad_force"_a, "grad_directions"_a, "place"_a);
+  m.def("reduced_projection_fwd", &reduced_projection_fwd, "index"_a, "val"_a, "directions"_a, "num_shapes"_a,
+        "blendshapes"_a, "packed"_a, "sorted"_a, "out"_a, "place"_a);
+  m.def("reduced_projection_bwd", &reduced_projection_bwd, "index"_a, "val"_a, "directions"_a, "num_shapes"_a,
+        "blendshapes"_a, "packed"_a, "sorted"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_val"_a, "grad_directions"_a,
         "place"_a);
-  m.def("distribute_forces_bwd", &distribute_forces_bwd, "distribution"_a, "num_frames"_a, "force"_a, "grad_out"_a,
-        "grad_val"_a, "grad_force"_a, "grad_directions"_a, "place"_a);
-  m.def("reduced_projection_fwd", &reduced_projection_fwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a, "packed"_a,
-        "sorted"_a, "out"_a, "place"_a);
-  m.def("reduced_projection_bwd", &reduced_projection_bwd, "distribution"_a, "num_shapes"_a, "blendshapes"_a, "packed"_a,
-        "sorted"_a, "grad_out"_a, "grad_blendshapes"_a, "grad_val"_a, "grad_directions"_a, "place"_a);
   m.def("apply_projection_fwd", &apply_projection_fwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,
         "force"_a, "out"_a, "place"_a);
   m.def("apply_projection_bwd", &apply_projection_bwd, "num_frames"_a, "num_shapes"_a, "num_inputs"_a, "projection"_a,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from biomechau import _core
 
-_OBJECTS = ("Distribution", "PackedBlendshapes", "SortedEntries", "SymmetricOperator", "RolloutOperators", "ModalSizes")
+_OBJECTS = ("DistributionIndex", "PackedBlendshapes", "SortedEntries", "Graph", "RolloutOperators", "ModalSizes")
 _SECONDS = 20  # of one call; sanitizers are slow
 _NUMBERS = [-1, 0, 1, 2, 63, 2**16, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**40, 2**58, 2**62, 2**63 - 1, -(2**63), 2**64]
 _FLOATS = [0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"), None, "x"]
@@ -57,9 +57,16 @@ def record(dtype: torch.dtype) -> tuple[list[Call], dict[int, Tensor]]:
     tensors: dict[int, Tensor] = {}
     originals = {name: value for name, value in vars(_core).items() if name in _OBJECTS or name.endswith(_KERNELS)}
 
+    def known_as(arg: Any) -> Any:
+        if isinstance(arg, Tensor):  # which outlives its call
+            arg = arg.contiguous()
+            tensors[arg.data_ptr()] = arg
+            return arg.data_ptr(), arg.numel(), _core.dtypes.index(str(arg.dtype).removeprefix("torch."))
+        return made[id(arg)][1] if id(arg) in made else arg
+
     def recording(name: str, original: Any) -> Any:
         def call(*args: Any) -> Any:
-            known = Call(name, tuple(made[id(arg)][1] if id(arg) in made else arg for arg in args))
+            known = Call(name, tuple(map(known_as, args)))
             result = original(*args)
             if name in _OBJECTS:
                 made[id(result)] = result, known
@@ -70,27 +77,14 @@ def record(dtype: torch.dtype) -> tuple[list[Call], dict[int, Tensor]]:
 
         return call
 
-    # The tensors outlive their calls: those that are handed over are found by the one function that does.
-    modules = [module for name, module in sys.modules.items() if name.startswith("biomechau.ops")]
-    users = [(module, module.buffer) for module in modules if hasattr(module, "buffer")]
-
-    def keeping(tensor: Tensor | None) -> Any:
-        if tensor is not None:
-            tensors.setdefault(tensor.data_ptr(), tensor)
-        return users[0][1](tensor)
-
     try:
         for name, original in originals.items():
             setattr(_core, name, recording(name, original))
-        for module, _ in users:
-            module.buffer = keeping  # pyright: ignore[reportAttributeAccessIssue]
         for function, inputs in kernel_cases(dtype).values():
             results_of(function, inputs)
     finally:
         for name, original in originals.items():
             setattr(_core, name, original)
-        for module, original in users:
-            module.buffer = original  # pyright: ignore[reportAttributeAccessIssue]
     return list(calls.values()), tensors
 
 

@@ -180,7 +180,7 @@ def opcheck_arguments(every: int | None, bias: bool, order: bool) -> tuple[Any, 
     laplacian = p["laplacian"]
     x, weight, bias_ = (None if t is None else t.requires_grad_() for t in (p["x"], p["weight"], p["bias"]))
     order_ = laplacian.neighbourhood_order() if order else None
-    return x, weight, bias_, laplacian.crow, laplacian.col, laplacian.val, order_, p["vertices"]
+    return x, weight, bias_, laplacian.val, p["vertices"], laplacian.crow, laplacian.col, order_
 
 
 @pytest.mark.parametrize("every", [None, 3])

@@ -95,12 +95,9 @@ class TestBinding:
         index = {"crow": p["laplacian"].crow, "col": p["laplacian"].col, "val": p["laplacian"].val}
         tensors: dict[str, Tensor | None] = {**p, **index, "order": torch.arange(4), **changes}
         out = torch.zeros(len(p["vertices"]), 3, dtype=torch.float64)
-        buffers = {name: _backend.buffer(value) for name, value in tensors.items() if name != "laplacian"}
-        operator = _core.SymmetricOperator(4, *(buffers[name] for name in ("crow", "col", "val", "order")))
-        names = ("x", "weight", "bias", "vertices")
-        _core.chebyshev_conv_fwd(
-            operator, 1, 4, 2, 3, *(buffers[name] for name in names), _backend.buffer(out), None, 1
-        )
+        graph = _core.Graph(4, tensors["crow"], tensors["col"], tensors["order"])
+        x, weight, bias, vertices = (tensors[name] for name in ("x", "weight", "bias", "vertices"))
+        _core.chebyshev_conv_fwd(graph, tensors["val"], 1, 4, 2, 3, x, weight, bias, vertices, out, None, 1)
 
     def test_the_good_call_passes(self) -> None:
         self.run()
@@ -131,11 +128,8 @@ class TestBinding:
 
     def test_sizes_of_the_call(self) -> None:
         one = torch.ones(1)
-        operator = _core.SymmetricOperator(
-            1, _backend.buffer(torch.tensor([0, 1])), _backend.buffer(torch.tensor([0])), _backend.buffer(one), None
-        )
-        b = _backend.buffer(one)
+        operator = _core.Graph(1, torch.tensor([0, 1]), torch.tensor([0]), None), one
         with pytest.raises(ValueError, match="num_terms must be at least 1, got 0"):
-            _core.chebyshev_conv_fwd(operator, 1, 0, 1, 1, b, b, None, None, b, None, 1)
+            _core.chebyshev_conv_fwd(*operator, 1, 0, 1, 1, one, one, None, None, one, None, 1)
         with pytest.raises(ValueError, match="num_threads must lie between 1 and 4096, got 0"):
-            _core.chebyshev_conv_fwd(operator, 1, 1, 1, 1, b, b, None, None, b, None, 0)
+            _core.chebyshev_conv_fwd(*operator, 1, 1, 1, 1, one, one, None, None, one, None, 0)

@@ -16,7 +16,7 @@ from ops.convolutions import convolution_problem
 
 import biomechau
 from biomechau import _core, ops
-from biomechau.ops._backend import buffer
+from biomechau.ops._distribution import core_index
 from biomechau.ops.euler_rollout import RolloutOperators, _fault
 
 STUB = Path(biomechau.__file__).with_name("_core.pyi")
@@ -78,6 +78,43 @@ def test_extension_does_not_need_torch() -> None:
     assert run.stdout.strip() == _core.isa()
 
 
+READ = """
+import torch
+without_dlpack = {without_dlpack}
+if without_dlpack and hasattr(torch.Tensor, "__dlpack_c_exchange_api__"):
+    del torch.Tensor.__dlpack_c_exchange_api__
+from biomechau import ops
+for dtype in (torch.float32, torch.float64):
+    blendshapes, mass = torch.rand(3, 5, 3, dtype=dtype), torch.rand(2, 5, dtype=dtype)
+    negative = torch._neg_view(-mass)
+    assert negative.is_neg()
+    expected = ops.reference.generalized_mass(blendshapes, mass)
+    for changed in (mass.T.contiguous().T, mass.expand(4, 2, 5)[1], torch.cat([mass, mass])[2:], negative):
+        assert torch.allclose(ops.generalized_mass(blendshapes, changed), expected)
+    assert ops.generalized_mass(blendshapes, mass[:0]).shape == (0, 3, 3)
+"""
+
+
+@pytest.mark.parametrize("without_dlpack", [False, True])
+def test_tensors_are_read_as_they_lie(without_dlpack: bool) -> None:
+    """Also with versions of torch that lend no memory by DLPack's C interface."""
+    code = READ.format(without_dlpack=without_dlpack)
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.zeros(4).numpy(), torch.zeros(4).half(), torch.zeros(4).tolist(), 3, "x", (1, 2), torch.zeros(4).is_neg],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_no_tensor_of_a_kernel_is_refused(value: Any) -> None:
+    one = torch.ones(1)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        _core.apply_projection_fwd(1, 1, 1, value, one, one, 1)
+    with pytest.raises(TypeError, match="incompatible function arguments"):
+        _core.apply_projection_fwd(1, 1, 1, one, one, value, 1)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not _core.openmp, reason="counts the threads of a Linux process")
 def test_kernels_run_on_the_threads_of_torch() -> None:
@@ -108,36 +145,37 @@ class TestBuffersAreCompared:
     floats = torch.zeros(30)
     index = torch.tensor([0, 1, 2])
 
-    def distribution(self, **changes: Any) -> _core.Distribution:
+    def arguments(self, **changes: Any) -> list[Any]:
+        """Index, values and directions of P."""
         arguments = {
             "num_vertices": 2,
+            "crow": self.index,
+            "col": self.index[:2],
+            "muscle_crow": self.index,
+            "muscle_row": self.index[:2],
+            "muscle_entry": self.index[:2],
             "num_muscles": 2,
-            "crow": buffer(self.index),
-            "col": buffer(self.index[:2]),
-            "muscle_crow": buffer(self.index),
-            "muscle_row": buffer(self.index[:2]),
-            "muscle_entry": buffer(self.index[:2]),
-            "val": buffer(self.floats[:2]),
+            "val": self.floats[:2],
             "directions": None,
-            "fibre": False,
         }
-        return _core.Distribution(**{**arguments, **changes})
+        *index, val, directions = {**arguments, **changes}.values()
+        return [_core.DistributionIndex(*index), val, directions]
 
-    def run(self, distribution: _core.Distribution, force: int = 6, out: int = 6, threads: int = 1) -> None:
-        result = torch.zeros(out)
-        _core.distribute_forces_fwd(distribution, 1, buffer(self.floats[:force]), buffer(result), threads)
+    def run(self, arguments: list[Any], force: int = 6, out: int = 6, threads: int = 1) -> None:
+        index, val, directions = arguments
+        _core.distribute_forces_fwd(index, val, directions, 1, self.floats[:force], torch.zeros(out), threads)
 
     def test_the_good_call_passes(self) -> None:
-        self.run(self.distribution())
+        self.run(self.arguments())
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"crow": (1, 5, 2)}, "crow must have 3 elements, got 5"),
+            ({"crow": (8, 5, 2)}, "crow must have 3 elements, got 5"),
             ({"val": (1, 3, 0)}, "val must have 2 elements, got 3"),
             ({"muscle_row": (1, 2, 0)}, "muscle_row must be int64, got float32"),
             ({"num_vertices": -1}, "num_vertices must lie between 0 and 2147483647, got -1"),
-            ({"fibre": True}, "directions must have 6 elements, got 0"),
+            ({"directions": (1, 1, 0)}, "directions must have 6 elements, got 1"),
             ({"num_muscles": 1}, "muscle_crow must have 2 elements"),
             ({"val": (0, 2, 0)}, "val must have an address, got 0"),
             ({"val": (2, 2, 0)}, "val must lie at a multiple of 4 bytes, got address 2"),
@@ -146,27 +184,27 @@ class TestBuffersAreCompared:
     )
     def test_a_wrong_size(self, changes: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
-            self.run(self.distribution(**changes))
+            self.run(self.arguments(**changes))
 
     def test_a_wild_index(self) -> None:
         wild, negative, falling = (torch.tensor(index) for index in ([0, 7], [0, -7], [0, 9, 2]))
         with pytest.raises(ValueError, match="col holds an index out of range"):
-            self.run(self.distribution(col=buffer(wild)))
+            self.run(self.arguments(col=wild))
         with pytest.raises(ValueError, match="muscle_entry holds an index out of range"):
-            self.run(self.distribution(muscle_entry=buffer(negative)))
+            self.run(self.arguments(muscle_entry=negative))
         with pytest.raises(ValueError, match="crow must rise from 0"):
-            self.run(self.distribution(crow=buffer(falling)))
+            self.run(self.arguments(crow=falling))
 
     def test_wrong_sizes_of_the_call(self) -> None:
         with pytest.raises(ValueError, match="force must have 6 elements, got 5"):
-            self.run(self.distribution(), force=5)
+            self.run(self.arguments(), force=5)
         with pytest.raises(ValueError, match="out must have 6 elements, got 7"):
-            self.run(self.distribution(), out=7)
+            self.run(self.arguments(), out=7)
 
     @pytest.mark.parametrize("threads", [0, -1, 4097, 100_000, 2**32 + 1])
     def test_a_wrong_number_of_threads(self, threads: int) -> None:
         with pytest.raises(ValueError, match=f"num_threads must lie between 1 and 4096, got {threads}"):
-            self.run(self.distribution(), threads=threads)
+            self.run(self.arguments(), threads=threads)
 
     @pytest.mark.parametrize("num_vertices", [2**31, 2**62, 2**63 - 1])
     def test_a_size_that_is_too_large(self, num_vertices: int) -> None:
@@ -183,7 +221,7 @@ class TestBuffersAreCompared:
 
     def test_sizes_that_are_too_large_together(self) -> None:
         message = "too large together: num_sequences = 1, num_vertices = 1048576, num_shapes = 1048576, num_shapes"
-        one = buffer(self.floats[:1])
+        one = self.floats[:1]
         with pytest.raises(ValueError, match=message):
             _core.generalized_mass_fwd(1, 2**20, 2**20, 1.0, one, None, one, one, None, None, 1)
         with pytest.raises(ValueError, match=message):
@@ -198,17 +236,16 @@ class TestBuffersAreCompared:
         """Of packed blendshapes and forces along three axes, where there is no other."""
         p = force_problem(num_vertices=5)
         b = ops.PackedBlendshapes(p.blendshapes)
-        packed = _core.PackedBlendshapes(
-            5, 5, *map(buffer, (b.vertex_crow, b.shape_crow, b.vertices, b.shapes, b.rows))
-        )
-        columns = map(buffer, (p.distribution.crow, p.distribution.col, *p.distribution.transpose, p.distribution.val))
-        distribution = _core.Distribution(5, 4, *columns, directions=None, fibre=False)
+        packed = _core.PackedBlendshapes(5, 5, *(b.vertex_crow, b.shape_crow, b.vertices, b.shapes, b.rows))
+        index = core_index(p.distribution.index)
         grad_out = torch.ones(5, 4, 3, dtype=torch.float64)
-        _core.reduced_projection_bwd(distribution, 5, None, packed, None, buffer(grad_out), None, None, None, 1)
+        _core.reduced_projection_bwd(
+            index, p.distribution.val, None, 5, None, packed, None, grad_out, None, None, None, 1
+        )
 
     def test_rollout(self) -> None:
         memory = [torch.zeros(size, dtype=torch.float64) for size in (4, 6, 2)]
-        square, states, state = map(buffer, memory)
+        square, states, state = memory
 
         def run(c0: Any = state, **changes: Any) -> None:
             settings = {"dt": 0.1, "scheme": 0, "mass_span": 1, "damping_span": 0, "stiffness_span": 0, **changes}
@@ -228,9 +265,9 @@ class TestBuffersAreCompared:
                 run(**bad)
 
     def test_modal_rollout(self) -> None:
-        states, state, force = (buffer(self.floats[:size]) for size in (6, 2, 3))
+        states, state, force = (self.floats[:size] for size in (6, 2, 3))
         many = torch.zeros(3 * 16 + 4 * 2 * 16 + 16 + 2 * 16)
-        constants = buffer(many)
+        constants = many
         c, v = torch.zeros(6), torch.zeros(6)
 
         def run(**changes: Any) -> None:
@@ -242,8 +279,8 @@ class TestBuffersAreCompared:
                 force,
                 state,
                 state,
-                buffer(c),
-                buffer(v),
+                c,
+                v,
                 1,
             )
 

@@ -14,7 +14,6 @@ from ops.cuda_cases import assert_same_bits, cases
 from torch import Tensor
 
 from biomechau import _core
-from biomechau.ops._backend import buffer
 
 EDGES: tuple[Edge, ...] = ("end", "begin")
 
@@ -63,9 +62,8 @@ def distribute(muscle: int) -> Tensor:
     start, first = torch.tensor([0, 1]), torch.zeros(1, dtype=torch.int64)
     col, val = torch.tensor([muscle]), torch.tensor([2.0])
     out, force = torch.empty(1, 3), torch.tensor([[1.0, 2.0, 3.0]])
-    starts, row = buffer(start), buffer(first)
-    view = _core.Distribution(1, 1, starts, buffer(col), starts, row, row, buffer(val), None, False)
-    _core.distribute_forces_fwd(view, 1, buffer(force), buffer(out), (0, 0))
+    index = _core.DistributionIndex(1, start, col, start, first, first, 1)
+    _core.distribute_forces_fwd(index, val, None, 1, force, out, (0, 0))
     return out
 
 
@@ -89,12 +87,12 @@ def test_a_misaligned_access_is_an_error(emulation: Emulation) -> None:
             4,
             2,
             1.0,
-            buffer(blendshapes),
+            blendshapes,
             None,
-            buffer(mass),
-            buffer(gradient),
+            mass,
+            gradient,
             None,
-            buffer(wanted),
-            buffer(scratch[1:]),
+            wanted,
+            scratch[1:],
             (0, 0),
         )

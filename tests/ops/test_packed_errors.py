@@ -9,7 +9,7 @@ from torch import Tensor
 
 from biomechau import _core
 from biomechau.ops import PackedBlendshapes
-from biomechau.ops._backend import buffer
+from biomechau.ops._distribution import core_index
 from biomechau.ops._packed_blendshapes import _LARGEST
 
 
@@ -17,9 +17,9 @@ def mass_with(packed: PackedBlendshapes, **changes: Tensor) -> None:
     num_shapes, num_vertices, _ = packed.shape
     names = ("vertex_crow", "shape_crow", "vertices", "shapes", "lanes")
     arrays = [changes.get(name, getattr(packed, name)) for name in names]
-    core = _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, arrays))
+    core = _core.PackedBlendshapes(num_shapes, num_vertices, *arrays)
     mass, out = torch.ones(num_vertices, dtype=torch.float64), torch.zeros(num_shapes, num_shapes, dtype=torch.float64)
-    _core.generalized_mass_fwd(1, num_vertices, num_shapes, 1.0, None, core, buffer(mass), buffer(out), None, None, 1)
+    _core.generalized_mass_fwd(1, num_vertices, num_shapes, 1.0, None, core, mass, out, None, None, 1)
 
 
 def test_packed_arrays_that_do_not_fit_are_refused() -> None:
@@ -47,15 +47,14 @@ def test_sorted_entries_that_do_not_fit_are_refused() -> None:
     entries = packed.sorted_entries(p.distribution)
     num_shapes, num_vertices, _ = packed.shape
     index = packed.vertex_crow, packed.shape_crow, packed.vertices, packed.shapes, packed.rows
-    core = _core.PackedBlendshapes(num_shapes, num_vertices, *map(buffer, index))
-    columns = map(buffer, (p.distribution.crow, p.distribution.col, *p.distribution.transpose, p.distribution.val))
-    distribution = _core.Distribution(num_vertices, 4, *columns, None, False)
+    core = _core.PackedBlendshapes(num_shapes, num_vertices, *index)
+    arguments = core_index(p.distribution.index), p.distribution.val, None
     out = torch.zeros(num_shapes, 4, 3, dtype=torch.float64)
 
     def run(**changes: Tensor) -> None:
         arrays = entries._replace(**changes)
-        core_entries = _core.SortedEntries(*map(buffer, arrays))
-        _core.reduced_projection_fwd(distribution, num_shapes, None, core, core_entries, buffer(out), 1)
+        core_entries = _core.SortedEntries(*arrays)
+        _core.reduced_projection_fwd(*arguments, num_shapes, None, core, core_entries, out, 1)
 
     run()
     for name, change, message in [
@@ -77,10 +76,10 @@ def test_sorted_entries_that_do_not_fit_are_refused() -> None:
 def test_kernels_of_other_devices_do_not_get_them() -> None:
     packed = PackedBlendshapes(torch.ones(2, 4, 3))
     index = packed.vertex_crow, packed.shape_crow, packed.vertices, packed.shapes, packed.lanes
-    core = _core.PackedBlendshapes(2, 4, *map(buffer, index))
+    core = _core.PackedBlendshapes(2, 4, *index)
     mass, out = torch.ones(4), torch.zeros(2, 2)
     message = "this build has no CUDA kernels" if not _core.cuda else "packed blendshapes are read by CPU kernels only"
     with pytest.raises(ValueError, match=message):
-        _core.generalized_mass_fwd(1, 4, 2, 1.0, None, core, buffer(mass), buffer(out), None, None, (0, 0))
+        _core.generalized_mass_fwd(1, 4, 2, 1.0, None, core, mass, out, None, None, (0, 0))
     with pytest.raises(ValueError, match="packed blendshapes have other sizes than the call"):
-        _core.generalized_mass_fwd(1, 5, 2, 1.0, None, core, buffer(mass), buffer(out), None, None, 1)
+        _core.generalized_mass_fwd(1, 5, 2, 1.0, None, core, mass, out, None, None, 1)
