@@ -54,10 +54,14 @@ inline bool read_dtype(pybind11::handle tensor, Dtype* dtype) {
   return false;
 }
 
-// The memory of a tensor as DLPack lends it; false if it is not contiguous, or of a dtype that no kernel takes.
+// The memory of a tensor as DLPack lends it; false if it does not, as of sparse tensors, if the memory is not contiguous,
+// or if no kernel takes the dtype.
 inline bool read_lent(const DlpackInterface& dlpack, pybind11::handle tensor, Buffer* buffer) {
   DlpackTensor lent{};
-  if (dlpack.lend(tensor.ptr(), &lent)) throw pybind11::error_already_set();
+  if (dlpack.lend(tensor.ptr(), &lent)) {
+    PyErr_Clear();
+    return false;
+  }
   const bool is_float = lent.type_code == DlpackTensor::floating, is_wide = lent.type_bits == 64;
   if (!is_float && lent.type_code != DlpackTensor::integer) return false;
   if (!is_wide && lent.type_bits != 32) return false;

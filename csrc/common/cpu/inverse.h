@@ -41,7 +41,7 @@ template <class T> inline bool symmetric_part(std::int64_t n, T tolerance, const
 constexpr std::int64_t pivot_block = 4;
 
 // Operations on vectors of an inversion of a matrix (n, n).
-inline double inversion_work(std::int64_t n) { return 0.5 * n * n * n / width_of<double>; }
+inline double inversion_work(std::int64_t n) { return 1.0 * n * n * n / width_of<double>; }
 
 // The Cholesky factor of a block on the diagonal, and what it does to the block's rows.
 struct PivotBlock {
