@@ -135,6 +135,27 @@ def mass_plain(num_sequences: int, num_vertices: int, num_shapes: int) -> float:
     return max(2 * num_sequences * num_vertices * pairs / PRODUCTS, table / MEMORY)
 
 
+# -- the rollout -----------------------------------------------------------------------------------------------------
+
+
+def inverses_before(count: int, n: int) -> float:
+    """A Cholesky factor and products of its inverse in shared memory, eight warps a matrix, runs of 32 columns."""
+    runs = ceil(n / 32)
+    factor = n * (n - 1) / 2 * runs * 86 / 4 + n * 8 * 60
+    terms = sum(n - 1 - max(row, 32 * run) for row in range(n) for run in range(runs) if row < min(n, 32 * run + 32))
+    return kernel(count * (factor + terms * 85 / 16), memory=2 * count * n * n * SIZE)
+
+
+def inverses_after(count: int, n: int) -> float:
+    """csrc/euler_rollout/prepare_small.cuh, 32 < n <= 64: two warps a matrix."""
+    return kernel(count * 2 * (n * 235 + 2000), memory=2 * count * n * n * SIZE)
+
+
+def inverses_plain(count: int, n: int) -> float:
+    """A batched inverse."""
+    return max(2 * count * n**3 / 2 / PRODUCTS, 2 * count * n * n * SIZE / MEMORY)
+
+
 # -- products and the recurrence ---------------------------------------------------------------------------------------
 
 
@@ -197,6 +218,15 @@ def predictions(face: Callable[[int], faces.Face]) -> list[Prediction]:
             product_plain(*sizes),
         )
     )
+    rows.append(
+        Prediction(
+            "inverses of 1024 masses, K = 55",
+            inverses_before(1024, 55),
+            inverses_after(1024, 55),
+            "batched inverse",
+            inverses_plain(1024, 55),
+        )
+    )
     for channels in (3, 16):
         sizes = 5, 32, faces.FACE, channels
         rows.append(
@@ -232,6 +262,8 @@ _CODE = """\
 | mass after, more, `sum_many_kernel<64>` | 128 | 1736 | 1072 | 8 pairs x 8 sequences, 16 vertices, and loads |
 | product before | 166 | 183, and 4 of 139 | 128 | 4 x 4 results, 4 steps; loads of 16 steps |
 | product after | 72 | 536 | 256 | 4 x 4 results, 16 steps, and loads |
+| inverse before, `prepare_kernel` | 80 | 86, and 85 | 4, and 16 | 4 entries of the factor; 16 terms of its product |
+| inverse after, `prepare_small_kernel<64>` | 239 | 235 | 132 | a pivot, one of two warps |
 | recurrence before, `step_kernel` | 40 | 149 | 16 | 4 entries of S, 4 frames |
 | recurrence after | 40 | 89 | 16 | the same |
 """

@@ -1,13 +1,14 @@
 // One block checks and inverts one matrix; one block integrates one sequence.
 //
-// A triangular solve is a chain of K dependent steps, a product is not. So each matrix is inverted once, through its
-// Cholesky factor, and a step consists of products, each row of which is summed by a few threads of its own. Matrices and
-// states stay in shared memory if they fit.
+// A triangular solve is a chain of K dependent steps, a product is not. So each matrix is inverted once (prepare.cuh), and a
+// step consists of products, each row of which is summed by a few threads of its own. Matrices and states stay in shared
+// memory if they fit.
 // Without damping and stiffness there is a shorter way: scan.cuh.
 #include "common/product.cuh"
 #include "euler_rollout/cuda.h"
 #include "euler_rollout/math.h"
 #include "euler_rollout/prepare.cuh"
+#include "euler_rollout/prepare_small.cuh"
 #include "euler_rollout/scan.cuh"
 
 namespace biomechau {
@@ -285,12 +286,14 @@ template <class T> struct Plan {
   void prepare(const Launcher& launch, std::int64_t num_inverses) const {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates;
-    const std::size_t scratch = 2 * prepare_threads / warp_size * sizeof(T), work = (n + 1) * n * sizeof(double);
-    const bool fits = num_inverses > 0 && work + scratch <= launch.most_shared_bytes();
-    const std::int64_t parts_of_system = (system.damping ? args.count(args.damping_span) : 0) +
-                                         (system.stiffness ? args.count(args.stiffness_span) : 0);
-    launch(prepare_kernel<T>, parts_of_system + num_inverses, prepare_threads, scratch + (fits ? work : n * sizeof(T)),
-           system, fits);
+    const std::int64_t num_blocks = system.num_symmetric_parts() + num_inverses;
+    if (launch_prepare_small<T, 32>(launch, num_blocks, system) || launch_prepare_small<T, 64>(launch, num_blocks, system))
+      return;
+    const std::size_t scratch = SweptMemory<T, T>::scratch_bytes();
+    const std::size_t shared = SweptMemory<T, double>::vectors(n) + n * n * sizeof(double) + scratch;
+    const bool fits = num_inverses > 0 && shared <= launch.most_shared_bytes();
+    launch(prepare_kernel<T>, num_blocks, prepare_threads, fits ? shared : SweptMemory<T, T>::vectors(n) + scratch, system,
+           fits);
   }
 };
 

@@ -1,7 +1,7 @@
 // One Euler step in parts and, beneath each, its adjoint; V is a scalar or a vector of coordinates.
 //
 // Shared by the CPU and CUDA kernels, and by modal_rollout: all of this file. Not shared: F^-1 and products with it, with
-// D and K (cpu/system.h and euler_rollout.cpp; prepare.cuh and euler_rollout.cu), and the sums over the frames that make
+// D and K (cpu/system.h and euler_rollout.cpp; the .cuh files and euler_rollout.cu), and the sums over the frames that make
 // the gradients of the matrices (cpu/matrix_gradient.h; euler_rollout.cu).
 //
 // All three schemes are one formula:

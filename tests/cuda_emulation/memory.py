@@ -8,13 +8,14 @@ from threading import local
 from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 # Where a tensor touches such a page; None: tensors stay where they are.
 Edge = Literal["end", "begin"] | None
 
 
 class _Moved(NamedTuple):
-    source: int
+    tensor: Tensor
     memory: int
     content: bytes
     at_begin: bool
@@ -26,47 +27,49 @@ class Memory(local):
     def __init__(self, library: ctypes.CDLL, dtypes: tuple[str, ...]) -> None:
         self._library = library
         self._library.emulation_allocate.restype = ctypes.c_void_p
-        self._sizes = [getattr(torch, name).itemsize for name in dtypes]
-        self._moved: dict[tuple[int, int, int], _Moved] = {}
+        self._dtypes = [getattr(torch, name) for name in dtypes]
+        self._moved: list[_Moved] = []
 
     def wrap(self, function: Callable[..., Any], edge: Callable[[], Edge]) -> Callable[..., Any]:
-        """The same function of the compiled core: its tensors are moved, and moved back where it is a kernel's call."""
+        """The same function or class of the compiled core: the tensors of a kernel's call are moved, and moved back.
+
+        Objects of a class keep their tensors for later calls: these are moved for good.
+        """
 
         def call(*args: Any, **kwargs: Any) -> Any:
             at = edge()
-            if at is None:
+            is_kernel = any(type(value) is tuple and len(value) == 2 for value in (*args, *kwargs.values()))  # a place
+            if at is None or not (is_kernel or isinstance(function, type)):
                 return function(*args, **kwargs)
             arguments = [self._move(argument, at) for argument in args]
             named = {name: self._move(argument, at) for name, argument in kwargs.items()}
-            is_kernel = any(type(value) is tuple and len(value) == 2 for value in (*args, *kwargs.values()))  # a place
             try:
                 return function(*arguments, **named)
             finally:
                 if is_kernel:
                     self._move_back()
+                self._moved.clear()
 
         return call
 
     def _move(self, value: Any, edge: Edge) -> Any:
-        if type(value) is not tuple or len(value) != 3 or value[0] == 0:
+        if not isinstance(value, Tensor) or not value.numel():
             return value
-        if value not in self._moved:
-            address, numel, dtype = value
-            size, at_begin = numel * self._sizes[dtype], edge == "begin"
-            memory = self._library.emulation_allocate(ctypes.c_size_t(size), at_begin)
-            assert memory is not None, "no memory"
-            content = ctypes.string_at(address, size)
-            ctypes.memmove(memory, content, size)
-            self._moved[value] = _Moved(address, memory, content, at_begin)
-        return self._moved[value].memory, *value[1:]
+        tensor = value.detach().contiguous()
+        size, at_begin = tensor.numel() * tensor.itemsize, edge == "begin"
+        memory = self._library.emulation_allocate(ctypes.c_size_t(size), at_begin)
+        assert memory is not None, "no memory"
+        content = ctypes.string_at(tensor.data_ptr(), size)
+        ctypes.memmove(memory, content, size)
+        self._moved.append(_Moved(tensor, memory, content, at_begin))
+        return memory, tensor.numel(), self._dtypes.index(tensor.dtype)
 
     def _move_back(self) -> None:
         untouched = True
-        for source, memory, before, at_begin in self._moved.values():
+        for tensor, memory, before, at_begin in self._moved:
             content = ctypes.string_at(memory, len(before))
             if content != before:
-                ctypes.memmove(source, content, len(before))
+                ctypes.memmove(tensor.data_ptr(), content, len(before))
             free = self._library.emulation_free
             untouched &= bool(free(ctypes.c_void_p(memory), ctypes.c_size_t(len(before)), at_begin))
-        self._moved.clear()
         assert untouched, "a kernel wrote beside a tensor"

@@ -18,6 +18,7 @@ from ops.cases import (
     rollout_problem,
 )
 from ops.cuda import Emulation, Gpu, compare_on
+from ops.cuda_cases import assert_same_bits
 from torch import Tensor
 
 from biomechau import ops
@@ -70,6 +71,26 @@ def test_euler_rollout_at_the_size_of_a_rig(
         batch=(2,), num_frames=4, num_shapes=num_shapes, mass_axes=mass_axes, elastic_axes=elastic_axes, dtype=dtype
     )
     compare_rollouts(gpu, scheme, inputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("num_shapes", [1, 31, 32, 33, 64, 65])
+@pytest.mark.parametrize(
+    ("scheme", "mass_axes", "elastic_axes"),
+    [("explicit", "sequence", None), ("semi_implicit", "frame", "shared"), ("implicit", "sequence", "sequence")],
+)
+def test_matrices_of_any_size_in_any_order(
+    emulation: Emulation, scheme: str, mass_axes: str, elastic_axes: str | None, num_shapes: int, dtype: torch.dtype
+) -> None:
+    """At most 32, at most 64 and more coordinates have kernels of their own; none depends on the order of threads."""
+    inputs = rollout_inputs(
+        batch=(2,), num_frames=2, num_shapes=num_shapes, mass_axes=mass_axes, elastic_axes=elastic_axes, dtype=dtype
+    )
+    compare_rollouts(emulation, scheme, inputs)
+    expected = results_of(rollout(ops.euler_rollout, scheme), inputs)
+    for seed in (1, 2):  # falling, shuffled
+        emulation.set_order(seed)
+        assert_same_bits(results_of(rollout(ops.euler_rollout, scheme), inputs), expected, scheme)
 
 
 @pytest.mark.parametrize(("num_shapes", "scheme"), [(130, "semi_implicit"), (530, "implicit")])
