@@ -170,7 +170,13 @@ def analyse(
             coefficients=_spread(result.coefficients, near),
             deviation=None if result.deviation is None else _spread(result.deviation, near),
         )
-    doubts = [_range_doubt(coefficients[sequence.valid]), source.doubt(sequence) if source is not None else ""]
+    doubts = [
+        _range_doubt(coefficients[sequence.valid]),
+        _cutoff_doubt(options, config.fps),
+        source.doubt(sequence) if source is not None else "",
+    ]
+    if doubts[-1] and options.metric == "learned":
+        doubts[-1] += "; the learned metric takes a percentile where nothing else is said"
     notes = (*sequence.notes, *(str(entry.message) for entry in caught), *filter(None, doubts))
     about = source.words() if source is not None else None
     undetermined = () if learned is None else learned.undetermined
@@ -196,6 +202,13 @@ def _range_doubt(coefficients: Tensor) -> str:
     if _USUAL_RANGE[0] <= least and most <= _USUAL_RANGE[1]:
         return ""
     return f"coefficients go from {least:.2g} to {most:.2g}, those of blendshapes from 0 to 1: the forces are in doubt"
+
+
+def _cutoff_doubt(options: InverseOptions, fps: float) -> str:
+    """A warning that the low-pass filter does nothing; empty if there is no doubt."""
+    if options.metric == "learned" or options.cutoff is None or options.cutoff < fps / 2:
+        return ""
+    return f"the cutoff of {options.cutoff:g} Hz is not below half the frame rate, {fps / 2:g} Hz: nothing is smoothed"
 
 
 def _near(valid: Tensor, margin: int) -> Tensor:

@@ -27,13 +27,14 @@ class Person(NamedTuple):
 def study_row(summary: Mapping[str, Any]) -> Row:
     """Key figures of one recording by column, from its ``summary.json``.
 
-    Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean over
-    all frames, 0 to 1), ``residual_share``, ``warnings`` (their number); ``asymmetry_total``, ``asymmetry_upper`` and
-    ``asymmetry_lower`` (:func:`asymmetry_index` of this recording); for every muscle and side ``NAME_peak`` and
-    ``NAME_mean`` [force unit] and ``NAME_time_of_peak`` [s]; for every paired muscle ``NAME_ratio_of_sums``; and for
-    every action unit ``AU12_rate``, the share of the frames with a face in which it is on, and ``AU12_mean``, its mean
-    probability; the same of ``AU12_left`` and ``AU12_right`` where sides are told; ``AU12_intensity_mean`` and
-    ``AU12_intensity_peak``, 0 to 5, where intensities are.
+    Columns are ``seconds``, ``fps``, ``recorded_frames``, ``frames_without_face`` (of these), ``quality`` (mean
+    over all frames, 0 to 1), ``residual_share``, ``warnings`` (their number), ``not_determined`` (muscles that face
+    and tracker do not determine, as far as the metric knows, separated by spaces); ``asymmetry_total``,
+    ``asymmetry_upper`` and ``asymmetry_lower`` (:func:`asymmetry_index` of this recording); for every muscle and
+    side ``NAME_peak`` and ``NAME_mean`` [force unit] and ``NAME_time_of_peak`` [s]; for every paired muscle
+    ``NAME_ratio_of_sums``; and for every action unit ``AU12_rate``, the share of the frames with a face in which it
+    is on, and ``AU12_mean``, its mean probability; the same of ``AU12_left`` and ``AU12_right`` where sides are
+    told; ``AU12_intensity_mean`` and ``AU12_intensity_peak``, 0 to 5, where intensities are.
 
     Args:
         summary: of :meth:`CaptureForces.summary`, with "quality" and, if there are any, "action_units".
@@ -47,6 +48,7 @@ def study_row(summary: Mapping[str, Any]) -> Row:
         "quality": summary["quality"],
         "residual_share": summary["residual_share"],
         "warnings": len(summary["warnings"]),
+        "not_determined": " ".join(summary["not_determined"]),
     }
     row |= {f"asymmetry_{region}": value for region, value in summary["asymmetry_index"].items()}
     for name, muscle in summary["muscles"].items():

@@ -37,12 +37,18 @@ class RestOptions:
         """Check the options.
 
         Raises:
-            ValueError: frames that are not two rising numbers, or a percentile (``--neutral``) beside them.
+            ValueError: frames that do not rise, or a percentile (``--neutral``) beside them.
+            FileNotFoundError: there is no such recording.
         """
         if not self.given:
             return
         if percentile is not None:
-            raise ValueError("--neutral takes a percentile of all frames: leave it out, or --neutral-frames and -from")
+            raise ValueError(
+                "--neutral takes a percentile of all frames, --neutral-frames and --neutral-from say where the face "
+                "rests: choose one"
+            )
+        if self.neutral_from is not None and not self.neutral_from.exists():
+            raise FileNotFoundError(f"{self.neutral_from}: No such file or directory (--neutral-from)")
 
     @property
     def given(self) -> bool:
@@ -54,13 +60,15 @@ class RestOptions:
         """First and last frame at rest.
 
         Raises:
-            ValueError: not two rising numbers.
+            ValueError: not two numbers, or falling ones.
         """
         if self.neutral_frames is None:
             return None
         match = re.fullmatch(r"(\d{1,9}):(\d{1,9})", self.neutral_frames, re.ASCII)
         if match is None or int(match[1]) > int(match[2]):
-            raise ValueError(f"--neutral-frames must be two rising numbers, as 0:24, got {quote(self.neutral_frames)}")
+            raise ValueError(
+                f"--neutral-frames must be the first and the last frame, as 0:24, got {quote(self.neutral_frames)}"
+            )
         return int(match[1]), int(match[2])
 
     def source(self, reading: ReadingOptions, rig: FaceRig) -> NeutralSource | None:

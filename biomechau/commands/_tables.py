@@ -31,12 +31,13 @@ def forces_table(face: FaceForces, summary: dict[str, Any], count: int = 10) -> 
     table.add_column("muscle")
     for heading in ("left", "right", "unpaired", "time [s]", "(L-R)/(L+R)"):
         table.add_column(heading, justify="right")
-    for name, sides in ForceCurves.of(face).strongest(count):
+    curves = ForceCurves.of(face)
+    for name, sides in curves.strongest(count):
         rows = {side: summary["muscles"][face.identifiers[column]] for side, column in sides.items()}
         peaks = [f"{rows[side]['peak']:.2f}" if side in rows else "" for side in ("left", "right", "both")]
         time = max(rows.values(), key=lambda row: row["peak"])["time_of_peak"]
         index = summary["ratio_of_sums"].get(name.replace(" ", "_"))
-        if {face.identifiers[column] for column in sides.values()} & set(summary.get("not_determined", ())):
+        if curves.is_undetermined(sides):
             name = f"{name} (not determined)"
         table.add_row(name, *peaks, f"{time:.2f}", "" if index is None else _signed(index))
     return table

@@ -35,7 +35,7 @@ class Forces(Command):
     rig: Annotated[str, arg(metavar="FILE", help='Rig file, "builtin" or "builtin:9409".')] = "builtin"
     out: Annotated[Path, arg(metavar="DIR", help="Folder to write.")] = Path("biomechau-forces")
     muscles: Annotated[Path | None, arg(metavar="CSV", help="Muscle table to use instead of the built-in one.")] = None
-    paper: Annotated[Switch, arg(help="Physics exactly as in the paper; it takes only --fps.")] = False
+    paper: Annotated[Switch, arg(help="Physics exactly as in the paper; of its options only --fps.")] = False
     sd: Deviations = False
     json: Annotated[Switch, arg(help="Print the summary as JSON instead of the table.")] = False
     reading: OmitArgPrefixes[ReadingOptions] = field(default_factory=ReadingOptions)
@@ -47,6 +47,7 @@ class Forces(Command):
         """Read, invert, write, print."""
         config = self.physics
         check_deviations(self.sd, self.inverse)
+        self.rest.check(self.inverse.neutral)
         if self.paper:
             if config != PhysicsConfig(fps=config.fps):
                 raise ValueError("--paper sets all options of the physics except --fps; leave the others out")
@@ -62,7 +63,6 @@ class Forces(Command):
 
         rig = load_rig(self.rig)
         muscles = None if self.muscles is None else Muscles.load(self.muscles)
-        self.rest.check(self.inverse.neutral)
         with progress_bar("reading", self.json) as progress:
             sequence = self.reading.read(self.input, rig, progress)
         neutral = self.rest.source(self.reading, rig)

@@ -72,6 +72,7 @@ class Report(Command):
     def _of_folder(self) -> str:
         from biomechau.reports.html_report import CARD, SCORES, TABLE, experiment_page, recording_page, scores_page
         from biomechau.reports.replay import FILE as REPLAY
+        from biomechau.reports.study_files import INDEX, STUDY
 
         folder = self.folder
         if (folder / REPLAY).exists():
@@ -80,6 +81,8 @@ class Report(Command):
             return scores_page(folder)
         folders = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
         experiments = [path for path in folders if (path / TABLE).is_file() and (path / CARD).is_file()]
+        if not experiments and (folder / STUDY).is_file():
+            raise ValueError(f"{folder} is a study, whose pages are there: open {folder / INDEX}")
         if not experiments:
             raise ValueError(
                 f"{folder} holds nothing to report: expected a run (fold1, fold2, ...), {REPLAY} of predict or forces, "

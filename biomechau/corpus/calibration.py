@@ -35,11 +35,18 @@ class NeutralSource:
         """The neutral face (K,) of the person of a recording, in coefficients of a rig.
 
         Raises:
-            ValueError: no face was found in the frames; the message names the recording.
+            ValueError: no face was found in the frames, or they go beyond the end; the message names the recording.
         """
         found = []
         for recording in self.recordings or (sequence,):
             recorded = recording.recorded
+            last = int(recorded.recorded_frame.max())
+            if self.frames is not None and self.frames[1] > last:
+                first, end = self.frames
+                raise ValueError(
+                    f"{recording.name}: the face should rest in the frames {first} to {end}, but the recording ends at "
+                    f"frame {last}"
+                )
             found.append(recorded.coefficients[self._chosen(recorded)] @ rig.map_channels(recorded.channels).matrix)
         frames = torch.cat(found)
         if not len(frames):

@@ -90,7 +90,8 @@ class InverseOptions(Options):
 
     # error to minimise: "coefficients", each weighted by the displacement of its shape, suits trackers, whose errors
     # are independent between coefficients; "mesh" is the displacement of all vertices; "learned" weights errors and
-    # forces as those of simulated people of the same face, and has its own slack, cutoff and sparsity
+    # forces as those of simulated people of the same face, has its own slack, cutoff and sparsity, and subtracts the
+    # 10th percentile where no neutral face is given
     metric: Metric = "coefficients"
     # leave shapes that belong to no muscle (gaze, cheek puff, sideways jaw) out of the fit, so that no muscle has to
     # explain them
@@ -101,8 +102,8 @@ class InverseOptions(Options):
     smoothness: NotNegative = 0.05
     # weight of Eq. 15, >= 0 [unit force]: roughly the force below which a muscle is set to 0
     sparsity: NotNegative = 0.01
-    # percentile of each coefficient over its sequence, subtracted as the neutral face, 0 to 100 (usually 5 to 10);
-    # None: nothing is subtracted
+    # percentile of each coefficient over its sequence, subtracted as the neutral face, 0 to 100 (usually 5 to 10); of
+    # the forces alone, not of action units. None: nothing is subtracted
     neutral: Percentile | None = None
     # violation of the optimality conditions at which the solver stops, > 0 [share of the largest gradient]
     tolerance: Annotated[float, Interval("(0, 1)")] = 1e-6

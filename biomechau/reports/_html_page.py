@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from biomechau.reports._face_scene import FaceScene
 from biomechau.reports._render import INSIDE, overlay_colours
+from biomechau.reports.curves import BAND
 from biomechau.reports.replay import Replay
 from biomechau.rig.action_unit_names import NAMES, column_name
 from biomechau.rig.muscles import split_identifier
@@ -305,13 +306,23 @@ def _muscles(replay: Replay) -> dict[str, Any]:
     if curves is None or replay.forces is None:
         return {}
     ratio = replay.ratio_of_sums()
-    seen = curves.strength[curves.valid]
+    bands: dict[str, Any] = {}
+    highest = curves.strength
+    if curves.deviation is not None:
+        half = BAND * curves.deviation
+        bands, highest = {"bands": pack(half.astype(np.float32))}, highest + half
     return {
+        **bands,
         "forces": pack(replay.forces.float().numpy()),
         "strength": pack(curves.strength.astype(np.float32)),
-        "tops": seen.max(0, initial=0.0).tolist(),
+        "tops": highest[curves.valid].max(0, initial=0.0).tolist(),
         "muscles": [
-            {"name": name, "sides": sides, "ratio_of_sums": ratio.get(name.replace(" ", "_"))}
+            {
+                "name": name,
+                "detail": "not determined" if curves.is_undetermined(sides) else "",
+                "sides": sides,
+                "ratio_of_sums": ratio.get(name.replace(" ", "_")),
+            }
             for name, sides in curves.strongest(len(curves.identifiers))
         ],
         "balance": pack(_balance(curves.strength, curves.identifiers).astype(np.float32)),

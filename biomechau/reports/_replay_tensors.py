@@ -32,6 +32,7 @@ _KINDS: Mapping[str, _Kind] = {
     "motion": _Kind(_FLOAT, ("T",), False),
     "residual": _Kind(_FLOAT, ("T",), False),
     "quality": _Kind(_FLOAT, ("T",), False),
+    "deviation": _Kind(_FLOAT, ("TM",), False),
     "probabilities": _Kind(_FLOAT, ("TR",), False),
     "side_probabilities": _Kind(_FLOAT, ("TR2",), False),
     "labels": _Kind((torch.int8,), ("TR",), False),
@@ -76,6 +77,8 @@ def check_replay_tensors(tensors: Mapping[str, Tensor], num_muscles: int, num_un
     for name in ("probabilities", "side_probabilities", "quality"):
         if name in tensors and not bool(((tensors[name] - 0.5).abs() <= 0.5).all()):
             raise ValueError(f"tensor {name} must lie in [0, 1]")
+    if "deviation" in tensors and bool((tensors["deviation"] < 0).any()):
+        raise ValueError("tensor deviation must not be negative")
     if "labels" in tensors:
         check_labels(tensors["labels"])
 

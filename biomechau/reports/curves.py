@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ MARK_COLOUR = "#333333"
 # From here on the grey of doubt is seen.
 _DOUBTED = 0.9
 # Standard deviations to either side of a band of 90 %.
-_BAND = 1.645
+BAND = 1.645
 # Entries of a legend that have room in one line at its usual size.
 _ROOMY = 5
 
@@ -68,6 +68,10 @@ class ForceCurves:
         known = (face.deviation, face.undetermined) if isinstance(face, CaptureForces) else (None, ())
         return cls(timestamp, face.strength, face.identifiers, valid, unit, reference, quality, *known)
 
+    def is_undetermined(self, sides: Mapping[str, int]) -> bool:
+        """Whether face and tracker do not determine a muscle, given by the columns of its sides."""
+        return not {self.identifiers[column] for column in sides.values()}.isdisjoint(self.undetermined)
+
     def strongest(self, count: int) -> Rows:
         """The ``count`` muscles with the highest peaks, strongest first: readable name, column of each side."""
         rows: dict[str, dict[str, int]] = {}
@@ -104,7 +108,7 @@ def draw_curves(
         hspace=0.25,
         wspace=1.75 * num_columns / (width - 1.9),
     )
-    shown = [curves.strength + (0.0 if curves.deviation is None else _BAND * curves.deviation)]
+    shown = [curves.strength + (0.0 if curves.deviation is None else BAND * curves.deviation)]
     if curves.reference is not None:
         shown.append(curves.reference)
     columns = [column for _, sides in rows for column in sides.values()]
@@ -113,8 +117,7 @@ def draw_curves(
         axes = parent.add_subplot(grid[index % num_rows, index // num_rows])
         _draw_muscle(axes, curves, sides, marks)
         axes.set_ylim(0.0, 1.08 * top)
-        doubtful = {curves.identifiers[column] for column in sides.values()} & set(curves.undetermined)
-        label = f"{_two_lines(name)}\n(not determined)" if doubtful else _two_lines(name)
+        label = _two_lines(name) + ("\n(not determined)" if curves.is_undetermined(sides) else "")
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9, labelpad=6)
         last = index % num_rows == num_rows - 1 or index == len(rows) - 1
         axes.tick_params(labelsize=8, length=2, labelbottom=last)
@@ -157,7 +160,7 @@ def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: 
         style = {"color": SIDE_COLOURS[side], "linewidth": SIDE_WIDTHS[side]}
         strength = np.where(curves.valid, curves.strength[:, column], np.nan)
         if curves.deviation is not None:
-            half = _BAND * curves.deviation[:, column]
+            half = BAND * curves.deviation[:, column]
             low = np.maximum(strength - half, 0)
             band = {"color": SIDE_COLOURS[side], "alpha": 0.2, "linewidth": 0, "zorder": 2}
             axes.fill_between(curves.timestamp, low, strength + half, **band)

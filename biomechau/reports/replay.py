@@ -53,6 +53,8 @@ class Replay:
         paired_units: numbers of the action units of which sides are told.
         thresholds: R probabilities above which the action units are on; empty in files of an older version: 0.5.
         quality: (T,) float64 in [0, 1], how far each frame can be trusted; None in files of an older version.
+        deviation: (T, M) float64, standard deviation of each force; None where it is not known.
+        undetermined: muscles that face and tracker do not determine, as far as that is known.
     """
 
     name: str
@@ -74,12 +76,15 @@ class Replay:
     paired_units: tuple[int, ...] = ()
     thresholds: tuple[float, ...] = ()
     quality: Tensor | None = None
+    deviation: Tensor | None = None
+    undetermined: tuple[str, ...] = ()
 
     @classmethod
     def of_forces(cls, found: CaptureForces) -> Replay:
         """The replay of forces by inverse dynamics."""
         definition = "the recorded motion minus that of the muscle forces alone"
-        return cls._of(found, definition, found.motion, found.residual, found.quality)
+        replay = cls._of(found, definition, found.motion, found.residual, found.quality)
+        return replace(replay, deviation=found.result.deviation, undetermined=found.undetermined)
 
     @classmethod
     def of_analysis(cls, analysis: RecordingAnalysis) -> Replay:
@@ -139,7 +144,15 @@ class Replay:
         if self.strength is None:
             return None
         unit = f"muscle force [{self.force_unit}]"
-        return ForceCurves(self.timestamp.numpy(), self.strength, self.identifiers, self.valid.numpy(), unit)
+        return ForceCurves(
+            self.timestamp.numpy(),
+            self.strength,
+            self.identifiers,
+            self.valid.numpy(),
+            unit,
+            deviation=None if self.deviation is None else self.deviation.double().numpy(),
+            undetermined=self.undetermined,
+        )
 
     def ratio_of_sums(self) -> dict[str, float | None]:
         """See :func:`biomechau.analysis.ratio_of_sums`; empty without physics."""
@@ -183,7 +196,12 @@ class Replay:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         with naming(f"{path}: not a whole {_FORMAT}"):
             about = parse_json(metadata.get("about", "null"))
-            about = {"paired_units": [], "thresholds": [], **(about if isinstance(about, dict) else {})}
+            about = {
+                "paired_units": [],
+                "thresholds": [],
+                "undetermined": [],
+                **(about if isinstance(about, dict) else {}),
+            }
             words = {name: entry(about, name, *_WORDS[name]) for name in _WORDS}
             words |= {name: tuple(value) for name, value in words.items() if isinstance(value, list)}
             check_replay_tensors(tensors, len(words["identifiers"]), len(words["action_units"]))
@@ -215,9 +233,10 @@ _WORDS = {
     "action_units": ("a list of whole numbers", list_of(is_count)),
     "paired_units": ("a list of whole numbers", list_of(is_count)),
     "thresholds": ("a list of numbers in [0, 1]", list_of(between(0, 1))),
+    "undetermined": ("a list of strings", list_of(is_text)),
     "force_unit": _TEXT,
     "vertex_force_unit": _TEXT,
     "residual_of": _TEXT,
 }
 _TENSORS = ("timestamp", "valid", "coefficients", "forces", "motion", "residual", "probabilities", "labels")
-_TENSORS += ("side_probabilities", "quality")
+_TENSORS += ("side_probabilities", "quality", "deviation")

@@ -123,7 +123,8 @@ def _strongest(summary: Mapping[str, Any]) -> tuple[str, str]:
     identifier = max(muscles, key=lambda name: muscles[name]["peak"])
     name, _ = split_identifier(identifier)
     index = summary["ratio_of_sums"].get(name.replace(" ", "_"))
-    return f"{name} {muscles[identifier]['peak']:.2f}", asymmetry_in_words(index)
+    doubt = " (not determined)" if identifier in summary["not_determined"] else ""
+    return f"{name} {muscles[identifier]['peak']:.2f}{doubt}", asymmetry_in_words(index)
 
 
 def _units(summary: Mapping[str, Any], count: int = 4) -> str:

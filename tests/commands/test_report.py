@@ -236,6 +236,9 @@ def test_what_cannot_be_reported(run_folder: Path, corpus: Corpus, tmp_path: Pat
     out = ["--out", tmp_path / "a.html"]
     fails("report", tmp_path / "nowhere", *out, words="no such folder")
     fails("report", tmp_path, *out, words=("holds nothing to report", "replay.safetensors", "card.json"))
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/study.csv").write_text("recording\n")
+    fails("report", tmp_path / "study", *out, words=("is a study, whose pages are there: open", "index.html"))
     fails("report", tmp_path, "--corpus", corpus.path, *out, words="is not a run")
     fails("report", run_folder, *out, words=("is a run", "--corpus"))
     given = ["report", run_folder, "--corpus", corpus.path]

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import json
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +19,7 @@ from biomechau.analysis import CaptureForces, analyse
 from biomechau.corpus import FaceSequence
 from biomechau.physics import PhysicsConfig
 from biomechau.reports._face_scene import FaceScene
+from biomechau.reports._html_page import Shown, page
 from biomechau.reports.replay import Replay
 from biomechau.rig import FaceRig
 
@@ -85,6 +91,23 @@ def test_what_is_written_is_read(report: CaptureForces, tmp_path: Path) -> None:
     assert found.ratio_of_sums()["zygomaticus_major"] == pytest.approx(0.5, abs=0.1)
 
 
+def test_deviations_and_what_is_not_determined(report: CaptureForces, tmp_path: Path) -> None:
+    result = dataclasses.replace(report.result, deviation=torch.full_like(report.forces, 0.2))
+    told = dataclasses.replace(report, result=result, undetermined=("zygomaticus_major_left",))
+    Replay.of_forces(told).save(tmp_path / "replay.safetensors")
+    found = Replay.load(tmp_path / "replay.safetensors").thinned(2)
+    assert found.undetermined == ("zygomaticus_major_left",)
+    assert found.deviation is not None
+    assert torch.equal(found.deviation, result.deviation[::2])
+    script = re.search(r'id="data">(.*?)</script>', page("", [], [], [Shown(found)]), re.DOTALL)
+    assert script
+    data = json.loads(script[1])
+    (sequence,) = data["sequences"]
+    bands = np.frombuffer(zlib.decompress(base64.b64decode(sequence["bands"]["data"])), "<f4")
+    assert bands == pytest.approx(np.full(20 * len(found.identifiers), 1.645 * 0.2), rel=1e-6)
+    assert {muscle["name"] for muscle in sequence["muscles"] if muscle["detail"]} == {"zygomaticus major"}
+
+
 def test_broken_files_are_refused_by_name(report: CaptureForces, tmp_path: Path) -> None:
     path = tmp_path / "replay.safetensors"
     path.write_bytes(b"nothing")
@@ -118,6 +141,7 @@ def test_a_tensor_that_does_not_fit_is_named(report: CaptureForces, tmp_path: Pa
         ("valid", tensors["valid"].float(), "tensor valid is torch.float32, expected torch.bool"),
         ("motion", None, "expected the tensors forces, motion and residual, or none of them"),
         ("timestamp", None, "missing tensor timestamp"),
+        ("deviation", torch.full_like(tensors["forces"], -1), "tensor deviation must not be negative"),
         ("labels", torch.zeros(40, 1, dtype=torch.int8), r"tensor labels has shape \(40, 1\), expected \(40, 0\)"),
     ):
         changed = {key: value.contiguous() for key, value in {**tensors, name: tensor}.items() if value is not None}

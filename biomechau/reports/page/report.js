@@ -60,6 +60,15 @@ class Strip {
   rule(value, className) {
     this.svg.append(shape("line", { x1: 0, x2: this.count, y1: this.y(value), y2: this.y(value), class: className }));
   }
+  /** low, high: of a frame, above 0. */
+  band(low, high, className) {
+    for (const [start, after] of runs(this.count, (t) => this.valid[t])) {
+      const edge = (value, t) => `${t + 0.5} ${this.y(value(t)).toFixed(2)}`;
+      const frames = Array.from({ length: after - start }, (_, i) => start + i);
+      const path = [...frames.map((t) => edge(high, t)), ...frames.reverse().map((t) => edge(low, t))];
+      this.svg.append(shape("path", { d: `M${path.join("L")}Z`, class: `${className} area` }));
+    }
+  }
   /** value: of a frame; null where there is none. */
   curve(value, className, filled) {
     for (const [start, after] of runs(this.count, (t) => this.valid[t] && value(t) !== null)) {
@@ -212,15 +221,18 @@ class Player {
   _muscles() {
     const s = this.sequence, columns = s.strength.length / s.timestamp.length, top = Math.max(...s.tops) || 1;
     const keys = [["left", "left"], ["right", "right"], ["both", "unpaired"]];
+    if (s.bands) keys.push(["band", "90 % interval"]);
     const group = this._group("Muscle forces", `0 to ${short(top)}; ${s.force_unit}. Strongest first; (L − R) / (L + R) of the summed forces beneath the name`, keys);
     s.muscles.forEach((muscle, place) => {
       const strip = new Strip(s.timestamp.length, 0, top, s.valid, `force of ${muscle.name} over time`);
       const value = (side) => (t) => s.strength[t * columns + muscle.sides[side]];
       const sides = Object.keys(muscle.sides);
+      const half = (side) => (t) => s.bands[t * columns + muscle.sides[side]];
+      for (const side of s.bands ? sides : []) strip.band((t) => Math.max(0, value(side)(t) - half(side)(t)), (t) => value(side)(t) + half(side)(t), side);
       for (const side of sides) strip.curve(value(side), side);
       const text = (t) => sides.map((side) => value(side)(t).toFixed(2)).join("  ");
       const note = muscle.ratio_of_sums === null ? "" : `sums ${signed(muscle.ratio_of_sums)}`;
-      const row = this._row(group, muscle.name, "", strip, text, place < NUM_STRONGEST ? "" : "weaker", note);
+      const row = this._row(group, muscle.name, muscle.detail, strip, text, place < NUM_STRONGEST ? "" : "weaker", note);
       if (note) row.querySelector(".own-line").append(balanceBar(muscle.ratio_of_sums));
     });
     this._axis(group);
