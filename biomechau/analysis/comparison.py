@@ -204,7 +204,13 @@ def _pairs_by_name(own: Mapping[str, Any], other: Mapping[str, Any]) -> list[tup
     for name in other:
         if (before := found.setdefault(_key(name), name)) != name and _key(name) in map(_key, own):
             raise ValueError(f"{shortened([before, name])} of the reference agree by name; choose one with --pairs")
-    return [(name, found[_key(name)]) for name in own if _key(name) in found]
+    pairs = {name: found[_key(name)] for name in own if _key(name) in found}
+    # Names without their last words, as "corrugator" for the corrugator supercilii, where they can be of one only.
+    for (words, side), name in found.items():
+        longer = [key for key in map(_key, own) if key[0][: len(words)] == words and key[1] == side]
+        if words and name not in pairs.values() and len(longer) == 1:
+            pairs.setdefault(next(other for other in own if _key(other) == longer[0]), name)
+    return [(name, pairs[name]) for name in own if name in pairs]
 
 
 def _checked_pairs(

@@ -226,6 +226,17 @@ def test_names_agree_in_any_spelling(times: np.ndarray) -> None:
     assert found.only_reference == ("corrugator",)
 
 
+def test_names_without_their_last_words_agree_where_they_tell(times: np.ndarray) -> None:
+    x = activation(times)
+    names = ("corrugator_supercilii_left", "frontalis_medialis_left", "frontalis_lateralis_left", "digastric")
+    spelled = ("EMG Corrugator L [uV]", "Frontalis left", "Corrugator R", "EMG")
+    found = compare([signals(dict.fromkeys(names, x), times)], [signals(dict.fromkeys(spelled, x), times)])
+    assert [(one.result, one.reference) for one in found.signals] == [
+        ("corrugator_supercilii_left", "EMG Corrugator L [uV]"),
+    ]
+    assert found.only_reference == ("Frontalis left", "Corrugator R", "EMG")
+
+
 def test_names_that_do_not_tell(times: np.ndarray) -> None:
     own, other = [signals({"a": activation(times)}, times)], [signals({"b": activation(times)}, times)]
     with pytest.raises(ValueError, match="no names in common: the result has a, the reference b; .*--pairs"):
