@@ -29,6 +29,8 @@ _NEWTON_WINDOW = 16
 _AROUND_GAP = 1.0
 # Coefficients of blendshapes run from 0 to 1; trackers and fits go a little beyond.
 _USUAL_RANGE = (-0.3, 1.5)
+# Share of the motion that forces of a fitting rig explain by far.
+_EXPLAINED = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,6 +175,7 @@ def analyse(
     doubts = [
         _range_doubt(coefficients[sequence.valid]),
         _cutoff_doubt(options, config.fps),
+        _explained_doubt(float(result.explained)),
         source.doubt(sequence) if source is not None else "",
     ]
     if doubts[-1] and options.metric == "learned":
@@ -209,6 +212,13 @@ def _cutoff_doubt(options: InverseOptions, fps: float) -> str:
     if options.metric == "learned" or options.cutoff is None or options.cutoff < fps / 2:
         return ""
     return f"the cutoff of {options.cutoff:g} Hz is not below half the frame rate, {fps / 2:g} Hz: nothing is smoothed"
+
+
+def _explained_doubt(explained: float) -> str:
+    """A warning that the forces explain little of the motion; empty if there is no doubt."""
+    if explained >= _EXPLAINED:
+        return ""
+    return f"the forces explain {max(explained, 0):.0%} of the motion of the muscles' shapes: they are in doubt"
 
 
 def _near(valid: Tensor, margin: int) -> Tensor:

@@ -30,6 +30,8 @@ MARK_COLOUR = "#333333"
 _DOUBTED = 0.9
 # Standard deviations to either side of a band of 90 %.
 BAND = 1.645
+# Room for the names of muscles, the numbers and the unit of the axis [in].
+_LEFT = 1.95
 # Entries of a legend that have room in one line at its usual size.
 _ROOMY = 5
 
@@ -101,12 +103,12 @@ def draw_curves(
     grid = parent.add_gridspec(
         num_rows,
         num_columns,
-        left=1.75 / width,
+        left=_LEFT / width,
         right=1 - 0.15 / width,
         top=1 - above / height,
         bottom=0.55 / height,
         hspace=0.25,
-        wspace=1.75 * num_columns / (width - 1.9),
+        wspace=_LEFT * num_columns / (width - _LEFT - 0.15),
     )
     shown = [curves.strength + (0.0 if curves.deviation is None else BAND * curves.deviation)]
     if curves.reference is not None:
@@ -124,7 +126,7 @@ def draw_curves(
         if last:
             axes.set_xlabel("time [s]", fontsize=9)
     parent.text(0.12 / width, 0.5, curves.unit, rotation=90, ha="left", va="center", fontsize=9)
-    _draw_legend(parent, curves, rows, (1.75 / width, 1 - (above - 0.05) / height), bool(marks))
+    _draw_legend(parent, curves, rows, (_LEFT / width, 1 - (above - 0.05) / height), bool(marks))
 
 
 def _draw_muscle(axes: Axes, curves: ForceCurves, sides: dict[str, int], marks: Sequence[float]) -> None:

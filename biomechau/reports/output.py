@@ -173,7 +173,7 @@ def write_frames(
     """
     recorded = ["" if number < 0 else str(number) for number in sequence.recorded_frame.tolist()]
     trust = [] if quality is None else [f"{value:.3f}" for value in quality.tolist()]
-    valid, values = sequence.valid.tolist(), np.column_stack(list(columns.values()))
+    valid, values = sequence.valid.tolist(), np.column_stack(list(columns.values())) + 0.0  # no -0
 
     def rows() -> Iterator[list[str]]:
         for frame, (time, row) in enumerate(zip(sequence.timestamp.tolist(), values.tolist(), strict=True)):

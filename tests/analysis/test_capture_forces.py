@@ -94,6 +94,17 @@ def test_a_face_at_rest_has_no_forces(tiny_rig: FaceRig, clip: FaceSequence) -> 
     assert set(report.summary()["ratio_of_sums"].values()) == {None}
 
 
+def test_a_filter_that_does_nothing_and_forces_that_explain_little_are_told(
+    tiny_rig: FaceRig, clip: FaceSequence
+) -> None:
+    left_out = analyse(clip, tiny_rig, options=InverseOptions(cutoff=12.4)).warnings  # of a small rig
+    found = analyse(clip, tiny_rig, options=InverseOptions(cutoff=12.5)).warnings
+    told = "the cutoff of 12.5 Hz is not below half the frame rate, 12.5 Hz: nothing is smoothed"
+    assert found == (*left_out, told)
+    found = analyse(clip, tiny_rig, options=InverseOptions(sparsity=1000)).warnings
+    assert found == (*left_out, "the forces explain 0% of the motion of the muscles' shapes: they are in doubt")
+
+
 def test_coefficients_far_outside_their_range_are_in_doubt(tiny_rig: FaceRig, clip: FaceSequence) -> None:
     assert not any("in doubt" in warning for warning in analyse(clip, tiny_rig).warnings)
     for factor, words in ((5.0, "those of blendshapes from 0 to 1"), (-1.0, "coefficients go from -")):
