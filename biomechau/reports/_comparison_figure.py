@@ -25,7 +25,8 @@ _POINTS = 3000
 def comparison_figure(comparison: Comparison) -> Figure:
     """Small multiples: curves, scatter plot with r at the best lag, Bland-Altman plot where the units agree.
 
-    A reference in another unit is drawn with the result's mean and standard deviation, as the axis says.
+    A reference in another unit is drawn with the result's mean and standard deviation, as the title says; presences
+    beside probabilities are not.
     """
     shown = comparison.signals[:MOST_ROWS]
     differences = any(signal.one_scale and signal.measures for signal in shown)
@@ -78,7 +79,7 @@ def _draw_curves(axes: Axes, signal: ComparedSignal, last: bool) -> None:
     for start, stop in invalid_spans(signal.timestamp, ~known):
         axes.axvspan(start, stop, **INVALID_STYLE, zorder=0)
     reference, note = signal.reference_values, ""
-    if not signal.one_scale:
+    if not signal.one_scale and signal.scales != ("probability", "presence"):
         reference, note = _rescaled(reference, signal.values, known), ", reference rescaled"
     axes.plot(signal.timestamp, signal.values, color=_RESULT, linewidth=1.4)
     axes.plot(signal.timestamp, reference, color=_REFERENCE, linewidth=1.0)
