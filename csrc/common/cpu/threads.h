@@ -60,8 +60,8 @@ template <class Fn> void parallel_for(std::int64_t count, double work, int num_t
 template <class T> class Scratch {
  public:
   explicit Scratch(std::int64_t size)
-      : data_(size > 0 ? static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T), std::align_val_t{64}))
-                       : nullptr) {}
+      : data_(static_cast<T*>(
+            ::operator new((size > 0 ? static_cast<std::size_t>(size) : 1) * sizeof(T), std::align_val_t{64}))) {}
   ~Scratch() { ::operator delete(data_, std::align_val_t{64}); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
