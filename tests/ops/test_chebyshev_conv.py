@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo.testing
 from ops.cases import assert_close
 from ops.convolutions import convolution_problem, split_convolution
 from ops.test_against_reference import DTYPES, compare
