@@ -1,12 +1,13 @@
 // One block checks and inverts one matrix; one block integrates one sequence.
 //
 // A triangular solve is a chain of K dependent steps, a product is not. So each matrix is inverted once (prepare.cuh), and a
-// step consists of products, each row of which is summed by a few threads of its own. Matrices and states stay in shared
-// memory if they fit.
+// step consists of products, each row of which is summed by a few threads of its own (matrices.cuh). States stay in shared
+// memory.
 // Without damping and stiffness there is a shorter way: scan.cuh.
 #include "common/product.cuh"
 #include "euler_rollout/cuda.h"
 #include "euler_rollout/math.h"
+#include "euler_rollout/matrices.cuh"
 #include "euler_rollout/prepare.cuh"
 #include "euler_rollout/prepare_small.cuh"
 #include "euler_rollout/scan.cuh"
@@ -15,91 +16,39 @@ namespace biomechau {
 namespace cuda {
 namespace {
 
-constexpr int parts = 4;                        // threads that share the sum of a row
-constexpr int warp_rows = warp_size / parts;    // lane = part * warp_rows + row
-constexpr int most_warps = 16;
+constexpr int num_vectors = 6;  // of the state and what is multiplied
 
-// A symmetric matrix, which a block reads by columns: from global memory, or a copy in shared memory. Each has a loop of
-// its own, so that the compiler knows in which memory an address lies.
-template <class T> struct Matrix {
-  const T* data;  // in global memory (n, n), or null
-  int copy;       // where the copy begins in shared memory, in elements; negative: there is none
-  int stride;     // of the copy
+// The matrices that a sequence is multiplied by.
+template <class T, class Matrix> struct Matrices {
+  Matrix damping, stiffness, inverse;
 
-  // One part of the sum over j of entry (row, j) times x_j; 0 for rows beyond the last and without a matrix. A part is a
-  // run of j: if neighbouring shapes are nearly equal, their large terms cancel before the parts are added. Its length is
-  // odd, so that the parts lie in different banks. x lies in shared memory at the offset given.
-  __device__ T row_part(int x, int n, int row, int part) const {
-    if (!data || row >= n) return T(0);
-    const int length = (n + parts - 1) / parts | 1, begin = part * length;
-    const int end = n < begin + length ? n : begin + length;
-    const T* vector = shared_memory<T>() + x;
-    T sum = 0;
-    if (copy >= 0) {
-      const T* own = shared_memory<T>() + copy + row;
-      for (int j = begin; j < end; ++j) sum += own[j * stride] * vector[j];
-    } else {
-      for (int j = begin; j < end; ++j) sum += data[static_cast<std::int64_t>(j) * n + row] * vector[j];
-    }
-    return sum;
-  }
-  __device__ bool poisoned(int n, int k) const {
-    if (!data) return false;
-    if (copy >= 0) return isnan(shared_memory<T>()[copy + k * stride + k]);
-    return isnan(data[static_cast<std::int64_t>(k) * n + k]);
-  }
-};
-
-// Odd multiples of 8: the four parts of eight rows lie in different banks.
-BIOMECHAU_INLINE std::int64_t padded_stride(std::int64_t n) { return (n + 7) / 16 * 16 + 8; }
-
-constexpr int num_vectors = 6;
-
-// The matrix itself, or with a copy in shared memory from `free` on, which moves behind it.
-template <class T> __device__ Matrix<T> hold(const T* matrix, std::int64_t n, bool keep, int& free) {
-  const int stride = static_cast<int>(padded_stride(n));
-  if (!matrix || !keep) return {matrix, -1, stride};
-  const int copy = free;
-  free += static_cast<int>(n) * stride;
-  for_entries(n, [&](std::int64_t i, std::int64_t j) { shared_memory<T>()[copy + i * stride + j] = matrix[i * n + j]; });
-  return {matrix, copy, stride};
-}
-
-template <class T> struct Held {
-  Matrix<T> damping, stiffness, inverse;
-
-  __device__ Held(const System<T>& system, std::int64_t s, int free) {
+  __device__ Matrices(const System<T>& system, std::int64_t s) {
     const EulerRollout<T>& args = system.args;
     const std::int64_t n = args.num_coordinates, size = n * n;
-    inverse = hold<T>(args.inverse + args.index(args.inverse_span(), s, 0) * size, n, system.kept & 1, free);
-    damping = hold<T>(system.damping ? system.damping + args.index(args.damping_span, s, 0) * size : nullptr, n,
-                      system.kept & 2, free);
-    stiffness = hold<T>(system.stiffness ? system.stiffness + args.index(args.stiffness_span, s, 0) * size : nullptr, n,
-                        system.kept & 4, free);
+    if (system.damping) damping.read(system.damping + args.index(args.damping_span, s, 0) * size, static_cast<int>(n));
+    if (system.stiffness)
+      stiffness.read(system.stiffness + args.index(args.stiffness_span, s, 0) * size, static_cast<int>(n));
+    if (args.inverse_span() != Span::per_frame)
+      inverse.read(args.inverse + args.index(args.inverse_span(), s, 0) * size, static_cast<int>(n));
   }
 };
 
-// Calls fn(row, part) so that whole warps take part, with rows beyond n too.
-template <class Fn> __device__ inline void for_rows(int n, const Fn& fn) {
-  const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size, warps = blockDim.x / warp_size;
-  for (int base = warp * warp_rows; base < n; base += warps * warp_rows)
-    fn(base + lane % warp_rows, lane / warp_rows);
-}
-
-template <class T> __global__ void rollout_kernel(System<T> system) {
+template <class T, class Matrix>
+__global__ void __launch_bounds__(Matrix::most_threads) rollout_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
-  const int n = static_cast<int>(args.num_coordinates);
+  const int n = static_cast<int>(args.num_coordinates), stride = Matrix::vector_size(n);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool by_frame = args.inverse_span() == Span::per_frame;
+  const bool by_frame = Matrix::may_change && args.inverse_span() == Span::per_frame;
+  const bool elastic = !Matrix::may_change || system.damping || system.stiffness;  // else scan.cuh
   const Step<T> step = step_of(args.scheme, args.dt);
-  T *c = shared_memory<T>(), *v = c + n, *pulled = v + n, *force = pulled + n, *rhs = force + n;
-  Held<T> held(system, s, num_vectors * n);
-  const bool elastic = held.damping.data || held.stiffness.data;
-  // Offsets of v, pulled, and what the inverse multiplies.
-  const int at_v = n, at_pulled = 2 * n, at_load = elastic ? 4 * n : 3 * n;
+  T *c = shared_memory<T>(), *v = c + stride, *pulled = v + stride, *force = pulled + stride, *rhs = force + stride;
+  const T* load = elastic ? rhs : force;  // what the inverse multiplies
+  Matrices<T, Matrix> matrices(system, s);
+  clear(c, num_vectors * stride);
   __syncthreads();
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
-    c[k] = held.damping.poisoned(n, k) || held.stiffness.poisoned(n, k) ? not_a_number<T>() : args.c0[s * n + k];
+    const bool poisoned = matrices.damping.poisoned || matrices.stiffness.poisoned || matrices.inverse.poisoned;
+    c[k] = poisoned ? not_a_number<T>() : args.c0[s * n + k];
     v[k] = args.v0[s * n + k];
     pulled[k] = ahead(step.theta, c[k], v[k]);
     if (num_frames > 0) force[k] = args.force[s * num_frames * n + k];
@@ -107,22 +56,23 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   __syncthreads();
   for (std::int64_t t = 0; t < num_frames; ++t) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.inverse.data = args.inverse + (s * num_frames + t) * n * n;
+    if (by_frame) matrices.inverse.read(args.inverse + (s * num_frames + t) * n * n, n);
     // The next force is loaded while this frame is computed.
     const bool more = t + 1 < num_frames;
     const T upcoming = more && threadIdx.x < n ? args.force[at + n + threadIdx.x] : T(0);
     if (elastic) {
       for_rows(n, [&](int row, int part) {
-        const T sum = sum_lanes(
-            held.damping.row_part(at_v, n, row, part) + held.stiffness.row_part(at_pulled, n, row, part), warp_rows);
+        const T by_damping = system.damping ? matrices.damping.row_part(v, n, row, part) : T(0);
+        const T by_stiffness = system.stiffness ? matrices.stiffness.row_part(pulled, n, row, part) : T(0);
+        const T sum = sum_lanes(by_damping + by_stiffness, warp_rows);
         if (part == 0 && row < n) rhs[row] = force[row] - sum;
       });
       __syncthreads();
     }
     for_rows(n, [&](int row, int part) {
-      const T a = sum_lanes(held.inverse.row_part(at_load, n, row, part), warp_rows);
+      const T a = sum_lanes(matrices.inverse.row_part(load, n, row, part), warp_rows);
       if (part != 0 || row >= n) return;
-      T c_next = held.inverse.poisoned(n, row) ? not_a_number<T>() : c[row], v_next = v[row];
+      T c_next = by_frame && matrices.inverse.poisoned ? not_a_number<T>() : c[row], v_next = v[row];
       advance(step.h, step.explicit_position, a, &c_next, &v_next);
       args.acceleration[at + row] = a;
       args.c[at + row] = c[row] = c_next;
@@ -138,28 +88,28 @@ template <class T> __global__ void rollout_kernel(System<T> system) {
   }
 }
 
-template <class T> __global__ void adjoint_kernel(System<T> system) {
+template <class T, class Matrix>
+__global__ void __launch_bounds__(Matrix::most_threads) adjoint_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
-  const int n = static_cast<int>(args.num_coordinates);
+  const int n = static_cast<int>(args.num_coordinates), stride = Matrix::vector_size(n);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
-  const bool by_frame = args.inverse_span() == Span::per_frame;
+  const bool by_frame = Matrix::may_change && args.inverse_span() == Span::per_frame;
   const Step<T> step = step_of(args.scheme, args.dt);
-  T *lambda = shared_memory<T>(), *mu = lambda + n, *grad_c = mu + n, *grad_v = grad_c + n, *grad_a = grad_v + n;
-  T* r = grad_a + n;
-  const int at_grad_a = 4 * n, at_r = 5 * n;  // offsets in shared memory
-  Held<T> held(system, s, num_vectors * n);
+  T *lambda = shared_memory<T>(), *mu = lambda + stride, *grad_c = mu + stride, *grad_v = grad_c + stride;
+  T *grad_a = grad_v + stride, *r = grad_a + stride;
+  Matrices<T, Matrix> matrices(system, s);
+  clear(lambda, num_vectors * stride);
+  __syncthreads();
   for (int k = threadIdx.x; k < n; k += blockDim.x) {
-    lambda[k] = mu[k] = 0;
-    if (num_frames > 0) {
-      const std::int64_t last = ((s + 1) * num_frames - 1) * n + k;
-      grad_c[k] = args.grad_c ? args.grad_c[last] : T(0);
-      grad_v[k] = args.grad_v ? args.grad_v[last] : T(0);
-    }
+    if (num_frames == 0) break;
+    const std::int64_t last = ((s + 1) * num_frames - 1) * n + k;
+    grad_c[k] = args.grad_c ? args.grad_c[last] : T(0);
+    grad_v[k] = args.grad_v ? args.grad_v[last] : T(0);
   }
   __syncthreads();
   for (std::int64_t t = num_frames; t-- > 0;) {
     const std::int64_t at = (s * num_frames + t) * n;
-    if (by_frame) held.inverse.data = args.inverse + (s * num_frames + t) * n * n;
+    if (by_frame) matrices.inverse.read(args.inverse + (s * num_frames + t) * n * n, n);
     const bool own = t > 0 && threadIdx.x < n;
     const T upcoming_c = own && args.grad_c ? args.grad_c[at - n + threadIdx.x] : T(0);
     const T upcoming_v = own && args.grad_v ? args.grad_v[at - n + threadIdx.x] : T(0);
@@ -170,14 +120,16 @@ template <class T> __global__ void adjoint_kernel(System<T> system) {
     }
     __syncthreads();
     for_rows(n, [&](int row, int part) {
-      const T sum = sum_lanes(held.inverse.row_part(at_grad_a, n, row, part), warp_rows);
+      const T sum = sum_lanes(matrices.inverse.row_part(grad_a, n, row, part), warp_rows);
       if (part == 0 && row < n) args.grad_force[at + row] = r[row] = sum;
     });
     __syncthreads();
-    if (held.damping.data || held.stiffness.data) {
+    if (system.damping || system.stiffness) {
       for_rows(n, [&](int row, int part) {
-        const T by_damping = sum_lanes(held.damping.row_part(at_r, n, row, part), warp_rows);
-        const T by_stiffness = sum_lanes(held.stiffness.row_part(at_r, n, row, part), warp_rows);
+        const T by_damping =
+            sum_lanes(system.damping ? matrices.damping.row_part(r, n, row, part) : T(0), warp_rows);
+        const T by_stiffness =
+            sum_lanes(system.stiffness ? matrices.stiffness.row_part(r, n, row, part) : T(0), warp_rows);
         if (part == 0 && row < n) {
           ahead_vjp(step.theta, by_stiffness, lambda + row, mu + row);
           mu[row] -= by_damping;
@@ -257,29 +209,26 @@ void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const 
          grad);
 }
 
-// Where the symmetric parts lie in the workspace, and how much shared memory a rollout gets.
+// Where the symmetric parts lie in the workspace, and how the kernels are launched.
 template <class T> struct Plan {
   System<T> system;
-  int threads;
-  std::size_t shared_bytes;
 
-  Plan(const Launcher& launch, const EulerRollout<T>& args, T* workspace, std::int64_t* fault) {
+  Plan(const EulerRollout<T>& args, T* workspace, std::int64_t* fault) {
     const std::int64_t n = args.num_coordinates;
     if (args.num_sequences * args.num_frames > 0xffffffffLL || n > 0x7fffff)
       throw std::invalid_argument("euler_rollout: more than 2^32 frames, or matrices larger than any memory");
     T* stiffness = workspace + args.count(args.damping ? args.damping_span : Span::none) * n * n;
-    system = {args, args.damping ? workspace : nullptr, args.stiffness ? stiffness : nullptr, fault, 0};
-    const std::int64_t warps = blocks_for(n, warp_rows);
-    threads = static_cast<int>(warps < most_warps ? warps : most_warps) * warp_size;
+    system = {args, args.damping ? workspace : nullptr, args.stiffness ? stiffness : nullptr, fault};
+  }
 
-    const std::size_t most = launch.most_shared_bytes(), each = n * padded_stride(n) * sizeof(T);
-    shared_bytes = num_vectors * n * sizeof(T);
-    const bool wanted[] = {args.inverse_span() != Span::per_frame, args.damping != nullptr, args.stiffness != nullptr};
-    for (int i = 0; i < 3; ++i)
-      if (wanted[i] && shared_bytes + each <= most) {
-        system.kept |= 1 << i;
-        shared_bytes += each;
-      }
+  // One of the two kernels: that for matrices in registers, where they fit and stay the same, or that for matrices in memory.
+  void integrate(const Launcher& launch, void (*held)(System<T>), void (*read)(System<T>)) const {
+    const std::int64_t n = system.args.num_coordinates, warps = blocks_for(n, warp_rows);
+    const bool holds = n <= HeldMatrix<T>::most_rows && system.args.inverse_span() != Span::per_frame;
+    const int most_warps = (holds ? HeldMatrix<T>::most_threads : ReadMatrix<T>::most_threads) / warp_size;
+    const int stride = holds ? HeldMatrix<T>::vector_size(n) : ReadMatrix<T>::vector_size(n);
+    launch(holds ? held : read, system.args.num_sequences,
+           static_cast<int>(warps < most_warps ? warps : most_warps) * warp_size, num_vectors * stride * sizeof(T), system);
   }
 
   // Checks the matrices, makes the symmetric parts and, unless `num_inverses` is 0, the inverses.
@@ -302,24 +251,24 @@ template <class T> struct Plan {
 template <class T>
 void euler_rollout_fwd(const EulerRollout<T>& args, T* workspace, std::int64_t* fault, Device device) {
   const Launcher launch("euler_rollout", device);
-  const Plan<T> plan(launch, args, workspace, fault);
+  const Plan<T> plan(args, workspace, fault);
   if (fault) launch.fill_bytes(fault, 0xff, sizeof(*fault));
   plan.prepare(launch, args.count(args.inverse_span()));
   if (is_free(args))
     launch_scan(launch, args);
   else
-    launch(rollout_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
+    plan.integrate(launch, rollout_kernel<T, HeldMatrix<T>>, rollout_kernel<T, ReadMatrix<T>>);
 }
 
 template <class T> void euler_rollout_bwd(const EulerRollout<T>& args, T* workspace, Device device) {
   const Launcher launch("euler_rollout_bwd", device);
-  const Plan<T> plan(launch, args, workspace, nullptr);
+  const Plan<T> plan(args, workspace, nullptr);
   plan.prepare(launch, 0);
   T* pieces = workspace + euler_rollout_fwd_workspace(args);
   if (is_free(args))
     launch_scan_adjoint(launch, args, pieces);
   else
-    launch(adjoint_kernel<T>, args.num_sequences, plan.threads, plan.shared_bytes, plan.system);
+    plan.integrate(launch, adjoint_kernel<T, HeldMatrix<T>>, adjoint_kernel<T, ReadMatrix<T>>);
   const bool late = args.scheme != Scheme::implicit;
   matrix_gradient<T>(launch, args, args.acceleration, nullptr, args.mass_span, pieces, args.grad_mass);
   matrix_gradient<T>(launch, args, args.v, late ? args.v0 : nullptr, args.damping_span, pieces, args.grad_damping);

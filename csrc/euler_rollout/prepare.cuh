@@ -59,7 +59,6 @@ template <class T> struct System {
   T* damping;    // (1 or S, K, K), or null
   T* stiffness;  // likewise
   std::int64_t* fault;
-  int kept;      // which matrices a rollout holds in shared memory: 1 inverse, 2 damping, 4 stiffness
 
   BIOMECHAU_INLINE std::int64_t num_symmetric_parts() const {
     return (damping ? args.count(args.damping_span) : 0) + (stiffness ? args.count(args.stiffness_span) : 0);
