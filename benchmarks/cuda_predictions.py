@@ -151,6 +151,42 @@ def inverses_after(count: int, n: int) -> float:
     return kernel(count * 2 * (n * 235 + 2000), memory=2 * count * n * n * SIZE)
 
 
+def elastic_steps(num_sequences: int, num_frames: int, n: int, per_frame: int) -> float:
+    """Steps with damping and stiffness: a warp for each 8 rows; n <= 64.
+
+    Args:
+        per_frame: instructions of a warp.
+    """
+    return kernel(num_sequences * num_frames * ceil(n / 8) * per_frame, 5 * num_sequences * num_frames * n * SIZE)
+
+
+def elastic_before(n: int) -> int:
+    """Instructions of a warp and frame: as after it around the three products, of these 69 for 16 terms."""
+    return 196 - 60 + 3 * (ceil(n / 4) | 1) * 69 // 16
+
+
+def elastic_plain(num_sequences: int, num_frames: int, n: int) -> float:
+    """Products of torch, frame by frame, that find three matrices of each sequence in the L2 cache."""
+    return num_frames * 3 * num_sequences * n * n * SIZE / L2
+
+
+def modal_steps(num_sequences: int, num_frames: int, n: int, num_inputs: int, loops: tuple[int, int]) -> float:
+    """Products of csrc/modal_rollout/modal_rollout.cu: a warp owns four frames and 64 columns.
+
+    Args:
+        loops: instructions for four terms of forces times a matrix, and of modes times a matrix.
+    """
+    warps = num_sequences * ceil(num_frames / 4) * ceil(n / 64)
+    moved = num_sequences * num_frames * (num_inputs + 3 * n) * SIZE
+    return kernel(warps * ((num_inputs + n) * loops[0] + 2 * n * loops[1]) / 4, memory=moved)
+
+
+def modal_plain(num_sequences: int, num_frames: int, n: int, num_inputs: int) -> float:
+    """Four products of torch, and a compiled recurrence that reads and writes memory."""
+    rows = num_sequences * num_frames
+    return product_plain(1, rows, n, num_inputs) + 3 * product_plain(1, rows, n, n) + 3 * rows * n * SIZE / MEMORY
+
+
 def inverses_plain(count: int, n: int) -> float:
     """A batched inverse."""
     return max(2 * count * n**3 / 2 / PRODUCTS, 2 * count * n * n * SIZE / MEMORY)
@@ -227,6 +263,27 @@ def predictions(face: Callable[[int], faces.Face]) -> list[Prediction]:
             inverses_plain(1024, 55),
         )
     )
+    for num_sequences in (64, 1024):
+        sizes = num_sequences, 32, 55
+        rows.append(
+            Prediction(
+                f"steps of the semi-implicit rollout with D and K, {num_sequences} sequences of 32 frames, K = 55",
+                elastic_steps(*sizes, elastic_before(55)),
+                elastic_steps(*sizes, 196),
+                "batched products, frame by frame",
+                elastic_plain(*sizes),
+            )
+        )
+        sizes = num_sequences, 32, 55, 78
+        rows.append(
+            Prediction(
+                f"products of the modal rollout, {num_sequences} sequences of 32 frames, K = 55, 26 muscles",
+                modal_steps(*sizes, (198, 160)),
+                modal_steps(*sizes, (102, 79)),
+                "products, and a compiled recurrence",
+                modal_plain(*sizes),
+            )
+        )
     for channels in (3, 16):
         sizes = 5, 32, faces.FACE, channels
         rows.append(
@@ -264,6 +321,10 @@ _CODE = """\
 | product after | 72 | 536 | 256 | 4 x 4 results, 16 steps, and loads |
 | inverse before, `prepare_kernel` | 80 | 86, and 85 | 4, and 16 | 4 entries of the factor; 16 terms of its product |
 | inverse after, `prepare_small_kernel<64>` | 239 | 235 | 132 | a pivot, one of two warps |
+| elastic step before, `rollout_kernel` | 64 | 69 | 16 | 16 terms of a product, of them 32 loads |
+| elastic step after, matrices in registers | 80 | 196 | 51 | a frame of 8 rows, of it 12 loads for products |
+| products in modes before, `rollout_kernel` | 80 | 99 of forces, 80 of modes | 16 | 4 frames x 2 columns, 2 terms |
+| products in modes after | 80 | 102 of forces, 79 of modes | 32 | 4 frames x 2 columns, 4 terms |
 | recurrence before, `step_kernel` | 40 | 149 | 16 | 4 entries of S, 4 frames |
 | recurrence after | 40 | 89 | 16 | the same |
 """

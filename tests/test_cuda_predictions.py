@@ -11,7 +11,17 @@ if not (Path(__file__).parents[1] / "benchmarks" / "cuda_predictions.py").is_fil
     pytest.skip("benchmarks are not here (they are not part of the package)", allow_module_level=True)
 
 import cuda_predictions
-from cuda_predictions import Prediction, inverses_after, inverses_before, kept_runs, kernel, mass_after, table
+from cuda_predictions import (
+    Prediction,
+    elastic_before,
+    elastic_steps,
+    inverses_after,
+    inverses_before,
+    kept_runs,
+    kernel,
+    mass_after,
+    table,
+)
 
 
 def test_a_kernel_takes_the_longest_of_three_times() -> None:
@@ -31,6 +41,7 @@ def test_runs_without_a_product_are_left_out() -> None:
 
 
 def test_less_work_takes_less_time() -> None:
+    assert elastic_steps(64, 32, 55, 196) < elastic_steps(64, 32, 55, elastic_before(55))
     assert inverses_after(1024, 55) < inverses_after(1024, 57) < inverses_before(1024, 55)
     assert mass_after(64, 9_409, 55, 20) < mass_after(64, 9_409, 55, 49) < mass_after(128, 9_409, 55, 49)
 

@@ -29,18 +29,22 @@ template <class T> struct Tiles {
 // The sums that make a state times a matrix (n, n), whose rows lie `row` apart, in parts: of a warp each, at most as
 // many as a tile has frames. They lie in a tile until they are added.
 template <class T>
-__device__ void sum_parts(int n, int num_parts, const T* state, const T* matrix, std::int64_t row, T* parts) {
+__device__ void sum_parts(int n, int num_parts, const T* state, const T* matrix, int row, T* parts) {
   const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
   if (warp >= num_parts) return;
   const int length = (n + num_parts - 1) / num_parts, begin = warp * length;
   const int end = n < begin + length ? n : begin + length;
   for (int k = lane; k < n; k += warp_size) {
+    const T* right = matrix + std::int64_t(begin) * row + k;
     T sum = 0;
-    for (int l = begin; l < end; ++l) sum += state[l] * matrix[l * row + k];
+    for (int l = begin; l < end; ++l) {
+      sum += state[l] * *right;
+      right += row;
+    }
     parts[warp * row + k] = sum;
   }
 }
-template <class T> __device__ inline T add_parts(int num_parts, std::int64_t row, const T* parts, int k) {
+template <class T> __device__ inline T add_parts(int num_parts, int row, const T* parts, int k) {
   T sum = 0;
   for (int part = 0; part < num_parts; ++part) sum += parts[part * row + k];
   return sum;
@@ -49,31 +53,39 @@ template <class T> __device__ inline T add_parts(int num_parts, std::int64_t row
 // Calls put(r, j, entry) for every entry of x (rows, inner) times matrix (inner, cols), or of x itself without one. Rows
 // of x lie `x_stride` apart, those of the matrix `stride`.
 template <class T, class Put>
-__device__ void product(int rows, std::int64_t inner, std::int64_t cols, const T* x, std::int64_t x_stride, const T* matrix,
-                        std::int64_t stride, const Put& put) {
+__device__ void product(int rows, int inner, int cols, const T* x, int x_stride, const T* matrix, int stride,
+                        const Put& put) {
   const int lane = threadIdx.x % warp_size, warp = threadIdx.x / warp_size;
   for (int r0 = warp * patch_rows; r0 < rows; r0 += warps * patch_rows)
-    for (std::int64_t j0 = lane; j0 < cols; j0 += warp_size * patch_cols) {
+    for (int j0 = lane; j0 < cols; j0 += warp_size * patch_cols) {
+      // What lies beyond the last row or column is computed as the first one again, and not put.
+      const T *left[patch_rows], *right[patch_cols];
+#pragma unroll
+      for (int r = 0; r < patch_rows; ++r) left[r] = x + (r0 + r < rows ? r0 + r : r0) * x_stride;
+#pragma unroll
+      for (int j = 0; j < patch_cols; ++j) right[j] = matrix + (j0 + j * warp_size < cols ? j0 + j * warp_size : j0);
       T sum[patch_rows][patch_cols] = {};
       if (matrix)
-        for (std::int64_t l = 0; l < inner; ++l) {
-          T right[patch_cols];
+#pragma unroll 4
+        for (int l = 0; l < inner; ++l) {
+          T values[patch_cols];
 #pragma unroll
-          for (int j = 0; j < patch_cols; ++j)
-            right[j] = j0 + j * warp_size < cols ? matrix[l * stride + j0 + j * warp_size] : T(0);
+          for (int j = 0; j < patch_cols; ++j) {
+            values[j] = *right[j];
+            right[j] += stride;
+          }
 #pragma unroll
           for (int r = 0; r < patch_rows; ++r) {
-            const T left = r0 + r < rows ? x[(r0 + r) * x_stride + l] : T(0);
 #pragma unroll
-            for (int j = 0; j < patch_cols; ++j) sum[r][j] += left * right[j];
+            for (int j = 0; j < patch_cols; ++j) sum[r][j] += left[r][l] * values[j];
           }
         }
 #pragma unroll
       for (int r = 0; r < patch_rows; ++r)
 #pragma unroll
         for (int j = 0; j < patch_cols; ++j) {
-          const std::int64_t col = j0 + j * warp_size;
-          if (r0 + r < rows && col < cols) put(r0 + r, col, matrix ? sum[r][j] : x[(r0 + r) * x_stride + col]);
+          const int col = j0 + j * warp_size;
+          if (r0 + r < rows && col < cols) put(r0 + r, col, matrix ? sum[r][j] : left[r][col]);
         }
     }
 }
@@ -84,15 +96,17 @@ template <class T> __device__ inline Mode<T> mode_of(const ModalRollout<T>& args
 
 template <class T>
 __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) rollout_kernel(ModalRollout<T> args, int frames) {
-  const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
+  const int n = static_cast<int>(args.num_coordinates), row = static_cast<int>(args.row());
+  const int num_inputs = static_cast<int>(args.num_inputs);
+  const std::int64_t s = blockIdx.x;
   const Tiles<T> own(row, frames);
   const Step<T> step = step_of(args.scheme, args.dt);
   const int num_parts = frames < warps ? frames : warps;
   const T* to_modes = args.has_modes ? args.inverse_t() : nullptr;
   const T* from_modes = args.has_modes ? args.load() : nullptr;
   if (to_modes) {
-    sum_parts(static_cast<int>(n), num_parts, args.c0 + s * n, to_modes, row, own.position_tile);
-    sum_parts(static_cast<int>(n), num_parts, args.v0 + s * n, to_modes, row, own.rate_tile);
+    sum_parts(n, num_parts, args.c0 + s * n, to_modes, row, own.position_tile);
+    sum_parts(n, num_parts, args.v0 + s * n, to_modes, row, own.rate_tile);
     __syncthreads();
   }
   for (int k = threadIdx.x; k < n; k += threads) {
@@ -103,13 +117,14 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) rollout_kerne
   for (std::int64_t t = 0; t < args.num_frames; t += frames) {
     const int count = static_cast<int>(smaller(frames, args.num_frames - t));
     const std::int64_t at = s * args.num_frames + t;
-    const auto put = [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] = entry; };
-    const auto add = [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] += entry; };
     if (args.muscle_force)
-      product(count, num_inputs, n, args.muscle_force + at * num_inputs, num_inputs, args.projection_t(), row, put);
-    // The same threads write the same entries as before: no barrier is needed in between.
-    if (args.force && args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, add);
-    if (args.force && !args.muscle_force) product(count, n, n, args.force + at * n, n, args.load_t(), row, put);
+      product(count, num_inputs, n, args.muscle_force + at * num_inputs, num_inputs, args.projection_t(), row,
+              [&](int r, int k, T entry) { own.position_tile[r * row + k] = entry; });
+    if (args.force)  // the same threads write the same entries as before: no barrier is needed in between
+      product(count, n, n, args.force + at * n, n, args.load_t(), row, [&](int r, int k, T entry) {
+        T& sum = own.position_tile[r * row + k];
+        sum = args.muscle_force ? sum + entry : entry;
+      });
     __syncthreads();
     for (int k = threadIdx.x; k < n; k += threads) {
       const Mode<T> mode = mode_of(args, k);
@@ -125,31 +140,33 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) rollout_kerne
     }
     __syncthreads();
     product(count, n, n, own.position_tile, row, from_modes, row,
-            [&](int r, std::int64_t k, T entry) { args.c[(at + r) * n + k] = entry; });
+            [&](int r, int k, T entry) { args.c[(at + r) * n + k] = entry; });
     product(count, n, n, own.rate_tile, row, from_modes, row,
-            [&](int r, std::int64_t k, T entry) { args.v[(at + r) * n + k] = entry; });
+            [&](int r, int k, T entry) { args.v[(at + r) * n + k] = entry; });
     __syncthreads();
   }
 }
 
 template <class T>
 __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) adjoint_kernel(ModalRollout<T> args, int frames) {
-  const std::int64_t n = args.num_coordinates, row = args.row(), num_inputs = args.num_inputs, s = blockIdx.x;
+  const int n = static_cast<int>(args.num_coordinates), row = static_cast<int>(args.row());
+  const int num_inputs = static_cast<int>(args.num_inputs);
+  const std::int64_t s = blockIdx.x;
   const Tiles<T> own(row, frames);
   const Step<T> step = step_of(args.scheme, args.dt);
   const int num_parts = frames < warps ? frames : warps;
   const T* to_modes = args.has_modes ? args.load_t() : nullptr;
-  for (std::int64_t k = threadIdx.x; k < n; k += threads) own.position[k] = own.rate[k] = 0;
+  for (int k = threadIdx.x; k < n; k += threads) own.position[k] = own.rate[k] = 0;
   for (std::int64_t end = args.num_frames; end > 0;) {
     const int count = static_cast<int>(end % frames != 0 ? end % frames : frames);
     end -= count;
     const std::int64_t at = s * args.num_frames + end;
     if (args.grad_c)
       product(count, n, n, args.grad_c + at * n, n, to_modes, row,
-              [&](int r, std::int64_t k, T entry) { own.position_tile[r * row + k] = entry; });
+              [&](int r, int k, T entry) { own.position_tile[r * row + k] = entry; });
     if (args.grad_v)
       product(count, n, n, args.grad_v + at * n, n, to_modes, row,
-              [&](int r, std::int64_t k, T entry) { own.rate_tile[r * row + k] = entry; });
+              [&](int r, int k, T entry) { own.rate_tile[r * row + k] = entry; });
     __syncthreads();
     for (int k = threadIdx.x; k < n; k += threads) {
       const Mode<T> mode = mode_of(args, k);
@@ -164,18 +181,18 @@ __global__ void __launch_bounds__(threads, sizeof(T) == 4 ? 3 : 2) adjoint_kerne
     }
     __syncthreads();
     if (args.grad_muscle_force)
-      product(count, n, num_inputs, own.position_tile, row, args.projection(), args.input_row(),
-              [&](int r, std::int64_t i, T entry) { args.grad_muscle_force[(at + r) * num_inputs + i] = entry; });
+      product(count, n, num_inputs, own.position_tile, row, args.projection(), static_cast<int>(args.input_row()),
+              [&](int r, int i, T entry) { args.grad_muscle_force[(at + r) * num_inputs + i] = entry; });
     if (args.grad_force)
       product(count, n, n, own.position_tile, row, args.load(), row,
-              [&](int r, std::int64_t k, T entry) { args.grad_force[(at + r) * n + k] = entry; });
+              [&](int r, int k, T entry) { args.grad_force[(at + r) * n + k] = entry; });
     __syncthreads();
   }
   __syncthreads();
   const T* from_modes = args.has_modes ? args.inverse() : nullptr;
   if (from_modes) {
-    sum_parts(static_cast<int>(n), num_parts, own.position, from_modes, row, own.position_tile);
-    sum_parts(static_cast<int>(n), num_parts, own.rate, from_modes, row, own.rate_tile);
+    sum_parts(n, num_parts, own.position, from_modes, row, own.position_tile);
+    sum_parts(n, num_parts, own.rate, from_modes, row, own.rate_tile);
     __syncthreads();
   }
   for (int k = threadIdx.x; k < n; k += threads) {
