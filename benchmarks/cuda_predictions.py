@@ -187,6 +187,12 @@ def modal_plain(num_sequences: int, num_frames: int, n: int, num_inputs: int) ->
     return product_plain(1, rows, n, num_inputs) + 3 * product_plain(1, rows, n, n) + 3 * rows * n * SIZE / MEMORY
 
 
+def symmetric_parts(warps: float, each: float, count: int, n: int) -> float:
+    """Symmetric parts of the gradients of `count` matrices: read twice, written once."""
+    moved = 3 * count * n * n * SIZE
+    return kernel(warps * each, moved, moved)
+
+
 def inverses_plain(count: int, n: int) -> float:
     """A batched inverse."""
     return max(2 * count * n**3 / 2 / PRODUCTS, 2 * count * n * n * SIZE / MEMORY)
@@ -263,6 +269,16 @@ def predictions(face: Callable[[int], faces.Face]) -> list[Prediction]:
             inverses_plain(1024, 55),
         )
     )
+    entries = 1024 * 55**2
+    rows.append(
+        Prediction(
+            "symmetric parts of the gradients of 1024 masses, 32 frames, K = 55",
+            symmetric_parts(entries / 32, 7 * 125 + 200, 1024, 55),
+            symmetric_parts(1024 * 55 * 2, 135, 1024, 55),
+            "compiled sum with the transpose",
+            3 * entries * SIZE / MEMORY,
+        )
+    )
     for num_sequences in (64, 1024):
         sizes = num_sequences, 32, 55
         rows.append(
@@ -321,6 +337,8 @@ _CODE = """\
 | product after | 72 | 536 | 256 | 4 x 4 results, 16 steps, and loads |
 | inverse before, `prepare_kernel` | 80 | 86, and 85 | 4, and 16 | 4 entries of the factor; 16 terms of its product |
 | inverse after, `prepare_small_kernel<64>` | 239 | 235 | 132 | a pivot, one of two warps |
+| symmetric part before, `symmetric_sum_kernel` | 29 | 7 x 125 and 200, no loop | 0 | 32 entries, 8 warps, 7 idle |
+| symmetric part after | 38 | 135, no loop | 0 | up to 32 entries of a row by a warp |
 | elastic step before, `rollout_kernel` | 64 | 69 | 16 | 16 terms of a product, of them 32 loads |
 | elastic step after, matrices in registers | 80 | 196 | 51 | a frame of 8 rows, of it 12 loads for products |
 | products in modes before, `rollout_kernel` | 80 | 99 of forces, 80 of modes | 16 | 4 frames x 2 columns, 2 terms |

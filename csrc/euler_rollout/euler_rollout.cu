@@ -166,16 +166,33 @@ template <class T> struct LatePartner {
   }
 };
 
-// grad (batches, n, n) = minus the symmetric part of the sum over the pieces of partial (batches, pieces, n, n)
-template <class T>
+// grad (batches, n, n) = minus the symmetric part of the sum over the pieces of partial (batches, pieces, n, n). A warp
+// takes a run of a row; where there are many pieces, several warps do, of which each adds some and the first all.
+template <int shares, class T>
 __global__ void __launch_bounds__(sum_threads) symmetric_sum_kernel(ProductSizes sizes, const T* partial, T* grad) {
-  const std::int64_t n = sizes.rows, count = sizes.batches * n * n;
-  const std::int64_t flat = blockIdx.x * std::int64_t(sum_columns) + threadIdx.x % sum_columns;
-  const std::int64_t batch = flat / (n * n), i = flat / n % n, j = flat % n;
-  const T total = sum_pieces<T>(sizes.pieces, [&](std::int64_t piece) {
-    return flat < count ? symmetric_entry(partial + (batch * sizes.pieces + piece) * n * n, n, i, j) : T(0);
-  });
-  if (threadIdx.x < sum_columns && flat < count) grad[flat] = -total;
+  constexpr int warps = sum_threads / warp_size / shares;  // of which each takes a run of its own
+  const auto n = static_cast<unsigned>(sizes.rows), pieces = static_cast<unsigned>(sizes.pieces);
+  const unsigned runs = (n + warp_size - 1) / warp_size, warp = threadIdx.x / warp_size;
+  const unsigned task = blockIdx.x * warps + warp % warps, share = warp / warps;
+  const unsigned row = task / runs, i = row % n, j = task % runs * warp_size + threadIdx.x % warp_size;
+  const std::int64_t batch = row / n, size = std::int64_t(n) * n;
+  const bool exists = batch < sizes.batches && j < n;
+  T sum = 0;
+  if (exists) {
+    const T* own = partial + (batch * pieces + share) * size;
+    for (unsigned piece = share; piece < pieces; piece += shares) {
+      sum += symmetric_entry(own, n, i, j);
+      own += shares * size;
+    }
+  }
+  if constexpr (shares > 1) {
+    T* scratch = shared_memory<T>();
+    scratch[threadIdx.x] = sum;
+    __syncthreads();
+    if (share > 0) return;
+    for (int other = 1; other < shares; ++other) sum += scratch[threadIdx.x + other * warps * warp_size];
+  }
+  if (exists) grad[batch * size + i * n + j] = -sum;
 }
 
 // grad (count, n, n) = minus the symmetric part of r x^T, of one frame each
@@ -205,8 +222,12 @@ void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const 
     launch_product(launch, sizes, r, false, late, false, workspace);
   else
     launch_product(launch, sizes, r, false, Strided<T>{values, sizes.inner * n, 1, n}, false, workspace);
-  launch(symmetric_sum_kernel<T>, blocks_for(count, sum_columns), sum_threads, sum_threads * sizeof(T), sizes, workspace,
-         grad);
+  constexpr int warps = sum_threads / warp_size;
+  const std::int64_t tasks = sizes.batches * n * blocks_for(n, warp_size);
+  if (sizes.pieces < warps)
+    launch(symmetric_sum_kernel<1, T>, blocks_for(tasks, warps), sum_threads, 0, sizes, workspace, grad);
+  else
+    launch(symmetric_sum_kernel<warps, T>, tasks, sum_threads, sum_threads * sizeof(T), sizes, workspace, grad);
 }
 
 // Where the symmetric parts lie in the workspace, and how the kernels are launched.

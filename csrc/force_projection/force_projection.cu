@@ -158,9 +158,11 @@ template <class T> void apply_projection_bwd(const ApplyProjection<T>& args, T* 
                    false, args.grad_force);
   if (args.grad_projection) {
     const ProductSizes sizes = ProductSizes::cut(1, num_shapes, num_inputs, num_frames);
+    T* out = sizes.pieces > 1 ? workspace : args.grad_projection;
     launch_product(launch, sizes, Strided<T>{args.grad_out, 0, 1, num_shapes}, false,
-                   Strided<T>{args.force, 0, 1, num_inputs}, false, workspace);
-    launch_sum_pieces(launch, 1, sizes.pieces, num_shapes * num_inputs, workspace, args.grad_projection);
+                   Strided<T>{args.force, 0, 1, num_inputs}, false, out);
+    if (sizes.pieces > 1)
+      launch_sum_pieces(launch, 1, sizes.pieces, num_shapes * num_inputs, workspace, args.grad_projection);
   }
 }
 
