@@ -279,6 +279,16 @@ def predictions(face: Callable[[int], faces.Face]) -> list[Prediction]:
             3 * entries * SIZE / MEMORY,
         )
     )
+    frames = 1024 * 32
+    rows.append(
+        Prediction(
+            "gradients of 1024 x 32 masses, one per frame, K = 55",
+            kernel(frames * 55**2 / 32 * 155, memory=frames * 55**2 * SIZE),
+            kernel(frames * 2 * (55 * 12 + 60), memory=frames * 55**2 * SIZE),
+            "compiled products of pairs",
+            frames * 55**2 * SIZE / MEMORY,
+        )
+    )
     for num_sequences in (64, 1024):
         sizes = num_sequences, 32, 55
         rows.append(
@@ -339,6 +349,8 @@ _CODE = """\
 | inverse after, `prepare_small_kernel<64>` | 239 | 235 | 132 | a pivot, one of two warps |
 | symmetric part before, `symmetric_sum_kernel` | 29 | 7 x 125 and 200, no loop | 0 | 32 entries, 8 warps, 7 idle |
 | symmetric part after | 38 | 135, no loop | 0 | up to 32 entries of a row by a warp |
+| gradient of a mass per frame before, `frame_gradient_kernel` | 22 | 155, no loop | 3 | 32 entries |
+| gradient of a mass per frame after | 30 | 48 | 8 | 4 x 32 entries |
 | elastic step before, `rollout_kernel` | 64 | 69 | 16 | 16 terms of a product, of them 32 loads |
 | elastic step after, matrices in registers | 80 | 196 | 51 | a frame of 8 rows, of it 12 loads for products |
 | products in modes before, `rollout_kernel` | 80 | 99 of forces, 80 of modes | 16 | 4 frames x 2 columns, 2 terms |

@@ -195,24 +195,35 @@ __global__ void __launch_bounds__(sum_threads) symmetric_sum_kernel(ProductSizes
   if (exists) grad[batch * size + i * n + j] = -sum;
 }
 
-// grad (count, n, n) = minus the symmetric part of r x^T, of one frame each
+// grad (count, n, n) = minus the symmetric part of r x^T, of one frame each. A warp takes up to 32 columns.
 template <class T>
-__global__ void frame_gradient_kernel(std::int64_t count, std::int64_t n, const T* r, const T* x, T* grad) {
-  const std::int64_t flat = blockIdx.x * std::int64_t(blockDim.x) + threadIdx.x;
-  if (flat >= count * n * n) return;
-  const std::int64_t at = flat / (n * n) * n, i = flat / n % n, j = flat % n;
-  grad[flat] = -(r[at + i] * x[at + j] + r[at + j] * x[at + i]) / 2;
+__global__ void __launch_bounds__(sum_threads)
+    frame_gradient_kernel(std::int64_t count, unsigned n, const T* r, const T* x, T* grad) {
+  const unsigned runs = (n + warp_size - 1) / warp_size;
+  const unsigned task = blockIdx.x * (sum_threads / warp_size) + threadIdx.x / warp_size;
+  const unsigned j = task % runs * warp_size + threadIdx.x % warp_size;
+  const std::int64_t frame = task / runs;
+  if (frame >= count || j >= n) return;
+  const T *own_r = r + frame * n, *own_x = x + frame * n;
+  const T r_j = own_r[j], x_j = own_x[j];
+  T* to = grad + frame * n * n + j;
+#pragma unroll 4
+  for (unsigned i = 0; i < n; ++i) {
+    *to = -(own_r[i] * x_j + r_j * own_x[i]) / 2;
+    to += n;
+  }
 }
 
 template <class T>
 void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const T* values, const T* initial, Span span,
                      T* workspace, T* grad) {
   if (!grad) return;
-  const std::int64_t n = args.num_coordinates, num_frames = args.num_frames, count = args.count(span) * n * n;
+  constexpr int warps = sum_threads / warp_size;
+  const std::int64_t n = args.num_coordinates, num_frames = args.num_frames, runs = blocks_for(n, warp_size);
   if (span == Span::per_frame) {
-    constexpr int threads = 256;
-    launch(frame_gradient_kernel<T>, blocks_for(count, threads), threads, 0, args.count(span), n, args.grad_force,
-           values, grad);
+    const std::int64_t count = args.count(span);
+    launch(frame_gradient_kernel<T>, blocks_for(count * runs, warps), sum_threads, 0, count, static_cast<unsigned>(n),
+           args.grad_force, values, grad);
     return;
   }
   const ProductSizes sizes = gradient_sums(args, span);
@@ -222,8 +233,7 @@ void matrix_gradient(const Launcher& launch, const EulerRollout<T>& args, const 
     launch_product(launch, sizes, r, false, late, false, workspace);
   else
     launch_product(launch, sizes, r, false, Strided<T>{values, sizes.inner * n, 1, n}, false, workspace);
-  constexpr int warps = sum_threads / warp_size;
-  const std::int64_t tasks = sizes.batches * n * blocks_for(n, warp_size);
+  const std::int64_t tasks = sizes.batches * n * runs;
   if (sizes.pieces < warps)
     launch(symmetric_sum_kernel<1, T>, blocks_for(tasks, warps), sum_threads, 0, sizes, workspace, grad);
   else
