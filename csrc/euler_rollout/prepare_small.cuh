@@ -48,6 +48,7 @@ template <class T, int rows> struct SweptColumns {
     for (int i = 0; i < n; ++i) out[i * n + own] = good ? symmetric(i, own) : not_a_number<T>();
   }
   __device__ void assign() {
+    __syncthreads();  // the diagonal of before may still be read
 #pragma unroll
     for (int i = 0; i < rows; ++i) column[i] = symmetric(i, own);
     diagonal()[own] = matrix(own, own);
