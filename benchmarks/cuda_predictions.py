@@ -230,6 +230,23 @@ def recurrence_plain(num_steps: int, num_frames: int, num_vertices: int, channel
     return num_steps * max(8 * moved / L2, 3 * moved / MEMORY)
 
 
+# -- the projection --------------------------------------------------------------------------------------------------
+
+
+def projection(counts: Tensor, num_shapes: int, group: int, loop: int) -> float:
+    """csrc/force_projection/force_projection.cu, by muscle: each entry of P is read for `group` shapes at a time.
+
+    Args:
+        counts: entries of each muscle.
+        group: shapes.
+        loop: instructions for an entry of each lane and the group.
+    """
+    groups, entries = ceil(num_shapes / group), int(counts.sum())
+    # 14.7 bytes of a shape for an entry, as whole sectors of the cache (counted); two indices, and a value by itself.
+    moved = entries * (num_shapes * 14.7 + groups * (8 + 8 + 32))
+    return kernel(int((counts / 32).ceil().sum()) * groups * loop, moved)
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -250,6 +267,7 @@ def predictions(face: Callable[[int], faces.Face]) -> list[Prediction]:
                     mass_plain(*sizes),
                 )
             )
+        rows.append(_projection_row(face(num_vertices)))
     sizes = 1024, 32, 55, 55
     rows.append(
         Prediction(
@@ -324,6 +342,18 @@ def predictions(face: Callable[[int], faces.Face]) -> list[Prediction]:
     return rows
 
 
+def _projection_row(face: faces.Face) -> Prediction:
+    num_vertices, num_shapes = face.rig.num_vertices, len(face.blendshapes)
+    counts = face.distribution.col.bincount()
+    return Prediction(
+        f"projection with P learned, forward, N = {num_vertices}, K = {num_shapes}",
+        projection(counts, num_shapes, 4, 102),
+        projection(counts, num_shapes, 8, 118),
+        "products with a dense P",
+        product_plain(3, num_shapes, len(counts), num_vertices),
+    )
+
+
 def table(rows: list[Prediction]) -> list[str]:
     """The rows as lines of Markdown, in microseconds."""
     lines = [
@@ -355,6 +385,8 @@ _CODE = """\
 | elastic step after, matrices in registers | 80 | 196 | 51 | a frame of 8 rows, of it 12 loads for products |
 | products in modes before, `rollout_kernel` | 80 | 99 of forces, 80 of modes | 16 | 4 frames x 2 columns, 2 terms |
 | products in modes after | 80 | 102 of forces, 79 of modes | 32 | 4 frames x 2 columns, 4 terms |
+| projection before, `collect_kernel` | 40 | 102 | 24 | 32 entries of P, 4 shapes, 3 loads on their way |
+| projection after | 64 | 118 | 24 | 32 entries of P, 8 shapes, 24 loads on their way |
 | recurrence before, `step_kernel` | 40 | 149 | 16 | 4 entries of S, 4 frames |
 | recurrence after | 40 | 89 | 16 | the same |
 """

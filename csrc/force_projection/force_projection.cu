@@ -13,7 +13,8 @@ namespace {
 
 constexpr int threads = 128;
 constexpr int collect_threads = 512;  // of a muscle, which may have thousands of entries
-constexpr int group = 4;  // frames or shapes for which P is read once
+constexpr int group = 4;              // frames or shapes for which P is read once, by vertex
+constexpr int collect_group = 8;      // and by muscle, where its entries lie apart
 
 // Each thread takes one vertex and `group` frames.
 template <class T>
@@ -44,34 +45,38 @@ __global__ void __launch_bounds__(threads)
   }
 }
 
-// Each block takes one muscle and `group` frames.
-template <class T>
+// Each block takes one muscle and `collect_group` frames. What it reads of frames beyond the last is the last again, so that
+// all loads of an entry are on their way together.
+template <bool fibre, class T>
 __global__ void __launch_bounds__(collect_threads)
     collect_kernel(Distribution<T> p, std::int64_t num_frames, const T* field, T* out) {
   const unsigned muscles = static_cast<unsigned>(p.num_muscles), m = blockIdx.x % muscles;
-  const std::int64_t x0 = std::int64_t(blockIdx.x / muscles) * group, frame = p.num_vertices * 3;
-  const int count = static_cast<int>(smaller(group, num_frames - x0));
+  const std::int64_t x0 = std::int64_t(blockIdx.x / muscles) * collect_group, frame = p.num_vertices * 3;
+  const int count = static_cast<int>(smaller(collect_group, num_frames - x0));
   const unsigned begin = static_cast<unsigned>(p.muscle_crow[m]), end = static_cast<unsigned>(p.muscle_crow[m + 1]);
   const T* first = field + x0 * frame;
-  T sum[group * 3] = {};
+  T sum[collect_group * 3] = {};
   for (unsigned l = begin + threadIdx.x; l < end; l += collect_threads) {
     const std::int64_t e = p.muscle_entry[l];
     const T val = p.val[e];
     const T* own = first + p.muscle_row[l] * 3;
+    T at_vertex[collect_group][3];
 #pragma unroll
-    for (int r = 0; r < group; ++r) {
-      if (r >= count) break;
-      if (p.fibre)
-        sum[3 * r] += spread_fibre_vjp_f(val, p.directions + 3 * e, own + r * frame);
+    for (int r = 0; r < collect_group; ++r)
+      for (int a = 0; a < 3; ++a) at_vertex[r][a] = own[(r < count ? r : count - 1) * frame + a];
+#pragma unroll
+    for (int r = 0; r < collect_group; ++r) {
+      if constexpr (fibre)
+        sum[3 * r] += spread_fibre_vjp_f(val, p.directions + 3 * e, at_vertex[r]);
       else
-        spread_vector_vjp_f(val, own + r * frame, sum + 3 * r);
+        spread_vector_vjp_f(val, at_vertex[r], sum + 3 * r);
     }
   }
-  const T total = sum_block<group * 3>(sum, shared_memory<T>());
+  const T total = sum_block<collect_group * 3>(sum, shared_memory<T>());
   const int r = threadIdx.x / 3, a = threadIdx.x % 3;
   if (r >= count) return;
   const std::int64_t at = (x0 + r) * p.num_muscles + m;
-  if (!p.fibre)
+  if constexpr (!fibre)
     out[3 * at + a] = total;
   else if (a == 0)
     out[at] = total;
@@ -106,8 +111,9 @@ void spread(const Launcher& launch, const Distribution<T>& p, std::int64_t num_f
 
 template <class T>
 void collect(const Launcher& launch, const Distribution<T>& p, std::int64_t num_frames, const T* field, T* out) {
-  launch(collect_kernel<T>, p.num_muscles * blocks_for(num_frames, group), collect_threads,
-         collect_threads / warp_size * group * 3 * sizeof(T), p, num_frames, field, out);
+  launch(p.fibre ? collect_kernel<true, T> : collect_kernel<false, T>,
+         p.num_muscles * blocks_for(num_frames, collect_group), collect_threads,
+         collect_threads / warp_size * collect_group * 3 * sizeof(T), p, num_frames, field, out);
 }
 
 template <class T>
