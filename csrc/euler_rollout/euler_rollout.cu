@@ -34,7 +34,7 @@ template <class T, class Matrix> struct Matrices {
 };
 
 template <class T, class Matrix>
-__global__ void __launch_bounds__(Matrix::most_threads) rollout_kernel(System<T> system) {
+__global__ void __launch_bounds__(Matrix::most_threads, Matrix::blocks) rollout_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates), stride = Matrix::vector_size(n);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;
@@ -89,7 +89,7 @@ __global__ void __launch_bounds__(Matrix::most_threads) rollout_kernel(System<T>
 }
 
 template <class T, class Matrix>
-__global__ void __launch_bounds__(Matrix::most_threads) adjoint_kernel(System<T> system) {
+__global__ void __launch_bounds__(Matrix::most_threads, Matrix::blocks) adjoint_kernel(System<T> system) {
   const EulerRollout<T>& args = system.args;
   const int n = static_cast<int>(args.num_coordinates), stride = Matrix::vector_size(n);
   const std::int64_t s = blockIdx.x, num_frames = args.num_frames;

@@ -25,6 +25,7 @@ template <class T> __device__ inline void clear(T* vector, int size) {
 // A matrix that stays in memory, and is read through the caches, by columns.
 template <class T> struct ReadMatrix {
   static constexpr int most_threads = 512;
+  static constexpr int blocks = 1;  // of as many threads that share a multiprocessor at least; 0: the compiler chooses
   static constexpr bool may_change = true;  // from frame to frame
   const T* data = nullptr;
   bool poisoned = false;  // whether it is NaN
@@ -48,6 +49,7 @@ template <class T> struct ReadMatrix {
 // A matrix of which each thread holds its part of a row in registers. Vectors are padded with zeros.
 template <class T> struct HeldMatrix {
   static constexpr int length = 16, most_rows = parts * length, most_threads = most_rows * parts;
+  static constexpr int blocks = 0;
   static constexpr bool may_change = false;
   T own[length];
   bool poisoned = false;
