@@ -11,8 +11,7 @@ if not (Path(__file__).parents[1] / "benchmarks" / "cuda_predictions.py").is_fil
     pytest.skip("benchmarks are not here (they are not part of the package)", allow_module_level=True)
 
 import cuda_predictions
-from cuda_predictions import (
-    Prediction,
+from cuda_model import (
     elastic_before,
     elastic_steps,
     inverses_after,
@@ -20,8 +19,8 @@ from cuda_predictions import (
     kept_runs,
     kernel,
     mass_after,
-    table,
 )
+from cuda_predictions import Prediction, table
 
 
 def test_a_kernel_takes_the_longest_of_three_times() -> None:

@@ -27,7 +27,7 @@ class Preference(NamedTuple):
 
 
 # At 9,409 vertices and 55 shapes on an H200 the mass kernel is predicted to take 1.1 us per sequence
-# (benchmarks/cuda_predictions.py). A table of all products of two shapes costs about 60 us, multiplying it about 1 us
+# (benchmarks/cuda_model.py). A table of all products of two shapes costs about 60 us, multiplying it about 1 us
 # per sequence: they meet at some hundreds. No kernel has been timed on a GPU yet; a measurement replaces this line, or
 # removes it.
 PREFERENCES = (Preference("generalized_mass", "cuda", 512, "predicted"),)
