@@ -64,7 +64,7 @@ def test_of_the_inverse_on_simulated_people() -> None:
 
 @needs_results
 def test_of_the_kernels() -> None:
-    names = ("cpu.md", "cpu-mass-convolution.md")
+    names = ("cpu.md", "cpu-mass-convolution.md", "cpu-avx2.md")
     ratios = [
         float(row["ratio to best peer"])
         for name in names
