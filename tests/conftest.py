@@ -6,6 +6,7 @@ import contextlib
 import functools
 import os
 import shutil
+import signal
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -33,7 +34,12 @@ _TINY_SHAPES = {  # centre of a bump on the unit square (right of the face to le
 
 
 def pytest_configure() -> None:
-    """One thread in each of pytest-xdist's processes, which share the cores; also in the processes that tests start."""
+    """One thread in each of pytest-xdist's processes, which share the cores; also in the processes that tests start.
+
+    A shell starts its background jobs with Ctrl-C ignored, also in theirs: tests of Ctrl-C need it.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ["OMP_NUM_THREADS"] = "1"
         torch.set_num_threads(1)
