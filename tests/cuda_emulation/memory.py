@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import weakref
 from collections.abc import Callable
 from threading import local
 from typing import Any, Literal, NamedTuple
@@ -33,7 +34,7 @@ class Memory(local):
     def wrap(self, function: Callable[..., Any], edge: Callable[[], Edge]) -> Callable[..., Any]:
         """The same function or class of the compiled core: the tensors of a kernel's call are moved, and moved back.
 
-        Objects of a class keep their tensors for later calls: these are moved for good.
+        Objects of a class keep their tensors for later calls: these stay where they are until the object is gone.
         """
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -44,7 +45,10 @@ class Memory(local):
             arguments = [self._move(argument, at) for argument in args]
             named = {name: self._move(argument, at) for name, argument in kwargs.items()}
             try:
-                return function(*arguments, **named)
+                found = function(*arguments, **named)
+                if not is_kernel:
+                    weakref.finalize(found, self._free, list(self._moved))
+                return found
             finally:
                 if is_kernel:
                     self._move_back()
@@ -65,11 +69,14 @@ class Memory(local):
         return memory, tensor.numel(), self._dtypes.index(tensor.dtype)
 
     def _move_back(self) -> None:
-        untouched = True
-        for tensor, memory, before, at_begin in self._moved:
+        for tensor, memory, before, _ in self._moved:
             content = ctypes.string_at(memory, len(before))
             if content != before:
                 ctypes.memmove(tensor.data_ptr(), content, len(before))
-            free = self._library.emulation_free
-            untouched &= bool(free(ctypes.c_void_p(memory), ctypes.c_size_t(len(before)), at_begin))
+        untouched = self._free(self._moved)
         assert untouched, "a kernel wrote beside a tensor"
+
+    def _free(self, moved: list[_Moved]) -> bool:
+        """Give memory back; whether nothing was written beside the tensors."""
+        free = self._library.emulation_free
+        return all([bool(free(ctypes.c_void_p(m.memory), ctypes.c_size_t(len(m.content)), m.at_begin)) for m in moved])
