@@ -29,7 +29,7 @@ _NEWTON_WINDOW = 16
 _AROUND_GAP = 1.0
 # Coefficients of blendshapes run from 0 to 1; trackers and fits go a little beyond.
 _USUAL_RANGE = (-0.3, 1.5)
-# Share of the motion that forces of a fitting rig explain by far.
+# Share of the motion that forces explain at least where rig and recording fit.
 _EXPLAINED = 0.5
 
 

@@ -1,7 +1,7 @@
 // What the bindings of the ops share: how arguments arrive from Python, and the checks that keep kernels in bounds.
 //
-// A tensor arrives as itself and is read by its Python methods (tensor.h), as (address, number of elements, dtype code), or
-// as None if it is not given. Nothing of torch is included or linked; meaning is checked in Python, memory safety here.
+// A tensor arrives as itself (tensor.h says how it is read), as (address, number of elements, dtype code), or as None if it
+// is not given. Nothing of torch is included or linked; meaning is checked in Python, memory safety here.
 #pragma once
 
 #include <climits>

@@ -180,21 +180,12 @@ def test_forces_and_predict_take_frames_at_rest(run_folder: Path, tmp_path: Path
     assert main([*command, "--neutral-frames", "62:89"]) == 0
     neutral = json.loads((tmp_path / "p/summary.json").read_text())["neutral"]
     assert max(neutral.values()) == pytest.approx(0.2, abs=1e-6)
-    fails(
-        "forces",
-        path,
-        "--neutral-frames",
-        "62-89",
-        words="must be the first and the last frame, as 0:24",
-    )
-    fails("forces", path, "--neutral-frames", "9:2", words="--neutral-frames must be the first and the last frame")
+    for frames, words in (
+        ("62-89", "--neutral-frames must be the first and the last frame, as 0:24"),
+        ("9:2", "--neutral-frames must be the first and the last frame"),
+        ("200:300", "clip: the face should rest in the frames 200 to 300, but the recording ends at frame 89"),
+        ("80:90", "but the recording ends at frame 89"),
+    ):
+        fails("forces", path, "--neutral-frames", frames, words=words)
     fails("forces", path, "--neutral-frames", "0:9", "--neutral", "10", words="--neutral takes a percentile")
-    fails(
-        "forces",
-        path,
-        "--neutral-frames",
-        "200:300",
-        words="clip: the face should rest in the frames 200 to 300, but the recording ends at frame",
-    )
-    fails("forces", path, "--neutral-frames", "80:90", words="but the recording ends at frame 89")
     fails("forces", path, "--neutral-from", tmp_path / "gone.csv", words="gone.csv")
