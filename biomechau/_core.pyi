@@ -22,6 +22,7 @@ rollout_faults: tuple[str, ...]
 fault_index_bits: int
 symmetry_tolerance: float
 modal_row_multiple: int
+projection_block: int  # vertices of a tensor B that the CPU kernels of the projection take together
 
 class DistributionIndex:
     def __init__(

@@ -9,6 +9,7 @@ from torch import Tensor
 from biomechau import _core
 from biomechau.ops._packed_blendshapes import PackedBlendshapes
 from biomechau.ops._records import Constants, left_out
+from biomechau.ops._sorted_entries import sorted_by_block
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import goes_to_dispatcher
 
@@ -24,7 +25,7 @@ class PackedArguments(NamedTuple):
 
 
 class SortedArguments(NamedTuple):
-    """The entries of P in the order of the groups, as arguments of an op; all None if the kernels are to sort them."""
+    """The entries of P in the order of the groups or blocks, as arguments of an op; all None: the kernels sort them."""
 
     group_crow: Tensor | None
     list_muscle: Tensor | None
@@ -50,9 +51,11 @@ def packed_arguments(blendshapes: Tensor | PackedBlendshapes, values: Literal["l
 
 def sorted_arguments(blendshapes: Tensor | PackedBlendshapes, distribution: SparseMatrix) -> Constants | None:
     """The fields of ``SortedArguments``, or None."""
-    if not isinstance(blendshapes, PackedBlendshapes) or not blendshapes.dense.is_cpu or goes_to_dispatcher():
+    if not unpacked(blendshapes).is_cpu or goes_to_dispatcher():
         return None
-    return blendshapes.sorted_constants(distribution)
+    if isinstance(blendshapes, PackedBlendshapes):
+        return blendshapes.sorted_constants(distribution)
+    return sorted_by_block(distribution)
 
 
 def core_sorted(entries: Constants | None) -> _core.SortedEntries | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from biomechau.ops import _check
 from biomechau.ops._records import Constants
+from biomechau.ops._sorted_entries import SortedEntries, sort_entries
 from biomechau.ops._sparse import SparseMatrix
 from biomechau.ops.tracing import not_compiled, require_values
 
@@ -27,24 +28,6 @@ _BLOCK_BYTES = 20_480
 _LANES = 16  # vertices that a vector register holds in float32
 # A pair of shapes costs three multiply-adds per vector of vertices in a group, and about this much to sum the lanes.
 _PAIR_OVERHEAD = 4
-
-
-class SortedEntries(NamedTuple):
-    """The entries of P in lists, one for each muscle at each block of a group's vertices.
-
-    Attributes:
-        group_crow: (G + 1,) int64, start of each group's lists; they are sorted by block and muscle.
-        muscle: (L,) int32, muscle of each list.
-        list_crow: (L + 1,) int64, start of each list's entries.
-        vertex: int32, vertex of each entry in a list, counted in its group.
-        entry: (nnz,) int32, position of each among the values of P; last the entries of vertices that no shape moves.
-    """
-
-    group_crow: Tensor
-    muscle: Tensor
-    list_crow: Tensor
-    vertex: Tensor
-    entry: Tensor
 
 
 class KeptProjection:
@@ -164,28 +147,14 @@ class PackedBlendshapes:
         return found
 
     def _sort(self, distribution: SparseMatrix) -> SortedEntries:
-        num_vertices, num_muscles = distribution.shape
+        num_vertices = distribution.shape[0]
         sizes = self.vertex_crow.diff()
         moving = self.vertices[: sizes.sum()].long()
         group, place = torch.full((2, num_vertices), -1)
         group[moving] = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
         place[moving] = torch.arange(len(moving)) - self.vertex_crow[:-1].repeat_interleave(sizes)
-        moves = group[distribution.row] >= 0
-        entry, still = moves.nonzero()[:, 0], (~moves).nonzero()[:, 0]
-        row, muscle = distribution.row[entry], distribution.col[entry]
-        # In the order of group, block, muscle and vertex.
         row_bytes = self.rows.element_size() * _padded(3 * self.shape_crow.diff())
-        block = place[row] // (_BLOCK_BYTES // row_bytes).clamp(min=1)[group[row]]
-        within, order = (((group[row] * _LARGEST + block) * num_muscles + muscle) * num_vertices + place[row]).sort()
-        lengths = torch.unique_consecutive(within // num_vertices, return_counts=True)[1]
-        first = order[_with_zero(lengths)[:-1]]  # of each list
-        return SortedEntries(
-            group_crow=_with_zero(torch.bincount(group[row[first]], minlength=len(sizes))),
-            muscle=muscle[first].int(),
-            list_crow=_with_zero(lengths),
-            vertex=place[row[order]].int(),
-            entry=torch.cat([entry[order], still]).int(),
-        )
+        return sort_entries(distribution, group, place, (_BLOCK_BYTES // row_bytes).clamp(min=1))
 
     def __reduce__(self) -> tuple[type[PackedBlendshapes], tuple[Tensor]]:
         return PackedBlendshapes, (self.dense,)  # without the kept projections and entries
@@ -197,10 +166,6 @@ class PackedBlendshapes:
 
 def _starts(parts: list[Tensor]) -> Tensor:
     return torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
-
-
-def _with_zero(counts: Tensor) -> Tensor:
-    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
 
 
 def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:

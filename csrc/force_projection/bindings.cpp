@@ -51,25 +51,26 @@ template <class T> void check_by_muscle(const Distribution<T>& p) {
 struct SortedBuffers {
   Buffer group_crow, muscle, list_crow, vertex, entry;
 
-  // Checked against the groups that the entries are sorted for.
-  template <class T> SortedEntries view(const Distribution<T>& p, const PackedBlendshapes<T>& packed) const {
+  // Checked against the groups that the entries are sorted for: their number, and the vertices of each.
+  template <class T, class Size>
+  SortedEntries view(const Distribution<T>& p, int64_t num_groups, const Size& num_vertices) const {
     SortedEntries sorted{};
     const int64_t num_lists = muscle.numel;
     biomechau::check_sizes({{"number of lists", num_lists}});
-    sorted.group_crow = group_crow.as<int64_t>(packed.num_groups + 1, "group_crow");
+    sorted.group_crow = group_crow.as<int64_t>(num_groups + 1, "group_crow");
     sorted.muscle = muscle.as<std::int32_t>(num_lists, "muscle");
     sorted.list_crow = list_crow.as<int64_t>(num_lists + 1, "list_crow");
     const int64_t moving = sorted.list_crow[num_lists];
-    check_rising(sorted.group_crow, packed.num_groups, num_lists, "group_crow");
+    check_rising(sorted.group_crow, num_groups, num_lists, "group_crow");
     check_rising(sorted.list_crow, num_lists, moving, "list_crow");
     if (moving > p.num_entries) throw std::invalid_argument("list_crow must not rise beyond the entries");
     sorted.vertex = vertex.as<std::int32_t>(moving, "vertex");
     sorted.entry = entry.as<std::int32_t>(p.num_entries, "entry");
     check_range(sorted.muscle, num_lists, p.num_muscles, "muscle");
     check_range(sorted.entry, entry.numel, p.num_entries, "entry");
-    for (int64_t g = 0; g < packed.num_groups; ++g) {
+    for (int64_t g = 0; g < num_groups; ++g) {
       const int64_t begin = sorted.list_crow[sorted.group_crow[g]], end = sorted.list_crow[sorted.group_crow[g + 1]];
-      check_range(sorted.vertex + begin, end - begin, packed.vertex_crow[g + 1] - packed.vertex_crow[g], "vertex");
+      check_range(sorted.vertex + begin, end - begin, num_vertices(g), "vertex");
     }
     return sorted;
   }
@@ -134,6 +135,7 @@ ReducedProjection<T> reduced_projection_args(const IndexBuffers& p, Buffer val, 
   p.check_sizes({"num_shapes", num_shapes});
   ReducedProjection<T> args{};
   args.distribution = p.view<T>(val, directions);
+  args.is_sorted = sorted && !place.on_gpu();
   if (!place.on_gpu() && !(packed && sorted)) check_by_vertex(args.distribution);
   args.num_shapes = num_shapes;
   args.is_packed = packed.has_value();
@@ -141,10 +143,20 @@ ReducedProjection<T> reduced_projection_args(const IndexBuffers& p, Buffer val, 
     packed->check(num_shapes, p.num_vertices, place);
     args.packed = packed->view<T>(
         [](int64_t vertices, int64_t shapes) { return vertices * ((3 * shapes + 15) / 16 * 16); });
-    args.is_sorted = sorted.has_value();
-    if (sorted) args.sorted = sorted->view<T>(args.distribution, args.packed);
+    if (sorted)
+      args.sorted = sorted->view<T>(args.distribution, args.packed.num_groups, [&](int64_t g) {
+        return args.packed.vertex_crow[g + 1] - args.packed.vertex_crow[g];
+      });
   } else {
     args.blendshapes = blendshapes.as<T>(product({num_shapes, p.num_vertices, 3}), "blendshapes");
+    if (args.is_sorted) {
+      const int64_t blocks = (p.num_vertices + projection_block - 1) / projection_block;
+      args.sorted = sorted->view<T>(args.distribution, blocks, [&](int64_t i) {
+        return std::min(projection_block, p.num_vertices - i * projection_block);
+      });
+      if (args.sorted.list_crow[args.sorted.group_crow[blocks]] < args.distribution.num_entries)
+        throw std::invalid_argument("list_crow must rise to the number of entries");
+    }
   }
   return args;
 }
@@ -257,6 +269,8 @@ void bind_force_projection(py::module_& m) {
              return SortedBuffers{group_crow, muscle, list_crow, vertex, entry};
            }),
            "group_crow"_a, "muscle"_a, "list_crow"_a, "vertex"_a, "entry"_a);
+
+  m.attr("projection_block") = projection_block;
 
   m.def("distribute_forces_fwd", &distribute_forces_fwd, "index"_a, "val"_a, "directions"_a, "num_frames"_a, "force"_a,
         "out"_a, "place"_a);

@@ -38,8 +38,12 @@ template <class T> struct DistributeForces {  // F_ext(i) = sum_m P(i,m) F_m
   T* grad_directions;    // (E, 3), or null
 };
 
-// The entries of P in the order of the groups of packed blendshapes, in lists of one muscle each, then those of the
-// vertices that no shape moves. The index by vertex is then not followed.
+// Vertices of a tensor B that the CPU kernels take together. Their displacements, turned to one row per vertex, stay in
+// the first-level cache.
+constexpr std::int64_t projection_block = 32;
+
+// The entries of P in the order of the groups of packed blendshapes, or of the blocks of a tensor, in lists of one
+// muscle each, then those of the vertices that no shape moves.
 struct SortedEntries {
   const std::int64_t* group_crow;  // (G + 1) start of each group's lists
   const std::int32_t* muscle;      // (L) of each list; a muscle may have several lists in a group
@@ -52,7 +56,7 @@ template <class T> struct ReducedProjection {  // A[k,m,:] = sum_i P(i,m) B_k(i)
   Distribution<T> distribution;
   std::int64_t num_shapes;
   bool is_packed;        // B is `packed`, otherwise `blendshapes`
-  bool is_sorted;        // the entries of P are listed in `sorted`; only where B is packed
+  bool is_sorted;        // the entries of P are listed in `sorted`; only on the CPU
   const T* blendshapes;  // (K, N, 3)
   T* out;                // (K, M, D)
   const T* grad_out;     // (K, M, D)

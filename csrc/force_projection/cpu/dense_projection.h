@@ -1,196 +1,246 @@
-// The reduced projection of blendshapes that are not packed, and its gradients: vectors of vertices, block after block.
+// The reduced projection of blendshapes that are not packed, and its gradients.
+//
+// Block after block of vertices, B is turned from one row per shape to one row per vertex. A vector then holds many
+// shapes of one vertex, so that the entries of P, one vertex and one muscle each, fill it however few they are.
 #pragma once
 
-#include <type_traits>
-
-#include "common/cpu/axes.h"
 #include "common/cpu/lane_sums.h"
 #include "common/cpu/panel.h"
-#include "force_projection/cpu/muscle_lanes.h"
+#include "common/cpu/transpose.h"
+#include "force_projection/cpu/entry_lists.h"
 #include "force_projection/cpu/pieces.h"
 #include "force_projection/math.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Shapes whose sums over vertices, or over muscles, fit the registers.
+// Vectors of a row, and entries, whose sums fit the registers; of forces along fibres fewer.
 #if defined(__AVX512F__)
-constexpr int tile_projected = 8, tile_moved = 8;
+constexpr int tile_vectors = 12, tile_dots = 8, tile_fibre_dots = 5;
+#elif defined(__AVX2__)
+constexpr int tile_vectors = 6, tile_dots = 4, tile_fibre_dots = 1;
 #else
-constexpr int tile_projected = 2, tile_moved = 1;
+constexpr int tile_vectors = 3, tile_dots = 3, tile_fibre_dots = 1;
 #endif
 
-template <int Size, class Fn> void call_with_size(std::int64_t first, std::int64_t size, const Fn& fn) {
-  if (size == Size)
-    fn(first, std::integral_constant<int, Size>{});
-  else if constexpr (Size > 1)
-    call_with_size<Size - 1>(first, size, fn);
-}
-// Calls fn(first, integral_constant) for parts of `count` of about the same size, at most `Most`.
-template <int Most, class Fn> void for_each_part(std::int64_t count, const Fn& fn) {
-  const std::int64_t parts = (count + Most - 1) / Most;
-  for (std::int64_t i = 0; i < parts; ++i)
-    call_with_size<Most>(count * i / parts, count * (i + 1) / parts - count * i / parts, fn);
-}
-
-// Blocks of vertices one after the other, with room for the data of one.
-//
-// For the memory every row of B is a separate stream: blocks are long, and a tile of shapes is copied row after row, from
-// the tensor or to it, before or after its arithmetic.
 template <bool fibre, class T> class DenseProjection {
  public:
   using V = Vector<T>;
-  static constexpr int width = V::width, depth = fibre ? 1 : 3, axes = fibre ? 3 : 1;
+  // Axes that an entry scales apart: those of d, or the one number P.
+  static constexpr int width = V::width, axes = fibre ? 3 : 1;
 
-  explicit DenseProjection(const ReducedProjection<T>& args)
-      : args_(args), p_(args.distribution), block_(block_size(p_)), lanes_(p_, block_, part),
-        tile_(tile_projected * row_size), moved_(tile_moved * row_size),
-        sums_(lanes_.most_slots() * axes * width) {}
+  // `most_shapes`: of a row.
+  DenseProjection(const ReducedProjection<T>& args, std::int64_t most_shapes)
+      : args_(args), p_(args.distribution), tile_(block * axes * length(most_shapes) + side),
+        staged_(args.grad_blendshapes ? 3 * side * block + width : 0),
+        sorter_(p_.num_muscles, args.is_sorted ? 0 : most_entries(p_)) {}
 
-  static std::int64_t num_blocks(const Distribution<T>& p) {
-    return (p.num_vertices + block_size(p) - 1) / block_size(p);
-  }
+  static std::int64_t num_blocks(const Distribution<T>& p) { return (p.num_vertices + block - 1) / block; }
+  // Numbers of a row that belong to a muscle: its shapes if forces follow fibres, otherwise those of x, then y, then z.
+  static std::int64_t length(std::int64_t num_shapes) { return padded((fibre ? 1 : 3) * num_shapes); }
+  // Shapes whose sums fit the registers.
+  static constexpr std::int64_t tile_shapes = tile_vectors * width / (fibre ? 1 : 3);
 
-  // out (M, K, D) += A of the blocks [begin, end).
-  void forward(std::int64_t begin, std::int64_t end, T* out) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      if (!load(i)) continue;
-      lanes_.sort();
-      for_each_part<tile_projected>(args_.num_shapes, [&](std::int64_t shape, auto count) {
-        constexpr int C = decltype(count)::value;
-        split_shapes<C>(shape);
-        lanes_.for_each_list([&](std::int64_t m, const std::int32_t* slots, std::int64_t num_slots) {
-          project<C>(slots, num_slots, out + (m * args_.num_shapes + shape) * depth);
+  // sums (tiles of shapes, M, length of a tile) += A of the blocks [begin, end).
+  void forward(std::int64_t begin, std::int64_t end, T* sums) {
+    for_each_block(begin, end, [&] {
+      for (std::int64_t k = 0; k < args_.num_shapes; k += tile_shapes) {
+        to_rows(k, min_of(tile_shapes, args_.num_shapes - k));
+        for_each_tile<T, tile_vectors>(length_, [&](std::int64_t at, auto count) {
+          T* tile = sums + k / tile_shapes * p_.num_muscles * length(tile_shapes) + at;
+          for (std::int64_t list = 0; list < lists_.count; ++list)
+            add_list<decltype(count)::value>(list, at, tile + lists_.muscle[list] * length(tile_shapes));
         });
-      });
-    }
+      }
+    });
   }
 
-  void backward(std::int64_t begin, std::int64_t end, const GradientRows<T>& by_muscle) {
+  // The gradients of the blocks [begin, end), from those of A (M, length).
+  void backward(std::int64_t begin, std::int64_t end, const T* grad) {
     const bool of_entries = args_.grad_val || args_.grad_directions;
-    for (std::int64_t i = begin; i < end; ++i) {
-      if (!load(i) && !args_.grad_blendshapes) continue;
-      for (std::int64_t j = 0; of_entries && j < lanes_.count() * axes * width; ++j) sums_[j] = 0;
-      for_each_part<tile_moved>(args_.num_shapes, [&](std::int64_t shape, auto count) {
-        constexpr int C = decltype(count)::value;
-        if (of_entries) {
-          split_shapes<C>(shape);
-          for (std::int64_t v = 0; v < num_; v += width) sum_shapes<C>(shape, v, by_muscle);
+    for_each_block(begin, end, [&] {
+      set_shapes(0, args_.num_shapes);
+      if (of_entries) {
+        to_rows(0, args_.num_shapes);
+        for (std::int64_t list = 0; list < lists_.count; ++list) {
+          constexpr int C = fibre ? tile_fibre_dots : tile_dots;
+          const T* of_muscle = grad + lists_.muscle[list] * length_;
+          const std::int64_t last = lists_.start[list + 1];
+          for (std::int64_t i = lists_.start[list]; i < last; i += C) {
+            if (last - i > C / 2)
+              entry_gradients<C>(i, last, of_muscle);
+            else
+              entry_gradients<(C + 1) / 2>(i, last, of_muscle);
+          }
         }
-        if (args_.grad_blendshapes) {
-          for (std::int64_t v = 0; v < num_; v += width) blendshape_gradient<C>(shape, v, by_muscle);
-          for (int c = 0; c < C; ++c) stream_row(&moved_[c * row_size], args_.grad_blendshapes + row(shape + c, 0));
-        }
-      });
-      if (of_entries) entry_gradients();
-    }
+      }
+      if (!args_.grad_blendshapes) return;
+      for (std::int64_t v = 0; v < num_; ++v) blendshape_gradient(v, grad);
+      from_rows();
+    });
     end_stream();
   }
 
  private:
-  // Vertices of a block at most, and those whose tile stays in the first-level cache. The rows of a tile lie a little
-  // more than a multiple of a page apart, so that they do not compete for the same places in that cache.
-  static constexpr std::int64_t most = 8192 / sizeof(T), part = 1024 / sizeof(T), row_size = 3 * (most + width);
+  static constexpr int side = block_side<T>;
+  static constexpr std::int64_t block = projection_block;
 
-  // Blocks of about the same size, a multiple of 16 of them unless they are short.
-  static std::int64_t block_size(const Distribution<T>& p) {
-    const std::int64_t blocks = 16 * max_of(1, (p.num_vertices + 16 * most - 1) / (16 * most));
-    const std::int64_t vertices = (p.num_vertices + blocks - 1) / blocks;
-    return max_of(part, (vertices + width - 1) / width * width);
+  static std::int64_t most_entries(const Distribution<T>& p) {
+    std::int64_t most = 0;
+    for (std::int64_t v = 0; v < p.num_vertices; v += block)
+      most = max_of(most, p.crow[min_of(p.num_vertices, v + block)] - p.crow[v]);
+    return most;
   }
 
-  // Whether P has an entry in the block.
-  bool load(std::int64_t i) {
-    first_ = i * block_;
-    num_ = min_of(block_, p_.num_vertices - first_);
-    lanes_.load(first_, num_);
-    return lanes_.count() > 0;
+  template <class Fn> void for_each_block(std::int64_t begin, std::int64_t end, const Fn& fn) {
+    for (first_ = begin * block; first_ < min_of(p_.num_vertices, end * block); first_ += block) {
+      num_ = min_of(block, p_.num_vertices - first_);
+      lists_ = args_.is_sorted ? given_lists(args_.sorted, first_ / block)
+                               : sorter_.sort(p_, num_, [&](std::int64_t v) { return first_ + v; });
+      fn();
+    }
   }
 
-  // Where a shape's displacements begin, from vertex v of the block on.
-  std::int64_t row(std::int64_t shape, std::int64_t v) const { return (shape * p_.num_vertices + first_ + v) * 3; }
-
-  // Rows of the tile (vector, 3, width) = C shapes, where P has entries, while the next row is on its way.
-  template <int C> void split_shapes(std::int64_t shape) {
-    const std::int64_t step = 3 * p_.num_vertices;
-    for (std::int64_t k = shape; k < shape + C; ++k)
-      for (std::int64_t v = 0; v < num_; v += width) {
-        if (lanes_.begin(v / width) == lanes_.end(v / width)) continue;
-        const T* from = args_.blendshapes + row(k, v);
-        if (k + 1 < args_.num_shapes) prefetch_for_read(from + step, from + step + 3 * min_of(width, num_ - v));
-        V axis[3];
-        split_axes(from, min_of(width, num_ - v), axis);
-        T* to = &tile_[(k - shape) * row_size + 3 * v];
-        repeat<3>([&](int a) BIOMECHAU_INLINE_LAMBDA { axis[a].store(to + a * width); });
-      }
+  // P, or an axis of P d.
+  T scale(std::int64_t entry, int axis) const {
+    return fibre ? p_.val[entry] * p_.directions[3 * entry + axis] : p_.val[entry];
   }
 
-  // out (C, D) of a muscle += at C shapes the sum over the vertices of its slots of P b, or P <d, b>.
-  template <int C> void project(const std::int32_t* slots, std::int64_t num_slots, T* out) const {
-    V sum[C * depth];
-    repeat<C * depth>([&](int i) BIOMECHAU_INLINE_LAMBDA { sum[i] = V::zero(); });
-    for (std::int64_t i = 0; i < num_slots; ++i) {
-      const T* b = &tile_[lanes_.vector(slots[i]) * 3 * width];
-      V p[3];
-      for (int a = 0; a < 3; ++a) p[a] = V::load(lanes_.lanes(slots[i], fibre ? a : 0));
-      repeat<C * 3>([&](int j) BIOMECHAU_INLINE_LAMBDA {
-        V& to = sum[fibre ? j / 3 : j];
-        to = to + p[j % 3] * V::load(b + j / 3 * row_size + j % 3 * width);
+  // sum (C vectors) += rows of a list, from number `at` on, scaled by its entries.
+  template <int C> void add_list(std::int64_t list, std::int64_t at, T* out) const {
+    V sum[C];
+    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[c] = V::load(out + c * width); });
+    for (std::int64_t i = lists_.start[list]; i < lists_.start[list + 1]; ++i) {
+      const T* row = &tile_[lists_.vertex[i] * row_ + at];
+      repeat<axes>([&](int a) BIOMECHAU_INLINE_LAMBDA {
+        const T by = scale(lists_.entry[i], a);
+        const T* values = row + a * length_;
+        repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[c].add_scaled(by, V::load(values + c * width)); });
       });
     }
-    T sums[C * depth];
-    lane_sums<C * depth>(sum, sums);
-    for (int i = 0; i < C * depth; ++i) out[i] += sums[i];
+    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[c].store(out + c * width); });
   }
 
-  // The sums over shapes of grad_A b at the entries of the vector at v grow by C shapes.
-  template <int C> void sum_shapes(std::int64_t shape, std::int64_t v, const GradientRows<T>& by_muscle) {
-    V b[C * 3];
-    repeat<C * 3>([&](int j) BIOMECHAU_INLINE_LAMBDA {
-      b[j] = V::load(&tile_[j / 3 * row_size + 3 * v + j % 3 * width]);
+  // With w = grad_A B of the entries from `first` to `end`, at most C: grad_P = w, or <w, d> and grad_d = P w with
+  // directions.
+  template <int C> void entry_gradients(std::int64_t first, std::int64_t end, const T* grad) const {
+    V sum[C][axes];
+    const T* values[C];
+    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA {
+      repeat<axes>([&](int a) BIOMECHAU_INLINE_LAMBDA { sum[c][a] = V::zero(); });
+      values[c] = &tile_[lists_.vertex[min_of(first + c, end - 1)] * row_];
     });
-    for (std::int64_t slot = lanes_.begin(v / width); slot < lanes_.end(v / width); ++slot) {
-      const T* grad = by_muscle.of(lanes_.muscle(slot)) + shape * depth;
-      T* to = &sums_[slot * axes * width];
-      V sum[3];
-      for (int a = 0; a < 3; ++a) sum[a] = a < axes ? V::load(to + a * width) : V::zero();
-      repeat<C * 3>([&](int j) BIOMECHAU_INLINE_LAMBDA { sum[j % 3].add_scaled(grad[fibre ? j / 3 : j], b[j]); });
-      if (!fibre) sum[0] = sum[0] + sum[1] + sum[2];
-      for (int a = 0; a < axes; ++a) sum[a].store(to + a * width);
+    for (std::int64_t at = 0; at < length_; at += width) {
+      const V g = V::load(grad + at);
+      repeat<C * axes>([&](int i) BIOMECHAU_INLINE_LAMBDA {
+        V& to = sum[i / axes][i % axes];
+        to = to + g * V::load(values[i / axes] + i % axes * length_ + at);
+      });
     }
-  }
-
-  // With w = sum over shapes of grad_A b: grad_P = w, or <w, d> and grad_d = P w with directions.
-  void entry_gradients() {
-    lanes_.for_each_entry([&](std::int64_t e, std::int64_t slot, std::int64_t lane) {
-      const T* sum = &sums_[slot * axes * width + lane];
+    T sums[C][axes];
+    lane_sums<C * axes>(&sum[0][0], &sums[0][0]);
+    for (int c = 0; c < C && first + c < end; ++c) {
+      const std::int64_t e = lists_.entry[first + c];
       if constexpr (fibre) {
-        const T w[3] = {sum[0], sum[width], sum[2 * width]};
-        if (args_.grad_val) args_.grad_val[e] = spread_vector_vjp_p(p_.directions + 3 * e, w);
+        if (args_.grad_val) args_.grad_val[e] = spread_vector_vjp_p(p_.directions + 3 * e, sums[c]);
         for (int a = 0; a < 3; ++a)
-          if (args_.grad_directions) args_.grad_directions[3 * e + a] = p_.val[e] * w[a];
+          if (args_.grad_directions) args_.grad_directions[3 * e + a] = p_.val[e] * sums[c][a];
       } else {
-        args_.grad_val[e] = *sum;
+        args_.grad_val[e] = sums[c][0];
       }
+    }
+  }
+
+  // The row of a vertex = sum over its muscles of P, or P d, times grad_A.
+  void blendshape_gradient(std::int64_t v, const T* grad) {
+    for_each_tile<T, tile_vectors>(length_, [&](std::int64_t at, auto count) {
+      constexpr int C = decltype(count)::value;
+      V sum[axes][C];
+      repeat<axes * C>([&](int i) BIOMECHAU_INLINE_LAMBDA { sum[i / C][i % C] = V::zero(); });
+      for (std::int64_t e = p_.crow[first_ + v]; e < p_.crow[first_ + v + 1]; ++e) {
+        const T* values = grad + p_.col[e] * length_ + at;
+        repeat<axes>([&](int a) BIOMECHAU_INLINE_LAMBDA {
+          const T by = scale(e, a);
+          repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[a][c].add_scaled(by, V::load(values + c * width)); });
+        });
+      }
+      repeat<axes * C>([&](int i) BIOMECHAU_INLINE_LAMBDA {
+        sum[i / C][i % C].store(&tile_[v * row_ + i / C * length_ + at + i % C * width]);
+      });
     });
   }
 
-  // grad_B at C shapes and the vector at v = sum over muscles of P grad_A.
-  template <int C> void blendshape_gradient(std::int64_t shape, std::int64_t v, const GradientRows<T>& by_muscle) {
-    V sum[C][3];
-    repeat<3 * C>([&](int i) BIOMECHAU_INLINE_LAMBDA { sum[i / 3][i % 3] = V::zero(); });
-    for (std::int64_t slot = lanes_.begin(v / width); slot < lanes_.end(v / width); ++slot) {
-      const T* grad = by_muscle.of(lanes_.muscle(slot)) + shape * depth;
-      V p[3];
-      for (int a = 0; a < 3; ++a) p[a] = V::load(lanes_.lanes(slot, fibre ? a : 0));
-      repeat<3 * C>([&](int i) BIOMECHAU_INLINE_LAMBDA {
-        sum[i / 3][i % 3].add_scaled(grad[fibre ? i / 3 : i], p[i % 3]);
-      });
-    }
-    repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { join_axes(sum[c], &moved_[c * row_size + 3 * v]); });
+  // Rows hold the shapes from `first` on: shape k of axis a at a * stride + k.
+  void set_shapes(std::int64_t first, std::int64_t count) {
+    first_shape_ = first;
+    shapes_ = count;
+    length_ = length(count);
+    stride_ = fibre ? length_ : count;
+    row_ = axes * length_;
   }
 
-  // Writes past the caches: nothing here reads the gradient again, and it would push B out of them.
+  // Rows of the block's vertices, with 0 behind the last shape. The last squares overlap those before; where the shapes
+  // are too few for one, what runs over into the next axis, or row, is written after it.
+  void to_rows(std::int64_t first_shape, std::int64_t count) {
+    set_shapes(first_shape, count);
+    for (std::int64_t v = 0; v < num_; ++v)
+      for (std::int64_t a = 0; a < axes; ++a)
+        for (std::int64_t i = (fibre ? 1 : 3) * shapes_; i < length_; ++i) tile_[v * row_ + a * length_ + i] = 0;
+    const std::int64_t step = 3 * p_.num_vertices, ahead = min_of(3 * block, step - 3 * (first_ + num_));
+    for (std::int64_t begin = 0; begin < shapes_; begin += side) {
+      const std::int64_t k = max_of(0, min_of(begin, shapes_ - side)), num_shapes = min_of(side, shapes_);
+      const T* from = args_.blendshapes + (first_shape_ + k) * step + 3 * first_;
+      for (std::int64_t s = begin - k; s < num_shapes; ++s)
+        prefetch_for_read(from + s * step + 3 * num_, from + s * step + 3 * num_ + ahead);
+      for (std::int64_t v = 0; v < num_; v += side) {
+        const std::int64_t num = min_of(side, num_ - v);
+        if (p_.crow[first_ + v] == p_.crow[first_ + v + num]) continue;
+        T* to = &tile_[v * row_ + k];
+        if (num == side && num_shapes == side) {
+          to_rows(from + 3 * v, step, to);
+        } else {
+          T part[side][3 * side] = {};
+          for (std::int64_t s = 0; s < num_shapes; ++s)
+            std::memcpy(part[s], from + s * step + 3 * v, 3 * num * sizeof(T));
+          to_rows(part[0], 3 * side, to);
+        }
+      }
+    }
+  }
+  BIOMECHAU_INLINE void to_rows(const T* from, std::int64_t step, T* to) const {
+    // Local copies: the compiler would read the members again after every store.
+    const std::int64_t row = row_, stride = stride_;
+    repeat<3>([&](int part) BIOMECHAU_INLINE_LAMBDA {
+      transpose_block<T>([=](int i) BIOMECHAU_INLINE_LAMBDA { return from + i * step + part * side; },
+                         [=](int i) BIOMECHAU_INLINE_LAMBDA {
+                           const int j = part * side + i;
+                           return to + j / 3 * row + j % 3 * stride;
+                         });
+    });
+  }
+
+  // And back, to grad_B.
+  void from_rows() {
+    constexpr std::int64_t length = 3 * block;
+    const std::int64_t row = row_, stride = stride_;
+    for (std::int64_t k = 0; k < shapes_; k += side) {
+      for (std::int64_t v = 0; v < num_; v += side) {
+        const T* from = &tile_[v * row_ + k];
+        T* to = &staged_[3 * v];
+        repeat<3>([&](int part) BIOMECHAU_INLINE_LAMBDA {
+          transpose_block<T>([=](int i) BIOMECHAU_INLINE_LAMBDA {
+                               const int j = part * side + i;
+                               return from + j / 3 * row + j % 3 * stride;
+                             },
+                             [=](int i) BIOMECHAU_INLINE_LAMBDA { return to + i * length + part * side; });
+        });
+      }
+      for (std::int64_t s = 0; s < min_of(side, shapes_ - k); ++s)
+        stream_row(&staged_[s * length], args_.grad_blendshapes + ((k + s) * p_.num_vertices + first_) * 3);
+    }
+  }
+
+  // Writes whole cache lines past the caches: nothing here reads the gradient again, and it would push B out of them.
   void stream_row(const T* from, T* to) const {
     const std::int64_t size = 3 * num_;
     const std::int64_t unaligned = reinterpret_cast<std::uintptr_t>(to) % 64 / sizeof(T);
@@ -202,28 +252,43 @@ template <bool fibre, class T> class DenseProjection {
 
   const ReducedProjection<T>& args_;
   const Distribution<T>& p_;
-  const std::int64_t block_;
-  MuscleLanes<T> lanes_;
-  Scratch<T> tile_, moved_;  // rows of B and of its gradient
-  Scratch<T> sums_;          // (slots, axes, width)
+  std::int64_t first_shape_ = 0, shapes_ = 0, length_ = 0, stride_ = 0, row_ = 0;
+  Scratch<T> tile_;    // (block, axes, length), and a register more
+  Scratch<T> staged_;  // (side, block, 3), and a vector more
+  EntrySorter sorter_;
+  EntryLists lists_{};
   std::int64_t first_ = 0, num_ = 0;
 };
 
 template <bool fibre, class T> void dense_projection_fwd(const ReducedProjection<T>& args, int num_threads) {
   using Blocks = DenseProjection<fibre, T>;
   const std::int64_t count = Blocks::num_blocks(args.distribution), pieces = num_pieces(count);
-  sum_pieces(args, count, fibre ? 1 : 3, num_threads, [&](std::int64_t piece, T* out) {
-    Blocks(args).forward(count * piece / pieces, count * (piece + 1) / pieces, out);
+  constexpr std::int64_t most = Blocks::tile_shapes;
+  const std::int64_t num_muscles = args.distribution.num_muscles, tiles = (args.num_shapes + most - 1) / most;
+  const auto at = [&](std::int64_t k, std::int64_t m, std::int64_t a) {
+    const std::int64_t tile = k / most, shapes = min_of(most, args.num_shapes - tile * most);
+    return (tile * num_muscles + m) * Blocks::length(most) + a * shapes + k % most;
+  };
+  const std::int64_t size = tiles * num_muscles * Blocks::length(most);
+  sum_pieces(args, count, size, at, num_threads, [&](std::int64_t piece, T* sums) {
+    Blocks(args, min_of(most, args.num_shapes)).forward(count * piece / pieces, count * (piece + 1) / pieces, sums);
   });
 }
 
 template <bool fibre, class T> void dense_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
   using Blocks = DenseProjection<fibre, T>;
   const std::int64_t count = Blocks::num_blocks(args.distribution), pieces = num_pieces(count);
-  const GradientRows<T> by_muscle(args, fibre ? 1 : 3);
+  const std::int64_t num_muscles = args.distribution.num_muscles, depth = args.distribution.force_size();
+  const std::int64_t length = Blocks::length(args.num_shapes);
+  Scratch<T> grad(num_muscles * length);
+  for (std::int64_t i = 0; i < num_muscles * length; ++i) grad[i] = 0;
+  for (std::int64_t k = 0; k < args.num_shapes; ++k)
+    for (std::int64_t m = 0; m < num_muscles; ++m)
+      for (std::int64_t a = 0; a < depth; ++a)
+        grad[m * length + a * args.num_shapes + k] = args.grad_out[(k * num_muscles + m) * depth + a];
   const double work = projection_work(args) + 3.0 * args.num_shapes * args.distribution.num_vertices;
   parallel_for(pieces, work, num_threads, [&](std::int64_t piece) {
-    Blocks(args).backward(count * piece / pieces, count * (piece + 1) / pieces, by_muscle);
+    Blocks(args, args.num_shapes).backward(count * piece / pieces, count * (piece + 1) / pieces, grad.data());
   });
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/cpu/lane_sums.h"
+#include "common/cpu/shape_group.h"
 #include "force_projection/cpu/entry_lists.h"
 #include "force_projection/cpu/pieces.h"
 #include "force_projection/math.h"
@@ -83,20 +84,15 @@ template <class T> class GroupRows {
 template <class T, class Fn>
 void for_each_group(const ReducedProjection<T>& args, const RowGroups<T>& groups, std::int64_t piece, const Fn& fn) {
   const Distribution<T>& p = args.distribution;
-  const SortedEntries& sorted = args.sorted;
   const std::int64_t pieces = num_pieces(groups.count()), end = groups.begin(piece + 1, pieces);
   GroupRows<T> rows(p.num_muscles, padded(3 * args.num_shapes));
   EntrySorter sorter(p.num_muscles, args.is_sorted ? 0 : min_of(p.num_entries, groups.largest() * p.num_muscles));
   for (std::int64_t g = groups.begin(piece, pieces); g < end; ++g) {
     const ShapeGroup<T> group = groups.get(g, nullptr, nullptr);
-    EntryLists lists;
-    if (args.is_sorted) {
-      const std::int64_t first = sorted.group_crow[g];
-      lists = {sorted.group_crow[g + 1] - first, sorted.muscle + first, sorted.list_crow + first, sorted.vertex,
-               sorted.entry};
-    } else {
-      lists = sorter.sort(p, group);
-    }
+    const EntryLists lists =
+        args.is_sorted
+            ? given_lists(args.sorted, g)
+            : sorter.sort(p, group.num_vertices, [&](std::int64_t v) { return group.vertex[v]; });
     rows.begin(padded(3 * group.num_shapes));
     fn(group, lists, rows, [&](std::int64_t list) {
       if (g + 1 < end) groups.prefetch(g + 1, list, lists.count);
@@ -104,47 +100,31 @@ void for_each_group(const ReducedProjection<T>& args, const RowGroups<T>& groups
   }
 }
 
-// out (C vectors) += the sum over i in [begin, end) of P, or P d, of entry(i) times the row row(i), from `offset` on.
-// `offset` is a multiple of three vectors, so that it holds axis 0.
-template <bool fibre, int C, class T, class Entry, class Row>
-void sum_rows(const Distribution<T>& p, std::int64_t begin, std::int64_t end, const Entry& entry, const Row& row,
+// out (C vectors) += the sum over a list's entries of P, or P d, times the rows of their vertices, from `offset` on.
+// For fibres `offset` is a multiple of three vectors, so that it holds axis 0.
+template <bool fibre, int C, class T>
+void sum_rows(const Distribution<T>& p, const EntryLists& lists, std::int64_t list, const T* rows, std::int64_t row,
               std::int64_t offset, const AxisMasks<T>& masks, T* out) {
   constexpr int width = Vector<T>::width;
+  const std::int64_t end = lists.start[list + 1];
+  const std::int32_t *const entry = lists.entry, *const vertex = lists.vertex;
+  const T* const val = p.val;
   Vector<T> sum[C];
-  for (int c = 0; c < C; ++c) sum[c] = Vector<T>::load(out + offset + c * width);
-  for (std::int64_t i = begin; i < end; ++i) {
-    const std::int64_t e = entry(i);
-    const T* values = row(i) + offset;
+  repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[c] = Vector<T>::load(out + offset + c * width); });
+  for (std::int64_t i = lists.start[list]; i < end; ++i) {
+    const T* values = rows + vertex[i] * row + offset;
     if constexpr (fibre) {
       Vector<T> direction[3];
-      masks.repeat(p.val[e], p.directions + 3 * e, direction);
-      for (int c = 0; c < C; ++c) sum[c] = sum[c] + direction[c % 3] * Vector<T>::load(values + c * width);
+      masks.repeat(val[entry[i]], p.directions + 3 * entry[i], direction);
+      repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA {
+        sum[c] = sum[c] + direction[c % 3] * Vector<T>::load(values + c * width);
+      });
     } else {
-      const T val = p.val[e];
-      for (int c = 0; c < C; ++c) sum[c].add_scaled(val, Vector<T>::load(values + c * width));
+      const T by = val[entry[i]];
+      repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[c].add_scaled(by, Vector<T>::load(values + c * width)); });
     }
   }
-  for (int c = 0; c < C; ++c) sum[c].store(out + offset + c * width);
-}
-
-// The same of whole rows of `length`, as many vectors at a time as registers hold.
-template <bool fibre, int C, class T, class Entry, class Row>
-void sum_whole_rows(const Distribution<T>& p, std::int64_t begin, std::int64_t end, const Entry& entry, const Row& row,
-                    std::int64_t length, const AxisMasks<T>& masks, T* out, std::int64_t offset = 0) {
-  constexpr int width = Vector<T>::width;
-  for (; offset + C * width <= length; offset += C * width)
-    sum_rows<fibre, C>(p, begin, end, entry, row, offset, masks, out);
-  if constexpr (C > 1)
-    if (offset < length) sum_whole_rows<fibre, C - 1>(p, begin, end, entry, row, length, masks, out, offset);
-}
-
-template <class T, class Entry, class Row>
-void sum_rows(const Distribution<T>& p, std::int64_t begin, std::int64_t end, const Entry& entry, const Row& row,
-              std::int64_t length, const AxisMasks<T>& masks, T* out) {
-  if (p.fibre)
-    sum_whole_rows<true, tile_fibre_row>(p, begin, end, entry, row, length, masks, out);
-  else
-    sum_whole_rows<false, tile_row>(p, begin, end, entry, row, length, masks, out);
+  repeat<C>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[c].store(out + offset + c * width); });
 }
 
 // to (4) = from (4), or += : the three axes of a shape and one more number, because an instruction takes four.
@@ -162,16 +142,23 @@ template <class T> void packed_projection_fwd(const ReducedProjection<T>& args, 
   const std::int64_t slot = p.fibre ? 1 : 4;
   const RowGroups<T> groups(true, nullptr, args.packed, args.num_shapes, p.num_vertices);
   const AxisMasks<T> masks;
-  sum_pieces(args, groups.count(), slot, num_threads, [&](std::int64_t piece, T* out) {
+  const auto at = [&](std::int64_t k, std::int64_t m, std::int64_t a) { return (m * args.num_shapes + k) * slot + a; };
+  const std::int64_t size = p.num_muscles * args.num_shapes * slot;
+  sum_pieces(args, groups.count(), size, at, num_threads, [&](std::int64_t piece, T* out) {
     for_each_group(args, groups, piece, [&](const auto& group, const auto& lists, auto& sums, const auto& ahead) {
       const std::int64_t row = sums.length();
       for (std::int64_t list = 0; list < lists.count; ++list) {
         T* sum = sums.get(lists.muscle[list], [&](T* fresh) {
           for (std::int64_t i = 0; i <= row; ++i) fresh[i] = 0;
         });
-        sum_rows(
-            p, lists.start[list], lists.start[list + 1], [&](std::int64_t i) { return lists.entry[i]; },
-            [&](std::int64_t i) { return group.values + lists.vertex[i] * row; }, row, masks, sum);
+        if (p.fibre)
+          for_each_tile<T, tile_fibre_row>(row, [&](std::int64_t at, auto count) {
+            sum_rows<true, decltype(count)::value>(p, lists, list, group.values, row, at, masks, sum);
+          });
+        else
+          for_each_tile<T, tile_row>(row, [&](std::int64_t at, auto count) {
+            sum_rows<false, decltype(count)::value>(p, lists, list, group.values, row, at, masks, sum);
+          });
         ahead(list);
       }
       sums.for_each([&](std::int64_t m, const T* sum) {
@@ -245,12 +232,35 @@ void list_gradients(const ReducedProjection<T>& args, const EntryLists& lists, s
   }
 }
 
+// The gradient of A, one row per muscle: (K, 3), with the scalars of fibres repeated for every axis, then at least one
+// 0.
+template <class T> class GradientRows {
+ public:
+  explicit GradientRows(const ReducedProjection<T>& args)
+      : length_(padded(3 * args.num_shapes + 1)), rows_(args.distribution.num_muscles * length_) {
+    const std::int64_t num_muscles = args.distribution.num_muscles;
+    for (std::int64_t m = 0; m < num_muscles; ++m) {
+      T* to = &rows_[m * length_];
+      for (std::int64_t k = 0; k < args.num_shapes; ++k) {
+        const T* from = args.grad_out + (k * num_muscles + m) * args.distribution.force_size();
+        for (std::int64_t a = 0; a < 3; ++a) to[3 * k + a] = args.distribution.fibre ? *from : from[a];
+      }
+      for (std::int64_t i = 3 * args.num_shapes; i < length_; ++i) to[i] = 0;
+    }
+  }
+  const T* of(std::int64_t muscle) const { return &rows_[muscle * length_]; }
+
+ private:
+  std::int64_t length_;
+  Scratch<T> rows_;
+};
+
 template <class T> void packed_projection_bwd(const ReducedProjection<T>& args, int num_threads) {
   if (!args.grad_val && !args.grad_directions) return;
   const Distribution<T>& p = args.distribution;
   const RowGroups<T> groups(true, nullptr, args.packed, args.num_shapes, p.num_vertices);
   const AxisMasks<T> masks;
-  const GradientRows<T> by_muscle(args, 3);
+  const GradientRows<T> by_muscle(args);
   parallel_for(num_pieces(groups.count()), projection_work(args), num_threads, [&](std::int64_t piece) {
     for_each_group(args, groups, piece, [&](const auto& group, const auto& lists, auto& grads, const auto& ahead) {
       for (std::int64_t list = 0; list < lists.count; ++list) {
