@@ -1,6 +1,7 @@
 """Measures of agreement of two signals at several lags, with intervals by a bootstrap over blocks of frames.
 
-Every measure is a function of six sums over pairs of values, so a bootstrap adds up the sums of the blocks it drew.
+Every measure but the ROC area is a function of six sums over pairs of values, so a bootstrap adds up the sums of the
+blocks it drew; the area is one of sums over ranks.
 
 On simulated recordings of 60 and 300 s the intervals, meant to hold 95 %, held the r of the process in 92 to 95 % of
 150 recordings, and its mean difference and limits of agreement in 83 to 90 %.
@@ -23,6 +24,8 @@ _LIMITS = 1.96  # standard deviations of the limits of agreement
 _CONSTANT = 1e-7
 # Values of r that differ by no more than this are equal, and of equal ones that of the lag nearest to 0 is taken.
 _TIE = 1e-6
+# Classes of values whose counts in a block stand for its values in the interval of an ROC area.
+_CLASSES = 256
 OF_ONE_SCALE = ("icc", "bias", "lower_limit", "upper_limit")
 
 
@@ -71,20 +74,53 @@ def agreement(x: Floats, y: Floats, fps: float, most: int, block: int, one_scale
     whole = _measures(sums.sum(0), centre, tiny, fps, one_scale)
     values = {name: float(number) for name, number in whole.items()}
     best = round(values["lag"] * fps) if np.isfinite(values["lag"]) else 0
-    low = high = dict.fromkeys(values, np.nan)
-    if len(sums) >= FEWEST_BLOCKS:
-        draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
-        drawn = (draws.astype(float) @ sums.reshape(len(sums), -1)).reshape(RESAMPLES, *sums.shape[1:])
-        spread = _measures(drawn, centre, tiny, fps, one_scale)
-        low, high = ({name: _quantile(v, q) for name, v in spread.items()} for q in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
-    measures = {name: _measure(values[name], low[name], high[name]) for name in values}
+    spread = _measures(_resampled(sums), centre, tiny, fps, one_scale) if len(sums) >= FEWEST_BLOCKS else {}
+    measures = {name: _measure(value, spread.get(name)) for name, value in values.items()}
     return Agreement(measures, best, bool(np.isfinite(values["lag"])) and abs(best) == most)
 
 
-def _measure(value: float, low: float, high: float) -> Measure:
+def roc_area(x: Floats, y: Floats, block: int) -> Measure:
+    """How often x is larger in a frame with y = 1 than in one with y = 0, ties counted half; of AUs also called 2AFC.
+
+    Args:
+        x: (T,), NaN where there is no value.
+        y: (T,) of 0 and 1, NaN likewise.
+        block: length of the blocks of the bootstrap [frames].
+    """
+    known = ~np.isnan(x) & ~np.isnan(y)
+    rank = np.unique(x[known], return_inverse=True)[1]
+    of_block, present = np.flatnonzero(known) // block, y[known] > 0.5
+    counts = np.zeros((1, 2, rank.max(initial=0) + 1))
+    np.add.at(counts, (0, present.astype(int), rank), 1)
+    value = float(_roc_areas(counts)[0])
+    of_block = np.unique(of_block, return_inverse=True)[1]
+    classes = np.zeros((of_block.max(initial=0) + 1, 2, _CLASSES))
+    # Classes of about as many values each.
+    middle = (np.cumsum(counts.sum((0, 1))) - counts.sum((0, 1)) / 2) / max(len(rank), 1)
+    np.add.at(classes, (of_block, present.astype(int), (middle * _CLASSES).astype(int)[rank]), 1)
+    return _measure(value, _roc_areas(_resampled(classes)) if len(classes) >= FEWEST_BLOCKS else None)
+
+
+def _roc_areas(counts: Floats) -> Floats:
+    """(...) of counts (..., absent and present, ranks); NaN without one of them."""
+    absent, present = counts[..., 0, :], counts[..., 1, :]
+    below = np.cumsum(absent, -1) - absent / 2
+    with np.errstate(invalid="ignore"):
+        return (below * present).sum(-1) / (absent.sum(-1) * present.sum(-1))
+
+
+def _resampled(sums: Floats) -> Floats:
+    """(RESAMPLES, ...) totals of blocks (blocks, ...) drawn with replacement, as many as there are."""
+    draws = np.random.default_rng(0).multinomial(len(sums), np.full(len(sums), 1 / len(sums)), RESAMPLES)
+    return (draws.astype(float) @ sums.reshape(len(sums), -1)).reshape(RESAMPLES, *sums.shape[1:])
+
+
+def _measure(value: float, spread: Floats | None) -> Measure:
+    """A number with the interval of its resamples, if it has any."""
     if not np.isfinite(value):
         return Measure(None)
-    return Measure(value, *(float(bound) if np.isfinite(bound) else None for bound in (low, high)))
+    ends = [np.nan, np.nan] if spread is None else [_quantile(spread, (1 + sign * LEVEL) / 2) for sign in (-1, 1)]
+    return Measure(value, *(float(end) if np.isfinite(end) else None for end in ends))
 
 
 def _quantile(values: Floats, q: float) -> float:

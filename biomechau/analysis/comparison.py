@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from biomechau.analysis._agreement import LEVEL, OF_ONE_SCALE, RESAMPLES, Measure, agreement
+from biomechau.analysis._agreement import LEVEL, OF_ONE_SCALE, RESAMPLES, Measure, agreement, roc_area
 from biomechau.analysis.face_forces import Floats
 from biomechau.corpus.resampling import interpolate
 from biomechau.corpus.signals import Signals, known_pieces
@@ -18,7 +18,7 @@ from biomechau.rig.names import shortened
 
 # Fewest seconds in which both signals have values, and length of the blocks that the bootstrap draws [s].
 SHORTEST, BLOCK = 2.0, 2.0
-MEASURES = ("lag", "r", "r_best", "gain", "offset", "r2", *OF_ONE_SCALE)
+MEASURES = ("lag", "r", "r_best", "gain", "offset", "r2", "roc_area", *OF_ONE_SCALE)
 DEFINITIONS = {
     "lag": "delay of the result at which r is largest [s]: positive where the reference comes first",
     "r": "Pearson correlation at lag 0",
@@ -26,6 +26,8 @@ DEFINITIONS = {
     "gain": "of the regression reference = gain * result + offset over this recording, at the best lag",
     "offset": "of that regression",
     "r2": "R2 of that regression",
+    "roc_area": "area under the ROC curve (2AFC), at lag 0: how often the result is larger in a frame in which the "
+    "reference is present than in one in which it is not; where the reference has presences",
     "icc": "ICC(3,1), consistency of two raters, at lag 0; where both have the same unit",
     "bias": "Bland-Altman: mean of result - reference, at lag 0; where both have the same unit",
     "lower_limit": "Bland-Altman: bias - 1.96 standard deviations of result - reference",
@@ -257,7 +259,8 @@ def _compare_one(
     note = f"constant {' and '.join(constant)}: r is not defined" if constant else ""
     if found.at_limit and most:
         note = f"r still rises at a lag of {found.best_lag / fps:+.2f} s, the largest that was tried"
-    return replace(compared, measures=found.measures, best_lag=found.best_lag, note=note)
+    area = {"roc_area": roc_area(x, y, block)} if reference.scale == "presence" else {}
+    return replace(compared, measures={**found.measures, **area}, best_lag=found.best_lag, note=note)
 
 
 def _is_constant(values: Floats) -> bool:

@@ -25,8 +25,9 @@ _LONGEST_LAG = 5.0
 class Compare(Command):
     """Put a reference beside forces or action units: EMG, action units of another program, labels of coders.
 
-    Compares signals of the same name: lag, correlation, R2 of a regression and, where the units agree, ICC and
-    Bland-Altman. Intervals are 95 % bootstrap intervals within this recording; they say nothing about other people.
+    Compares signals of the same name: lag, correlation, R2 of a regression, where the units agree ICC and Bland-Altman,
+    and beside presences the area under the ROC curve. Intervals are 95 % bootstrap intervals within this recording.
+    They say nothing about other people.
     Writes comparison.csv, comparison.json and comparison.png.
     """
 
@@ -111,11 +112,15 @@ def _table(comparison: Comparison, paired: bool) -> Table:
     table.add_column("result" if paired else "signal", min_width=20)
     if paired:
         table.add_column("reference", overflow="fold")
-    agree = any(signal.measure("icc").value is not None for signal in comparison.signals)
-    for heading in ("frames", "r at lag 0", "lag [ms]", "r at lag", "R2", *(("ICC", "bias") if agree else ())):
+    headings = {"r": "r at lag 0", "lag": "lag [ms]", "r_best": "r at lag", "r2": "R2"}
+    optional = {"roc_area": "AUC", "icc": "ICC", "bias": "bias"}
+    names = [
+        *headings,
+        *(name for name in optional if any(s.measure(name).value is not None for s in comparison.signals)),
+    ]
+    for heading in ("frames", *({**headings, **optional}[name] for name in names)):
         table.add_column(heading, justify="right")
     for signal in comparison.signals:
-        names = ["r", "lag", "r_best", "r2", *(("icc", "bias") if agree else ())]
         cells = [_words(signal.measure(name), 1000 if name == "lag" else 1) for name in names]
         words = [signal.result.replace("_", " "), *([signal.reference] if paired else [])]
         table.add_row(*words, str(signal.frames), *cells)

@@ -31,7 +31,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     shown = comparison.signals[:MOST_ROWS]
     differences = any(signal.one_scale and signal.measures for signal in shown)
     # In inches.
-    width, row, above, below = 13.0, 1.75, 0.85, 0.5
+    width, row, above, below = 13.0, 1.75 if len(shown) <= 8 else 1.25, 0.85, 0.5
     height = above + row * len(shown) + below
     figure = new_figure(width, height)
     ratios = (3.4, 1.1, 1.5) if differences else (3.4, 1.1)
@@ -43,7 +43,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
         right=1 - 0.2 / width,
         top=1 - above / height,
         bottom=below / height,
-        hspace=0.55,
+        hspace=0.55 if len(shown) <= 8 else 0.75,
         wspace=0.26,
     )
     for index, signal in enumerate(shown):
@@ -82,7 +82,8 @@ def _draw_curves(axes: Axes, signal: ComparedSignal, last: bool) -> None:
     if not signal.one_scale and signal.scales != ("probability", "presence"):
         reference, note = _rescaled(reference, signal.values, known), ", reference rescaled"
     axes.plot(signal.timestamp, signal.values, color=_RESULT, linewidth=1.4)
-    axes.plot(signal.timestamp, reference, color=_REFERENCE, linewidth=1.0)
+    style = "steps-mid" if signal.scales[1] == "presence" else "default"
+    axes.plot(signal.timestamp, reference, color=_REFERENCE, linewidth=1.0, drawstyle=style)
     axes.set_title(f"{_title(signal)}{note}", fontsize=8.5, loc="left", pad=3)
     axes.set_ylabel(signal.scales[0].split(",")[0] if signal.scales[0] else "", fontsize=8)
     axes.margins(x=0.0)
@@ -105,6 +106,8 @@ def _title(signal: ComparedSignal) -> str:
     if lag is None:
         return f"{names}: {signal.note}" if signal.note else names
     at_zero = "" if r is None else f"r {r:.2f}, "
+    if (area := signal.measure("roc_area").value) is not None:
+        at_zero += f"AUC {area:.2f}, "
     return f"{names}: {at_zero}lag {f'{1000 * lag:+.0f}' if lag else 0} ms"
 
 

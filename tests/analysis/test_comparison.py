@@ -152,6 +152,31 @@ def test_gaps_are_not_bridged(times: np.ndarray) -> None:
     assert np.abs(whole - signal.reference_values)[near].max() < 0.02
 
 
+@pytest.mark.parametrize("own", ["probability", "force"])
+def test_roc_area_counts_pairs_of_frames(times: np.ndarray, own: str) -> None:
+    rng = np.random.default_rng(3)
+    x = np.round(activation(times) + 0.3 * rng.standard_normal(len(times)), 1)  # with ties
+    on = (activation(times) > 0.3).astype(float)
+    x[40:80], on[400:450] = np.nan, np.nan
+    found = compare([signals({"a": x}, times, own)], [signals({"a": on}, times, "presence")])
+    known = ~np.isnan(x) & ~np.isnan(on)
+    present, absent = x[known & (on == 1)][:, None], x[known & (on == 0)]
+    measure = found.signals[0].measure("roc_area")
+    assert measure.value is not None
+    assert measure.value == pytest.approx((present > absent).mean() + (present == absent).mean() / 2)
+    assert measure.low is not None
+    assert measure.high is not None
+    assert 0.5 < measure.low < measure.value < measure.high < 1
+
+
+@pytest.mark.parametrize(("x", "on", "area"), [("same", "some", 0.5), ("moves", "none", None), ("moves", "all", None)])
+def test_roc_area_of_what_does_not_change(times: np.ndarray, x: str, on: str, area: float | None) -> None:
+    values = np.full(len(times), 0.7) if x == "same" else activation(times)
+    present = {"some": activation(times) > 0.3, "none": times < 0, "all": times >= 0}[on].astype(float)
+    found = compare([signals({"a": values}, times)], [signals({"a": present}, times, "presence")])
+    assert found.signals[0].measure("roc_area").value == area
+
+
 def test_presences_are_not_interpolated(times: np.ndarray) -> None:
     own = np.arange(0, 60, 1 / 30)
     on = (activation(own) > 0.3).astype(float)
