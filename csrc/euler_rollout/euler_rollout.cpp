@@ -21,11 +21,12 @@ template <class T> double rollout_work(const EulerRollout<T>& args) {
 }
 
 // Vector j of row `at` of a tensor with n columns; null: 0.
-template <class T> inline Vector<T> load_row(const T* tensor, std::int64_t n, std::int64_t at, std::int64_t j) {
+template <class T>
+BIOMECHAU_INLINE Vector<T> load_row(const T* tensor, std::int64_t n, std::int64_t at, std::int64_t j) {
   return tensor && j < n ? Vector<T>::load_first(tensor + at * n + j, n - j) : Vector<T>::zero();
 }
 template <class T>
-inline void store_row(const Vector<T>& value, T* tensor, std::int64_t n, std::int64_t at, std::int64_t j) {
+BIOMECHAU_INLINE void store_row(const Vector<T>& value, T* tensor, std::int64_t n, std::int64_t at, std::int64_t j) {
   if (tensor && j < n) value.store_first(tensor + at * n + j, n - j);
 }
 

@@ -71,12 +71,21 @@ struct PivotBlock {
     return good;
   }
 
-  // The end of a product: row r becomes the solution with the factor for minus the sums.
-  auto solve_into(double* rows, std::int64_t row) const {
-    return [this, rows, row](std::int64_t r, std::int64_t j, Vector<double> sum) BIOMECHAU_INLINE_LAMBDA {
-      for (std::int64_t q = 0; q < r; ++q) sum.add_scaled(factor[q][r], Vector<double>::load(rows + q * row + j));
-      (-scale[r] * sum).store(rows + r * row + j);
-    };
+  // Columns [begin, end) of the first `count` rows become the solutions with the factor for minus them.
+  void solve(std::int64_t count, double* rows, std::int64_t row, std::int64_t begin, std::int64_t end) const {
+    using V = Vector<double>;
+    for (std::int64_t j = begin; j < end; j += V::width) {
+      V solution[pivot_block];
+      repeat<pivot_block>([&](int r) BIOMECHAU_INLINE_LAMBDA {
+        if (r >= count) return;
+        V sum = V::load(rows + r * row + j);
+        repeat<pivot_block>([&](int q) BIOMECHAU_INLINE_LAMBDA {
+          if (q < r) sum.add_scaled(factor[q][r], solution[q]);
+        });
+        solution[r] = -scale[r] * sum;
+        solution[r].store(rows + r * row + j);
+      });
+    }
   }
 };
 
@@ -91,9 +100,9 @@ struct PivotBlock {
 template <class T, class Entries> bool invert(std::int64_t n, const Entries& entries, T* inverse) {
   constexpr std::int64_t width = width_of<double>, group = (tile_cols > 1 ? 2 : 1) * width;
   using V = Vector<double>;
-  const std::int64_t row = padded(n), end = (n + width - 1) / width * width;
-  Scratch<double> memory((inverse ? 2 : 1) * n * row);
-  double *const upper = memory.data(), *const lower = upper + n * row;  // L^T, L^-1
+  const std::int64_t end = (n + width - 1) / width * width, row = end + group, out_row = padded(n);
+  Scratch<double> memory(n * row);
+  double *const lower = memory.data(), *const upper = lower + group;  // L^-1 and L^T, no place is of both
   for (std::int64_t p = 0; p < n; p += pivot_block) {
     const std::int64_t count = min_of(pivot_block, n - p), at = p / width * width;  // the vector of the diagonal
     double *const upper_rows = upper + p * row, *const lower_rows = lower + p * row;
@@ -110,18 +119,19 @@ template <class T, class Entries> bool invert(std::int64_t n, const Entries& ent
     product(count, p, left, upper, row, at, at + width, minus_entries, ToPanel<double>{upper_rows, row});
     PivotBlock block;
     if (!block.set(count, upper_rows + p, row, pivot_tolerance<T, double>(n), diagonal)) return false;
-    const auto to_upper = block.solve_into(upper_rows, row), to_lower = block.solve_into(lower_rows, row);
-    for (std::int64_t r = 0; r < count; ++r) to_upper(r, at, V::load(upper_rows + r * row + at));
-    product(count, p, left, upper, row, at + width, end, minus_entries, to_upper);
+    product(count, p, left, upper, row, at + width, end, minus_entries, ToPanel<double>{upper_rows, row});
+    block.solve(count, upper_rows, row, at, end);
     if (!inverse) continue;
     // Column j of L^-1 begins in row j.
     const auto left_from = [&](std::int64_t k) { return Rows<double>{upper + k * row + p, 1, row}; };
+    const ToPanel<double> to_lower{lower_rows, row};
     for (std::int64_t j = 0; j < at; j += group)
       product(count, p - j, left_from(j), lower + j * row, row, j, min_of(at, j + group), FromZero<double>{}, to_lower);
     product(count, p - at, left_from(at), lower + at * row, row, at, at + width,
             [&](std::int64_t r, std::int64_t) BIOMECHAU_INLINE_LAMBDA { return V::load(minus_unit[r]); }, to_lower);
+    block.solve(count, lower_rows, row, 0, at + width);
     for (std::int64_t r = 0; r < count; ++r)
-      std::memset(lower_rows + r * row + at + width, 0, (end - at - width) * sizeof(double));
+      std::memset(lower_rows + r * row + at + width, 0, (group - width) * sizeof(double));
   }
   if (!inverse) return true;
   for (std::int64_t p = 0; p < n; p += pivot_block) {
@@ -130,12 +140,12 @@ template <class T, class Entries> bool invert(std::int64_t n, const Entries& ent
       const std::int64_t k = max_of(p, j);
       product(count, n - k, Rows<double>{lower + k * row + p, 1, row}, lower + k * row, row, j, min_of(end, j + group),
               FromZero<double>{}, [&](std::int64_t r, std::int64_t i, const V& sum) BIOMECHAU_INLINE_LAMBDA {
-                sum.store_as(inverse + (p + r) * row + i);
+                sum.store_as(inverse + (p + r) * out_row + i);
               });
     }
     for (std::int64_t i = p; i < p + count; ++i) {
-      for (std::int64_t j = 0; j < at; ++j) inverse[i * row + j] = inverse[j * row + i];
-      std::memset(inverse + i * row + end, 0, (row - end) * sizeof(T));
+      for (std::int64_t j = 0; j < at; ++j) inverse[i * out_row + j] = inverse[j * out_row + i];
+      std::memset(inverse + i * out_row + end, 0, (out_row - end) * sizeof(T));
     }
   }
   return true;

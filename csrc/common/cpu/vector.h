@@ -27,6 +27,7 @@ template <class T, int bytes> struct Registers {
   static constexpr int half = bytes / 2 / sizeof(T);
   Registers<T, bytes / 2> low, high;
 
+  BIOMECHAU_INLINE void clear() { low.clear(), high.clear(); }
   BIOMECHAU_INLINE void load(const T* from) { low.load(from), high.load(from + half); }
   BIOMECHAU_INLINE void store(T* to) const { low.store(to), high.store(to + half); }
   BIOMECHAU_INLINE void add_scaled(T a, const Registers& x) { low.add_scaled(a, x.low), high.add_scaled(a, x.high); }
@@ -42,6 +43,11 @@ template <class T> struct Registers<T, register_bytes> {
 #if defined(__GNUC__)
   typedef T Lanes __attribute__((vector_size(register_bytes)));
   Lanes lanes;
+
+  // Copied as a register: GCC copies a plain structure in smaller parts, which the processor then waits for.
+  Registers() = default;
+  BIOMECHAU_INLINE Registers(const Registers& x) : lanes(x.lanes) {}
+  BIOMECHAU_INLINE Registers& operator=(const Registers& x) { return lanes = x.lanes, *this; }
 
   BIOMECHAU_INLINE void add_scaled(T a, const Registers& x) { lanes += a * x.lanes; }
   BIOMECHAU_INLINE void to_max(const Registers& x) { lanes = lanes > x.lanes ? lanes : x.lanes; }
@@ -66,6 +72,7 @@ template <class T> struct Registers<T, register_bytes> {
 
  public:
 #endif
+  BIOMECHAU_INLINE void clear() { std::memset(&lanes, 0, sizeof(lanes)); }
   BIOMECHAU_INLINE void load(const T* from) { std::memcpy(&lanes, from, sizeof(lanes)); }
   BIOMECHAU_INLINE void store(T* to) const { std::memcpy(to, &lanes, sizeof(lanes)); }
 };
@@ -75,32 +82,32 @@ template <class T> struct Vector {
 
   Registers<T, 64> value;
 
-  static Vector zero() {
+  static BIOMECHAU_INLINE Vector zero() {
     Vector v;
-    std::memset(&v.value, 0, sizeof(v.value));
+    v.value.clear();
     return v;
   }
-  static Vector load(const T* from) {
+  static BIOMECHAU_INLINE Vector load(const T* from) {
     Vector v;
     v.value.load(from);
     return v;
   }
-  void store(T* to) const { value.store(to); }
+  BIOMECHAU_INLINE void store(T* to) const { value.store(to); }
 
   // From and to `width` elements of another type.
-  template <class Other> static Vector load_as(const Other* from) {
+  template <class Other> static BIOMECHAU_INLINE Vector load_as(const Other* from) {
     alignas(64) T lanes[width];
     for (int l = 0; l < width; ++l) lanes[l] = static_cast<T>(from[l]);
     return load(lanes);
   }
-  template <class Other> void store_as(Other* to) const {
+  template <class Other> BIOMECHAU_INLINE void store_as(Other* to) const {
     alignas(64) T lanes[width];
     store(lanes);
     for (int l = 0; l < width; ++l) to[l] = static_cast<Other>(lanes[l]);
   }
 
   // A store past the caches to an address that is a multiple of 64; `end_stream` before others read it.
-  void stream(T* to) const {
+  BIOMECHAU_INLINE void stream(T* to) const {
 #if defined(__AVX512F__)
     _mm512_stream_si512(reinterpret_cast<__m512i*>(to), (__m512i)value.lanes);
 #elif defined(__AVX2__)
@@ -112,7 +119,7 @@ template <class T> struct Vector {
   }
 
   // The first `count` elements, at most `width`; no memory beyond them is touched, the other lanes are 0.
-  static Vector load_first(const T* from, std::int64_t count) {
+  static BIOMECHAU_INLINE Vector load_first(const T* from, std::int64_t count) {
     if (count >= width) return load(from);
 #if defined(__AVX512F__)
     Vector v;
@@ -121,13 +128,25 @@ template <class T> struct Vector {
     else
       v.value.lanes = (Lanes)_mm512_maskz_loadu_pd(mask(count), from);
     return v;
+#elif defined(__AVX2__)
+    alignas(64) static constexpr std::int32_t masks[32] = {-1, -1, -1, -1, -1, -1, -1, -1,
+                                                           -1, -1, -1, -1, -1, -1, -1, -1};
+    const std::int32_t* const mask = masks + 16 - count * static_cast<std::int64_t>(sizeof(T) / 4);
+    const auto load_masked = [](const T* part, const std::int32_t* bits) {
+      const __m256i wanted = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bits));
+      return _mm256_maskload_epi32(reinterpret_cast<const int*>(part), wanted);
+    };
+    Vector v;
+    v.value.low.lanes = (Lanes)load_masked(from, mask);
+    v.value.high.lanes = (Lanes)load_masked(from + width / 2, mask + 8);
+    return v;
 #else
     T lanes[width] = {};
     for (std::int64_t l = 0; l < count; ++l) lanes[l] = from[l];
     return load(lanes);
 #endif
   }
-  void store_first(T* to, std::int64_t count) const {
+  BIOMECHAU_INLINE void store_first(T* to, std::int64_t count) const {
     if (count >= width) return store(to);
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == 4)
@@ -135,19 +154,25 @@ template <class T> struct Vector {
     else
       _mm512_mask_storeu_pd(to, mask(count), (__m512d)value.lanes);
 #else
-    T lanes[width];
+    alignas(64) T lanes[width];
     store(lanes);
-    for (std::int64_t l = 0; l < count; ++l) to[l] = lanes[l];
+    const T* from = lanes;
+#pragma GCC unroll 4
+    for (std::int64_t part = width / 2; part > 0; part /= 2)
+      if (count & part) {
+        std::memcpy(to, from, part * sizeof(T));
+        to += part, from += part;
+      }
 #endif
   }
 
   // this += a x
-  void add_scaled(T a, const Vector& x) { value.add_scaled(a, x.value); }
+  BIOMECHAU_INLINE void add_scaled(T a, const Vector& x) { value.add_scaled(a, x.value); }
 
 #if defined(__AVX512F__)
   // Lane l is lane index[l] of the two vectors side by side.
   using Index = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  static Vector pick(const Vector& a, const Vector& b, const Index (&index)[width]) {
+  static BIOMECHAU_INLINE Vector pick(const Vector& a, const Vector& b, const Index (&index)[width]) {
     Vector v;
     const __m512i from = _mm512_load_si512(index);
     if constexpr (sizeof(T) == 4)
@@ -158,16 +183,18 @@ template <class T> struct Vector {
   }
 #endif
 
-  static Vector abs(const Vector& a) { return max(a, T(-1) * a); }
-  static Vector max(Vector a, const Vector& b) { return a.value.to_max(b.value), a; }
-  friend Vector operator+(Vector a, const Vector& b) { return a.value += b.value, a; }
-  friend Vector operator-(Vector a, const Vector& b) { return a.value -= b.value, a; }
-  friend Vector operator*(Vector a, const Vector& b) { return a.value *= b.value, a; }
-  friend Vector operator*(T a, Vector b) { return b.value *= a, b; }
+  static BIOMECHAU_INLINE Vector abs(const Vector& a) { return max(a, T(-1) * a); }
+  static BIOMECHAU_INLINE Vector max(Vector a, const Vector& b) { return a.value.to_max(b.value), a; }
+  friend BIOMECHAU_INLINE Vector operator+(Vector a, const Vector& b) { return a.value += b.value, a; }
+  friend BIOMECHAU_INLINE Vector operator-(Vector a, const Vector& b) { return a.value -= b.value, a; }
+  friend BIOMECHAU_INLINE Vector operator*(Vector a, const Vector& b) { return a.value *= b.value, a; }
+  friend BIOMECHAU_INLINE Vector operator*(T a, Vector b) { return b.value *= a, b; }
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
  private:
-  using Lanes = typename Registers<T, 64>::Lanes;
+  using Lanes = typename Registers<T, register_bytes>::Lanes;
+#endif
+#if defined(__AVX512F__)
   static unsigned mask(std::int64_t count) { return (1u << count) - 1; }
 #endif
 };
