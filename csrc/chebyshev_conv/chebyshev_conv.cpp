@@ -47,21 +47,21 @@ double basis_cost(const ChebyshevConv<T>& args, std::int64_t in, std::int64_t ou
 template <class T>
 double clenshaw_cost(const ChebyshevConv<T>& args, std::int64_t in, std::int64_t out, std::int64_t rows) {
   return static_cast<double>(args.laplacian.num_entries) * (args.num_terms - 1) * out +
-         static_cast<double>(rows) * in * padded<T>(args.num_terms * out);
+         static_cast<double>(rows) * in * padded<T>(args.num_terms * term_step(out));
 }
 
-// V_k = W_k or W_k^T, (K, rows, cols) with cols padded, or side by side for Clenshaw: (rows, K cols) padded.
+// V_k = W_k or W_k^T, (K, rows, cols) with cols padded, or side by side for Clenshaw: (rows, K, cols) padded.
 template <class T>
 void pack_weight(const ChebyshevConv<T>& args, bool transposed, bool clenshaw, T* out) {
   const std::int64_t rows = transposed ? args.num_outputs : args.num_inputs;
   const std::int64_t cols = transposed ? args.num_inputs : args.num_outputs;
-  const std::int64_t width = padded<T>(clenshaw ? args.num_terms * cols : cols);
+  const std::int64_t width = padded<T>(clenshaw ? args.num_terms * term_step(cols) : cols);
   for (std::int64_t i = 0; i < (clenshaw ? 1 : args.num_terms) * rows * width; ++i) out[i] = 0;
   for (std::int64_t k = 0; k < args.num_terms; ++k)
     for (std::int64_t r = 0; r < rows; ++r)
       for (std::int64_t c = 0; c < cols; ++c) {
         const T w = args.weight[(k * args.num_inputs + (transposed ? c : r)) * args.num_outputs + (transposed ? r : c)];
-        out[clenshaw ? r * width + k * cols + c : (k * rows + r) * width + c] = w;
+        out[clenshaw ? r * width + k * term_step(cols) + c : (k * rows + r) * width + c] = w;
       }
 }
 

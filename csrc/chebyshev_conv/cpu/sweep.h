@@ -20,6 +20,10 @@ template <class T> std::int64_t padded(std::int64_t n) {
   return (n + Vector<T>::width - 1) / Vector<T>::width * Vector<T>::width;
 }
 
+// Numbers from one term's channels to the next where they lie side by side: three take the place of four, so that they
+// are read back from one vector.
+inline std::int64_t term_step(std::int64_t channels) { return channels == 3 ? 4 : channels; }
+
 // Features of all frames, (X, num_rows, channels), and which of their rows belongs to row i of the band; -1 for none.
 template <class T> struct Features {
   T* data;
@@ -33,7 +37,8 @@ template <class T> struct Job {
   Features<const T> x;
   Features<T> y;              // data null: not wanted
   const T* bias;              // (y.channels), or null
-  const T* weight;            // (K, x.channels, y.channels) with y.channels padded; for Clenshaw (x.channels, K y.channels)
+  // (K, x.channels, y.channels), y.channels padded; for Clenshaw (x.channels, K, y.channels), a step from term to term.
+  const T* weight;
   const T* partner;           // null: gram not wanted
   T* gram;                    // of each task (K, x.channels, y.channels), y.channels padded
 };
@@ -95,7 +100,7 @@ template <class T> class Sweep {
   static std::int64_t memory(const Band<T>& s, const Job<T>& job, const Plan<T>& plan, bool clenshaw) {
     std::int64_t size = 0;
     for (std::int64_t k = 0; k < job.num_terms; ++k) size += rows_held(s, job.num_terms, k, clenshaw) * plan.stride;
-    return size + (clenshaw ? tile_items * padded<T>(job.num_terms * job.y.channels)
+    return size + (clenshaw ? tile_items * padded<T>(job.num_terms * term_step(job.y.channels))
                             : block * plan.frames * padded<T>(job.y.channels));
   }
 
@@ -235,22 +240,22 @@ template <class T> class Sweep {
     for (std::int64_t v = 0; v < width_; v += Vector<T>::width) {
       const Vector<T> bias = job_.bias ? Vector<T>::load(job_.bias + v) : Vector<T>::zero();
       Vector<T> sum[Items];
-      for (int r = 0; r < Items; ++r) sum[r] = bias;
+      repeat<Items>([&](int r) BIOMECHAU_INLINE_LAMBDA { sum[r] = bias; });
       product_tile<Items>(num_terms_, job_.x.channels, terms_.data(), offset_.data() + item, job_.weight + v, width_, sum);
-      for (int r = 0; r < Items; ++r) {
+      repeat<Items>([&](int r) BIOMECHAU_INLINE_LAMBDA {
         T* to = job_.y.data + target_[item + r] + v;
         const Vector<T> value = sum[r];  // its address may be taken: that of the sum would keep it out of registers
         if (streams_)
           value.stream(to);
         else
           value.store_first(to, job_.y.channels - v);
-      }
+      });
     }
   }
 
   // h_k = x V_k for all k, stored where b_k goes
   void load_products(std::int64_t b) {
-    const std::int64_t width = padded<T>(num_terms_ * job_.y.channels), first = b * block;
+    const std::int64_t width = padded<T>(num_terms_ * term_step(job_.y.channels)), first = b * block;
     fetch(b + 1, job_.x.data, job_.x.num_rows, job_.x.channels, job_.x.row);
     for (std::int64_t k = 0; k < num_terms_; ++k)
       for (std::int64_t l = 0; l < rows_of(b) * plan_.stride; ++l) rings_[k].row(first)[l] = 0;
@@ -274,14 +279,15 @@ template <class T> class Sweep {
   template <int Items> void scatter_products(std::int64_t item, std::int64_t width, std::int64_t first) {
     for (std::int64_t v = 0; v < width; v += Vector<T>::width) {
       Vector<T> sum[Items];
-      for (int r = 0; r < Items; ++r) sum[r] = Vector<T>::zero();
+      repeat<Items>([&](int r) BIOMECHAU_INLINE_LAMBDA { sum[r] = Vector<T>::zero(); });
       product_tile<Items>(1, job_.x.channels, &job_.x.data, offset_.data() + item, job_.weight + v, width, sum);
-      for (int r = 0; r < Items; ++r) sum[r].store(values_ + r * width + v);
+      repeat<Items>([&](int r) BIOMECHAU_INLINE_LAMBDA { sum[r].store(values_ + r * width + v); });
     }
-    const std::int64_t channels = job_.y.channels;
-    for (std::int64_t k = 0; k < num_terms_; ++k)
-      for (int r = 0; r < Items; ++r)
-        copy_row(channels, values_ + r * width + k * channels, rings_[k].row(first) + target_[item + r]);
+    const std::int64_t channels = job_.y.channels, step = term_step(channels);
+    for (std::int64_t k = 0; k < num_terms_; ++k) {
+      T* ring = rings_[k].row(first);
+      for (int r = 0; r < Items; ++r) copy_row(channels, values_ + r * width + k * step, ring + target_[item + r]);
+    }
   }
 
   void store(std::int64_t b) {

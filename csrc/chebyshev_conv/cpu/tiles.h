@@ -4,37 +4,35 @@
 
 #include <cstdint>
 
-#include "common/cpu/vector.h"
+#include "common/cpu/panel.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// Items whose sums fit the registers, together with what they are made of.
+// Items, terms of a gram and sums in all that fit the registers, together with what they are made of.
 #if defined(__AVX512F__)
-constexpr int tile_items = 12;
+constexpr int tile_items = 12, tile_terms = 3, tile_sums = 12;
+#elif defined(__AVX2__)
+constexpr int tile_items = 6, tile_terms = 2, tile_sums = 6;
 #else
-constexpr int tile_items = 12;
+constexpr int tile_items = 12, tile_terms = 1, tile_sums = 4;
 #endif
 
 // sum[r] += sum over Channels of term[offset[r] + c] weight[c, :] for one vector of outputs
 template <int Channels, int Items, class T>
-inline void product_channels(const T* term, const std::int64_t* offset, const T* weight, std::int64_t weight_stride,
-                             Vector<T> (&sum)[Items]) {
-  Vector<T> w[Channels];
-  for (int c = 0; c < Channels; ++c) w[c] = Vector<T>::load(weight + c * weight_stride);
-#pragma GCC unroll 16
-  for (int r = 0; r < Items; ++r) {
-    const T* at = term + offset[r];
-#pragma GCC unroll 4
-    for (int c = 0; c < Channels; ++c) sum[r].add_scaled(at[c], w[c]);
-  }
+BIOMECHAU_INLINE void product_channels(const T* term, const std::int64_t* offset, const T* weight,
+                                       std::int64_t weight_stride, Vector<T> (&sum)[Items]) {
+  repeat<Channels>([&](int c) BIOMECHAU_INLINE_LAMBDA {
+    const Vector<T> w = Vector<T>::load(weight + c * weight_stride);
+    repeat<Items>([&](int r) BIOMECHAU_INLINE_LAMBDA { sum[r].add_scaled(term[offset[r] + c], w); });
+  });
 }
 
 // sum[r] += sum over k, c of terms[k][offset[r] + c] weight[k, c, :] for one vector of outputs
 template <int Items, class T>
-inline void product_tile(std::int64_t num_terms, std::int64_t num_channels, const T* const* terms,
-                         const std::int64_t* offset, const T* weight, std::int64_t weight_stride,
-                         Vector<T> (&sum)[Items]) {
+BIOMECHAU_INLINE void product_tile(std::int64_t num_terms, std::int64_t num_channels, const T* const* terms,
+                                   const std::int64_t* offset, const T* weight, std::int64_t weight_stride,
+                                   Vector<T> (&sum)[Items]) {
   for (std::int64_t k = 0; k < num_terms; ++k, weight += num_channels * weight_stride) {
     std::int64_t c = 0;
     for (; c + 4 <= num_channels; c += 4)
@@ -55,17 +53,22 @@ inline void gram_tile(std::int64_t num_items, const T* const* terms, std::int64_
                       const T* partner, std::int64_t stride, T* out, std::int64_t term_stride) {
   Vector<T> sum[Terms][Channels];
   const T* term[Terms];
-  for (int k = 0; k < Terms; ++k) {
+  repeat<Terms>([&](int k) BIOMECHAU_INLINE_LAMBDA {
     term[k] = terms[k] + channel;
-    for (int c = 0; c < Channels; ++c) sum[k][c] = Vector<T>::load(out + k * term_stride + c * stride);
-  }
+    repeat<Channels>([&](int c) BIOMECHAU_INLINE_LAMBDA {
+      sum[k][c] = Vector<T>::load(out + k * term_stride + c * stride);
+    });
+  });
   for (std::int64_t i = 0; i < num_items; ++i) {
     const Vector<T> p = Vector<T>::load(partner + i * stride);
-    for (int k = 0; k < Terms; ++k)
-      for (int c = 0; c < Channels; ++c) sum[k][c].add_scaled(term[k][offset[i] + c], p);
+    const std::int64_t at = offset[i];
+    repeat<Terms>([&](int k) BIOMECHAU_INLINE_LAMBDA {
+      repeat<Channels>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[k][c].add_scaled(term[k][at + c], p); });
+    });
   }
-  for (int k = 0; k < Terms; ++k)
-    for (int c = 0; c < Channels; ++c) sum[k][c].store(out + k * term_stride + c * stride);
+  repeat<Terms>([&](int k) BIOMECHAU_INLINE_LAMBDA {
+    repeat<Channels>([&](int c) BIOMECHAU_INLINE_LAMBDA { sum[k][c].store(out + k * term_stride + c * stride); });
+  });
 }
 
 template <int Terms, class T>
@@ -78,7 +81,13 @@ inline void gram_terms(std::int64_t num_items, std::int64_t num_channels, const 
       case 1: gram_tile<Terms, 1>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 1; break;
       case 2: gram_tile<Terms, 2>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 2; break;
       case 3: gram_tile<Terms, 3>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 3; break;
-      default: gram_tile<Terms, 4>(num_items, terms, c, offset, partner, stride, at, term_stride); c += 4;
+      default:
+        if constexpr (4 * Terms <= tile_sums)
+          gram_tile<Terms, 4>(num_items, terms, c, offset, partner, stride, at, term_stride);
+        else
+          for (int k = 0; k < Terms; ++k)
+            gram_tile<1, 4>(num_items, terms + k, c, offset, partner, stride, at + k * term_stride, term_stride);
+        c += 4;
     }
   }
 }
@@ -87,17 +96,14 @@ inline void gram_terms(std::int64_t num_items, std::int64_t num_channels, const 
 template <class T>
 void add_gram(std::int64_t num_items, std::int64_t num_terms, std::int64_t num_channels, const T* const* terms,
               const std::int64_t* offset, const T* partner, std::int64_t stride, T* out) {
-#if defined(__AVX512F__)
-  constexpr int many = 3;
-#else
-  constexpr int many = 1;
-#endif
   for (std::int64_t v = 0; v < stride; v += Vector<T>::width) {
+    T* const to = out + v;
+    const std::int64_t step = num_channels * stride;
     std::int64_t k = 0;
-    for (; k + many <= num_terms; k += many)
-      gram_terms<many>(num_items, num_channels, terms + k, offset, partner + v, stride, out + k * num_channels * stride + v);
+    for (; k + tile_terms <= num_terms; k += tile_terms)
+      gram_terms<tile_terms>(num_items, num_channels, terms + k, offset, partner + v, stride, to + k * step);
     for (; k < num_terms; ++k)
-      gram_terms<1>(num_items, num_channels, terms + k, offset, partner + v, stride, out + k * num_channels * stride + v);
+      gram_terms<1>(num_items, num_channels, terms + k, offset, partner + v, stride, to + k * step);
   }
 }
 
