@@ -45,6 +45,16 @@ def test_batches(batch: tuple[int, ...], every: int | None, dtype: torch.dtype, 
     compare_with_twin(batch=batch, every=every, channels=(3, 16), dtype=dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("narrow", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("num_frames", [3, 4, 8, 9, 17, 40])
+def test_frames_side_by_side(num_frames: int, narrow: int, dtype: torch.dtype, isa: str) -> None:
+    for channels, num_terms, every in (((narrow, 17), 4, 3), ((17, narrow), 5, None)):
+        compare_with_twin(
+            batch=(num_frames,), num_vertices=70, channels=channels, num_terms=num_terms, every=every, dtype=dtype
+        )
+
+
 @pytest.mark.parametrize("num_terms", [1, 2, 3, 9])
 @pytest.mark.parametrize("num_vertices", [1, 2, 31, 32, 33, 700])
 @pytest.mark.parametrize("channels", [(2, 9), (9, 2)])
@@ -102,6 +112,14 @@ def test_gradcheck(wanted: str, channels: tuple[int, int], every: int | None) ->
         convolution_problem(num_vertices=11, channels=channels, every=every), ops.chebyshev_conv
     )
     check(function, inputs, wanted)
+
+
+@pytest.mark.parametrize("channels", [(3, 9), (9, 1)])
+def test_gradcheck_of_many_frames(channels: tuple[int, int]) -> None:
+    function, inputs = split_convolution(
+        convolution_problem(batch=(9,), num_vertices=5, channels=channels), ops.chebyshev_conv
+    )
+    check(function, inputs, "x")
 
 
 def test_the_operator_outside_of_unit_eigenvalues() -> None:

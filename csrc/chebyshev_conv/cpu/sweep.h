@@ -87,6 +87,7 @@ template <class T> class Sweep {
   Sweep(Band<T>& s, const Job<T>& job, const Plan<T>& plan, bool clenshaw, T* memory)
       : s_(s), job_(job), plan_(plan), num_terms_(job.num_terms), width_(padded<T>(job.y.channels)), rings_(num_terms_),
         terms_(num_terms_), offset_(block * plan.frames), target_(block * plan.frames),
+        products_(num_terms_ * term_step(job.y.channels)), lanes_(clenshaw && 2 * plan.frames >= Vector<T>::width),
         streams_(width_ == job.y.channels && reinterpret_cast<std::uintptr_t>(job.y.data) % 64 == 0 &&
                  job.num_frames * job.y.num_rows * job.y.channels * static_cast<std::int64_t>(sizeof(T)) > streamed_bytes) {
     for (std::int64_t k = 0; k < num_terms_; ++k) {
@@ -100,8 +101,9 @@ template <class T> class Sweep {
   static std::int64_t memory(const Band<T>& s, const Job<T>& job, const Plan<T>& plan, bool clenshaw) {
     std::int64_t size = 0;
     for (std::int64_t k = 0; k < job.num_terms; ++k) size += rows_held(s, job.num_terms, k, clenshaw) * plan.stride;
-    return size + (clenshaw ? tile_items * padded<T>(job.num_terms * term_step(job.y.channels))
-                            : block * plan.frames * padded<T>(job.y.channels));
+    if (!clenshaw) return size + block * plan.frames * padded<T>(job.y.channels);
+    return size + max_of(tile_items * padded<T>(job.num_terms * term_step(job.y.channels)),
+                         2 * Vector<T>::width * padded<T>(job.x.channels));
   }
 
   // Rows of all frames of the panel that begins with `frame`, blocks [begin, end) of the result.
@@ -123,7 +125,7 @@ template <class T> class Sweep {
     run(begin, end, [&](std::int64_t stage, std::int64_t b) {
       const std::int64_t k = num_terms_ - 1 - stage;
       if (stage == 0)
-        load_products(b);
+        lanes_ ? load_lane_products(b) : load_products(b);
       else
         advance(b, k + 1, k, stage == 1 ? -1 : k + 2, [k](const Vector<T>& product, const T* before, T* to) {
           const Vector<T> h = Vector<T>::load(to), after = before ? Vector<T>::load(before) : Vector<T>::zero();
@@ -205,12 +207,12 @@ template <class T> class Sweep {
   }
 
   // The frames of those rows of a block that have a result; returns how many.
-  std::int64_t find_items(std::int64_t b, std::int64_t channels) {
+  std::int64_t find_items(std::int64_t b, std::int64_t frame_step) {
     std::int64_t count = 0;
     for (std::int64_t f = 0; f < frames_; ++f)
       for (std::int64_t r = 0; r < rows_of(b); ++r) {
         const std::int64_t row = job_.y.row[b * block + r];
-        offset_[count] = r * plan_.stride + f * channels;
+        offset_[count] = r * plan_.stride + f * frame_step;
         target_[count] = ((frame_ + f) * job_.y.num_rows + row) * job_.y.channels;
         count += row >= 0;
       }
@@ -290,12 +292,59 @@ template <class T> class Sweep {
     }
   }
 
+  // The values of some frames of one row of x, a column for each frame; 0 where there are none.
+  const T* load_columns(std::int64_t row, std::int64_t frame) {
+    constexpr std::int64_t lanes = Vector<T>::width, side = block_side<T>;
+    const std::int64_t channels = job_.x.channels, width = padded<T>(channels);
+    T* const columns = values_ + lanes * width;
+    for (std::int64_t l = 0; l < lanes; ++l) {
+      T* to = values_ + l * width;
+      if (row >= 0 && frame + l < frames_)
+        copy_row(channels, job_.x.data + ((frame_ + frame + l) * job_.x.num_rows + row) * channels, to);
+      else
+        std::memset(to, 0, channels * sizeof(T));
+    }
+    for (std::int64_t c = 0; c < channels; c += side)
+      for (std::int64_t l = 0; l < lanes; l += side)
+        transpose_block<T>([&](int i) BIOMECHAU_INLINE_LAMBDA { return values_ + (l + i) * width + c; },
+                           [&](int i) BIOMECHAU_INLINE_LAMBDA { return columns + (c + i) * lanes + l; });
+    return columns;
+  }
+
+  // The same where a row has channel before frame: a vector holds one channel of many frames.
+  void load_lane_products(std::int64_t b) {
+    constexpr std::int64_t lanes = Vector<T>::width;
+    const std::int64_t channels = job_.y.channels, step = term_step(channels), num_sums = num_terms_ * step;
+    const std::int64_t first = b * block;
+    fetch(b + 1, job_.x.data, job_.x.num_rows, job_.x.channels, job_.x.row);
+    for (std::int64_t j = 0; j < num_sums; ++j)
+      products_[j] = j % step < channels ? rings_[j / step].row(first) + j % step * plan_.frames : nullptr;
+    for (std::int64_t r = 0; r < rows_of(b); ++r) {
+      for (std::int64_t k = 0; k < num_terms_; ++k)
+        for (std::int64_t l = plan_.frames * channels; l < plan_.stride; ++l) rings_[k].row(first + r)[l] = 0;
+      for (std::int64_t f = 0; f < plan_.frames; f += lanes) {
+        const T* x = load_columns(job_.x.row[first + r], f);
+        for (std::int64_t j = 0; j < num_sums; j += lane_sums) {
+          Vector<T> sum[lane_sums];
+          lane_products(job_.x.channels, x, job_.weight + j, padded<T>(num_sums), sum);
+          repeat<lane_sums>([&](int i) BIOMECHAU_INLINE_LAMBDA {
+            if (j + i < num_sums && products_[j + i])
+              sum[i].store_first(products_[j + i] + r * plan_.stride + f, plan_.frames - f);
+          });
+        }
+      }
+    }
+  }
+
   void store(std::int64_t b) {
-    const std::int64_t count = find_items(b, job_.y.channels), channels = job_.y.channels;
-    const T* from = rings_[0].row(b * block);
+    const std::int64_t channels = job_.y.channels, count = find_items(b, lanes_ ? 1 : channels);
     for (std::int64_t i = 0; i < count; ++i) {
+      const T* from = rings_[0].row(b * block) + offset_[i];
       T* to = job_.y.data + target_[i];
-      copy_row(channels, from + offset_[i], to);
+      if (lanes_)
+        for (std::int64_t c = 0; c < channels; ++c) to[c] = from[c * plan_.frames];
+      else
+        copy_row(channels, from, to);
       if (job_.bias)
         for (std::int64_t c = 0; c < channels; ++c) to[c] += job_.bias[c];
     }
@@ -308,7 +357,9 @@ template <class T> class Sweep {
   Scratch<Ring<T>> rings_;
   Scratch<const T*> terms_;                // of the block that is visited
   Scratch<std::int64_t> offset_, target_;  // of its items: where the terms lie, where the result goes
-  T* values_;                              // the partner's values, or products on their way
+  Scratch<T*> products_;                   // of the block, by term and channel: where those of the first row go
+  const bool lanes_;    // whether rows of the rings have channel before frame, which only Clenshaw's do
+  T* values_;           // the partner's values, or those of x or products on their way
   const bool streams_;  // whether results go past the caches
   std::int64_t frame_ = 0, frames_ = 0;
 };

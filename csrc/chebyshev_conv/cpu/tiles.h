@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "common/cpu/panel.h"
+#include "common/cpu/transpose.h"
 
 namespace biomechau {
 namespace BIOMECHAU_ISA {
@@ -43,6 +43,19 @@ BIOMECHAU_INLINE void product_tile(std::int64_t num_terms, std::int64_t num_chan
       case 1: product_channels<1>(terms[k] + c, offset, weight + c * weight_stride, weight_stride, sum); break;
       default: break;
     }
+  }
+}
+
+constexpr int lane_sums = 6;  // vectors of sums that fit the registers, with what they are made of
+
+// sum[j] = sum over c of weight[c, j] x[c, :], where a row of x is one vector: channel c of so many frames
+template <int Sums, class T>
+BIOMECHAU_INLINE void lane_products(std::int64_t num_channels, const T* x, const T* weight, std::int64_t weight_stride,
+                                    Vector<T> (&sum)[Sums]) {
+  repeat<Sums>([&](int j) BIOMECHAU_INLINE_LAMBDA { sum[j] = Vector<T>::zero(); });
+  for (std::int64_t c = 0; c < num_channels; ++c, x += Vector<T>::width, weight += weight_stride) {
+    const Vector<T> value = Vector<T>::load(x);
+    repeat<Sums>([&](int j) BIOMECHAU_INLINE_LAMBDA { sum[j].add_scaled(weight[j], value); });
   }
 }
 
