@@ -88,16 +88,15 @@ def roc_area(x: Floats, y: Floats, block: int) -> Measure:
         block: length of the blocks of the bootstrap [frames].
     """
     known = ~np.isnan(x) & ~np.isnan(y)
-    rank = np.unique(x[known], return_inverse=True)[1]
-    of_block, present = np.flatnonzero(known) // block, y[known] > 0.5
-    counts = np.zeros((1, 2, rank.max(initial=0) + 1))
-    np.add.at(counts, (0, present.astype(int), rank), 1)
-    value = float(_roc_areas(counts)[0])
-    of_block = np.unique(of_block, return_inverse=True)[1]
-    classes = np.zeros((of_block.max(initial=0) + 1, 2, _CLASSES))
+    rank, present = np.unique(x[known], return_inverse=True)[1], (y[known] > 0.5).astype(np.intp)
+    of_block = np.unique(np.flatnonzero(known) // block, return_inverse=True)[1]
+    counts = np.zeros((2, int(rank.max(initial=0)) + 1))
+    np.add.at(counts, (present, rank), 1)
+    value = float(_roc_areas(counts))
     # Classes of about as many values each.
-    middle = (np.cumsum(counts.sum((0, 1))) - counts.sum((0, 1)) / 2) / max(len(rank), 1)
-    np.add.at(classes, (of_block, present.astype(int), (middle * _CLASSES).astype(int)[rank]), 1)
+    middle = (np.cumsum(counts.sum(0)) - counts.sum(0) / 2) / max(len(rank), 1)
+    classes = np.zeros((int(of_block.max(initial=0)) + 1, 2, _CLASSES))
+    np.add.at(classes, (of_block, present, (middle * _CLASSES).astype(np.intp)[rank]), 1)
     return _measure(value, _roc_areas(_resampled(classes)) if len(classes) >= FEWEST_BLOCKS else None)
 
 
