@@ -27,8 +27,8 @@ _LARGEST_RATIO = 100
 _ALWAYS_READ = 256 << 20  # bytes
 # Exceptions of numpy and zipfile for broken, encrypted or hostile content.
 _ERRORS = (
-    *(ValueError, TypeError, OSError, EOFError, MemoryError, RuntimeError, NotImplementedError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, RecursionError, OverflowError),
+    *(ValueError, TypeError, OSError, EOFError, MemoryError, RuntimeError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, OverflowError),
 )
 
 

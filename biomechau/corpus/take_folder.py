@@ -17,7 +17,7 @@ _LARGEST = 1 << 28  # bytes of a table: two hours of a phone's recording
 _VARIANTS = ("_raw", "_cal", "_neutral")
 # Exceptions of zipfile for broken, encrypted or hostile content.
 _ERRORS = (
-    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+    *(zipfile.BadZipFile, zlib.error, RuntimeError),
     *(EOFError, OSError, OverflowError, ValueError),
 )
 

@@ -21,7 +21,7 @@ from biomechau.training.run import BEST, LAST, PREVIOUS
 
 # Errors of reading a broken file: by the archive, by the pickle in it, and by torch.
 _BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError)
-_BROKEN += (AttributeError, EOFError, NotImplementedError, zlib.error)
+_BROKEN += (AttributeError, EOFError, zlib.error)
 # Entries that Lightning needs to continue.
 _KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
 

@@ -324,10 +324,10 @@ template <class T> class Sweep {
         for (std::int64_t l = plan_.frames * channels; l < plan_.stride; ++l) rings_[k].row(first + r)[l] = 0;
       for (std::int64_t f = 0; f < plan_.frames; f += lanes) {
         const T* x = load_columns(job_.x.row[first + r], f);
-        for (std::int64_t j = 0; j < num_sums; j += lane_sums) {
-          Vector<T> sum[lane_sums];
+        for (std::int64_t j = 0; j < num_sums; j += tile_products) {
+          Vector<T> sum[tile_products];
           lane_products(job_.x.channels, x, job_.weight + j, padded<T>(num_sums), sum);
-          repeat<lane_sums>([&](int i) BIOMECHAU_INLINE_LAMBDA {
+          repeat<tile_products>([&](int i) BIOMECHAU_INLINE_LAMBDA {
             if (j + i < num_sums && products_[j + i])
               sum[i].store_first(products_[j + i] + r * plan_.stride + f, plan_.frames - f);
           });

@@ -17,6 +17,7 @@ constexpr int tile_items = 6, tile_terms = 2, tile_sums = 6;
 #else
 constexpr int tile_items = 12, tile_terms = 1, tile_sums = 4;
 #endif
+constexpr int tile_products = 6;  // and products of many frames
 
 // sum[r] += sum over Channels of term[offset[r] + c] weight[c, :] for one vector of outputs
 template <int Channels, int Items, class T>
@@ -45,8 +46,6 @@ BIOMECHAU_INLINE void product_tile(std::int64_t num_terms, std::int64_t num_chan
     }
   }
 }
-
-constexpr int lane_sums = 6;  // vectors of sums that fit the registers, with what they are made of
 
 // sum[j] = sum over c of weight[c, j] x[c, :], where a row of x is one vector: channel c of so many frames
 template <int Sums, class T>

@@ -45,7 +45,8 @@ template <bool fibre, class T> class DenseProjection {
   void forward(std::int64_t begin, std::int64_t end, T* sums) {
     for_each_block(begin, end, [&] {
       for (std::int64_t k = 0; k < args_.num_shapes; k += tile_shapes) {
-        to_rows(k, min_of(tile_shapes, args_.num_shapes - k));
+        set_shapes(k, min_of(tile_shapes, args_.num_shapes - k));
+        to_rows();
         for_each_tile<T, tile_vectors>(length_, [&](std::int64_t at, auto count) {
           T* tile = sums + k / tile_shapes * p_.num_muscles * length(tile_shapes) + at;
           for (std::int64_t list = 0; list < lists_.count; ++list)
@@ -61,7 +62,7 @@ template <bool fibre, class T> class DenseProjection {
     for_each_block(begin, end, [&] {
       set_shapes(0, args_.num_shapes);
       if (of_entries) {
-        to_rows(0, args_.num_shapes);
+        to_rows();
         for (std::int64_t list = 0; list < lists_.count; ++list) {
           constexpr int C = fibre ? tile_fibre_dots : tile_dots;
           const T* of_muscle = grad + lists_.muscle[list] * length_;
@@ -181,8 +182,7 @@ template <bool fibre, class T> class DenseProjection {
 
   // Rows of the block's vertices, with 0 behind the last shape. The last squares overlap those before; where the shapes
   // are too few for one, what runs over into the next axis, or row, is written after it.
-  void to_rows(std::int64_t first_shape, std::int64_t count) {
-    set_shapes(first_shape, count);
+  void to_rows() {
     for (std::int64_t v = 0; v < num_; ++v)
       for (std::int64_t a = 0; a < axes; ++a)
         for (std::int64_t i = (fibre ? 1 : 3) * shapes_; i < length_; ++i) tile_[v * row_ + a * length_ + i] = 0;
