@@ -32,9 +32,10 @@ NOTES = [
     "formulation that is not this package's; the usual one what people write first. Operators that do not change are "
     "made before the clock starts, ours and theirs: packed blendshapes, pair tables, step matrices, normal modes.",
     "Freed memory stays with the process, so that nobody pays for new pages in every call.",
-    "Floor: the larger of least arithmetic over the product ceiling and least traffic over the copy ceiling at that "
-    "traffic. Extra memory: peak growth of the process in one call, outputs and gradients taken off; Warp's arrays are "
-    "made beforehand and do not show. Where other processes kept the machine busy there are no ratios.",
+    "Floor: the larger of least arithmetic over the product ceiling (large matrices, by the faster of torch and JAX) "
+    "and least traffic over the copy ceiling at that traffic. Extra memory: peak growth of the process in one call, "
+    "outputs and gradients taken off; Warp's arrays are made beforehand and do not show. Where other processes kept "
+    "the machine busy there are no ratios.",
 ]
 GPU_NOTE = (
     "On the GPU: the time of a replay of the call as a CUDA graph between two events; flushed: after the L2 cache was "
