@@ -6,15 +6,14 @@
 
 #include <climits>
 #include <initializer_list>
-#include <limits>
 #include <string>
-#include <type_traits>
 
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include "common/buffer.h"
 #include "common/cuda.h"
+#include "common/index_checks.h"
 #include "common/tensor.h"
 
 namespace biomechau {
@@ -142,20 +141,13 @@ inline int64_t product(std::initializer_list<int64_t> sizes) {
   return total;
 }
 
-// The index arrays are read before any kernel follows them: an index out of range would be a wild write.
 inline void check_rising(const int64_t* starts, int64_t count, int64_t last, const char* name) {
-  bool good = starts[0] == 0 && starts[count] == last;
-  for (int64_t i = 0; i < count; ++i) good &= starts[i] <= starts[i + 1];
-  if (!good) throw std::invalid_argument(std::string(name) + " must rise from 0 to the number of entries");
+  if (!select_index_checks<int64_t>().rise(starts, count, last))
+    throw std::invalid_argument(std::string(name) + " must rise from 0 to the number of entries");
 }
 template <class Index> void check_range(const Index* index, int64_t count, int64_t limit, const char* name) {
-  // The sign of `wrong` gathers what is below 0 or above the last; a branch or comparison would keep the loop scalar.
-  using Bits = std::make_unsigned_t<Index>;
-  const Bits last = static_cast<Bits>(limit < std::numeric_limits<Index>::max() ? limit - 1
-                                                                               : std::numeric_limits<Index>::max());
-  Bits wrong = 0;
-  for (int64_t i = 0; i < count; ++i) wrong |= static_cast<Bits>(index[i]) | (last - static_cast<Bits>(index[i]));
-  if (wrong >> (8 * sizeof(Bits) - 1)) throw std::invalid_argument(std::string(name) + " holds an index out of range");
+  if (!select_index_checks<Index>().are_in_range(index, count, limit))
+    throw std::invalid_argument(std::string(name) + " holds an index out of range");
 }
 
 }  // namespace biomechau

@@ -68,8 +68,9 @@ struct SortedBuffers {
     sorted.entry = entry.as<std::int32_t>(p.num_entries, "entry");
     check_range(sorted.muscle, num_lists, p.num_muscles, "muscle");
     check_range(sorted.entry, entry.numel, p.num_entries, "entry");
-    for (int64_t g = 0; g < num_groups; ++g) {
-      const int64_t begin = sorted.list_crow[sorted.group_crow[g]], end = sorted.list_crow[sorted.group_crow[g + 1]];
+    for (int64_t g = 0, next; g < num_groups; g = next) {  // groups of one size at once
+      for (next = g + 1; next < num_groups && num_vertices(next) == num_vertices(g);) ++next;
+      const int64_t begin = sorted.list_crow[sorted.group_crow[g]], end = sorted.list_crow[sorted.group_crow[next]];
       check_range(sorted.vertex + begin, end - begin, num_vertices(g), "vertex");
     }
     return sorted;
@@ -128,15 +129,16 @@ void distribute_forces_bwd(const IndexBuffers& p, Buffer val, Buffer directions,
   });
 }
 
+// `by_vertex`: the kernel follows the entries from vertex to vertex, also where they are sorted.
 template <class T>
 ReducedProjection<T> reduced_projection_args(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_shapes,
                                              Buffer blendshapes, const Packed& packed, const Sorted& sorted,
-                                             const Place& place) {
+                                             bool by_vertex, const Place& place) {
   p.check_sizes({"num_shapes", num_shapes});
   ReducedProjection<T> args{};
   args.distribution = p.view<T>(val, directions);
   args.is_sorted = sorted && !place.on_gpu();
-  if (!place.on_gpu() && !(packed && sorted)) check_by_vertex(args.distribution);
+  if (!place.on_gpu() && (by_vertex || !sorted)) check_by_vertex(args.distribution);
   args.num_shapes = num_shapes;
   args.is_packed = packed.has_value();
   if (packed) {
@@ -167,7 +169,7 @@ void reduced_projection_fwd(const IndexBuffers& p, Buffer val, Buffer directions
   dispatch(val, "val", [&](auto zero) {
     using T = decltype(zero);
     ReducedProjection<T> args = reduced_projection_args<T>(p, val, directions, num_shapes, blendshapes, packed, sorted,
-                                                           place);
+                                                           false, place);
     args.out = out.as<T>(product({num_shapes, p.num_muscles, force_width(directions)}), "out");
     py::gil_scoped_release release;
     if constexpr (cuda_built)
@@ -184,7 +186,7 @@ void reduced_projection_bwd(const IndexBuffers& p, Buffer val, Buffer directions
     using T = decltype(zero);
     const int64_t entries = p.col.numel;
     ReducedProjection<T> args = reduced_projection_args<T>(p, val, directions, num_shapes, blendshapes, packed, sorted,
-                                                           place);
+                                                           grad_blendshapes.given(), place);
     args.grad_out = grad_out.as<T>(product({num_shapes, p.num_muscles, force_width(directions)}), "grad_out");
     args.grad_blendshapes = grad_blendshapes.as_optional<T>(product({num_shapes, p.num_vertices, 3}),
                                                             "grad_blendshapes");

@@ -44,6 +44,7 @@ template <bool fibre, class T> class DenseProjection {
   // sums (tiles of shapes, M, length of a tile) += A of the blocks [begin, end).
   void forward(std::int64_t begin, std::int64_t end, T* sums) {
     for_each_block(begin, end, [&] {
+      if (!has_entries(first_, num_)) return;
       for (std::int64_t k = 0; k < args_.num_shapes; k += tile_shapes) {
         set_shapes(k, min_of(tile_shapes, args_.num_shapes - k));
         to_rows();
@@ -101,6 +102,9 @@ template <bool fibre, class T> class DenseProjection {
       fn();
     }
   }
+
+  // Whether any of `count` vertices has entries.
+  bool has_entries(std::int64_t first, std::int64_t count) const { return p_.crow[first] != p_.crow[first + count]; }
 
   // P, or an axis of P d.
   T scale(std::int64_t entry, int axis) const {
@@ -186,7 +190,8 @@ template <bool fibre, class T> class DenseProjection {
     for (std::int64_t v = 0; v < num_; ++v)
       for (std::int64_t a = 0; a < axes; ++a)
         for (std::int64_t i = (fibre ? 1 : 3) * shapes_; i < length_; ++i) tile_[v * row_ + a * length_ + i] = 0;
-    const std::int64_t step = 3 * p_.num_vertices, ahead = min_of(3 * block, step - 3 * (first_ + num_));
+    const std::int64_t step = 3 * p_.num_vertices, next = min_of(block, p_.num_vertices - first_ - num_);
+    const std::int64_t ahead = has_entries(first_ + num_, next) ? 3 * next : 0;
     for (std::int64_t begin = 0; begin < shapes_; begin += side) {
       const std::int64_t k = max_of(0, min_of(begin, shapes_ - side)), num_shapes = min_of(side, shapes_);
       const T* from = args_.blendshapes + (first_shape_ + k) * step + 3 * first_;
@@ -194,7 +199,7 @@ template <bool fibre, class T> class DenseProjection {
         prefetch_for_read(from + s * step + 3 * num_, from + s * step + 3 * num_ + ahead);
       for (std::int64_t v = 0; v < num_; v += side) {
         const std::int64_t num = min_of(side, num_ - v);
-        if (p_.crow[first_ + v] == p_.crow[first_ + v + num]) continue;
+        if (!has_entries(first_ + v, num)) continue;
         T* to = &tile_[v * row_ + k];
         if (num == side && num_shapes == side) {
           to_rows(from + 3 * v, step, to);
