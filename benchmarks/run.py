@@ -27,6 +27,8 @@ from peers import Peer
 from report import OURS, Result, details, markdown, write
 from scaling import STUDIES, scaling_report
 
+from biomechau import _core
+
 NOTES = [
     "f: forward; f+b: forward and backward. Medians of interleaved rounds, float32. The best peer is the fastest "
     "formulation that is not this package's; the usual one what people write first. Operators that do not change are "
@@ -48,6 +50,8 @@ def main() -> None:
     arguments = parsed()
     limit_threads(arguments.threads)
     keep_freed_memory()
+    if arguments.instruction_set:
+        _core.select_isa(arguments.instruction_set)
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would take most of a GPU's memory
     device = torch.device(arguments.device)
     path = arguments.rig if arguments.small else rig_path(arguments.rig)
@@ -109,6 +113,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--scaling", action="store_true", help="growth with sizes and threads instead of peers")
     parser.add_argument("--small", action="store_true", help="every case at its smallest, to try things out")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument(
+        "--instruction-set", choices=_core.supported_isas(), help="of our CPU kernels, the newest if not given"
+    )
     return parser.parse_args()
 
 

@@ -26,7 +26,7 @@ from problems import Problem
 from report import OURS, Result, markdown, summary, write
 from scaling import STUDIES, exponent
 
-from biomechau import FaceRig
+from biomechau import FaceRig, __version__, _core
 
 CPU = torch.device("cpu")
 
@@ -174,11 +174,16 @@ def test_run_writes_after_every_case_and_takes_a_rig_file(
     monkeypatch.setattr(run, "write", lambda *args: written.append(args[2].count("### ")) or write(*args))
     leave_the_machine_alone(monkeypatch)
     options = ["--small", "--seconds=0", "--peers=none", "--only=rollout,decoder", f"--rig={tmp_path}/rig.safetensors"]
-    monkeypatch.setattr(sys, "argv", ["run.py", *options, f"--out={tmp_path}"])
-    run.main()
+    monkeypatch.setattr(sys, "argv", ["run.py", *options, f"--out={tmp_path}", "--instruction-set=baseline"])
+    before = _core.isa()
+    try:
+        run.main()
+    finally:
+        _core.select_isa(before)
     assert written == [1, 2, 3, 4]
     text = (tmp_path / "cpu.md").read_text()
     assert "face: ICT-FaceKit with N = 1000" in text
+    assert f"biomechau: {__version__} (baseline, compiled for" in text
     progress = capsys.readouterr().err
     for step in ("case 2 of 4", "reference in float64", "ours: checking", "timing 1 peers, both"):
         assert step in progress
