@@ -163,7 +163,7 @@ def copy_rate(device: torch.device, traffic: float) -> float:
     return 8 * count / _time(lambda: target.copy_(source), device)
 
 
-def _time(function: object, device: torch.device, rounds: int = 9, seconds: float = 0.02) -> float:
+def _time(function: object, device: torch.device, rounds: int = 40, seconds: float = 0.005) -> float:
     """Fewest seconds of one call among rounds of many: a ceiling is what the machine reaches undisturbed."""
     assert callable(function)
     function()
