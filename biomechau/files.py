@@ -181,10 +181,12 @@ def _partial(parent: Path, name: str, out: Path | None = None) -> Iterator[Path]
         held, path = False, parent
         while held is False:  # as long as other processes take for a leftover what is not locked yet
             path = parent / f"{_beginning(name)}{os.getpid()}-{secrets.token_hex(2)}.partial"
-            if out is not None:
+            if out is None:
+                held = stack.enter_context(lock(path))
+            else:
                 path.mkdir()
-            with suppress(FileNotFoundError):
-                held = stack.enter_context(lock(path if out is None else path / LOCK))
+                with suppress(FileNotFoundError):
+                    held = stack.enter_context(lock(path / LOCK))
         try:
             yield path
         finally:

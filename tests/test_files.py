@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -52,6 +53,15 @@ def test_a_missing_folder_is_named(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileNotFoundError, match=f"cannot write .*x: there is no folder .*{folder}$"):
         _write(tmp_path / folder / "x", "text")
+
+
+def test_a_folder_in_which_nothing_can_be_made_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))  # as Linux does in /proc
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(FileNotFoundError, match=f"'{tmp_path}/x'$"):
+        _write(tmp_path / "x", "text")
 
 
 def test_a_failing_block_leaves_no_new_directory(tmp_path: Path) -> None:
