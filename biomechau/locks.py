@@ -15,6 +15,8 @@ except ImportError:  # not a Unix
 
 # Name of the file in a folder whose lock protects the folder.
 LOCK = ".lock"
+# More files than other processes remove meanwhile: the file system does not know a file again.
+_TRIES = 100
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def lock(path: Path) -> Iterator[bool | None]:
     if fcntl is None:
         yield None
         return
-    while True:
+    for _ in range(_TRIES):
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             held = _try_lock(descriptor)
@@ -39,6 +41,7 @@ def lock(path: Path) -> Iterator[bool | None]:
                 return
         finally:
             os.close(descriptor)
+    yield None
 
 
 @contextmanager

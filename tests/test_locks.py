@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from biomechau.locks import locked_folder
+from biomechau.locks import lock, locked_folder
 
 _HOLDER = """
 import sys
-from biomechau.locks import locked_folder
+from biomechau.locks import lock, locked_folder
 with locked_folder(sys.argv[1], "busy"):
     print("held", flush=True)
     sys.stdin.read()
@@ -46,3 +47,11 @@ def test_what_was_made_for_the_lock_alone_goes_again(tmp_path: Path) -> None:
     with locked_folder(tmp_path / "a" / "b", "busy"):
         (tmp_path / "a" / "b" / "x").write_text("")
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["x"]
+
+
+def test_a_file_system_that_does_not_know_a_file_again_has_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os.path, "samestat", lambda *_: False)
+    with lock(tmp_path / "x") as held:
+        assert held is None
