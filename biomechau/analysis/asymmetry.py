@@ -14,14 +14,16 @@ from biomechau.rig.muscles import Muscle
 
 Floats = npt.NDArray[np.float64]
 
-# A side is silent if its peak is below this share of the strongest muscle's peak: its sum would be a sum of noise.
+# What is below this share of the strongest muscle's peak says nothing of a side: the peak of a muscle for its sum, the
+# largest change of a force for a region.
 SILENT = 0.01
 ASYMMETRY_INDEX = (
     "which side moves more, from the forces of all valid frames: in each region the leading axis (u_L, u_R) of the "
     "2 x 2 covariance of left and right, summed over the pairs of muscles, gives (u_L - u_R) / (u_L + u_R): 1 only "
     "left, 0 even, -1 only right; total: mean of the regions (upper: forehead and eyes, lower: nose and mouth), "
-    "weighted by their summed force; null where a region does not move. What is constant, such as an asymmetry at "
-    "rest, does not count. There is no interval: a bootstrap over the recordings of a person does not cover"
+    f"weighted by their summed force; null where no force of a region changes by more than {SILENT:.0%} of the "
+    "strongest muscle's peak. What is constant, such as an asymmetry at rest, does not count. There is no interval: a "
+    "bootstrap over the recordings of a person does not cover"
 )
 RATIO_OF_SUMS = (
     "(L - R) / (L + R) of the forces summed over the valid frames: 1 only left, 0 even, -1 only right; "
@@ -73,7 +75,7 @@ def asymmetry_index(forces: Tensor | Floats | Sequence[Tensor | Floats], muscles
     for upper in (True, False):
         columns = _pairs([muscle for muscle in muscles if in_upper_face(muscle) == upper], muscles)
         pairs = values[:, columns]  # (T, pairs, 2)
-        moves = len(values) > 1 and pairs.max(initial=0.0) > silent
+        moves = pairs.size > 0 and float(np.ptp(pairs, axis=0).max()) > silent
         found[upper] = _axis(pairs) if moves else None
         weights[upper] = 0.0 if found[upper] is None else float(pairs.sum())
     known = [(index, weights[upper]) for upper, index in found.items() if index is not None]
@@ -97,13 +99,11 @@ def _pairs(region: Iterable[Muscle], muscles: Sequence[Muscle]) -> npt.NDArray[n
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _axis(pairs: Floats) -> float | None:
-    """(u_L - u_R) / (u_L + u_R) of forces (T, pairs, 2); None if nothing changes."""
+def _axis(pairs: Floats) -> float:
+    """(u_L - u_R) / (u_L + u_R) of forces (T, pairs, 2) that change."""
     moved = pairs - pairs.mean(0)
     left, right = (moved**2).sum((0, 1))
     both = float((moved[..., 0] * moved[..., 1]).sum())
-    if left + right <= (1e-9 * pairs.max(initial=0.0)) ** 2 * len(pairs):
-        return None
     if both <= 0:
         return float(np.sign(left - right))
     # The leading eigenvector is (cos a, sin a) with tan 2a = 2 both / (left - right).

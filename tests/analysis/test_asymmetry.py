@@ -97,6 +97,17 @@ def test_a_region_that_does_not_move_has_no_index() -> None:
     assert found.total == found.upper == pytest.approx(0.25, abs=0.01)
 
 
+def test_a_region_that_is_held_has_no_index() -> None:
+    """What a solver lets through from the other region, in proportion, is no movement of its own."""
+    held = forces(right=0.6)
+    through = held[:, [index for index, muscle in enumerate(MUSCLES) if muscle.name == "zygomaticus_major"]]
+    for left, name in enumerate(UPPER):
+        held[:, [i for i, muscle in enumerate(MUSCLES) if muscle.name == name]] = 3.0 + left + 2e-3 * through
+    found = asymmetry_index(held, MUSCLES)
+    assert found.upper is None
+    assert found.total == found.lower == pytest.approx(0.25, abs=0.01)
+
+
 @pytest.mark.parametrize(("left", "right", "index"), [(1, 0, 1), (0, 1, -1), (1, 0.2, 1), (0.2, 1, -1), (0.5, 0.5, 0)])
 def test_sides_that_never_move_together(left: float, right: float, index: float) -> None:
     """Where the signs of the axis differ, the larger side counts alone."""
