@@ -230,12 +230,16 @@ def _times(table: Signals, result: Signals) -> Floats:
     if table.timestamp is not None:
         return table.timestamp
     assert table.frame is not None, "frame numbers or times are there"
-    if result.frame is None or (result.frame >= 0).sum() < 2:
-        raise ValueError(f"{table.source}: nothing tells the times of its frames; give --recorded-fps")
     assert result.timestamp is not None, "a result has times"
-    numbered = np.flatnonzero(result.frame >= 0)
-    slope, start = np.polyfit(result.frame[numbered], result.timestamp[numbered], 1)
-    return start + slope * table.frame
+    recorded = np.full(len(result.timestamp), -1) if result.frame is None else result.frame
+    # Of each recorded frame the mean time of the rows that show it: where frames are lost there is no single rate.
+    frames, rows = np.unique(recorded[recorded >= 0], return_inverse=True)
+    if len(frames) < 2:
+        raise ValueError(f"{table.source}: nothing tells the times of its frames; give --recorded-fps")
+    times = np.bincount(rows, result.timestamp[recorded >= 0]) / np.bincount(rows)
+    step = float(np.median(np.diff(times) / np.diff(frames)))
+    before, after = np.minimum(table.frame - frames[0], 0), np.maximum(table.frame - frames[-1], 0)
+    return np.interp(table.frame, frames, times) + step * (before + after)
 
 
 def _compare_one(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from biomechau.commands.command import Command, Switch
-from biomechau.commands.terminal import listing, new_table, print_lines, print_message, print_tables
+from biomechau.commands.terminal import NUM_NAMES, listing, new_table, print_lines, print_message, print_tables
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -71,6 +72,7 @@ class Compare(Command):
         if not math.isfinite(self.offset):
             raise ValueError(f"--offset must be a finite number, got {self.offset}")
         from biomechau.analysis.comparison import compare
+        from biomechau.corpus.emg_envelope import emg_envelopes, look_raw
         from biomechau.corpus.signals import read_pairs, read_reference, read_result
         from biomechau.reports.comparison_files import write_comparison
         from biomechau.reports.figures import MISSING_VIZ, viz_available
@@ -80,9 +82,9 @@ class Compare(Command):
         result = read_result(self.result)
         reference = read_reference(self.reference, self.intensity, self.recorded_fps, self.face)
         if self.emg:
-            from biomechau.corpus.emg_envelope import emg_envelopes
-
             reference = tuple(map(emg_envelopes, reference))
+        elif raw := [name for table in reference for name in look_raw(table)]:
+            print_message("warning", f"{listing('look like raw EMG, not like envelopes', raw)}; --emg makes envelopes")
         comparison = compare(result, reference, pairs, self.max_lag, self.offset)
         written = write_comparison(comparison, self.out)
         for signal in comparison.signals:
@@ -95,12 +97,19 @@ class Compare(Command):
             return
         print_tables(_table(comparison, pairs is not None))
         print_lines(
-            *filter(None, (listing("without a reference", comparison.only_result),)),
-            *filter(None, (listing("without a result", comparison.only_reference),)),
+            *_without("a reference", comparison.only_result),
+            *_without("a result", comparison.only_reference),
             "lag: positive where the reference comes first",
             *(["in brackets: 95 % intervals within this recording"] if _has_intervals(comparison) else []),
             *(f"wrote {path}" for path in written),
         )
+
+
+def _without(what: str, names: Sequence[str]) -> list[str]:
+    """A line on signals that are not compared: forces and action units together have some eighty."""
+    if len(names) > NUM_NAMES:
+        return [f"without {what}: {len(names)} signals, which comparison.json names"]
+    return [listing(f"without {what}", names)] if names else []
 
 
 def _has_intervals(comparison: Comparison) -> bool:

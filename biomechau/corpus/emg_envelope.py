@@ -16,8 +16,19 @@ _LOWEST, _HIGHEST = 20.0, 500.0
 # Cut-off frequency of the envelope [Hz]: faces do not move faster.
 _ENVELOPE = 6.0
 _LOWEST_RATE = 200.0  # [1/s]; slower signals are envelopes, or have lost most of the EMG
+# Changes of sign per second: more than those of an envelope about its mean, fewer than those of 20 to 500 Hz.
+_RAW_CROSSINGS = 2.5 * _ENVELOPE
 # Sections between gaps that are shorter than this have no envelope [s].
 _SHORTEST = 0.5
+
+
+def look_raw(signals: Signals) -> tuple[str, ...]:
+    """Names of the signals of unknown unit that oscillate about zero as raw EMG does, and no envelope."""
+    times = signals.timestamp
+    if signals.scale is not None or times is None or len(times) < 2:
+        return ()
+    crossings = ((signals.values[1:] < 0) != (signals.values[:-1] < 0)).sum(0) / float(times[-1] - times[0])
+    return tuple(name for name, rate in zip(signals.names, crossings, strict=True) if rate > _RAW_CROSSINGS)
 
 
 def emg_envelopes(raw: Signals) -> Signals:

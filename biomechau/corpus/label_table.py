@@ -18,6 +18,7 @@ from biomechau.file_errors import quote
 
 # AU12, AU12_left, AU12L, AU12_R, ...
 _COLUMN = re.compile(r"AU0*(?P<unit>[1-9]\d?)(?:[ _-]?(?P<side>L|R|left|right))?", re.ASCII | re.IGNORECASE)
+_SIDES = {"": "", "l": "left", "r": "right"}
 # What cells may hold, by what it means; 9 is BP4D's code for what was not coded. Empty cells are unknown too.
 _CODES = {0: 0, 1: 1, -1: UNKNOWN, 9: UNKNOWN}
 
@@ -52,13 +53,13 @@ def read_labels(path: str | Path, action_units: Sequence[int]) -> LabelTable:
         OSError: the file cannot be read.
     """
     table = CsvTable.read(path)
-    columns = _columns(table)
+    columns = unit_columns(table)
     missing = [f"AU{unit}" for unit in action_units if not any(key[0] == unit for key in columns)]
     if missing:
         raise ValueError(f"{path}:1: no column for {', '.join(missing)}, expected AU12, or AU12_left and AU12_right")
     labels = np.full((len(table.rows), len(action_units), 3), UNKNOWN, np.int8)  # whole, left, right
     for row, unit in enumerate(action_units):
-        for place, side in enumerate(("", "l", "r")):
+        for place, side in enumerate(("", "left", "right")):
             if (column := columns.get((unit, side))) is not None:
                 labels[:, row, place] = _codes(table, column)
     whole, sides = labels[..., 0], labels[..., 1:]
@@ -69,15 +70,25 @@ def read_labels(path: str | Path, action_units: Sequence[int]) -> LabelTable:
     return LabelTable(torch.from_numpy(whole), torch.from_numpy(sides.copy()) if sided else None)
 
 
-def _columns(table: CsvTable) -> dict[tuple[int, str], int]:
-    """Position of each column by its action unit and side, "l", "r" or "" for the whole."""
+def unit_columns(table: CsvTable) -> dict[tuple[int, str], int]:
+    """Position of each column by its action unit and side: "left", "right" or "" for the whole.
+
+    Without a column of a left side ``AU12_r`` is an intensity of OpenFace.
+
+    Raises:
+        ValueError: two columns mean the same; the message names the file.
+    """
+    matches = {position: _COLUMN.fullmatch(name) for position, name in enumerate(table.header)}
+    found = {position: match for position, match in matches.items() if match is not None}
+    sided = any((match["side"] or "")[:1] in ("l", "L") for match in found.values())
     columns: dict[tuple[int, str], int] = {}
-    for position, name in enumerate(table.header):
-        if (match := _COLUMN.fullmatch(name)) is None:
+    for position, match in found.items():
+        if match["side"] == "r" and not sided:
             continue
-        key = int(match["unit"]), (match["side"] or "")[:1].lower()
+        key = int(match["unit"]), _SIDES[(match["side"] or "")[:1].lower()]
         if key in columns:
-            raise ValueError(f"{table.path}:1: {quote(table.header[columns[key]])} and {quote(name)} are one column")
+            both = quote(table.header[columns[key]]), quote(table.header[position])
+            raise ValueError(f"{table.path}:1: {both[0]} and {both[1]} are one column")
         columns[key] = position
     return columns
 

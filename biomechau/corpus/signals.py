@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from biomechau.corpus.action_unit_series import holds_action_units, read_action_units
 from biomechau.corpus.csv_table import MISSING, CsvTable
 from biomechau.corpus.frame_columns import FrameColumns, find_frame_column, need_times, read_frame_columns
+from biomechau.corpus.label_table import unit_columns
 from biomechau.csv_output import original_cell
 from biomechau.file_errors import quote
 from biomechau.json_file import read_json_object
@@ -26,9 +27,8 @@ INTENSITIES = "action_unit_intensities.csv"
 RESULT_FILES = ("forces.csv", "action_units.csv")
 _OWN_COLUMNS = ["frame", "timestamp", "recorded_frame"]
 _UNIT = re.compile(r"AU\d{2}(_left|_right)?", re.ASCII)
-# Columns that coders write for action units: AU1, AU01 or 1.
-_CODED_UNIT = re.compile(r"(?:AU)?0*([1-9]\d?)", re.ASCII | re.IGNORECASE)
-_NOT_CODED = 9
+_BARE_UNIT = re.compile(r"0*([1-9]\d?)", re.ASCII)
+_NOT_CODED = (9, -1)
 _STRONGEST = 5  # of coded intensities
 
 
@@ -81,9 +81,9 @@ def read_reference(
     """Read the signals to compare a result with.
 
     They may be results of this package; action units of the programs that :func:`read_action_units` supports; labels of
-    coders, one column per action unit, with 0 and 1 or intensities 0 to 5, and 9 for not coded; or any other table with
-    one column per signal, such as EMG. Times come from a column of times, from ``fps`` (the first row is at 0 s), or,
-    as ``frame``, from frame numbers.
+    coders, one column per action unit or side of one, with 0 and 1 or intensities 0 to 5, and 9 or -1 for not coded; or
+    any other table with one column per signal, such as EMG. Times come from a column of times, from ``fps`` (the first
+    row is at 0 s), or, as ``frame``, from frame numbers.
 
     Args:
         path: CSV file, or the folder of a result.
@@ -99,6 +99,8 @@ def read_reference(
     path = Path(path)
     if path.is_dir():
         return read_result(path)
+    if path.suffix.lower() == ".json":
+        raise ValueError(f"{path}: expected a CSV file, or the folder of a result")
     table = CsvTable.read(path, recording=True)
     if table.header[:3] == _OWN_COLUMNS and fps is None:
         return (_read_own(table),)
@@ -158,20 +160,18 @@ def _check_rises(table: CsvTable, times: Floats) -> None:
 
 def _read_coded(table: CsvTable, fps: float | None) -> Signals | None:
     """Labels of coders, which are columns of action units with whole numbers only; None if there are none."""
+    columns = {column_name(unit, side): column for (unit, side), column in unit_columns(table).items()}
     numbered = table.find("0") is not None  # BP4D's header: 0 for the frame, then the action units
-    columns: dict[str, int] = {}
-    for column, name in enumerate(table.header):
-        match = _CODED_UNIT.fullmatch(name)
-        if match is None or not (numbered or name[:1] in "aA"):
+    for column, name in enumerate(table.header if numbered else ()):
+        if (match := _BARE_UNIT.fullmatch(name)) is None:
             continue
-        unit = column_name(int(match[1]))
-        if unit in columns:
+        if (unit := column_name(int(match[1]))) in columns:
             raise ValueError(f"{table.path}:1: column {quote(name)} appears twice")
         columns[unit] = column
     if not columns:
         return None
     values = table.numbers(list(columns.values()), missing=True)
-    values[values == _NOT_CODED] = np.nan
+    values[np.isin(values, _NOT_CODED)] = np.nan
     known = values[~np.isnan(values)]
     if not len(known) or not np.isin(known, range(_STRONGEST + 1)).all():
         return None

@@ -205,6 +205,20 @@ def test_frame_numbers_are_those_of_the_recording(times: np.ndarray) -> None:
     np.testing.assert_array_equal(found.signals[0].reference_values[500:1000], expected[500:1000])
 
 
+def test_frame_numbers_of_a_recording_with_a_gap(times: np.ndarray) -> None:
+    """The numbers of the frames go on where 8 s are lost, and end before the labels do."""
+    frame = np.arange(len(times))
+    lost = (frame >= 500) & (frame < 700)
+    frame = np.where(lost, -1, np.where(frame < 500, frame, frame - 200))
+    values = np.where(lost, np.nan, activation(times))
+    result = Signals(("AU12",), values[:, None], times, frame, "probability", "own")
+    labels = (activation(times[~lost]) > 0.3).astype(float)
+    found = compare([result], [Signals(("AU12",), labels[:, None], None, np.arange(1300), "presence", "labels")])
+    assert found.signals[0].frames == 1300
+    assert value(found, "roc_area") == 1
+    np.testing.assert_array_equal(found.signals[0].reference_values[~lost], labels)
+
+
 @pytest.mark.parametrize("constant", ["result", "reference", "both"])
 def test_what_does_not_change_has_no_r(times: np.ndarray, constant: str) -> None:
     flat = np.full(len(times), 0.1)

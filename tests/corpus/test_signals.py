@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from corpus.tables import write_table
 
-from biomechau.corpus.emg_envelope import emg_envelopes
+from biomechau.corpus.emg_envelope import emg_envelopes, look_raw
 from biomechau.corpus.signals import Signals, known_pieces, read_pairs, read_reference, read_result
 
 OWN = ["frame", "timestamp", "recorded_frame"]
@@ -79,6 +80,20 @@ def test_labels_of_coders(tmp_path: Path, header: list[str], strongest: int, sca
     np.testing.assert_array_equal(found.values[:, 1], [0, 0, np.nan, 0, 0])
 
 
+@pytest.mark.parametrize("header", [["AU12", "AU45_left", "AU45_right"], ["au12", "au45_l", "au45_r"]])
+def test_labels_of_sides(tmp_path: Path, header: list[str]) -> None:
+    rows = [[n / 25, n % 2, -1 if n == 1 else 1, 9 if n == 3 else 0] for n in range(5)]
+    (found,) = read_reference(write_table(tmp_path / "labels.csv", ["timestamp", *header], rows))
+    assert (found.names, found.scale) == (("AU12", "AU45_left", "AU45_right"), "presence")
+    np.testing.assert_array_equal(found.values[:, 1:], [[1, 0], [np.nan, 0], [1, 0], [1, np.nan], [1, 0]])
+
+
+def test_json_is_no_reference(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"a\.json: expected a CSV file, or the folder of a result"):
+        read_reference(tmp_path / "a.json")
+
+
 def test_action_units_of_other_programs(tmp_path: Path) -> None:
     rows = [[n, n / 30, int(n != 2), 0.5 * n, n % 2] for n in range(6)]
     openface = write_table(tmp_path / "of.csv", ["frame", "timestamp", "success", "AU12_r", "AU12_c"], rows)
@@ -133,6 +148,18 @@ def test_envelopes_of_raw_emg(rate: float) -> None:
     tenth, part = round(0.1 * rate), slice(round(rate), round(8 * rate))
     moved = [np.corrcoef(found.values[part, 0], np.roll(activation, k)[part])[0, 1] for k in (-tenth, 0, tenth)]
     assert moved[1] == max(moved)
+
+
+@pytest.mark.parametrize("rate", [200.0, 1000.0])
+def test_raw_emg_is_told_from_envelopes(rate: float) -> None:
+    """Also where envelopes were made to have a mean of zero, with noise."""
+    times = np.arange(0, 20, 1 / rate)
+    loud = raw_emg(rate, 1 + np.sin(np.pi * times / 4))
+    loud.values[:] -= loud.values.mean() + 1e-3 * np.sin(2 * np.pi * times)[:, None]
+    assert look_raw(loud) == ("a",)
+    score = np.sin(np.pi * times / 4) + 0.5 * np.sin(2 * np.pi * 3 * times)
+    assert look_raw(replace(loud, values=score[:, None])) == ()
+    assert look_raw(replace(loud, scale="force")) == ()
 
 
 def test_envelopes_are_no_raw_emg() -> None:
