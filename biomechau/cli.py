@@ -200,7 +200,9 @@ def _with_option(message: str, command: type[Command]) -> str:
 
 
 def _advice(message: str, command: type[Command]) -> str:
-    """The option that an unknown one resembles, in words; empty if there is no unknown one, or nothing like it."""
+    """What to write instead: the option that an unknown one resembles, or numbers without commas; empty otherwise."""
+    if listed := re.search(r"'(\d+(?:,\d+)+)'", message):
+        return f"; write several numbers with spaces: {listed[1].replace(',', ' ')}"
     wrong = re.search(r"Unrecognized options:\W*?(--[a-z][\w.-]*)", message)
     if wrong is None:
         return ""

@@ -174,6 +174,10 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--corpsu", "x", "--out", "y"], ["--corpus", "--corpsu: did you mean --corpus?"]),
         (["forces", "x", "--law", "hooke"], ["hooke", "elastic", "newton"]),
         (["forces", "x", "--fps", "fast"], ["--fps", "fast"]),
+        (
+            ["train", "--corpus", "x", "--out", "y", "--action-units", "1,2,12"],
+            ["--action-units", "write several numbers with spaces: 1 2 12"],
+        ),
         (["forces", "x", "--zeta", "-1"], ["error: --zeta must be a finite number in [0, 1e6], got -1.0"]),
         (["forces", "x", "--neutral", "101"], ["--neutral must be a finite number in [0, 100]"]),
         (["train", "--corpus", "x", "--out", "y", "--epochs", "0"], ["error: --epochs must be an integer of at least"]),

@@ -31,6 +31,8 @@ _AROUND_GAP = 1.0
 _USUAL_RANGE = (-0.3, 1.5)
 # Share of the motion that forces explain at least where rig and recording fit.
 _EXPLAINED = 0.5
+# Change of a coefficient below which a shape does not move.
+_STILL = 0.01
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,6 +176,7 @@ def analyse(
         )
     doubts = [
         _range_doubt(coefficients[sequence.valid]),
+        _still_doubt(coefficients[sequence.valid]),
         _cutoff_doubt(options, config.fps),
         _explained_doubt(float(result.explained)),
         source.doubt(sequence) if source is not None else "",
@@ -205,6 +208,13 @@ def _range_doubt(coefficients: Tensor) -> str:
     if _USUAL_RANGE[0] <= least and most <= _USUAL_RANGE[1]:
         return ""
     return f"coefficients go from {least:.2g} to {most:.2g}, those of blendshapes from 0 to 1: the forces are in doubt"
+
+
+def _still_doubt(coefficients: Tensor) -> str:
+    """A warning about coefficients (T, K') that do not change; empty if there is no doubt."""
+    if float((coefficients.amax(0) - coefficients.amin(0)).max()) >= _STILL:
+        return ""
+    return f"no shape moves by {_STILL}: forces of a face at rest say little"
 
 
 def _cutoff_doubt(options: InverseOptions, fps: float) -> str:

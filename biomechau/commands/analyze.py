@@ -90,8 +90,8 @@ class Analyze(Command):
                 count += 1
                 outcomes[outcome.recording] = outcome
                 progress(count, len(missing))
-                why = f": {outcome.error}" if outcome.error else ""
-                print_lines(f"{count} of {len(missing)}: {outcome.recording.name}{why}", flush=True)
+                failed = ": failed" if outcome.error else ""  # the reason follows at the end
+                print_lines(f"{count} of {len(missing)}: {outcome.recording.name}{failed}", flush=True)
                 for warning in outcome.summary["warnings"] if outcome.summary else ():
                     print_message("warning", f"{outcome.recording.name}: {warning}")
 

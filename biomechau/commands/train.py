@@ -54,11 +54,14 @@ class Train(TrainingCommand):
 
         from biomechau.training.fold_training import tensorboard_available, train, weights_of_units
 
+        wrong = []
         for number, fold in folds.items():  # check all before training, which may take hours
             try:
                 weights_of_units(corpus, fold, config)
             except ValueError as error:
-                raise ValueError(f"fold {number}: {error}") from error
+                wrong.append(f"fold {number}: {error}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
 
         main_process = getattr(rank_zero_only, "rank", 0) == 0
         if main_process and not tensorboard_available():

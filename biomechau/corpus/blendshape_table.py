@@ -11,7 +11,7 @@ import numpy as np
 from biomechau.corpus.channel_names import MEDIAPIPE_SHAPES, Channels, find_channels, listed
 from biomechau.corpus.csv_table import CsvTable
 from biomechau.corpus.detections import choose_face, fex_numbers, is_fex, read_detections
-from biomechau.corpus.face_sequence import LARGEST_COEFFICIENT, FaceSequence
+from biomechau.corpus.face_sequence import COEFFICIENT_SCALE, LARGEST_COEFFICIENT, FaceSequence
 from biomechau.corpus.frame_columns import find_frame_column, find_time_column, need_times, read_frame_columns
 from biomechau.corpus.tracked_sequence import Tracked, tracked_sequence
 from biomechau.file_errors import naming
@@ -103,7 +103,7 @@ def table_sequence(
         name=table.path.stem,
         source=f"{kind} {table.path.name}" + (f", from timecode {times.timecode}" if times.timecode else ""),
         channels=tuple(channels.shapes),
-        values=table.numbers(shapes, LARGEST_COEFFICIENT, missing=True),
+        values=table.numbers(shapes, LARGEST_COEFFICIENT, missing=True, scale=COEFFICIENT_SCALE),
         timestamp=timestamp,
         fps=rate,
         place=table.line,

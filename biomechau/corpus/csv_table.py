@@ -121,13 +121,16 @@ class CsvTable:
         """Parse a field as a number; NaN if it is not one."""
         return to_number(text.replace(",", ".") if self.decimal == "," else text)
 
-    def numbers(self, columns: Sequence[int], limit: float = math.inf, missing: bool = False) -> NDArray[np.float64]:
+    def numbers(
+        self, columns: Sequence[int], limit: float = math.inf, missing: bool = False, scale: str = ""
+    ) -> NDArray[np.float64]:
         """Values of some columns, (T, number of columns).
 
         Args:
             columns: their positions.
             limit: largest absolute value.
             missing: whether values may be missing (empty or NaN); they are returned as NaN.
+            scale: what values are, for the message where one exceeds the limit.
 
         Raises:
             ValueError: a field is not a finite number, or exceeds the limit; the message names line and column.
@@ -141,8 +144,10 @@ class CsvTable:
                     continue
                 value = self.number(found)
                 if not (math.isfinite(value) and abs(value) <= limit):
-                    expected = f"a number of at most {limit:g} in size" if math.isfinite(value) else "a finite number"
-                    raise ValueError(f"{self.place(index, column)}: expected {expected}, found {quote(found)}")
+                    large = math.isfinite(value)
+                    expected = f"a number of at most {limit:g} in size" if large else "a finite number"
+                    advice = f"; {scale}" if large and scale else ""
+                    raise ValueError(f"{self.place(index, column)}: expected {expected}, found {quote(found)}{advice}")
                 values[index, position] = value
         return values
 

@@ -20,7 +20,9 @@ def drive(sequence: FaceSequence, rig: FaceRig, fps: float) -> tuple[FaceSequenc
     """
     sequence = sequence.resample(fps)
     if len(sequence) < 3:
-        raise ValueError(f"{sequence.name}: expected at least 3 frames at {fps:g} fps, found {len(sequence)}")
+        raise ValueError(
+            f"{sequence.name}: too short a recording: expected at least 3 frames at {fps:g} fps, found {len(sequence)}"
+        )
     channels = rig.map_channels(sequence.channels)
     if not channels.matrix.any():
         raise ValueError(

@@ -21,6 +21,7 @@ MAX_GAP = 0.1
 _LOWEST_RATE, _HIGHEST_RATE = 0.01, 10_000.0
 # Far above what any face does: 35 is a percentage.
 LARGEST_COEFFICIENT = 10.0
+COEFFICIENT_SCALE = "blendshapes go from 0 to 1: divide percent by 100"
 
 
 class UnknownFrameRate(ValueError):

@@ -13,6 +13,7 @@ from torch import Tensor
 from biomechau.corpus.blendshape_table import channel_notes, no_shapes
 from biomechau.corpus.channel_names import find_channels
 from biomechau.corpus.face_sequence import (
+    COEFFICIENT_SCALE,
     LARGEST_COEFFICIENT,
     FaceSequence,
     UnknownFrameRate,
@@ -172,7 +173,7 @@ def _check_sizes(values: NDArray[np.floating], valid: NDArray[np.bool_], names: 
         frame, channel = outside[0].tolist()
         raise ValueError(
             f"coefficient {quote(names[channel])} is {float(values[frame, channel]):g} in frame {frame}, expected a "
-            f"number of at most {LARGEST_COEFFICIENT:g} in size"
+            f"number of at most {LARGEST_COEFFICIENT:g} in size; {COEFFICIENT_SCALE}"
         )
     values[~valid] = np.nan
 

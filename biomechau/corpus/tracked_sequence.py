@@ -85,7 +85,10 @@ def tracked_sequence(tracked: Tracked) -> FaceSequence:
     known = np.isfinite(values)
     for index in np.flatnonzero(known.any(1) & ~known.all(1))[:1]:
         name = channels[int(np.flatnonzero(~known[index])[0])]
-        raise ValueError(f"{tracked.place(int(index))}: column {shorten(name)} has no value, but others of the row do")
+        raise ValueError(
+            f"{tracked.place(int(index))}: column {shorten(name)} has no value, but others of the row do: give it "
+            "one, or none to the whole row where there is no face"
+        )
     valid = np.asarray(known.all(1))
     zeros = valid & (values == 0).all(1)
     if zeros.any() and tracked.measured and len(channels) >= _FEWEST_ZEROS:

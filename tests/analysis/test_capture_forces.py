@@ -92,6 +92,11 @@ def test_a_face_at_rest_has_no_forces(tiny_rig: FaceRig, clip: FaceSequence) -> 
     report = analyse(dataclasses.replace(clip, coefficients=torch.zeros_like(clip.coefficients)), tiny_rig)
     assert (report.strength == 0).all()
     assert set(report.summary()["ratio_of_sums"].values()) == {None}
+    still = "no shape moves by 0.01: forces of a face at rest say little"
+    assert still in report.warnings
+    held = dataclasses.replace(clip, coefficients=torch.full_like(clip.coefficients, 0.4))
+    assert still in analyse(held, tiny_rig).warnings
+    assert still not in analyse(clip, tiny_rig).warnings
 
 
 def test_a_filter_that_does_nothing_and_forces_that_explain_little_are_told(
