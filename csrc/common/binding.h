@@ -145,9 +145,11 @@ inline void check_rising(const int64_t* starts, int64_t count, int64_t last, con
   if (!select_index_checks<int64_t>().rise(starts, count, last))
     throw std::invalid_argument(std::string(name) + " must rise from 0 to the number of entries");
 }
+inline void check_range(bool good, const char* name) {
+  if (!good) throw std::invalid_argument(std::string(name) + " holds an index out of range");
+}
 template <class Index> void check_range(const Index* index, int64_t count, int64_t limit, const char* name) {
-  if (!select_index_checks<Index>().are_in_range(index, count, limit))
-    throw std::invalid_argument(std::string(name) + " holds an index out of range");
+  check_range(select_index_checks<Index>().are_in_range(index, count, limit), name);
 }
 
 }  // namespace biomechau

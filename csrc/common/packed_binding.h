@@ -1,8 +1,6 @@
 // Packed blendshapes as they arrive from Python.
 #pragma once
 
-#include <optional>
-
 #include "common/binding.h"
 #include "common/packed_blendshapes.h"
 
@@ -46,6 +44,6 @@ struct PackedBuffers {
   }
 };
 
-using Packed = std::optional<PackedBuffers>;
+using Packed = const PackedBuffers*;  // or null
 
 }  // namespace biomechau

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <vector>
+
 #include "common/packed_binding.h"
 #include "force_projection/cuda.h"
 
@@ -48,36 +51,56 @@ template <class T> void check_by_muscle(const Distribution<T>& p) {
   check_range(p.muscle_entry, p.num_entries, p.num_entries, "muscle_entry");
 }
 
-struct SortedBuffers {
-  Buffer group_crow, muscle, list_crow, vertex, entry;
-
-  // Checked against the groups that the entries are sorted for: their number, and the vertices of each.
-  template <class T, class Size>
-  SortedEntries view(const Distribution<T>& p, int64_t num_groups, const Size& num_vertices) const {
-    SortedEntries sorted{};
+// Lists that nothing outside of this package holds: they are checked once.
+class SortedBuffers {
+ public:
+  SortedBuffers(Buffer group_crow, Buffer muscle, Buffer list_crow, Buffer vertex, Buffer entry)
+      : group_crow_(group_crow), muscle_(muscle), list_crow_(list_crow), vertex_(vertex), entry_(entry) {
     const int64_t num_lists = muscle.numel;
     biomechau::check_sizes({{"number of lists", num_lists}});
-    sorted.group_crow = group_crow.as<int64_t>(num_groups + 1, "group_crow");
-    sorted.muscle = muscle.as<std::int32_t>(num_lists, "muscle");
-    sorted.list_crow = list_crow.as<int64_t>(num_lists + 1, "list_crow");
-    const int64_t moving = sorted.list_crow[num_lists];
-    check_rising(sorted.group_crow, num_groups, num_lists, "group_crow");
-    check_rising(sorted.list_crow, num_lists, moving, "list_crow");
-    if (moving > p.num_entries) throw std::invalid_argument("list_crow must not rise beyond the entries");
-    sorted.vertex = vertex.as<std::int32_t>(moving, "vertex");
-    sorted.entry = entry.as<std::int32_t>(p.num_entries, "entry");
-    check_range(sorted.muscle, num_lists, p.num_muscles, "muscle");
-    check_range(sorted.entry, entry.numel, p.num_entries, "entry");
-    for (int64_t g = 0, next; g < num_groups; g = next) {  // groups of one size at once
-      for (next = g + 1; next < num_groups && num_vertices(next) == num_vertices(g);) ++next;
-      const int64_t begin = sorted.list_crow[sorted.group_crow[g]], end = sorted.list_crow[sorted.group_crow[next]];
-      check_range(sorted.vertex + begin, end - begin, num_vertices(g), "vertex");
-    }
-    return sorted;
+    if (group_crow.numel < 1) throw std::invalid_argument("group_crow must have 1 element at least, got 0");
+    sorted_.group_crow = group_crow.as<int64_t>(group_crow.numel, "group_crow");
+    sorted_.list_crow = list_crow.as<int64_t>(num_lists + 1, "list_crow");
+    check_rising(sorted_.group_crow, num_groups(), num_lists, "group_crow");
+    check_rising(sorted_.list_crow, num_lists, sorted_.list_crow[num_lists], "list_crow");
+    sorted_.muscle = muscle.as<std::int32_t>(num_lists, "muscle");
+    sorted_.vertex = vertex.as<std::int32_t>(sorted_.list_crow[num_lists], "vertex");
+    sorted_.entry = entry.as<std::int32_t>(entry.numel, "entry");
+    num_muscles_ = end_of(sorted_.muscle, 0, num_lists, "muscle");
+    num_entries_ = end_of(sorted_.entry, 0, entry.numel, "entry");
+    for (int64_t g = 0; g < num_groups(); ++g)
+      num_vertices_.push_back(end_of(sorted_.vertex, sorted_.list_crow[sorted_.group_crow[g]],
+                                     sorted_.list_crow[sorted_.group_crow[g + 1]], "vertex"));
   }
+
+  // For a P, and the groups that the entries are sorted for: their number, and the vertices of each.
+  template <class T, class Size>
+  SortedEntries view(const Distribution<T>& p, int64_t groups, const Size& num_vertices) const {
+    group_crow_.as<int64_t>(groups + 1, "group_crow");
+    entry_.as<std::int32_t>(p.num_entries, "entry");
+    if (vertex_.numel > p.num_entries) throw std::invalid_argument("list_crow must not rise beyond the entries");
+    check_range(num_muscles_ <= p.num_muscles, "muscle");
+    check_range(num_entries_ <= p.num_entries, "entry");
+    for (int64_t g = 0; g < groups; ++g) check_range(num_vertices_[g] <= num_vertices(g), "vertex");
+    return sorted_;
+  }
+
+ private:
+  int64_t num_groups() const { return group_crow_.numel - 1; }
+
+  // One more than the largest of the indices from `begin` to `end`.
+  static int64_t end_of(const std::int32_t* index, int64_t begin, int64_t end, const char* name) {
+    check_range(index + begin, end - begin, INT32_MAX, name);
+    return begin == end ? 0 : *std::max_element(index + begin, index + end) + int64_t{1};
+  }
+
+  Buffer group_crow_, muscle_, list_crow_, vertex_, entry_;
+  SortedEntries sorted_{};
+  int64_t num_muscles_, num_entries_;  // the fewest that there must be
+  std::vector<int64_t> num_vertices_;  // likewise, of each group
 };
 
-using Sorted = std::optional<SortedBuffers>;
+using Sorted = const SortedBuffers*;  // or null
 
 // What forward and backward share, checked.
 template <class T>
@@ -132,7 +155,7 @@ void distribute_forces_bwd(const IndexBuffers& p, Buffer val, Buffer directions,
 // `by_vertex`: the kernel follows the entries from vertex to vertex, also where they are sorted.
 template <class T>
 ReducedProjection<T> reduced_projection_args(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_shapes,
-                                             Buffer blendshapes, const Packed& packed, const Sorted& sorted,
+                                             Buffer blendshapes, Packed packed, Sorted sorted,
                                              bool by_vertex, const Place& place) {
   p.check_sizes({"num_shapes", num_shapes});
   ReducedProjection<T> args{};
@@ -140,7 +163,7 @@ ReducedProjection<T> reduced_projection_args(const IndexBuffers& p, Buffer val, 
   args.is_sorted = sorted && !place.on_gpu();
   if (!place.on_gpu() && (by_vertex || !sorted)) check_by_vertex(args.distribution);
   args.num_shapes = num_shapes;
-  args.is_packed = packed.has_value();
+  args.is_packed = packed != nullptr;
   if (packed) {
     packed->check(num_shapes, p.num_vertices, place);
     args.packed = packed->view<T>(
@@ -164,7 +187,7 @@ ReducedProjection<T> reduced_projection_args(const IndexBuffers& p, Buffer val, 
 }
 
 void reduced_projection_fwd(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_shapes, Buffer blendshapes,
-                            const Packed& packed, const Sorted& sorted, Buffer out, Place place) {
+                            Packed packed, Sorted sorted, Buffer out, Place place) {
   place.check();
   dispatch(val, "val", [&](auto zero) {
     using T = decltype(zero);
@@ -179,7 +202,7 @@ void reduced_projection_fwd(const IndexBuffers& p, Buffer val, Buffer directions
 }
 
 void reduced_projection_bwd(const IndexBuffers& p, Buffer val, Buffer directions, int64_t num_shapes, Buffer blendshapes,
-                            const Packed& packed, const Sorted& sorted, Buffer grad_out,
+                            Packed packed, Sorted sorted, Buffer grad_out,
                             Buffer grad_blendshapes, Buffer grad_val, Buffer grad_directions, Place place) {
   place.check();
   dispatch(val, "val", [&](auto zero) {
@@ -268,7 +291,7 @@ void bind_force_projection(py::module_& m) {
 
   py::class_<SortedBuffers>(m, "SortedEntries", py::module_local())
       .def(py::init([](Buffer group_crow, Buffer muscle, Buffer list_crow, Buffer vertex, Buffer entry) {
-             return SortedBuffers{group_crow, muscle, list_crow, vertex, entry};
+             return SortedBuffers(group_crow, muscle, list_crow, vertex, entry);
            }),
            "group_crow"_a, "muscle"_a, "list_crow"_a, "vertex"_a, "entry"_a);
 

@@ -15,14 +15,14 @@ void check_mass_sizes(int64_t num_sequences, int64_t num_vertices, int64_t num_s
 // What forward and backward share, checked.
 template <class T>
 GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
-                                         Buffer blendshapes, const Packed& packed, Buffer mass, const Place& place) {
+                                         Buffer blendshapes, Packed packed, Buffer mass, const Place& place) {
   check_mass_sizes(num_sequences, num_vertices, num_shapes);
   GeneralizedMass<T> args{};
   args.num_sequences = num_sequences;
   args.num_vertices = num_vertices;
   args.num_shapes = num_shapes;
   args.scale = static_cast<T>(scale);
-  args.is_packed = packed.has_value();
+  args.is_packed = packed != nullptr;
   if (packed) {
     constexpr int64_t width = 64 / sizeof(T);
     packed->check(num_shapes, num_vertices, place);
@@ -38,7 +38,7 @@ GeneralizedMass<T> generalized_mass_args(int64_t num_sequences, int64_t num_vert
 
 // Returns the flat index of the first bad mass, or -1; on a GPU it is reported in `fault`, if given.
 int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
-                             Buffer blendshapes, const Packed& packed, Buffer mass, Buffer out, Buffer workspace,
+                             Buffer blendshapes, Packed packed, Buffer mass, Buffer out, Buffer workspace,
                              Buffer fault, Place place) {
   place.check();
   return dispatch(mass, "mass", [&](auto zero) {
@@ -61,7 +61,7 @@ int64_t generalized_mass_fwd(int64_t num_sequences, int64_t num_vertices, int64_
 }
 
 void generalized_mass_bwd(int64_t num_sequences, int64_t num_vertices, int64_t num_shapes, double scale,
-                          Buffer blendshapes, const Packed& packed, Buffer mass, Buffer grad_out,
+                          Buffer blendshapes, Packed packed, Buffer mass, Buffer grad_out,
                           Buffer grad_blendshapes, Buffer grad_mass, Buffer workspace, Place place) {
   place.check();
   dispatch(mass, "mass", [&](auto zero) {

@@ -89,12 +89,21 @@ def test_lists_that_do_not_fit_are_refused() -> None:
     problem = force_problem(num_vertices=3 * BLOCK)
     entries = lists_of(problem.distribution)
     fewer = entries.list_crow.clamp(max=int(entries.list_crow[-1]) - 1)
+    more = torch.cat([entries.list_crow[:-1], entries.list_crow[-1:] + 1])
     for changes, message in [
-        ({"group_crow": entries.group_crow[1:]}, "group_crow must have 4 elements, got 3"),
+        ({"group_crow": entries.group_crow[1:]}, "group_crow must rise from 0"),
+        ({"group_crow": entries.group_crow[[0, 1, 2, 3, 3]]}, "group_crow must have 4 elements, got 5"),
+        ({"group_crow": entries.group_crow[:0]}, "group_crow must have 1 element at least"),
+        ({"muscle": entries.muscle + problem.distribution.shape[1]}, "muscle holds an index out of range"),
+        ({"entry": entries.entry + 1}, "entry holds an index out of range"),
         ({"muscle": entries.muscle - 4}, "muscle holds an index out of range"),
         ({"vertex": entries.vertex + BLOCK}, "vertex holds an index out of range"),
         ({"entry": entries.entry - 1}, "entry holds an index out of range"),
         ({"list_crow": fewer, "vertex": entries.vertex[:-1]}, "list_crow must rise to the number of entries"),
+        (
+            {"list_crow": more, "vertex": entries.vertex[[0, *range(len(entries.vertex))]]},
+            "not rise beyond the entries",
+        ),
     ]:
         with pytest.raises(ValueError, match=message):
             core_results(problem, entries._replace(**changes), 1)
