@@ -33,7 +33,7 @@ NOTES = [
     "f: forward; f+b: forward and backward. Medians of interleaved rounds, float32. The best peer is the fastest "
     "formulation that is not this package's; the usual one what people write first. Operators that do not change are "
     "made before the clock starts, ours and theirs: packed blendshapes, pair tables, step matrices, normal modes.",
-    "Freed memory stays with the process, so that nobody pays for new pages in every call.",
+    "Freed memory stays with the process as far as its allocator keeps it: new pages cost more than many an op.",
     "Floor: the larger of least arithmetic over the product ceiling (large matrices, by the faster of torch and JAX) "
     "and least traffic over the copy ceiling at that traffic. Extra memory: peak growth of the process in one call, "
     "outputs and gradients taken off; Warp's arrays are made beforehand and do not show. Where other processes kept "
