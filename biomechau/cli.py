@@ -200,9 +200,12 @@ def _with_option(message: str, command: type[Command]) -> str:
 
 
 def _advice(message: str, command: type[Command]) -> str:
-    """What to write instead: the option that an unknown one resembles, or numbers without commas; empty otherwise."""
+    """What to write instead, such as the option that an unknown one resembles; empty if nothing is known."""
     if listed := re.search(r"'(\d+(?:,\d+)+)'", message):
         return f"; write several numbers with spaces: {listed[1].replace(',', ' ')}"
+    stray = re.search(r"Unrecognized options: ([^-\s]\S*)", message)
+    if stray is not None and "--source" in _options(command):
+        return f"; did you mean --source {stray[1]}?"
     wrong = re.search(r"Unrecognized options:\W*?(--[a-z][\w.-]*)", message)
     if wrong is None:
         return ""

@@ -174,6 +174,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--corpsu", "x", "--out", "y"], ["--corpus", "--corpsu: did you mean --corpus?"]),
         (["forces", "x", "--law", "hooke"], ["hooke", "elastic", "newton"]),
         (["forces", "x", "--fps", "fast"], ["--fps", "fast"]),
+        (["live", "clip.csv", "--repeat"], ["did you mean --source clip.csv?"]),
         (
             ["train", "--corpus", "x", "--out", "y", "--action-units", "1,2,12"],
             ["--action-units", "write several numbers with spaces: 1 2 12"],
