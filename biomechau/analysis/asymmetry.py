@@ -14,16 +14,18 @@ from biomechau.rig.muscles import Muscle
 
 Floats = npt.NDArray[np.float64]
 
-# What is below this share of the strongest muscle's peak says nothing of a side: the peak of a muscle for its sum, the
-# largest change of a force for a region.
-SILENT = 0.01
+# Shares of the strongest muscle's peak. A side whose peak is below is silent: its sum would be a sum of noise. A region
+# is at rest if no force of it has a larger standard deviation: trackers' noise, which has no side, is 0.01 to 0.02 of
+# an expression.
+SILENT, AT_REST = 0.01, 0.03
 ASYMMETRY_INDEX = (
     "which side moves more, from the forces of all valid frames: in each region the leading axis (u_L, u_R) of the "
     "2 x 2 covariance of left and right, summed over the pairs of muscles, gives (u_L - u_R) / (u_L + u_R): 1 only "
     "left, 0 even, -1 only right; total: mean of the regions (upper: forehead and eyes, lower: nose and mouth), "
-    f"weighted by their summed force; null where no force of a region changes by more than {SILENT:.0%} of the "
-    "strongest muscle's peak. What is constant, such as an asymmetry at rest, does not count. There is no interval: a "
-    "bootstrap over the recordings of a person does not cover"
+    f"weighted by their summed force; null where a region is at rest: no force of it has a standard deviation above "
+    f"{AT_REST:.0%} of the strongest muscle's peak, and what remains would be the tracker's noise. What is constant, "
+    "such as an asymmetry at rest, does not count. There is no interval: a bootstrap over the recordings of a person "
+    "does not cover"
 )
 RATIO_OF_SUMS = (
     "(L - R) / (L + R) of the forces summed over the valid frames: 1 only left, 0 even, -1 only right; "
@@ -69,13 +71,13 @@ def asymmetry_index(forces: Tensor | Floats | Sequence[Tensor | Floats], muscles
     frames = [np.asarray(recording, np.float64) for recording in recordings]
     values = np.concatenate([*frames, np.empty((0, len(muscles)))])
     values = values[~np.isnan(values).any(1)]
-    silent = SILENT * values.max(initial=0.0)
+    rest = AT_REST * values.max(initial=0.0)
     found: dict[bool, float | None] = {}
     weights: dict[bool, float] = {}
     for upper in (True, False):
         columns = _pairs([muscle for muscle in muscles if in_upper_face(muscle) == upper], muscles)
         pairs = values[:, columns]  # (T, pairs, 2)
-        moves = pairs.size > 0 and float(np.ptp(pairs, axis=0).max()) > silent
+        moves = pairs.size > 0 and float(pairs.std(0).max()) > rest
         found[upper] = _axis(pairs) if moves else None
         weights[upper] = 0.0 if found[upper] is None else float(pairs.sum())
     known = [(index, weights[upper]) for upper, index in found.items() if index is not None]

@@ -108,6 +108,19 @@ def test_a_region_that_is_held_has_no_index() -> None:
     assert found.total == found.lower == pytest.approx(0.25, abs=0.01)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_has_no_side(seed: int) -> None:
+    """The axis of independent noise points anywhere."""
+    rng = np.random.default_rng(seed)
+    quiet = forces(right=0.6)
+    for index, muscle in enumerate(MUSCLES):
+        if muscle.name in UPPER:
+            quiet[:, index] = np.maximum(0.3 + 0.02 * rng.standard_normal(1000), 0)
+    found = asymmetry_index(quiet, MUSCLES)
+    assert found.upper is None
+    assert found.total == found.lower == pytest.approx(0.25, abs=0.01)
+
+
 @pytest.mark.parametrize(("left", "right", "index"), [(1, 0, 1), (0, 1, -1), (1, 0.2, 1), (0.2, 1, -1), (0.5, 0.5, 0)])
 def test_sides_that_never_move_together(left: float, right: float, index: float) -> None:
     """Where the signs of the axis differ, the larger side counts alone."""
