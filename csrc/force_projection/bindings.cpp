@@ -51,42 +51,44 @@ template <class T> void check_by_muscle(const Distribution<T>& p) {
   check_range(p.muscle_entry, p.num_entries, p.num_entries, "muscle_entry");
 }
 
-// Lists that nothing outside of this package holds: they are checked once.
+// Lists that nothing outside of this package holds: what they say is checked in the first call, their sizes in all.
 class SortedBuffers {
  public:
   SortedBuffers(Buffer group_crow, Buffer muscle, Buffer list_crow, Buffer vertex, Buffer entry)
-      : group_crow_(group_crow), muscle_(muscle), list_crow_(list_crow), vertex_(vertex), entry_(entry) {
-    const int64_t num_lists = muscle.numel;
-    biomechau::check_sizes({{"number of lists", num_lists}});
-    if (group_crow.numel < 1) throw std::invalid_argument("group_crow must have 1 element at least, got 0");
-    sorted_.group_crow = group_crow.as<int64_t>(group_crow.numel, "group_crow");
-    sorted_.list_crow = list_crow.as<int64_t>(num_lists + 1, "list_crow");
-    check_rising(sorted_.group_crow, num_groups(), num_lists, "group_crow");
-    check_rising(sorted_.list_crow, num_lists, sorted_.list_crow[num_lists], "list_crow");
-    sorted_.muscle = muscle.as<std::int32_t>(num_lists, "muscle");
-    sorted_.vertex = vertex.as<std::int32_t>(sorted_.list_crow[num_lists], "vertex");
-    sorted_.entry = entry.as<std::int32_t>(entry.numel, "entry");
-    num_muscles_ = end_of(sorted_.muscle, 0, num_lists, "muscle");
-    num_entries_ = end_of(sorted_.entry, 0, entry.numel, "entry");
-    for (int64_t g = 0; g < num_groups(); ++g)
-      num_vertices_.push_back(end_of(sorted_.vertex, sorted_.list_crow[sorted_.group_crow[g]],
-                                     sorted_.list_crow[sorted_.group_crow[g + 1]], "vertex"));
-  }
+      : group_crow_(group_crow), muscle_(muscle), list_crow_(list_crow), vertex_(vertex), entry_(entry) {}
 
   // For a P, and the groups that the entries are sorted for: their number, and the vertices of each.
   template <class T, class Size>
-  SortedEntries view(const Distribution<T>& p, int64_t groups, const Size& num_vertices) const {
-    group_crow_.as<int64_t>(groups + 1, "group_crow");
-    entry_.as<std::int32_t>(p.num_entries, "entry");
-    if (vertex_.numel > p.num_entries) throw std::invalid_argument("list_crow must not rise beyond the entries");
+  SortedEntries view(const Distribution<T>& p, int64_t num_groups, const Size& num_vertices) {
+    SortedEntries sorted{};
+    const int64_t num_lists = muscle_.numel;
+    biomechau::check_sizes({{"number of lists", num_lists}});
+    sorted.group_crow = group_crow_.as<int64_t>(num_groups + 1, "group_crow");
+    sorted.muscle = muscle_.as<std::int32_t>(num_lists, "muscle");
+    sorted.list_crow = list_crow_.as<int64_t>(num_lists + 1, "list_crow");
+    const int64_t moving = sorted.list_crow[num_lists];
+    if (moving > p.num_entries) throw std::invalid_argument("list_crow must not rise beyond the entries");
+    sorted.vertex = vertex_.as<std::int32_t>(moving, "vertex");
+    sorted.entry = entry_.as<std::int32_t>(p.num_entries, "entry");
+    if (!is_read_) read(sorted, num_groups, num_lists);
     check_range(num_muscles_ <= p.num_muscles, "muscle");
     check_range(num_entries_ <= p.num_entries, "entry");
-    for (int64_t g = 0; g < groups; ++g) check_range(num_vertices_[g] <= num_vertices(g), "vertex");
-    return sorted_;
+    for (int64_t g = 0; g < num_groups; ++g) check_range(num_vertices_[g] <= num_vertices(g), "vertex");
+    return sorted;
   }
 
  private:
-  int64_t num_groups() const { return group_crow_.numel - 1; }
+  void read(const SortedEntries& sorted, int64_t num_groups, int64_t num_lists) {
+    check_rising(sorted.group_crow, num_groups, num_lists, "group_crow");
+    check_rising(sorted.list_crow, num_lists, vertex_.numel, "list_crow");
+    num_muscles_ = end_of(sorted.muscle, 0, num_lists, "muscle");
+    num_entries_ = end_of(sorted.entry, 0, entry_.numel, "entry");
+    num_vertices_.clear();
+    for (int64_t g = 0; g < num_groups; ++g)
+      num_vertices_.push_back(end_of(sorted.vertex, sorted.list_crow[sorted.group_crow[g]],
+                                     sorted.list_crow[sorted.group_crow[g + 1]], "vertex"));
+    is_read_ = true;
+  }
 
   // One more than the largest of the indices from `begin` to `end`.
   static int64_t end_of(const std::int32_t* index, int64_t begin, int64_t end, const char* name) {
@@ -95,12 +97,12 @@ class SortedBuffers {
   }
 
   Buffer group_crow_, muscle_, list_crow_, vertex_, entry_;
-  SortedEntries sorted_{};
-  int64_t num_muscles_, num_entries_;  // the fewest that there must be
-  std::vector<int64_t> num_vertices_;  // likewise, of each group
+  bool is_read_ = false;
+  int64_t num_muscles_ = 0, num_entries_ = 0;  // the fewest that there must be
+  std::vector<int64_t> num_vertices_;          // likewise, of each group
 };
 
-using Sorted = const SortedBuffers*;  // or null
+using Sorted = SortedBuffers*;  // or null
 
 // What forward and backward share, checked.
 template <class T>

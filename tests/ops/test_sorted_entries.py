@@ -91,9 +91,9 @@ def test_lists_that_do_not_fit_are_refused() -> None:
     fewer = entries.list_crow.clamp(max=int(entries.list_crow[-1]) - 1)
     more = torch.cat([entries.list_crow[:-1], entries.list_crow[-1:] + 1])
     for changes, message in [
-        ({"group_crow": entries.group_crow[1:]}, "group_crow must rise from 0"),
+        ({"group_crow": entries.group_crow[1:]}, "group_crow must have 4 elements, got 3"),
         ({"group_crow": entries.group_crow[[0, 1, 2, 3, 3]]}, "group_crow must have 4 elements, got 5"),
-        ({"group_crow": entries.group_crow[:0]}, "group_crow must have 1 element at least"),
+        ({"group_crow": entries.group_crow.flip(0)}, "group_crow must rise from 0"),
         ({"muscle": entries.muscle + problem.distribution.shape[1]}, "muscle holds an index out of range"),
         ({"entry": entries.entry + 1}, "entry holds an index out of range"),
         ({"muscle": entries.muscle - 4}, "muscle holds an index out of range"),
