@@ -49,7 +49,7 @@ class KeptProjection:
         return tensor() is directions and directions._version == version
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PackedBlendshapes:
     """Constant blendshapes B, passed to the ops instead of the tensor: made once, faster in every call.
 
@@ -79,16 +79,16 @@ class PackedBlendshapes:
     """
 
     dense: Tensor
-    vertex_crow: Tensor = field(init=False, repr=False)
-    shape_crow: Tensor = field(init=False, repr=False)
-    vertices: Tensor = field(init=False, repr=False)
-    shapes: Tensor = field(init=False, repr=False)
-    lanes: Tensor = field(init=False, repr=False)
-    rows: Tensor = field(init=False, repr=False)
-    with_lanes: Constants = field(init=False, repr=False)
-    with_rows: Constants = field(init=False, repr=False)
-    kept: WeakKeyDictionary[SparseMatrix, KeptProjection] = field(init=False, repr=False)
-    _sorted: WeakKeyDictionary[Constants, Constants] = field(init=False, repr=False)
+    vertex_crow: Tensor = field(init=False)
+    shape_crow: Tensor = field(init=False)
+    vertices: Tensor = field(init=False)
+    shapes: Tensor = field(init=False)
+    lanes: Tensor = field(init=False)
+    rows: Tensor = field(init=False)
+    with_lanes: Constants = field(init=False)
+    with_rows: Constants = field(init=False)
+    kept: WeakKeyDictionary[SparseMatrix, KeptProjection] = field(init=False)
+    _sorted: WeakKeyDictionary[Constants, Constants] = field(init=False)
 
     @not_compiled("blendshapes are packed by their values: pack them before, or give the op the tensor")
     def __post_init__(self) -> None:
@@ -157,11 +157,19 @@ class PackedBlendshapes:
         return sort_entries(distribution, group, place, (_BLOCK_BYTES // row_bytes).clamp(min=1))
 
     def __reduce__(self) -> tuple[type[PackedBlendshapes], tuple[Tensor]]:
-        return PackedBlendshapes, (self.dense,)  # without the kept projections and entries
+        # Without the kept projections and entries; torch.load with weights_only takes it.
+        return PackedBlendshapes, (self.dense,)
+
+    def __repr__(self) -> str:
+        size, dtype = " x ".join(map(str, self.shape)), str(self.dense.dtype)[6:]
+        return f"PackedBlendshapes({size}, {len(self.vertex_crow) - 1} groups, {dtype}, {self.dense.device})"
 
     def to(self, *args: object, **kwargs: object) -> PackedBlendshapes:
         """A copy on another device or of another float dtype; takes what ``Tensor.to`` takes."""
         return PackedBlendshapes(self.dense.to(*args, **kwargs))  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+torch.serialization.add_safe_globals([PackedBlendshapes])
 
 
 def _starts(parts: list[Tensor]) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -113,8 +114,13 @@ def test_conversions_and_copies() -> None:
     assert single.dense.dtype == single.lanes.dtype == single.rows.dtype == torch.float32
     assert torch.equal(single.dense, packed.dense.float())
     mass = torch.rand(700, dtype=torch.float64)
-    for other in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+    file = io.BytesIO()
+    torch.save(packed, file)
+    file.seek(0)
+    for other in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed)), torch.load(file, weights_only=True)):
         assert torch.equal(ops.generalized_mass(other, mass), ops.generalized_mass(packed, mass))
+    groups = len(packed.vertex_crow) - 1
+    assert repr(single) == f"PackedBlendshapes({' x '.join(map(str, packed.shape))}, {groups} groups, float32, cpu)"
 
 
 def test_bad_blendshapes_are_refused() -> None:
