@@ -19,10 +19,6 @@ inline std::int64_t blocks_per_task(std::int64_t num_blocks, bool partial_sums) 
 template <class T> double rollout_work(const EulerRollout<T>& args) {
   return 1.0 * args.num_sequences * args.num_frames * args.num_coordinates * args.num_coordinates / width_of<T>;
 }
-// The same with an inversion for every sequence.
-template <class T> double fused_work(const EulerRollout<T>& args) {
-  return rollout_work(args) + args.num_sequences * inversion_work(args.num_coordinates);
-}
 
 // Vector j of row `at` of a tensor with n columns; null: 0.
 template <class T>
@@ -36,13 +32,14 @@ BIOMECHAU_INLINE void store_row(const Vector<T>& value, T* tensor, std::int64_t 
 
 // -- without D and K: all accelerations by one product with M^-1, then a double prefix sum -----------------------------
 
-// How the work on one sequence is split if there are few sequences: into `blocks` of `size` columns.
+// How the work on one sequence is split if there are few sequences: into `blocks` of `size` columns. A part of the work is
+// then done twice, so threads need more of it to be worth it.
 struct Columns {
   std::int64_t blocks, size;
 
   template <class T> static Columns of(const EulerRollout<T>& args, double work) {
     const std::int64_t row = padded(args.num_coordinates), half = (row / width_of<T> + 1) / 2 * width_of<T>;
-    return args.num_sequences < 4 && half < row && work > min_work ? Columns{2, half} : Columns{1, row};
+    return args.num_sequences < 4 && half < row && work > 2 * min_work ? Columns{2, half} : Columns{1, row};
   }
 };
 
@@ -74,7 +71,7 @@ template <class T> RolloutFault prefix_sums_fwd(const EulerRollout<T>& args, Sys
     const RolloutFault fault = system.invert_all(num_threads);
     if (fault.kind != RolloutFault::none) return fault;
   }
-  const double work = fused ? fused_work(args) : rollout_work(args);
+  const double work = rollout_work(args) + (fused ? num_sequences * inversion_work(n) : 0);
   Scratch<unsigned char> faults(num_sequences * columns.blocks);
   parallel_for(num_sequences * columns.blocks, work, num_threads, [&](std::int64_t task) {
     const std::int64_t s = task / columns.blocks, begin = task % columns.blocks * columns.size;
@@ -93,11 +90,8 @@ template <class T> RolloutFault prefix_sums_fwd(const EulerRollout<T>& args, Sys
 
 template <class T> void prefix_sums_bwd(const EulerRollout<T>& args, System<T>& system, int num_threads) {
   const std::int64_t n = args.num_coordinates, row = padded(n), num_frames = args.num_frames;
-  double work = 2 * rollout_work(args);
+  const double work = 2 * rollout_work(args);
   const Columns columns = Columns::of(args, work);
-  // On several threads wherever the forward pass was: it has woken them, so less work is worth it.
-  const bool fused = args.mass_span == Span::per_sequence && columns.blocks == 1;
-  if (fused && fused_work(args) > work) work = fused_work(args);
   const MatrixGradients<T> gradients(args);
   const bool split = columns.blocks > 1;
   // Sequences per task, and where the task keeps its sums.

@@ -97,10 +97,7 @@ template <class T> double apply_work(const ApplyProjection<T>& args) {
 template <class T> void apply_projection_fwd(const ApplyProjection<T>& args, int num_threads) {
   const std::int64_t shapes = args.num_shapes, inputs = args.num_inputs, row = padded(shapes);
   Scratch<T> transposed(inputs * row);
-  for (std::int64_t j = 0; j < inputs; ++j) {
-    for (std::int64_t k = 0; k < shapes; ++k) transposed[j * row + k] = args.projection[k * inputs + j];
-    for (std::int64_t k = shapes; k < row; ++k) transposed[j * row + k] = 0;
-  }
+  to_transposed_panel(shapes, inputs, args.projection, transposed.data());
   parallel_for((args.num_frames + task_frames - 1) / task_frames, apply_work(args), num_threads,
                [&](std::int64_t task) {
                  const std::int64_t x = task * task_frames, num = min_of(task_frames, args.num_frames - x);

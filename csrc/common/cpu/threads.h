@@ -13,8 +13,8 @@
 namespace biomechau {
 namespace BIOMECHAU_ISA {
 
-// With fewer operations in all, of about a nanosecond each, waking the threads may cost more than it saves.
-constexpr double min_work = 1.5e5;
+// With fewer operations on vectors in all, of a quarter to half a nanosecond each, the threads may cost more than they save.
+constexpr double min_work = 8e4;
 
 // Calls fn(i, thread) for i in [0, count), thread in [0, num_threads), on several threads if its `work` is worth it.
 // Which thread runs which i never changes a result: every task owns what it writes.

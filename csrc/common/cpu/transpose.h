@@ -64,6 +64,22 @@ inline void transpose(const T (&from)[width_of<T>][width_of<T>], T (&to)[width_o
                          [&](int c) BIOMECHAU_INLINE_LAMBDA { return &to[j + c][i]; });
 }
 
+// The transpose of a matrix (rows, columns) of a tensor as a panel.
+template <class T>
+inline void to_transposed_panel(std::int64_t rows, std::int64_t columns, const T* matrix, T* panel) {
+  constexpr int width = Vector<T>::width;
+  const std::int64_t row = padded(rows);
+  for (std::int64_t i = 0; i < row; i += width)
+    for (std::int64_t j = 0; j < columns; j += width) {
+      alignas(64) T block[width][width], turned[width][width];
+      for (int r = 0; r < width; ++r)
+        (i + r < rows ? Vector<T>::load_first(matrix + (i + r) * columns + j, columns - j) : Vector<T>::zero())
+            .store(block[r]);
+      transpose(block, turned);
+      for (int c = 0; c < width && j + c < columns; ++c) Vector<T>::load(turned[c]).store(panel + (j + c) * row + i);
+    }
+}
+
 // Stores mean(x, y) for each vector x of a matrix (n, n) and y of its transpose, in all columns below `columns`; beyond
 // n both are 0. A pair of blocks is visited once, and its mean stored at both places.
 template <class T, class Mean, class Store>
