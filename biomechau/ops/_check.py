@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -26,22 +28,27 @@ def same_kind(names: tuple[str, ...], *tensors: Tensor | None) -> None:
     """All tensors are float32 or all float64, on one device; with a ? at the end of its name one may be None."""
     if not is_compiling() and _core.same_kind(names, *tensors):
         return
-    first = dtype = device = None
-    for place, tensor in enumerate(tensors):
-        if not isinstance(tensor, Tensor):
-            if tensor is None and names[place].endswith("?"):
-                continue
-            raise TypeError(f"{names[place].rstrip('?')} must be a torch.Tensor, got {type(tensor).__name__}")
-        if dtype is None:
-            first, dtype, device = place, tensor.dtype, tensor.device
-            if dtype not in FLOATS:
-                raise TypeError(f"{names[place].rstrip('?')} must be float32 or float64, got {dtype}{_advice(dtype)}")
-        elif tensor.dtype != dtype or tensor.device != device:
-            name, first_name = names[place].rstrip("?"), names[first or 0].rstrip("?")
-            if tensor.dtype != dtype:
-                advice = _advice(tensor.dtype)
-                raise TypeError(f"{name} must be {dtype} as {first_name} is, got {tensor.dtype}{advice}")
-            raise ValueError(f"{name} must be on {device} as {first_name} is, got {tensor.device}")
+    given: list[tuple[str, Tensor]] = []
+    for name, value in zip(names, tensors, strict=True):
+        if isinstance(value, Tensor):
+            given.append((name.rstrip("?"), value))
+        elif value is not None or not name.endswith("?"):
+            raise TypeError(f"{name.rstrip('?')} must be a torch.Tensor, got {type(value).__name__}")
+    for name, value in given:
+        if value.dtype not in FLOATS:
+            raise TypeError(f"{name} must be float32 or float64, got {value.dtype}{_advice(value.dtype)}")
+    if all(value.dtype == given[0][1].dtype and value.device == given[0][1].device for _, value in given):
+        return
+    # The one that differs from most others is at fault.
+    dtype = Counter(value.dtype for _, value in given).most_common(1)[0][0]
+    device = Counter(value.device for _, value in given).most_common(1)[0][0]
+    for name, value in given:
+        if value.dtype != dtype:
+            other = next(name for name, value in given if value.dtype == dtype)
+            raise TypeError(f"{name} must be {dtype} as {other} is, got {value.dtype}")
+        if value.device != device:
+            other = next(name for name, value in given if value.device == device)
+            raise ValueError(f"{name} must be on {device} as {other} is, got {value.device}")
 
 
 def _advice(dtype: torch.dtype) -> str:
@@ -49,8 +56,8 @@ def _advice(dtype: torch.dtype) -> str:
 
 
 def positive_number(name: str, value: float) -> None:
-    """A Python number above 0 and finite; a tensor would silently lose its gradient."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    """A number above 0 and finite, of Python or numpy; a tensor would silently lose its gradient."""
+    if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a Python number, got {type(value).__name__}")
     if not 0 < value < math.inf:
         raise ValueError(f"{name} must be a positive number, got {value}")

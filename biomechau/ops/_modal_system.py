@@ -22,9 +22,9 @@ class ModalSystem(nn.Module):
     normal mode; D must be diagonal in the same modes, like a M + b K (Rayleigh damping). Without D and K the
     coordinates stay and M is inverted. Everything is computed in float64 from the matrices as given.
 
-    The tensors are buffers that ``.to()`` moves and ``state_dict`` omits: whoever made the system keeps the matrices.
-    It is made of values, so before ``torch.compile`` or export, ``vmap``, and on a device other than meta; using it
-    works everywhere.
+    The tensors are copied into buffers that ``.to()`` moves and ``state_dict`` omits: whoever made the system keeps the
+    matrices. It is made of values, so before ``torch.compile`` or export, ``vmap``, and on a device other than meta;
+    using it works everywhere.
 
     Args:
         mass: M [mass], shape (K, K).
@@ -33,6 +33,10 @@ class ModalSystem(nn.Module):
         stiffness: K [mass / time^2], shape (K, K).
         scheme: "explicit", "semi_implicit" or "implicit", see :func:`ops.euler_rollout`.
         projection: A [length], shape (K, M) or (K, M, 3), for muscle forces.
+
+    Attributes:
+        growth: by how much a step without forces enlarges the mode that grows fastest. Above 1 the scheme is unstable
+            with this dt; 1 for ``implicit``, and without D and K.
 
     Raises:
         TypeError: a tensor is not float32 or float64, or they differ; dt is not a Python number.
@@ -72,8 +76,8 @@ class ModalSystem(nn.Module):
         _check.scheme(scheme)
         for name, tensor in tensors.items():
             _check_constant(name, tensor, len(mass) if mass.ndim else 0)
-            self.register_buffer(name, tensor, persistent=False)
-        self.dt, self.scheme = float(dt), scheme
+            self.register_buffer(name, None if tensor is None else tensor.clone(), persistent=False)
+        self.dt, self.scheme, self.growth = float(dt), scheme, 1.0
         # As numbers, because looking a tensor up takes a module longer: K, and the axes of F in a frame.
         self.num_coordinates = len(mass)
         self.input_shape = None if projection is None else projection.shape[1:]
@@ -105,20 +109,9 @@ class ModalSystem(nn.Module):
             cholesky(IMPLICIT_SYSTEM, together.to(dtype), 0)
         gain, rates, squares = mass.new_ones(size), mass.new_zeros(size), mass.new_zeros(size)
         if self.has_modes:
-            root = torch.linalg.cholesky(mass)
-            whitened = torch.linalg.solve_triangular(
-                root, damping if self.stiffness is None else stiffness, upper=False
-            )
-            whitened = torch.linalg.solve_triangular(root, whitened.mT, upper=False)
-            load = torch.linalg.solve_triangular(root.mT, torch.linalg.eigh(whitened)[1], upper=True).mT  # E^T
+            load, rates, squares = _modes(mass, damping, stiffness, _OFF_DIAGONAL[dtype])
             inverse = load @ mass
-            rates, squares = (((load @ matrix) * load).sum(1) for matrix in (damping, stiffness))
-            rest = damping - (inverse.mT * rates) @ inverse
-            if bool(rest.abs().max() > _OFF_DIAGONAL[dtype] * damping.abs().max()):
-                raise ValueError(
-                    "damping must be diagonal in the normal modes of mass and stiffness, as a mass + b stiffness is; "
-                    "use ops.euler_rollout for any other"
-                )
+            self.growth = _growth(self.scheme, self.dt, rates, squares)
             if implicit:
                 gain = 1 / (1 + self.dt * rates + self.dt**2 * squares)
             matrices = [load.mT, load, inverse.mT, inverse]
@@ -131,6 +124,42 @@ class ModalSystem(nn.Module):
             matrices += [projection.mT, projection]
         blocks = [torch.stack([gain, rates, squares]), *matrices]
         return torch.cat([_padded(block).flatten() for block in blocks]).to(dtype)
+
+
+def _modes(mass: Tensor, damping: Tensor, stiffness: Tensor, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """E^T, and the diagonals of E^T D E and E^T K E, with E^T M E = 1."""
+    root = torch.linalg.cholesky(mass)
+    sizes = float(damping.abs().max()), float(stiffness.abs().max())
+    # Modes of one frequency are not unique: if D is not diagonal in those that were found, it may be in those of a sum.
+    sums = [stiffness, stiffness + sizes[1] / sizes[0] * damping] if min(sizes) > 0 else [stiffness + damping]
+    for whole in sums:
+        whitened = torch.linalg.solve_triangular(root, whole, upper=False)
+        whitened = torch.linalg.solve_triangular(root, whitened.mT, upper=False)
+        load = torch.linalg.solve_triangular(root.mT, torch.linalg.eigh(whitened)[1], upper=True).mT
+        inverse = load @ mass
+        rates, squares = (((load @ matrix) * load).sum(1) for matrix in (damping, stiffness))
+        rests = [damping - (inverse.mT * rates) @ inverse, stiffness - (inverse.mT * squares) @ inverse]
+        if not any(bool(rest.abs().max() > tolerance * size) for rest, size in zip(rests, sizes, strict=True)):
+            return load, rates, squares
+    raise ValueError(
+        "damping must be diagonal in the normal modes of mass and stiffness, as a mass + b stiffness is; "
+        "use ops.euler_rollout for any other"
+    )
+
+
+def _growth(scheme: str, dt: float, rates: Tensor, squares: Tensor) -> float:
+    """The largest modulus of an eigenvalue of a mode's step, which takes (c, v) to the next (c, v)."""
+    if scheme == "implicit":
+        return 1.0
+    pull = dt**2 * squares
+    trace, determinant = 2 - dt * rates, 1 - dt * rates
+    if scheme == "explicit":
+        determinant = determinant + pull
+    else:
+        trace = trace - pull
+    square = trace**2 / 4 - determinant
+    real, pair = trace.abs() / 2 + square.clamp_min(0).sqrt(), determinant.clamp_min(0).sqrt()
+    return float(torch.where(square < 0, pair, real).max())
 
 
 def _check_constant(name: str, tensor: Tensor | None, size: int) -> None:

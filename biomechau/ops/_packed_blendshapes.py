@@ -14,7 +14,7 @@ from biomechau.ops import _check
 from biomechau.ops._records import Constants
 from biomechau.ops._sorted_entries import SortedEntries, sort_entries
 from biomechau.ops._sparse import SparseMatrix
-from biomechau.ops.tracing import not_compiled, require_values
+from biomechau.ops.tracing import is_wrapped, not_compiled, require_values
 
 _Length = TypeVar("_Length", int, Tensor)
 
@@ -31,22 +31,24 @@ _PAIR_OVERHEAD = 4
 
 
 class KeptProjection:
-    """The reduced projection of a constant P and constant directions, and the versions of these tensors."""
+    """The reduced projection of a constant P and constant directions, and the state of these tensors."""
 
     def __init__(self, distribution: SparseMatrix, directions: Tensor | None, matrix: Tensor) -> None:
         self.matrix = matrix
-        self._version = distribution.val._version
+        # The memory that the values were read from: as long as it is held, no other tensor gets its address.
+        self._memory, self._version = distribution.val.detach(), distribution.val._version
         # Not the tensor itself, which may be unused elsewhere, and not its address, which another tensor may get.
-        self._directions = None if directions is None else (ref(directions), directions._version)
+        self._directions = None if directions is None else (ref(directions), directions._version, directions.data_ptr())
 
     def is_of(self, distribution: SparseMatrix, directions: Tensor | None) -> bool:
         """Whether the projection was made from these tensors, and they have not been written to since."""
-        if distribution.val._version != self._version:
+        val = distribution.val
+        if val._version != self._version or val.data_ptr() != self._memory.data_ptr():
             return False
         if self._directions is None or directions is None:
             return self._directions is None and directions is None
-        tensor, version = self._directions
-        return tensor() is directions and directions._version == version
+        tensor, *state = self._directions
+        return tensor() is directions and state == [directions._version, directions.data_ptr()]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,8 +103,11 @@ class PackedBlendshapes:
         if self.dense.requires_grad:
             raise ValueError("packed blendshapes are constant, but blendshapes requires grad: give the op the tensor")
         dense = self.dense.clone(memory_format=torch.contiguous_format)
+        if is_wrapped(dense):
+            raise RuntimeError("blendshapes cannot be packed within torch.func.grad and the like: pack them before")
         if dense.is_meta:  # nothing but shapes will be computed
-            values, groups, still = torch.empty(dense.shape, dtype=dense.dtype), [], torch.arange(dense.shape[1])
+            values = torch.empty(dense.shape, dtype=dense.dtype, device="cpu")
+            groups, still = [], torch.arange(dense.shape[1], device="cpu")
         else:
             values = dense.cpu()
             groups, still = _grouped((values != 0).any(-1).T.numpy())
@@ -150,9 +155,9 @@ class PackedBlendshapes:
         num_vertices = distribution.shape[0]
         sizes = self.vertex_crow.diff()
         moving = self.vertices[: sizes.sum()].long()
-        group, place = torch.full((2, num_vertices), -1)
-        group[moving] = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-        place[moving] = torch.arange(len(moving)) - self.vertex_crow[:-1].repeat_interleave(sizes)
+        group, place = torch.full((2, num_vertices), -1, device="cpu")
+        group[moving] = torch.repeat_interleave(torch.arange(len(sizes), device="cpu"), sizes)
+        place[moving] = torch.arange(len(moving), device="cpu") - self.vertex_crow[:-1].repeat_interleave(sizes)
         row_bytes = self.rows.element_size() * _padded(3 * self.shape_crow.diff())
         return sort_entries(distribution, group, place, (_BLOCK_BYTES // row_bytes).clamp(min=1))
 
@@ -173,11 +178,11 @@ torch.serialization.add_safe_globals([PackedBlendshapes])
 
 
 def _starts(parts: list[Tensor]) -> Tensor:
-    return torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
+    return torch.tensor([0, *(len(part) for part in parts)], device="cpu").cumsum(0)
 
 
 def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
-    return torch.cat([part.flatten().to(dtype) for part in parts]) if parts else torch.zeros(0, dtype=dtype)
+    return torch.cat([torch.zeros(0, dtype=dtype, device="cpu"), *(part.flatten().to(dtype) for part in parts)])
 
 
 def _lanes(values: Tensor) -> Tensor:

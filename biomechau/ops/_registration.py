@@ -151,9 +151,17 @@ def register(
             for arg in args:
                 if isinstance(arg, Tensor) and type(arg) not in _PLAIN:
                     return results(op(*flattened(args, records)))
-        if not torch.is_grad_enabled() and forward_ad._current_level < 0:
-            return results(forward(*args))  # as in every backward pass: nothing to record
-        return eager(*args)
+        try:
+            if not torch.is_grad_enabled() and forward_ad._current_level < 0:
+                return results(forward(*args))  # as in every backward pass: nothing to record
+            return eager(*args)
+        except RuntimeError as error:
+            if "have storage" not in str(error):
+                raise
+            raise RuntimeError(
+                f"biomechau::{name} got a tensor without memory, as torch.autograd makes for is_grads_batched and "
+                "vectorize: use torch.func.vmap or torch.func.jacrev"
+            ) from error
 
     def forward_of_transforms(*flat: Any) -> Any:
         output = op(*flat)

@@ -67,8 +67,8 @@ def sorted_by_block(distribution: SparseMatrix) -> Constants:
     found = _kept.get(distribution.index)
     if found is None:
         size = _core.projection_block
-        vertices = torch.arange(distribution.shape[0])
-        sizes = torch.full((-(-distribution.shape[0] // size),), size)
+        vertices = torch.arange(distribution.shape[0], device="cpu")
+        sizes = torch.full((-(-distribution.shape[0] // size),), size, device="cpu")
         with torch.inference_mode(False):  # they are kept, also for calls with a gradient
             entries = sort_entries(distribution, vertices // size, vertices % size, sizes)
             found = _kept[distribution.index] = Constants(entries)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from biomechau.ops import _check
 from biomechau.ops._records import Constants
-from biomechau.ops.tracing import not_compiled, plain_shape, require_values
+from biomechau.ops.tracing import not_compiled, plain_shape, require_values, version
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -88,10 +88,12 @@ class SparseMatrix:
     transpose: Transpose = field(init=False, repr=False)
     index: Constants = field(init=False, repr=False)
     graph: Constants = field(init=False, repr=False)
-    _is_symmetric: bool | None = field(init=False, repr=False, default=None)
+    _symmetry: tuple[int, bool] | None = field(init=False, repr=False, default=None)
 
     @not_compiled(f"the index of a sparse matrix is checked: {_ADVICE}")
     def __post_init__(self) -> None:
+        if len(self.shape) != 2 or min(self.shape) < 0:
+            raise ValueError(f"shape must be (N, M), got {tuple(self.shape)}")
         num_rows, num_cols = self.shape
         for name in ("crow", "col"):
             index = getattr(self, name)
@@ -126,13 +128,15 @@ class SparseMatrix:
 
     @property
     def is_symmetric(self) -> bool:
-        """Whether the matrix equals its transpose; checked once."""
-        if self._is_symmetric is None:
+        """Whether the matrix equals its transpose; checked once, and again after its values were changed."""
+        state = version(self.val)
+        if self._symmetry is None or self._symmetry[0] != state:
             other = self.transpose
             same = self.shape[0] == self.shape[1] and torch.equal(other.crow, self.crow)
             same = same and torch.equal(other.row, self.col) and torch.equal(self.val[other.order], self.val)
-            object.__setattr__(self, "_is_symmetric", same)
-        return bool(self._is_symmetric)
+            object.__setattr__(self, "_symmetry", (state, same))
+            return same
+        return self._symmetry[1]
 
     def neighbourhood_order(self, compute: bool = True) -> Tensor | None:
         """The vertices of a graph with this symmetric pattern, ordered so that neighbours are close to each other.
@@ -180,7 +184,7 @@ class SparseMatrix:
         self._check_values(val)
         new = self._copy()
         object.__setattr__(new, "val", val)
-        object.__setattr__(new, "_is_symmetric", None)
+        object.__setattr__(new, "_symmetry", None)
         return new
 
     def to(self, *args: object, **kwargs: object) -> Self:

@@ -16,7 +16,15 @@ from biomechau.ops._records import Constants, schema
 from biomechau.ops._registration import Folded, empty_gradients, register
 from biomechau.ops._sparse import GraphIndex, SparseMatrix
 from biomechau.ops.autocast import float32_under_autocast
-from biomechau.ops.tracing import goes_to_dispatcher, is_compiling, jit_trace, num_modes, only_ops_recorded
+from biomechau.ops.tracing import (
+    goes_to_dispatcher,
+    is_batched,
+    is_compiling,
+    jit_trace,
+    num_modes,
+    only_ops_recorded,
+    version,
+)
 
 
 @float32_under_autocast
@@ -77,6 +85,8 @@ def _check_arguments(x: Tensor, laplacian: SparseMatrix, weight: Tensor, bias: T
     _check.same_kind(("x", "weight", "bias?", "laplacian.val"), x, weight, bias, laplacian.val)
     if laplacian.val.requires_grad:
         raise ValueError("laplacian must be constant, but its values require grad")
+    if is_batched(laplacian.val):
+        raise ValueError("laplacian must be constant, but vmap maps over its values")
     if not (is_compiling() or num_modes() or x.is_meta) and not laplacian.is_symmetric:
         raise ValueError("laplacian must be symmetric")
     num_vertices = laplacian.shape[0]
@@ -103,8 +113,8 @@ def _check_ascending(vertices: Tensor, num_vertices: int) -> None:
 
     A tensor is checked once, and again after it was changed: a check waits for the device.
     """
-    version = 0 if vertices.is_inference() else vertices._version
-    if _seen.get(vertices) == (version, num_vertices):
+    state = version(vertices), num_vertices
+    if _seen.get(vertices) == state:
         return
     if vertices.is_cuda and torch.cuda.is_current_stream_capturing():
         return  # a captured call may not wait
@@ -112,7 +122,7 @@ def _check_ascending(vertices: Tensor, num_vertices: int) -> None:
         first, last = int(vertices[0]), int(vertices[-1])
         if first < 0 or last >= num_vertices or bool((vertices.diff() <= 0).any()):
             raise ValueError(f"vertices must ascend within [0, {num_vertices}), each once")
-    _seen[vertices] = version, num_vertices
+    _seen[vertices] = state
 
 
 # The version of each tensor of vertices that was checked, and the number of vertices of the mesh.

@@ -67,6 +67,8 @@ def euler_rollout(
 
     Equivalent to a loop of ``torch.cholesky_solve`` over the frames. M, D and K are symmetric: their symmetric parts
     are used (a difference beyond a thousandth of the largest entry is an error), and their gradients are symmetric.
+    With very stiff matrices, where dt^2 K is thousands of times M or more, the implicit scheme loses digits in float32:
+    use float64 there, or :func:`modal_rollout`, which loses fewer.
 
     Args:
         mass: M [mass], shape (K, K), (..., K, K), or (..., T, K, K) (not with ``implicit``).
@@ -103,17 +105,19 @@ def euler_rollout(
     if len(shape) < 2 or shape[-1] == 0:
         raise _check.wrong_shape("force", force, "(..., T, K) with K > 0")
     *batch, _, num_shapes = shape
+    if shape[-1:] != c0.shape[-1:] == v0.shape[-1:] == mass.shape[-1:]:
+        raise _check.wrong_shape("force", force, f"(..., T, {c0.shape[-1]})")
     state, square = (*batch, num_shapes), (num_shapes, num_shapes)
     if c0.shape != state:
         raise _check.wrong_shape("c0", c0, str(state))
     if v0.shape != state:
         raise _check.wrong_shape("v0", v0, str(state))
     if mass.shape != square:
-        _check_matrix("mass", mass, force)
+        _check_matrix("mass", mass, force, scheme)
     if damping is not None and damping.shape != square:
-        _check_matrix("damping", damping, force)
+        _check_matrix("damping", damping, force, scheme)
     if stiffness is not None and stiffness.shape != square:
-        _check_matrix("stiffness", stiffness, force)
+        _check_matrix("stiffness", stiffness, force, scheme)
     if scheme == "implicit" and _span(mass, force) == _PER_FRAME:
         raise ValueError("mass with a frame axis needs scheme 'explicit' or 'semi_implicit'")
     if runs_reference(force):
@@ -121,7 +125,7 @@ def euler_rollout(
     return _op(force, mass, c0, v0, damping, stiffness, float(dt), SCHEMES.index(scheme))
 
 
-def _check_matrix(name: str, matrix: Tensor, force: Tensor) -> None:
+def _check_matrix(name: str, matrix: Tensor, force: Tensor, scheme: str) -> None:
     """If there is not one matrix (K, K) in all, there is one per sequence, or (for the mass) one per frame."""
     batch, (num_frames, num_shapes) = force.shape[:-2], force.shape[-2:]
     square = (num_shapes, num_shapes)
@@ -130,7 +134,7 @@ def _check_matrix(name: str, matrix: Tensor, force: Tensor) -> None:
     if name == "mass" and matrix.shape == (*batch, num_frames, *square):
         return
     expected: list[tuple[int, ...]] = [square, (*batch, *square)] if batch else [square]
-    if name == "mass":
+    if name == "mass" and scheme != "implicit":
         expected.append((*batch, num_frames, *square))
     raise _check.wrong_shape(name, matrix, " or ".join(map(str, expected)))
 

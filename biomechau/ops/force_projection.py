@@ -39,7 +39,9 @@ def force_projection(
 
     Equivalent to ``torch.einsum("kna,...na->...k", blendshapes, distribution.dense() @ force)``, but the vertices are
     visited once to build the reduced projection, not once per frame. With packed blendshapes and a P that needs no
-    gradient, it is built in the first call and kept with the blendshapes: each further call is one matrix product.
+    gradient, it is built in the first call and kept with the blendshapes: each further call is one matrix product. It
+    is built again after P or the directions changed. Torch does not count changes through ``.data`` in place, through
+    another tensor made of ``.data``, or through numpy: after these, make a new P by ``with_values``.
 
     Args:
         blendshapes: B, displacements [length], shape (K, N, 3); packed where they are constant.
@@ -83,7 +85,10 @@ def _kept_projection(
         or blendshapes.dense.is_meta
         or tracing.goes_to_dispatcher()
         or tracing.num_paused  # A may depend on a graph's inputs
-        or any(t is not None and (t.requires_grad or t.is_inference()) for t in (distribution.val, directions))
+        or any(
+            t is not None and (t.requires_grad or t.is_inference() or tracing.has_tangent(t))
+            for t in (distribution.val, directions)
+        )
     ):
         return None
     kept = blendshapes.kept.get(distribution)

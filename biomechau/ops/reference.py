@@ -102,6 +102,8 @@ def chebyshev_conv(
     vertices: Tensor | None = None,
 ) -> Tensor:
     """y = sum_k T_k(S) x W_k + b, term after term, at all vertices or some."""
+    if not (goes_to_dispatcher() or x.is_meta or laplacian.is_symmetric):
+        raise ValueError("laplacian must be symmetric")
     # Vertices first, so that all frames share one sparse product.
     first = x.movedim(-2, 0)
     before = term = first.flatten(1) if first.numel() else first.reshape(len(first), 0)
@@ -126,6 +128,8 @@ def euler_rollout(
     scheme: str = "explicit",
 ) -> tuple[Tensor, Tensor]:
     """Eq. 6, step by step: M c'' + D c' + K c = Q with M, D, K symmetric."""
+    _check.positive_number("dt", dt)
+    _check.scheme(scheme)
     num_frames, num_batch_axes = force.shape[-2], force.ndim - 2
     per_frame = mass.ndim == force.ndim + 1
     implicit = scheme == "implicit"

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 from torch._guards import detect_fake_mode
+from torch.autograd import forward_ad
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -17,7 +18,8 @@ Result = TypeVar("Result")
 is_compiling = torch.compiler.is_compiling
 num_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
 transforms_active: Callable[[], bool] = torch._C._are_functorch_transforms_active
-_is_batched: Callable[[Tensor], bool] = torch._C._functorch.is_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
+is_batched: Callable[[Tensor], bool] = torch._C._functorch.is_batchedtensor  # pyright: ignore[reportAttributeAccessIssue]
+is_wrapped: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor  # pyright: ignore[reportAttributeAccessIssue]
 # The state of ``torch.jit.trace`` in this thread while it records, else None.
 jit_trace: Callable[[], object | None] = torch._C._get_tracing_state
 _set_jit_trace: Callable[[object | None], None] = torch._C._set_tracing_state  # pyright: ignore[reportAttributeAccessIssue]
@@ -92,9 +94,19 @@ def refuse_in_jit_trace(what: str, advice: str) -> None:
 
 def has_values(tensor: Tensor) -> bool:
     """Whether there are numbers that could be read: meta and fake tensors, and those of ``vmap``, have none."""
-    if tensor.is_meta or _is_batched(tensor):
+    if tensor.is_meta or is_batched(tensor):
         return False
     return detect_fake_mode([tensor]) is None
+
+
+def version(tensor: Tensor) -> int:
+    """A number that torch counts up with every change in place; 0 for inference tensors, which have none."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def has_tangent(tensor: Tensor) -> bool:
+    """Whether forward-mode differentiation follows the tensor."""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def require_values(what: str, advice: str, *tensors: object) -> None:

@@ -86,8 +86,11 @@ class CausalInverse:
             TypeError, ValueError: c has another dtype or shape than the model, or is not finite.
         """
         self._dynamics.check("c", c, (len(self.neutral),))
-        if c.ndim > 2 or not bool(torch.isfinite(c).all()):
-            raise ValueError(f"c must be finite and have shape (n, {len(self.neutral)}), got {tuple(c.shape)}")
+        if c.ndim > 2:
+            size = len(self.neutral)
+            raise ValueError(f"c must have shape ({size},) or (n, {size}), got {tuple(c.shape)}")
+        if not bool(torch.isfinite(c).all()):
+            raise ValueError("c must be finite")
         ready = [self._empty()]
         # So few at a time that the first of them still has most of the window before it.
         part = max(1, (self.window_frames - self.delay_frames) // 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from biomechau import ops
 from biomechau.configured_module import ConfiguredModule
 from biomechau.ops.autocast import float32_under_autocast
-from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace
+from biomechau.ops.tracing import plain_shape, refuse_in_jit_trace, transforms_active
 from biomechau.physics._elastic import ElasticLaw
 from biomechau.physics.inverse import inverse_dynamics
 from biomechau.physics.physics_config import InverseOptions, PhysicsConfig
@@ -25,6 +26,8 @@ _SINGULAR = 1e-6
 # Largest difference of a state's tensors from those of the same model, as a share of the largest entry: the rounding of
 # float32 and of other machines.
 _SAME = 1e-5
+# Growth of a mode in a frame above which a warning says so: 2.7-fold in a hundred frames.
+_UNSTABLE = 1.01
 # Acceleration that a unit force gives a muscle's own shapes under the law "newton" [1 / frame^2]: with it, forces of
 # facial motion are of the order of 1.
 _UNIT_ACCELERATION = 0.05
@@ -69,8 +72,11 @@ class FaceDynamics(ConfiguredModule):
             when the module is built or loaded, and not affected by later changes of the buffers.
 
     Raises:
-        TypeError: dtype is neither float32 nor float64, or distribution is not a Distribution.
+        TypeError: dtype is neither float32 nor float64, distribution is no Distribution, or config no PhysicsConfig.
         ValueError: P does not match the rig, shapes are linearly dependent (they are named), a muscle moves nothing.
+
+    Warns:
+        UserWarning: the scheme is unstable at this frame rate.
     """
 
     mass: Tensor
@@ -96,6 +102,10 @@ class FaceDynamics(ConfiguredModule):
             raise TypeError(f"distribution must be a Distribution, got {type(distribution).__name__}")
         if distribution.shape[0] != rig.num_vertices:
             raise ValueError(f"the distribution has {distribution.shape[0]} vertices, the rig {rig.num_vertices}")
+        if not isinstance(config, PhysicsConfig | None):
+            raise TypeError(f"config must be a PhysicsConfig, got {type(config).__name__}")
+        if transforms_active():
+            raise RuntimeError("a FaceDynamics cannot be built within torch.func.grad and the like: build it before")
         self.config = config = PhysicsConfig() if config is None else config
         self.muscles = distribution.muscles
 
@@ -146,6 +156,13 @@ class FaceDynamics(ConfiguredModule):
             if not bool(getattr(self, name).isfinite().all()):
                 raise ValueError(f"{name} is not finite in {dtype}: f0, fps or the masses are too large or too small")
         self._prepare()
+        if self.system.growth > _UNSTABLE:
+            warnings.warn(
+                f"scheme {config.scheme!r} is unstable at {config.fps:g} fps with this face: its fastest mode grows "
+                f"{self.system.growth:.3g}-fold in every frame; use scheme='implicit'",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def extra_repr(self) -> str:
         return (
@@ -178,6 +195,8 @@ class FaceDynamics(ConfiguredModule):
     def state_error(self, state_dict: dict[str, Any], prefix: str) -> str | None:
         if error := super().state_error(state_dict, prefix):
             return error
+        if self.mass.is_meta:
+            return "the module is on the device meta and has no tensors to compare with"
         # All buffers follow from the rig, P and the configuration.
         for name, own in self.named_buffers(recurse=False):
             found = state_dict.get(prefix + name)
@@ -190,7 +209,8 @@ class FaceDynamics(ConfiguredModule):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._prepare()
+        if not args[-1]:  # no errors, which torch raises later
+            self._prepare()
 
     @property
     def num_shapes(self) -> int:
@@ -251,8 +271,16 @@ class FaceDynamics(ConfiguredModule):
         Raises:
             TypeError, ValueError: as ``ops.modal_rollout`` and, with a mass, ``ops.euler_rollout``.
         """
+        self.check("force", force, self.force_shape, "T")
+        if generalized_force is not None:
+            self.check("generalized_force", generalized_force, (self.num_shapes,), "T")
+            expected = (*force.shape[: force.ndim - len(self.force_shape)], self.num_shapes)
+            if generalized_force.shape != expected:
+                raise ValueError(
+                    f"generalized_force must have shape {tuple(expected)} with this force, "
+                    f"got {tuple(generalized_force.shape)}"
+                )
         if mass is None:
-            self.check("force", force, self.force_shape)
             return ops.modal_rollout(self.system, generalized_force, c0, v0, force)
         total = self.generalized_force(force)
         return self.integrate(total if generalized_force is None else total + generalized_force, c0, v0, mass)
@@ -293,8 +321,10 @@ class FaceDynamics(ConfiguredModule):
         Raises:
             TypeError, ValueError: c of the wrong dtype, device or shape, or num_frames out of range.
         """
-        self.check("c", c, (self.num_shapes,))
+        self.check("c", c, (self.num_shapes,), "T")
         most = plain_shape(c)[-2]
+        if most < 2:
+            raise ValueError(f"c must have at least 2 frames for a velocity, got shape {tuple(c.shape)}")
         if not 2 <= num_frames <= most:
             raise ValueError(f"num_frames must lie in [2, {most}], got {num_frames}")
         time = torch.arange(num_frames, dtype=c.dtype, device=c.device) * self.config.dt
@@ -311,17 +341,23 @@ class FaceDynamics(ConfiguredModule):
         self.check("c", c, (self.num_shapes,))
         return torch.tensordot(c, self.blendshapes, 1)
 
-    def check(self, name: str, tensor: Tensor, last: tuple[int, ...]) -> None:
-        """Raise ``TypeError`` or ``ValueError`` unless dtype, device and the last axes are those of the model."""
+    def check(self, name: str, tensor: Tensor, last: tuple[int, ...], frames: str = "") -> None:
+        """Raise ``TypeError`` or ``ValueError`` unless dtype, device and the last axes are those of the model.
+
+        With a name for it there must be an axis of frames before the last ones.
+        """
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+        if self.mass.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"the model must be float32 or float64, it is {self.mass.dtype}; convert it with .float()")
         if tensor.dtype != self.mass.dtype:
             raise TypeError(f"{name} must be {self.mass.dtype} like the model, got {tensor.dtype}")
         if tensor.device != self.mass.device:
             raise ValueError(f"{name} must be on {self.mass.device} like the model, got {tensor.device}")
         shape = plain_shape(tensor)
-        if len(shape) < len(last) or shape[len(shape) - len(last) :] != last:
-            raise ValueError(f"{name} must have shape (..., {', '.join(map(str, last))}), got {tuple(shape)}")
+        if len(shape) < len(last) + bool(frames) or shape[len(shape) - len(last) :] != last:
+            axes = ", ".join(["...", *[frames] * bool(frames), *map(str, last)])
+            raise ValueError(f"{name} must have shape ({axes}), got {tuple(shape)}")
 
     def inverse(
         self, c: Tensor, dt: float | None = None, options: InverseOptions | None = None

@@ -110,7 +110,7 @@ def inverse_dynamics(
         neutral: (K',) or (..., K') neutral face to subtract, instead of a percentile of each sequence.
 
     Raises:
-        TypeError: c has another dtype than the model, or valid is not bool.
+        TypeError: c has another dtype than the model, valid is not bool, or options are no InverseOptions.
         ValueError: dt is not positive, c or valid has the wrong shape, c is not finite (the frame is named), no frame
             is valid, the metric "learned" without one that fits the model, or a deviation by another metric.
 
@@ -118,6 +118,8 @@ def inverse_dynamics(
         UserWarning: the solver stopped before it reached its tolerance, or c requires grad.
     """
     refuse_in_jit_trace("inverse_dynamics", "it iterates until it has converged")
+    if not isinstance(options, InverseOptions | None):
+        raise TypeError(f"options must be InverseOptions, got {type(options).__name__}")
     options = InverseOptions() if options is None else options
     percentile = options.neutral
     if deviation and options.metric != "learned":

@@ -26,17 +26,39 @@ def learned() -> SparseMatrix:
     return laplacian.with_values(laplacian.val.requires_grad_())
 
 
+def test_a_laplacian_that_changes_is_checked_again() -> None:
+    laplacian = mesh_laplacian(40, torch.float64)
+    laplacian = laplacian.with_values(laplacian.val.clone())
+    x, weight = torch.zeros(40, 2).double(), torch.zeros(4, 2, 3).double()
+    ops.chebyshev_conv(x, laplacian, weight)
+    laplacian.val[(laplacian.row != laplacian.col).nonzero()[0, 0]] += 1
+    with pytest.raises(ValueError, match="laplacian must be symmetric"):
+        ops.chebyshev_conv(x, laplacian, weight)
+
+
+def test_a_laplacian_is_not_mapped_over() -> None:
+    laplacian = mesh_laplacian(40, torch.float64)
+    x, weight = torch.zeros(40, 2).double(), torch.zeros(4, 2, 3).double()
+    with pytest.raises(ValueError, match="laplacian must be constant, but vmap maps over its values"):
+        torch.func.vmap(lambda val: ops.chebyshev_conv(x, laplacian.with_values(val), weight))(laplacian.val[None])
+
+
+def test_the_twin_asks_for_a_symmetric_laplacian_too() -> None:
+    with pytest.raises(ValueError, match="laplacian must be symmetric"):
+        ops.reference.chebyshev_conv(torch.zeros(40, 2).double(), lopsided(), torch.zeros(4, 2, 3).double())
+
+
 @pytest.mark.parametrize("backend", ["kernels", "reference"])
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"x": torch.zeros(39, 2)}, TypeError, "weight must be torch.float32 as x is, got torch.float64"),
+        ({"x": torch.zeros(39, 2)}, TypeError, "x must be torch.float64 as weight is, got torch.float32"),
         ({"x": torch.zeros(40, 2).half()}, TypeError, "x must be float32 or float64, got torch.float16"),
         ({"x": [1.0]}, TypeError, "x must be a torch.Tensor, got list"),
         ({"x": torch.zeros(39, 2).double()}, ValueError, r"x must have shape \(..., 40, 2\), got \(39, 2\)"),
         ({"x": torch.zeros(40, 3).double()}, ValueError, r"x must have shape \(..., 40, 2\), got \(40, 3\)"),
         ({"x": torch.zeros(2).double()}, ValueError, r"x must have shape \(..., 40, 2\), got \(2,\)"),
-        ({"x": torch.zeros(40, 2, device="meta").double()}, ValueError, "weight must be on meta as x is, got cpu"),
+        ({"x": torch.zeros(40, 2, device="meta").double()}, ValueError, "x must be on cpu as weight is, got meta"),
         ({"weight": torch.zeros(2, 3).double()}, ValueError, r"weight must have shape \(K, C, C'\)"),
         ({"weight": torch.zeros(0, 2, 3).double()}, ValueError, "with at least one term and channel"),
         ({"bias": torch.zeros(4).double()}, ValueError, r"bias must have shape \(3,\), got \(4,\)"),

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ops.cases import force_problem, modal_problem, rollout_problem, spd
@@ -16,8 +17,8 @@ from biomechau import ops
 from biomechau.ops import SparseMatrix, _backend, reference
 
 
-def rollout(**changes: Any) -> None:
-    ops.euler_rollout(**{**rollout_problem(), **changes})
+def rollout(**changes: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    return ops.euler_rollout(**{**rollout_problem(), **changes})
 
 
 # -- force ops ---------------------------------------------------------------------------------------------------------
@@ -30,7 +31,7 @@ def test_other_dtypes_are_refused(dtype: torch.dtype) -> None:
         ops.distribute_forces(p.distribution, p.force.to(dtype))
     with pytest.raises(TypeError, match="blendshapes must be float32 or float64"):
         ops.reduced_projection(p.blendshapes.to(dtype), p.distribution)
-    with pytest.raises(TypeError, match="mass must be torch.float64 as blendshapes is"):
+    with pytest.raises(TypeError, match="mass must be float32 or float64"):
         ops.generalized_mass(p.blendshapes, torch.ones(40).to(dtype))
     with pytest.raises(TypeError, match="mass must be float32 or float64"):
         rollout(mass=torch.eye(3).to(dtype))
@@ -42,6 +43,33 @@ def test_mixed_precision_is_refused() -> None:
         ops.distribute_forces(p.distribution, p.force.float())
     with pytest.raises(TypeError, match="c0 must be torch.float64 .* got torch.float32"):
         rollout(c0=torch.zeros(2, 3))
+
+
+def test_the_one_that_differs_from_the_others_is_at_fault() -> None:
+    with pytest.raises(TypeError, match=r"mass must be torch.float64 as force is, got torch.float32"):
+        rollout(mass=torch.eye(3))
+    with pytest.raises(ValueError, match=r"mass must be on cpu as force is, got meta"):
+        rollout(mass=torch.eye(3, device="meta").double())
+    with pytest.raises(ValueError, match=r"force must have shape \(..., T, 3\), got \(2, 4, 5\)"):
+        rollout(force=torch.zeros(2, 4, 5).double())
+
+
+def test_a_mass_per_frame_is_not_asked_for_where_it_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mass must have shape \(3, 3\) or \(2, 3, 3\), got \(5, 3, 3\)"):
+        rollout(mass=torch.eye(3).double().expand(5, 3, 3), scheme="implicit")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_schemes_and_steps_of_a_rollout(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ops, "euler_rollout", MODULES[module].euler_rollout)
+    with pytest.raises(ValueError, match="scheme must be one of explicit, semi_implicit, implicit, got 'implict'"):
+        rollout(scheme="implict")
+    for dt in (-1.0, 0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="dt must be a positive number"):
+            rollout(dt=dt)
+    with pytest.raises(TypeError, match="dt must be a Python number, got Tensor"):
+        rollout(dt=torch.tensor(1.0))
+    assert torch.equal(rollout(dt=np.float32(0.5))[0], rollout(dt=0.5)[0])
 
 
 def test_mixed_devices_are_refused() -> None:
@@ -120,6 +148,12 @@ def test_force_shapes_are_checked() -> None:
 def test_a_broken_index_is_refused(crow: list[int], col: list[int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SparseMatrix(torch.tensor(crow), torch.tensor(col), torch.ones(len(col)), (2, 3))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3, 1), (-1, 3)])
+def test_the_shape_of_a_matrix_has_two_sizes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"shape must be \(N, M\), got \("):
+        SparseMatrix(torch.tensor([0, 1, 2]), torch.tensor([0, 1]), torch.ones(2), shape)  # pyright: ignore[reportArgumentType]
 
 
 def test_sparse_dtypes_are_checked() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ops.cases import assert_close, compare, force_problem
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from biomechau import _core, ops
 from biomechau.ops import PackedBlendshapes, SparseMatrix, reference
@@ -58,8 +59,35 @@ def test_what_is_kept_follows_what_it_was_made_of(monkeypatch: pytest.MonkeyPatc
     assert agree(distribution, directions) == 4
     assert agree(distribution.with_values(distribution.val + 1), directions) == 5
     assert agree(distribution, directions) == 5
+    # Torch does not count these, but they take other memory.
+    torch.nn.utils.vector_to_parameters(2 * distribution.val, [distribution.val])
+    assert agree(distribution, directions) == 6
+    for _ in range(3):
+        distribution.val.data = 2 * distribution.val
+        directions.data = directions + 1
+    assert agree(distribution, directions) == 7
     with torch.inference_mode():
-        assert agree(p.distribution.with_values(p.distribution.val.clone()), directions) == 6
+        assert agree(p.distribution.with_values(p.distribution.val.clone()), directions) == 8
+
+
+def test_a_tangent_is_never_lost() -> None:
+    p = force_problem(fibre=True)
+    assert p.directions is not None
+    packed = PackedBlendshapes(p.blendshapes)
+    with forward_ad.dual_level():
+        val = forward_ad.make_dual(p.distribution.val, torch.ones_like(p.distribution.val))
+        directions = forward_ad.make_dual(p.directions, torch.ones_like(p.directions))
+        force = forward_ad.make_dual(p.force, torch.ones_like(p.force))
+        for arguments in (
+            (p.distribution.with_values(val), p.force, p.directions),
+            (p.distribution, p.force, directions),
+        ):
+            with pytest.raises(RuntimeError, match="has no forward derivative"):
+                ops.force_projection(packed, *arguments)
+        tangent = forward_ad.unpack_dual(ops.force_projection(packed, p.distribution, force, p.directions)).tangent
+    assert tangent is not None
+    ones = torch.ones_like(p.force)
+    assert_close(tangent, reference.force_projection(p.blendshapes, p.distribution, ones, p.directions))
 
 
 def test_what_was_kept_in_inference_mode_serves_training() -> None:

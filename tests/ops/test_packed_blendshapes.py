@@ -123,6 +123,27 @@ def test_conversions_and_copies() -> None:
     assert repr(single) == f"PackedBlendshapes({' x '.join(map(str, packed.shape))}, {groups} groups, float32, cpu)"
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_the_default_device_is_not_used(learned: bool) -> None:
+    """Everything stays beside the tensors that were given."""
+    problem = force_problem()
+    val = problem.distribution.val.clone().requires_grad_(learned)
+    distribution = problem.distribution.with_values(val)
+    with torch.device("meta"):
+        packed = PackedBlendshapes(problem.blendshapes)
+        actual = ops.force_projection(packed, distribution, problem.force)
+        ops.force_projection(problem.blendshapes, distribution, problem.force)
+    assert_close(actual, reference.force_projection(problem.blendshapes, distribution, problem.force))
+    mass = torch.rand(40, dtype=torch.float64)
+    assert_close(ops.generalized_mass(packed, mass), ops.generalized_mass(problem.blendshapes, mass))
+
+
+def test_they_are_not_packed_within_a_transform() -> None:
+    dense = local_blendshapes()
+    with pytest.raises(RuntimeError, match=r"cannot be packed within torch.func.grad"):
+        torch.func.grad(lambda x: (PackedBlendshapes(dense).dense * x).sum())(torch.ones(()))
+
+
 def test_bad_blendshapes_are_refused() -> None:
     with pytest.raises(TypeError, match="blendshapes must be float32 or float64, got torch.int64"):
         PackedBlendshapes(torch.zeros(2, 4, 3, dtype=torch.int64))

@@ -144,6 +144,16 @@ def test_other_derivatives_are_refused_with_advice(name: str) -> None:
         sum(x.square().sum() for x in first).backward()
 
 
+@pytest.mark.parametrize("name", [name for name in calls() if "packed" not in name])
+def test_batched_gradients_are_refused_with_advice(name: str) -> None:
+    """``is_grads_batched`` maps over gradients in a way of its own, which hides their memory."""
+    function, inputs = calls()[name]
+    leaves = [x.clone().requires_grad_() for x in inputs.values()]
+    out = function(**dict(zip(inputs, leaves, strict=True)))
+    with pytest.raises(RuntimeError, match=r"biomechau::\w+_bwd got a tensor without memory.* use torch.func.vmap"):
+        torch.autograd.grad(out, leaves, torch.stack([out, out]).detach(), is_grads_batched=True)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated:DeprecationWarning")  # torch's own, in jvp
 def test_the_twins_have_them() -> None:
     problem, (system, inputs) = force_problem(), modal_problem()

@@ -155,8 +155,8 @@ def test_what_it_refuses(dynamics: FaceDynamics, motion: Tensor) -> None:
         inverse.push(motion[0].float())
     with pytest.raises(ValueError, match=r"c must have shape"):
         inverse.push(motion[0, :3])
-    with pytest.raises(ValueError, match=r"c must be finite and have shape \(n, 8\), got \(1, 240, 8\)"):
+    with pytest.raises(ValueError, match=r"c must have shape \(8,\) or \(n, 8\), got \(1, 240, 8\)"):
         inverse.push(motion[None])
-    with pytest.raises(ValueError, match=r"c must be finite"):
+    with pytest.raises(ValueError, match="c must be finite"):
         inverse.push(motion[0] * float("nan"))
     assert len(inverse.finish()) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -142,7 +143,8 @@ def test_the_implicit_rollout_is_bounded(
 
 def test_explicit_steps_on_stiff_skin_are_not_bounded(tiny_rig: FaceRig, tiny_distribution: Distribution) -> None:
     config = PhysicsConfig(f0=10.0, scheme="explicit")
-    dynamics = FaceDynamics(tiny_rig, tiny_distribution, config, dtype=torch.float64)
+    with pytest.warns(UserWarning, match="scheme 'explicit' is unstable at 25 fps .* grows .*-fold in every frame"):
+        dynamics = FaceDynamics(tiny_rig, tiny_distribution, config, dtype=torch.float64)
     c0 = torch.ones(dynamics.num_shapes, dtype=torch.float64)
     c, _ = dynamics.rollout(torch.zeros(50, dynamics.num_muscles, dtype=torch.float64), c0, 0 * c0)
     assert c[-1].abs().max() > 1e6
@@ -278,7 +280,7 @@ def test_bad_input_is_refused(tiny_rig: FaceRig, tiny_distribution: Distribution
         FaceDynamics(still, tiny_distribution)
     dynamics = FaceDynamics(tiny_rig, tiny_distribution)
     zero = torch.zeros(dynamics.num_shapes)
-    with pytest.raises(ValueError, match=r"force must have shape \(..., 8\), got \(4, 7\)"):
+    with pytest.raises(ValueError, match=r"force must have shape \(..., T, 8\), got \(4, 7\)"):
         dynamics.rollout(torch.zeros(4, 7), zero, zero)
     with pytest.raises(ValueError, match="c0 must have shape"):
         dynamics.rollout(torch.zeros(4, 8), zero[1:], zero)
@@ -291,9 +293,31 @@ def test_bad_input_is_refused(tiny_rig: FaceRig, tiny_distribution: Distribution
             dynamics.deform(bad)
     with pytest.raises(ValueError, match="force must be on cpu like the model, got meta"):
         dynamics.rollout(torch.zeros(4, 8, device="meta"), zero, zero)
+    force, load = torch.zeros(5, 8), torch.zeros(5, dynamics.num_shapes)
+    for mass in (None, dynamics.mass):
+        with pytest.raises(ValueError, match=r"force must have shape \(..., T, 8\), got \(8,\)"):
+            dynamics.rollout(force[0], zero, zero, mass)
+        with pytest.raises(ValueError, match=r"generalized_force must have shape \(..., T, \d+\), got"):
+            dynamics.rollout(force, zero, zero, mass, load[:, 1:])
+        for wrong in (load[1:], load[:1]):
+            with pytest.raises(ValueError, match=r"generalized_force must have shape \(5, \d+\) with this force, got"):
+                dynamics.rollout(force, zero, zero, mass, wrong)
+    for c in (torch.zeros(1, dynamics.num_shapes), zero):
+        with pytest.raises(ValueError, match="c must have"):
+            dynamics.initial_state(c)
+    with pytest.raises(TypeError, match="config must be a PhysicsConfig, got dict"):
+        FaceDynamics(tiny_rig, tiny_distribution, {"fps": 25})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(RuntimeError, match=r"cannot be built within torch.func.grad"):
+        torch.func.grad(lambda x: FaceDynamics(tiny_rig, tiny_distribution).mass.sum() * x)(torch.ones(()))
+    half = copy.deepcopy(dynamics).bfloat16()
+    with (
+        torch.autocast("cpu", torch.bfloat16),
+        pytest.raises(TypeError, match="the model must be float32 or float64, it is torch.bfloat16"),
+    ):
+        half.rollout(force.bfloat16(), zero.bfloat16(), zero.bfloat16())
     wide = torch.zeros(4, dynamics.num_shapes + 1)
     for function in (dynamics.deform, dynamics.initial_state):
-        with pytest.raises(ValueError, match=r"c must have shape \(..., \d+\), got"):
+        with pytest.raises(ValueError, match=r"c must have shape \(...,( T,)? \d+\), got"):
             function(wide)
     with pytest.raises(TypeError, match="distribution must be a Distribution, got SparseMatrix"):
         FaceDynamics(tiny_rig, sparse)  # pyright: ignore[reportArgumentType]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import io
 from typing import Any
@@ -117,6 +118,17 @@ def test_a_state_that_says_nothing_is_refused(
     for broken in (torch.zeros(3), torch.tensor([91, 93, 255], dtype=torch.uint8), "fps"):
         with pytest.raises(RuntimeError, match="_extra_state is not a configuration"):
             dynamics.load_state_dict({**old, "_extra_state": broken})
+
+
+def test_a_module_without_values_says_so(dynamics: FaceDynamics) -> None:
+    meta = copy.deepcopy(dynamics).to("meta")
+    for assign in (True, False):
+        with pytest.raises(RuntimeError, match="is on the device meta and has no tensors to compare with"):
+            meta.load_state_dict(dynamics.state_dict(), assign=assign)
+    emptied = copy.deepcopy(dynamics)
+    emptied.mass.zero_()  # as after to_empty
+    with pytest.raises(RuntimeError, match="mass differs from that of this rig and distribution"):
+        emptied.load_state_dict(dynamics.state_dict())
 
 
 def test_every_format_of_checkpoints_holds_it(

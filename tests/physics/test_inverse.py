@@ -272,6 +272,8 @@ def test_bad_motion_is_refused(tiny: FaceDynamics) -> None:
         inverse_dynamics(tiny, c[:2])
     with pytest.raises(TypeError, match=r"c must be torch.float64 like the model, got torch.float32"):
         inverse_dynamics(tiny, c.float())
+    with pytest.raises(TypeError, match=r"options must be InverseOptions, got dict"):
+        inverse_dynamics(tiny, c, options={"neutral": None})  # pyright: ignore[reportArgumentType]
     for dt in (0.0, -0.04, float("nan")):
         with pytest.raises(ValueError, match="dt must be positive"):
             inverse_dynamics(tiny, c, dt=dt)
