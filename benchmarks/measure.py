@@ -35,8 +35,9 @@ TOLERANCE = {
 }
 MODES = ("forward", "both")
 _SAMPLE = 1e-3  # seconds that a sample lasts at least, so that the clock and the loop do not show
-# Seconds of calls before each sample: until then the waiting threads of the peer before may still keep a core busy.
-_WARM = 3e-3
+# Seconds of calls before each sample: until then the waiting threads of the peer before may still keep a core busy, and
+# threads that slept may have been woken on one core, where they wait for each other until the system spreads them.
+_WARM = 30e-3
 _FEWEST = 3
 
 
@@ -166,8 +167,8 @@ def interleave(
 ) -> None:
     """Times all peers in turn, round after round, in both modes.
 
-    Before each sample, the peer is called once untimed: it wakes its threads and finds its data in cache, and those of
-    the peer before have gone to sleep. A peer that has used its share of the time sits out, but each has 3 samples.
+    Before each sample, the peer is called untimed for a while: it wakes its threads and finds its data in cache, and those
+    of the peer before have gone to sleep. A peer that has used its share of the time sits out, but each has 3 samples.
     """
     for mode in MODES:
         running = [entry for entry in entries if entry.runnable]
