@@ -167,8 +167,9 @@ def interleave(
 ) -> None:
     """Times all peers in turn, round after round, in both modes.
 
-    Before each sample, the peer is called untimed for a while: it wakes its threads and finds its data in cache, and those
-    of the peer before have gone to sleep. A peer that has used its share of the time sits out, but each has 3 samples.
+    Before each sample, the peer is called untimed for a while: it wakes its threads and finds its data in cache, and
+    those of the peer before have gone to sleep. A peer that has used its share of the time sits out, but each has 3
+    samples.
     """
     for mode in MODES:
         running = [entry for entry in entries if entry.runnable]
